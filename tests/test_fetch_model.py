@@ -1,0 +1,496 @@
+"""fetch_model against a hub on loopback that misbehaves on purpose, with the real ModelScope client."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "fetch_model.py"
+MODEL_ID = "Someone/Some-7B"
+REVISION = "16c174980d8a1492910551634b4969e69cdc2444"
+TOKEN = "ms-0123456789-not-for-logs"
+SHARD = "model-00002-of-00002.safetensors"
+
+
+def some_model() -> dict[str, bytes]:
+    """The files of a small sharded model; the client cares about none of the contents."""
+    shards = ["model-00001-of-00002.safetensors", SHARD]
+    index = {"weight_map": {"a": shards[0], "b": shards[1]}}
+    return {
+        "config.json": b'{"model_type": "qwen2"}',
+        "tokenizer_config.json": b"{}",
+        "docs/README.md": "说明\n".encode(),
+        "model.safetensors.index.json": json.dumps(index).encode(),
+        shards[0]: bytes(range(256)) * 4096,
+        shards[1]: bytes(reversed(range(256))) * 8192,
+    }
+
+
+class Hub(ThreadingHTTPServer):
+    """The API of the hub, as far as the client uses it, for one repository. The attributes are its misbehaviour."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), HubRequest)
+        self.files = some_model()
+        self.listed = dict(self.files)  # what the list of files is made from
+        self.requests: list[str] = []
+        self.lists = 0
+        self.hide_from_second_list: set[str] = set()
+        self.without_sha256: set[str] = set()
+        self.cut_after: dict[str, int] = {}  # close the connection after so many bytes, each time
+        self.stall: set[str] = set()  # send half of the file, then nothing
+        self.before_sending: dict[str, Callable[[], Any]] = {}
+        self.unknown_revision_status = 200
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # a client that was killed on purpose
+
+
+class HubRequest(BaseHTTPRequestHandler):
+    server: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def json(self, status: int, body: Any) -> None:
+        data = json.dumps(body, ensure_ascii=False).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        self.server.requests.append(self.path)
+        model = f"/api/v1/models/{MODEL_ID}"
+        if url.path == "/api/v1/repos/internalAccelerationInfo":
+            self.json(200, {"Data": {}})
+        elif url.path == f"/openapi/v1/models/{MODEL_ID}":
+            self.json(200, {"success": True, "data": {"id": MODEL_ID}})
+        elif url.path == f"{model}/repo/files":
+            self.list_files(query["Revision"])
+        elif url.path == f"{model}/repo" and query["FilePath"].endswith(".safetensors"):
+            self.send_response(302)  # big files come from a store
+            self.send_header("Location", f"{self.server.endpoint}/store/{query['FilePath']}?signature=not-for-logs")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif url.path == f"{model}/repo":
+            self.send_file(query["FilePath"])
+        elif url.path.startswith("/store/"):
+            self.send_file(url.path.removeprefix("/store/"))
+        else:
+            self.json(
+                404, {"Code": 10010205001, "Message": "获取模型信息失败，信息：record not found", "Success": False}
+            )
+
+    def list_files(self, revision: str) -> None:
+        hub = self.server
+        hub.lists += 1
+        if revision != REVISION:
+            body: dict[str, Any] = {"Code": 200, "Data": {"Files": []}, "Success": True}
+            if hub.unknown_revision_status == 404:
+                body = {"Code": 10990101004, "Message": "获取模型目录树失败", "Success": False}
+            return self.json(hub.unknown_revision_status, body)
+        hidden = hub.hide_from_second_list if hub.lists > 1 else set()
+        entries: list[dict[str, Any]] = [{"Path": "docs", "Type": "tree", "Size": 0}]
+        for name, data in hub.listed.items():
+            if name not in hidden:
+                digest = "" if name in hub.without_sha256 else hashlib.sha256(data).hexdigest()
+                entries.append({"Path": name, "Type": "blob", "Size": len(data), "Sha256": digest})
+        return self.json(200, {"Code": 200, "Data": {"Files": entries}, "Success": True})
+
+    def send_file(self, name: str) -> None:
+        data = self.server.files[name]
+        self.server.before_sending.get(name, lambda: None)()
+        start = 0
+        if header := self.headers.get("Range"):
+            start = int(header.removeprefix("bytes=").split("-")[0])
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        else:
+            self.send_response(200)
+        body = data[start:]
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if name in self.server.stall:
+            self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
+            time.sleep(60)
+        cut = self.server.cut_after.get(name)
+        if cut is not None:
+            body = body[:cut]
+            self.close_connection = True
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def output_dir(tmp_path: Path) -> Path:
+    return tmp_path / "results" / "models" / "some"
+
+
+def start(entry: dict[str, Any], output_dir: Path, endpoint: str = "") -> subprocess.Popen[str]:
+    """Start fetch_model as a rule would, with a token set and few retries."""
+    home = output_dir.parents[2]
+    environment = os.environ | {
+        "HOME": str(home),
+        "MODELSCOPE_ENDPOINT": endpoint,
+        "MODELSCOPE_API_TOKEN": TOKEN,
+        "MODELSCOPE_CACHE": str(home / "cache"),
+        "MODELSCOPE_DOWNLOAD_MAX_RETRIES": "1",
+        "MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS": "1",
+    }
+    arguments = ["--model", "some", "--entry", json.dumps(entry), "--output-dir", str(output_dir)]
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def fetch(entry: dict[str, Any], output_dir: Path, endpoint: str = "") -> tuple[int, str]:
+    """Run fetch_model; no run may print a secret or a traceback."""
+    process = start(entry, output_dir, endpoint)
+    output, _ = process.communicate(timeout=60)
+    assert TOKEN not in output
+    assert "not-for-logs" not in output
+    assert "Traceback" not in output
+    return process.returncode, output
+
+
+def modelscope(**changes: Any) -> dict[str, Any]:
+    return {"source": "modelscope", "id": MODEL_ID, "revision": REVISION} | changes
+
+
+def manifest(output_dir: Path) -> dict[str, Any]:
+    return dict(json.loads((output_dir / "manifest.json").read_text(encoding="utf-8")))
+
+
+def expected_files(files: dict[str, bytes]) -> list[dict[str, Any]]:
+    return [
+        {"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in sorted(files.items())
+    ]
+
+
+def downloads(hub: Hub) -> list[str]:
+    """The names of the files that were asked for since the last call."""
+    names = [url.partition("/store/")[2].partition("?")[0] for url in hub.requests if "/store/" in url]
+    names += [parse_qs(urlsplit(url).query)["FilePath"][0] for url in hub.requests if "FilePath=" in url]
+    hub.requests.clear()
+    return names
+
+
+def test_a_repository_is_downloaded_and_verified(hub: Hub, output_dir: Path) -> None:
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 0, output
+    assert manifest(output_dir) == {
+        "model": "some",
+        "source": "modelscope",
+        "revision": REVISION,
+        "files": expected_files(hub.files),
+    }
+    for name, data in hub.files.items():
+        assert (output_dir / name).read_bytes() == data
+    downloads(hub)
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 0, output
+    assert downloads(hub) == []  # all there: nothing is downloaded again
+
+
+def test_a_cut_connection_is_named_and_resumed(hub: Hub, output_dir: Path) -> None:
+    hub.cut_after[SHARD] = 300_000
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 1
+    assert f"{SHARD}: the connection failed or broke off" in output
+    assert "run the same command again" in output
+    assert not (output_dir / "manifest.json").exists()
+    assert not (output_dir / SHARD).exists()
+    kept = (output_dir / f"{SHARD}.incomplete").stat().st_size
+    assert kept == 600_000  # the first attempt and one retry, each cut
+    downloads(hub)
+
+    hub.cut_after.clear()
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 0, output
+    assert set(downloads(hub)) == {SHARD}  # only the rest
+    assert manifest(output_dir)["files"] == expected_files(hub.files)
+
+
+def test_a_killed_download_is_resumed(hub: Hub, output_dir: Path) -> None:
+    hub.stall.add(SHARD)
+    process = start(modelscope(), output_dir, hub.endpoint)
+    partial = output_dir / f"{SHARD}.incomplete"
+    deadline = time.monotonic() + 30
+    while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert partial.stat().st_size > 0
+    assert not (output_dir / "manifest.json").exists()
+
+    hub.stall.clear()
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 0, output
+    assert manifest(output_dir)["files"] == expected_files(hub.files)
+
+
+def test_an_interrupted_download_says_that_it_resumes(hub: Hub, output_dir: Path) -> None:
+    hub.stall.add(SHARD)
+    process = start(modelscope(), output_dir, hub.endpoint)
+    deadline = time.monotonic() + 30
+    while not (output_dir / f"{SHARD}.incomplete").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted; the same command resumes" in output
+    assert not (output_dir / "manifest.json").exists()
+
+
+def test_a_truncated_file_is_refused(hub: Hub, output_dir: Path) -> None:
+    hub.files[SHARD] = hub.files[SHARD][:-1]
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 1
+    assert f"{SHARD}: truncated" in output
+    assert not (output_dir / SHARD).exists()
+    assert (output_dir / "model-00001-of-00002.safetensors").exists()  # complete files are kept
+    assert not (output_dir / "manifest.json").exists()
+
+
+def test_a_corrupted_file_is_refused(hub: Hub, output_dir: Path) -> None:
+    hub.files["config.json"] = hub.files["config.json"].replace(b"qwen2", b"qwen3")
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 1
+    assert "config.json: corrupted: the SHA-256" in output
+    assert not (output_dir / "config.json").exists()
+    assert not (output_dir / "manifest.json").exists()
+
+
+def test_a_file_that_was_changed_on_disk_is_fetched_anew(hub: Hub, output_dir: Path) -> None:
+    assert fetch(modelscope(), output_dir, hub.endpoint)[0] == 0
+    (output_dir / "config.json").write_bytes(hub.files["config.json"].replace(b"qwen2", b"qwen3"))
+    downloads(hub)
+    assert fetch(modelscope(), output_dir, hub.endpoint)[0] == 0
+    assert downloads(hub) == ["config.json"]
+
+
+def test_a_client_that_reports_success_with_a_shard_missing_is_not_believed(hub: Hub, output_dir: Path) -> None:
+    hub.hide_from_second_list.add(SHARD)  # the first list is ours, the second the client's
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 1
+    assert f"{output_dir / SHARD} is missing although the client reported success" in output
+    assert not (output_dir / "manifest.json").exists()
+
+
+def test_a_list_without_a_shard_is_refused(hub: Hub, output_dir: Path) -> None:
+    del hub.listed[SHARD]
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 1
+    assert f"the model is not complete, it lacks {SHARD}" in output
+    assert not (output_dir / "manifest.json").exists()
+
+
+def test_a_list_without_a_checksum_is_refused(hub: Hub, output_dir: Path) -> None:
+    hub.without_sha256.add(SHARD)
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 1
+    assert f"lists no SHA-256 for {SHARD}" in output
+    assert downloads(hub) == []
+
+
+def test_a_listed_path_outside_the_directory_is_refused(hub: Hub, output_dir: Path) -> None:
+    hub.listed["../../escaped"] = hub.files["../../escaped"] = b"x"
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 1
+    assert "../../escaped, which is refused" in output
+    assert not (output_dir.parents[1] / "escaped").exists()
+
+
+def test_a_file_that_differs_from_the_registrys_pin_is_refused_before_the_download(hub: Hub, output_dir: Path) -> None:
+    digest = hashlib.sha256(hub.files[SHARD]).hexdigest()
+    assert fetch(modelscope(sha256={SHARD: digest.upper()}), output_dir, hub.endpoint)[0] == 0
+    downloads(hub)
+    code, output = fetch(modelscope(sha256={SHARD: "0" * 64}), output_dir, hub.endpoint)
+    assert code == 1
+    assert f"{SHARD} of {MODEL_ID} at revision {REVISION} has SHA-256 {digest}" in output
+    code, output = fetch(modelscope(sha256={"model.safetensors": "0" * 64}), output_dir, hub.endpoint)
+    assert code == 1
+    assert "has no file model.safetensors, which the registry pins" in output
+    assert downloads(hub) == []
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_an_unknown_revision_is_named(hub: Hub, output_dir: Path, status: int) -> None:
+    hub.unknown_revision_status = status
+    code, output = fetch(modelscope(revision="main"), output_dir, hub.endpoint)
+    assert code == 1
+    assert f"{hub.endpoint} has no revision main of {MODEL_ID}" in output
+
+
+def test_an_unknown_model_is_named(hub: Hub, output_dir: Path) -> None:
+    code, output = fetch(modelscope(id="Someone/Nothing"), output_dir, hub.endpoint)
+    assert code == 1
+    assert f"{hub.endpoint} has no model Someone/Nothing, or it is private" in output
+
+
+def test_no_network_is_named(output_dir: Path) -> None:
+    code, output = fetch(modelscope(), output_dir, "http://127.0.0.1:9")
+    assert code == 1
+    assert "could not be read from http://127.0.0.1:9: the connection failed" in output
+    assert "MODELSCOPE_ENDPOINT" in output
+
+
+@pytest.fixture
+def small_disk(output_dir: Path) -> Iterator[Path]:
+    """The output directory as a file system of 4 MiB, one more than the model needs."""
+    output_dir.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(output_dir)]
+    if os.geteuid() or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a small file system")
+    yield output_dir
+    subprocess.run(["umount", str(output_dir)], check=True)
+
+
+def test_a_disk_that_fills_up_during_the_download_is_named(hub: Hub, small_disk: Path) -> None:
+    ballast = small_disk / ".ballast"
+    hub.before_sending[SHARD] = lambda: ballast.write_bytes(bytes(2 << 20))
+    code, output = fetch(modelscope(), small_disk, hub.endpoint)
+    assert code == 1
+    assert f"{SHARD}: no space left to write it; free some" in output
+    assert (small_disk / "config.json").exists()  # complete files are kept
+    assert not (small_disk / "manifest.json").exists()
+    assert not (small_disk / SHARD).exists()
+
+    hub.before_sending.clear()
+    ballast.unlink()
+    downloads(hub)
+    code, output = fetch(modelscope(), small_disk, hub.endpoint)
+    assert code == 0, output
+    assert "config.json" not in downloads(hub)
+
+
+def test_a_disk_that_is_too_small_is_named_before_the_download(hub: Hub, small_disk: Path) -> None:
+    (small_disk / ".ballast").write_bytes(bytes(2 << 20))
+    code, output = fetch(modelscope(), small_disk, hub.endpoint)
+    assert code == 1
+    assert f"the disk of {small_disk} is too full: 3.1 MB to download, 2.1 MB free" in output
+    assert downloads(hub) == []
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Path:
+    """A local model's directory."""
+    for name, data in some_model().items():
+        path = tmp_path / "local" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "local"
+
+
+def test_a_local_model_is_linked_and_follows_its_source(local: Path, output_dir: Path) -> None:
+    entry = {"source": "path", "path": str(local)}
+    code, output = fetch(entry, output_dir)
+    assert code == 0, output
+    assert manifest(output_dir) == {
+        "model": "some",
+        "source": "path",
+        "revision": None,
+        "files": expected_files(some_model()),
+    }
+    assert (output_dir / SHARD).is_symlink()
+    assert (output_dir / "docs" / "README.md").read_bytes() == some_model()["docs/README.md"]
+
+    changed = some_model() | {SHARD: b"new" + some_model()[SHARD][3:]}
+    del changed["docs/README.md"]
+    (local / SHARD).write_bytes(changed[SHARD])
+    (local / "docs" / "README.md").unlink()
+    assert fetch(entry, output_dir)[0] == 0
+    assert manifest(output_dir)["files"] == expected_files(changed)
+    assert not (output_dir / "docs" / "README.md").is_symlink()
+
+
+def test_an_unchanged_local_model_is_not_read_again(local: Path, output_dir: Path) -> None:
+    entry = {"source": "path", "path": str(local)}
+    assert fetch(entry, output_dir)[0] == 0
+    cache = output_dir / ".checksums.json"
+    remembered = cache.read_text(encoding="utf-8")
+    digest = hashlib.sha256(some_model()[SHARD]).hexdigest()
+    cache.write_text(remembered.replace(digest, "remembered"), encoding="utf-8")
+    assert fetch(entry, output_dir)[0] == 0
+    assert {item["path"]: item["sha256"] for item in manifest(output_dir)["files"]}[SHARD] == "remembered"
+
+    times = (local / SHARD).stat()
+    (local / SHARD).write_bytes(bytes(len(some_model()[SHARD])))  # same size
+    os.utime(local / SHARD, ns=(times.st_atime_ns, times.st_mtime_ns))  # same modification time
+    assert fetch(entry, output_dir)[0] == 0
+    assert manifest(output_dir)["files"] == expected_files(some_model() | {SHARD: bytes(len(some_model()[SHARD]))})
+
+
+def test_a_local_model_that_is_not_there_or_not_complete_is_refused(local: Path, output_dir: Path) -> None:
+    code, output = fetch({"source": "path", "path": "no/such"}, output_dir)
+    assert code == 1
+    assert "no/such is not a directory" in output
+    (local / SHARD).unlink()
+    code, output = fetch({"source": "path", "path": str(local)}, output_dir)
+    assert code == 1
+    assert f"it lacks {SHARD}" in output
+    assert not (output_dir / "manifest.json").exists()
+
+
+def test_left_over_files_of_another_model_are_refused(local: Path, output_dir: Path) -> None:
+    output_dir.mkdir(parents=True)
+    (output_dir / "model.safetensors").write_bytes(b"older")
+    code, output = fetch({"source": "path", "path": str(local)}, output_dir)
+    assert code == 1
+    assert "holds files of something else, delete them: model.safetensors" in output
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{", "must be a JSON object"),
+        ("[]", "must be a JSON object"),
+        ('{"source": "hf"}', "whose source is path or modelscope"),
+        ('{"source": "modelscope", "id": "a/b"}', "a model of source modelscope needs revision"),
+    ],
+)
+def test_a_bad_entry_is_an_error_of_usage(output_dir: Path, entry: str, message: str) -> None:
+    arguments = ["--model", "some", "--entry", entry, "--output-dir", str(output_dir)]
+    result = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert message in result.stderr
