@@ -58,6 +58,8 @@ def parse_source(entry: Any) -> Source:
     """Read a registry entry's source. Raises ValueError naming the key that is wrong."""
     _check_keys("the entry", entry, required={"splits"}, optional={"archive", "local_archive"})
     local_archive = entry.get("local_archive")
+    if not isinstance(local_archive, str | None):
+        raise ValueError("local_archive must be a path or null")
     archive = entry.get("archive")
     urls: list[str] = []
     checksum = None

@@ -1,0 +1,32 @@
+"""EntiTune: from a raw corpus to a table of entity scores.
+
+    snakemake results/metrics.tsv --cores all
+    snakemake results/metrics.tsv --cores all --config runs=demo,cluener-tiny
+
+A sentence travels through the files included below in that order; docs/contracts.md shows it at every stop.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "conf/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/envs.smk"
+include: "rules/data.smk"
+include: "rules/alpaca.smk"
+include: "rules/model.smk"
+include: "rules/encode.smk"
+include: "rules/train.smk"
+include: "rules/predict.smk"
+include: "rules/score.smk"
+include: "rules/provenance.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/metrics.tsv",

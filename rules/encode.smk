@@ -1,0 +1,63 @@
+"""Token ids: alpaca rows as the trainer sees them, what fits, and whether serving would send the same."""
+
+
+localrules:
+    register_dataset,
+
+
+rule encode_split:
+    input:
+        alpaca="results/datasets/{dataset}/{prompt}/{split}.json",
+        model="results/models/{model}/manifest.json",
+        env=environment("train"),
+        code=code_of("encode_split"),
+    output:
+        tokens="results/datasets/{dataset}/{prompt}/{model}/{split}.tokens.jsonl",
+    params:
+        template=lambda w: option("--template", entry_of("models", w.model)["template"]),
+    log:
+        "logs/encode_split/{dataset}/{prompt}/{model}/{split}.log",
+    resources:
+        mem_mb=lambda w, attempt: growing(4000, attempt),
+        runtime=lambda w, attempt: growing(30, attempt),
+    shell:
+        ".envs/train/bin/python scripts/encode_split.py --alpaca {input.alpaca} --model results/models/{wildcards.model}"
+        " {params.template} --output {output.tokens} > {log} 2>&1"
+
+
+rule register_dataset:
+    input:
+        alpaca="results/datasets/{dataset}/{prompt}/train.json",
+        tokens="results/datasets/{dataset}/{prompt}/{model}/train.tokens.jsonl",
+        code=code_of("register_dataset"),
+    output:
+        train="results/datasets/{dataset}/{prompt}/{model}/cutoff-{cutoff}/train.json",
+        info="results/datasets/{dataset}/{prompt}/{model}/cutoff-{cutoff}/dataset_info.json",
+        too_long="results/datasets/{dataset}/{prompt}/{model}/cutoff-{cutoff}/too_long.jsonl",
+    params:
+        on_invalid=lambda w: dataset_of(w)["on_invalid"],
+    log:
+        "logs/register_dataset/{dataset}/{prompt}/{model}/{cutoff}.log",
+    shell:
+        "{PYTHON} scripts/register_dataset.py --alpaca {input.alpaca} --tokens {input.tokens}"
+        " --cutoff-len {wildcards.cutoff} --on-invalid {params.on_invalid} --name {wildcards.dataset}_train"
+        " --output-dir $(dirname {output.train}) 2>&1 | tee {log} >&2"
+
+
+rule check_parity:
+    input:
+        alpaca="results/datasets/{dataset}/{prompt}/{split}.json",
+        tokens="results/datasets/{dataset}/{prompt}/{model}/{split}.tokens.jsonl",
+        model="results/models/{model}/manifest.json",
+        env=environment("{env}"),
+        code=code_of("check_parity"),
+    output:
+        parity="results/datasets/{dataset}/{prompt}/{model}/{split}.{env}.parity.json",
+    log:
+        "logs/check_parity/{dataset}/{prompt}/{model}/{split}.{env}.log",
+    resources:
+        mem_mb=lambda w, attempt: growing(4000, attempt),
+        runtime=lambda w, attempt: growing(30, attempt),
+    shell:
+        ".envs/{wildcards.env}/bin/python scripts/check_parity.py --alpaca {input.alpaca} --tokens {input.tokens}"
+        " --model results/models/{wildcards.model} --output {output.parity} > {log} 2>&1"

@@ -1,0 +1,73 @@
+"""Prediction: prompts as token ids -> raw answers, in shards -> predictions with grounded entities."""
+
+
+localrules:
+    read_answers,
+
+
+def predict_inputs(wildcards) -> dict[str, str]:
+    """What answers: the base model, the base with its adapter beside it, or both merged."""
+    run, folder = run_of(wildcards), f"results/{wildcards.run}/seed-{wildcards.seed}"
+    if run.recipe and STUDY.decode[run.decode]["adapter"] == "merged":
+        files = {"model": f"{folder}/merged/manifest.json"}
+    elif run.recipe:
+        files = {"model": manifest_of(run), "adapter": f"{folder}/adapter/adapter_model.safetensors"}
+    else:
+        files = {"model": manifest_of(run)}
+    env = predict_env_of(run)
+    return files | {
+        "env": environment(env),
+        "tokens": encoded_of(run, wildcards.split),
+        "parity": encoded_of(run, wildcards.split, f"{env}.parity.json"),
+    }
+
+
+def decode_settings(wildcards) -> str:
+    """The settings that an answer depends on: what a job asks of a scheduler is left out."""
+    settings = decode_of(wildcards)
+    return json.dumps({key: settings[key] for key in ("max_tokens", "max_model_len", "max_num_seqs", "gpus")})
+
+
+rule predict_shard:
+    input:
+        unpack(predict_inputs),
+        code=code_of("predict_shard"),
+    output:
+        answers="results/{run}/seed-{seed}/answers/{split}/{shard}.jsonl",
+    params:
+        decode=decode_settings,
+        python=lambda w: f".envs/{predict_env_of(run_of(w))}/bin/python",
+        adapter=lambda w, input: option("--adapter", os.path.dirname(input.get("adapter", ""))),
+        shard=lambda w: "--shard {} --shards {}".format(*w.shard.split("-of-")),
+    log:
+        "logs/predict_shard/{run}/{seed}/{split}/{shard}.log",
+    benchmark:
+        "results/{run}/seed-{seed}/benchmarks/predict_shard.{split}.{shard}.tsv"
+    threads: lambda w: decode_of(w)["threads"]
+    resources:
+        gpu=lambda w: decode_of(w)["gpus"],
+        mem_mb=lambda w, attempt: growing(decode_of(w)["mem_mb"], attempt),
+        runtime=lambda w, attempt: growing(decode_of(w)["runtime"], attempt),
+    shell:
+        "{params.python} scripts/predict_shard.py --tokens {input.tokens} --model $(dirname {input.model})"
+        " {params.adapter} --decode {params.decode:q} {params.shard} --threads {threads} --log {log}"
+        " --title 'predict {wildcards.run} seed {wildcards.seed}' --output {output.answers}"
+
+
+def shards_of(wildcards) -> list[str]:
+    shards = decode_of(wildcards)["shards"]
+    return [f"results/{{run}}/seed-{{seed}}/answers/{{split}}/{i}-of-{shards}.jsonl" for i in range(1, shards + 1)]
+
+
+rule read_answers:
+    input:
+        sentences=lambda w: f"results/datasets/{run_of(w).dataset}/{w.split}.jsonl",
+        answers=shards_of,
+        code=code_of("read_answers"),
+    output:
+        predictions="results/{run}/seed-{seed}/predictions/{split}.jsonl",
+    log:
+        "logs/read_answers/{run}/{seed}/{split}.log",
+    shell:
+        "{PYTHON} scripts/read_answers.py --sentences {input.sentences} --answers {input.answers}"
+        " --output {output.predictions} 2>&1 | tee {log} >&2"

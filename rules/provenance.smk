@@ -1,0 +1,60 @@
+"""Provenance: a manifest per run and seed, beside its scores, that says from what they were made."""
+
+
+localrules:
+    write_manifest,
+
+
+def made_from(wildcards) -> dict[str, list[str]]:
+    """Everything that a run's figures were made from, and what its stages cost."""
+    run, folder = run_of(wildcards), f"results/{wildcards.run}/seed-{wildcards.seed}"
+    splits = ["train", "dev"] if run.recipe else ["dev"]
+    envs = ["train", predict_env_of(run)]
+    shards = STUDY.decode[run.decode]["shards"]
+    files = [f"results/datasets/{run.dataset}/raw/{split}" for split in splits]
+    files += [f"results/datasets/{run.dataset}/{split}.jsonl" for split in splits]
+    files += [alpaca_of(run, split) for split in splits]
+    files += [manifest_of(run), f"{folder}/predictions/dev.jsonl", f"{folder}/scores/dev.tsv"]
+    benchmarks = [f"{folder}/benchmarks/predict_shard.dev.{i}-of-{shards}.tsv" for i in range(1, shards + 1)]
+    if run.recipe:
+        files += [registered_of(run), f"{folder}/train.yaml", f"{folder}/adapter/adapter_model.safetensors"]
+        benchmarks.append(f"{folder}/benchmarks/train_adapter.tsv")
+        if STUDY.decode[run.decode]["adapter"] == "merged":
+            benchmarks.append(f"{folder}/benchmarks/merge_adapter.tsv")
+    return {
+        "files": [*files, "envs/workflow.txt", *(f"envs/{env}.txt" for env in envs)],
+        "benchmarks": benchmarks,
+        "envs": [environment(env) for env in envs],
+    }
+
+
+def merged_config(wildcards) -> str:
+    """The run's row of the sheet with everything that it names."""
+    run = run_of(wildcards)
+    merged = {
+        "run": run.name,
+        "seed": int(wildcards.seed),
+        "dataset": {"name": run.dataset, **STUDY.datasets[run.dataset]},
+        "model": {"name": run.model, **STUDY.models[run.model]},
+        "prompt": {"name": run.prompt, **STUDY.prompts[run.prompt]},
+        "train": {"name": run.recipe, **STUDY.recipes[run.recipe], "overrides": run.overrides} if run.recipe else None,
+        "decode": {"name": run.decode, **STUDY.decode[run.decode]},
+    }
+    return json.dumps(merged, ensure_ascii=False)
+
+
+rule write_manifest:
+    input:
+        unpack(made_from),
+        code=code_of("write_manifest"),
+    output:
+        manifest="results/{run}/seed-{seed}/manifest.json",
+    params:
+        config=merged_config,
+        environments=lambda w, input: [os.path.dirname(env) for env in input.envs] + [os.path.dirname(os.path.dirname(PYTHON))],
+    log:
+        "logs/write_manifest/{run}/{seed}.log",
+    shell:
+        "{PYTHON} scripts/write_manifest.py --config {params.config:q} --files {input.files}"
+        " --environments {params.environments} --benchmarks {input.benchmarks} --output {output.manifest}"
+        " 2>&1 | tee {log} >&2"

@@ -1,0 +1,76 @@
+"""Training: a rendered LLaMA-Factory YAML -> LoRA adapter -> merged model (for predictions on a CPU)."""
+
+
+localrules:
+    render_config,
+
+
+rule render_config:
+    input:
+        train=lambda w: registered_of(run_of(w)),
+        info=lambda w: registered_of(run_of(w)).replace("train.json", "dataset_info.json"),
+        model=lambda w: manifest_of(run_of(w)),
+        lock="envs/train.txt",
+        code=code_of("render_config"),
+    output:
+        config="results/{run}/seed-{seed}/train.yaml",
+    params:
+        # One JSON text: Snakemake keeps params as a set of values and would not see two that change places.
+        arguments=lambda w: json.dumps(STUDY.train_arguments(run_of(w))),
+        template=lambda w: option("--template", STUDY.models[run_of(w).model]["template"]),
+        dataset=lambda w: f"{run_of(w).dataset}_train",
+    log:
+        "logs/render_config/{run}/{seed}.log",
+    shell:
+        "{PYTHON} scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.template}"
+        " --dataset {params.dataset} --train {input.train} --seed {wildcards.seed} --lock {input.lock}"
+        " --checkpoints results/{wildcards.run}/seed-{wildcards.seed}/checkpoints --output {output.config}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule train_adapter:
+    input:
+        config="results/{run}/seed-{seed}/train.yaml",
+        train=lambda w: registered_of(run_of(w)),
+        model=lambda w: manifest_of(run_of(w)),
+        env=environment("train"),
+        code=code_of("train_adapter"),
+    output:
+        adapter="results/{run}/seed-{seed}/adapter/adapter_model.safetensors",
+        config="results/{run}/seed-{seed}/adapter/adapter_config.json",
+        log="results/{run}/seed-{seed}/adapter/trainer_log.jsonl",
+        plot="results/{run}/seed-{seed}/adapter/training_loss.png",
+    log:
+        "logs/train_adapter/{run}/{seed}.log",
+    benchmark:
+        "results/{run}/seed-{seed}/benchmarks/train_adapter.tsv"
+    threads: lambda w: recipe_of(w)["threads"]
+    resources:
+        gpu=lambda w: recipe_of(w)["gpus"],
+        mem_mb=lambda w, attempt: growing(recipe_of(w)["mem_mb"], attempt),
+        runtime=lambda w, attempt: growing(recipe_of(w)["runtime"], attempt),
+    shell:
+        "{PYTHON} scripts/train_adapter.py --config {input.config} --llamafactory .envs/train/bin/llamafactory-cli"
+        " --processes $(({resources.gpu} > 1 ? {resources.gpu} : 1)) --threads {threads}"
+        " --title 'train {wildcards.run} seed {wildcards.seed}' --log {log} --output-dir $(dirname {output.adapter})"
+
+
+rule merge_adapter:
+    input:
+        adapter="results/{run}/seed-{seed}/adapter/adapter_model.safetensors",
+        config="results/{run}/seed-{seed}/adapter/adapter_config.json",
+        model=lambda w: manifest_of(run_of(w)),
+        env=environment("train"),
+        code=code_of("merge_adapter"),
+    output:
+        manifest="results/{run}/seed-{seed}/merged/manifest.json",
+    log:
+        "logs/merge_adapter/{run}/{seed}.log",
+    benchmark:
+        "results/{run}/seed-{seed}/benchmarks/merge_adapter.tsv"
+    resources:
+        mem_mb=lambda w, attempt: growing(recipe_of(w)["mem_mb"], attempt),
+        runtime=lambda w, attempt: growing(30, attempt),
+    shell:
+        ".envs/train/bin/python scripts/merge_adapter.py --model $(dirname {input.model})"
+        " --adapter $(dirname {input.adapter}) --output-dir $(dirname {output.manifest}) > {log} 2>&1"

@@ -1,0 +1,37 @@
+"""What every script's command line shares."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+
+class InputError(Exception):
+    """Bad input: the message names file, line and what would be right."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's `main`. Bad input ends with a message and exit code 1, not with a traceback."""
+    try:
+        main()
+    except (InputError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def output_to(log: Path | None) -> TextIO:
+    """Send all that this process prints to `log`, and return the stderr it had, for progress and errors.
+
+    File descriptors, not only sys.stdout: an engine's worker processes and compiled code print there as well.
+    """
+    terminal = os.fdopen(os.dup(2), "w", buffering=1)
+    if log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+    return terminal

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Make the lock files envs/*.txt from envs/*.in: every package with its version and hashes, no index address.
+#   scripts/lock.sh            all of them; versions that are locked and still fit are kept
+#   scripts/lock.sh train      one of them
+#   scripts/lock.sh train --upgrade-package peft
+set -eu
+cd "$(dirname "$0")/../envs"
+names=${1:-$(ls ./*.in | sed 's|^./||; s|\.in$||')}
+[ $# -gt 0 ] && shift
+for name in $names; do
+    override=
+    [ -f "$name.override" ] && override="--override $name.override"
+    # shellcheck disable=SC2086  # $override is two words
+    ../.envs/workflow/bin/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes \
+        --no-emit-index-url --no-header $override "$@" "$name.in" -o "$name.txt"
+    echo "envs/$name.txt: $(grep -c '==' "$name.txt") packages"
+done

@@ -1,0 +1,38 @@
+"""Merge a LoRA adapter into its base model. Runs in the train environment.
+
+vLLM's CPU kernels are 16 times slower with an unmerged adapter than with the merged model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from entitune.cli import run
+from entitune.files import write_manifest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
+    parser.add_argument("--adapter", type=Path, required=True, help="folder of the adapter")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder of the merged model")
+    args = parser.parse_args()
+
+    # Imported late: they take seconds, and --help should not.
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    shutil.rmtree(args.output_dir, ignore_errors=True)
+    base = AutoModelForCausalLM.from_pretrained(args.model, dtype="auto")
+    # Merged in float32 and rounded once, into the base's own type.
+    merged = PeftModel.from_pretrained(base.to(torch.float32), args.adapter).merge_and_unload().to(base.config.dtype)
+    merged.save_pretrained(args.output_dir)
+    AutoTokenizer.from_pretrained(args.model).save_pretrained(args.output_dir)
+    write_manifest(args.output_dir, model=f"{args.model} + {args.adapter}", source="merge_adapter", revision=None)
+
+
+if __name__ == "__main__":
+    run(main)

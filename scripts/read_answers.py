@@ -1,0 +1,47 @@
+"""Read the raw answers of all shards into predictions: parse, ground in the sentence, put beside the gold entities."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+
+from entitune.answers import read_answer
+from entitune.cli import InputError, run
+from entitune.files import atomic_write, read_jsonl, to_json
+from entitune.grounding import ground
+from entitune.records import Sentence
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sentences", required=True, help="canonical JSONL of the split")
+    parser.add_argument("--answers", nargs="+", required=True, help="predict_shard's files, in order")
+    parser.add_argument("--output", required=True, help="predictions, one JSON line a sentence")
+    args = parser.parse_args()
+
+    answers = [answer for path in args.answers for answer in read_jsonl(path)]
+    sentences = [Sentence.from_dict(record) for record in read_jsonl(args.sentences)]
+    if [answer["id"] for answer in answers] != [sentence.id for sentence in sentences]:
+        raise InputError(f"{', '.join(args.answers)}: not one answer for each sentence of {args.sentences}, in order")
+    statuses: Counter[str] = Counter()
+    with atomic_write(args.output) as stream:
+        for sentence, answer in zip(sentences, answers, strict=True):
+            read = read_answer(answer["raw"])
+            status = "truncated" if answer["finish_reason"] == "length" else read.status
+            statuses[status] += 1
+            entities = sentence.entities
+            prediction = {
+                "id": sentence.id,
+                "text": sentence.text,
+                "gold": None if entities is None else [entity.to_dict() for entity in entities],
+                "pred": [entity.to_dict() for entity in ground(sentence.text, read.mentions)],
+                "raw": answer["raw"],
+                "finish_reason": answer["finish_reason"],
+                "status": status,
+            }
+            stream.write(to_json(prediction) + "\n")
+    print(f"{len(sentences)} answers: " + ", ".join(f"{count} {status}" for status, count in statuses.most_common()))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,60 @@
+"""Write what LLaMA-Factory reads: the training rows that fit in cutoff_len, and dataset_info.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from entitune.cli import InputError, run
+from entitune.files import atomic_write, read_jsonl, to_json
+
+COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
+SHOWN = 20
+"""How many rows an error message lists."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--alpaca", type=Path, required=True, help="alpaca JSON of the training split")
+    parser.add_argument("--tokens", required=True, help="the same rows as encoded by encode_split")
+    parser.add_argument("--cutoff-len", type=int, required=True, help="longest row in tokens, prompt and answer")
+    parser.add_argument("--on-invalid", choices=["fail", "drop"], default="fail", help="what longer rows do")
+    parser.add_argument("--name", required=True, help="the dataset's name in dataset_info.json")
+    parser.add_argument("--output-dir", type=Path, required=True, help="train.json, too_long.jsonl, dataset_info.json")
+    args = parser.parse_args()
+
+    rows = json.loads(args.alpaca.read_text(encoding="utf-8"))
+    kept, too_long, problems = [], [], []
+    for line, (row, encoded) in enumerate(zip(rows, read_jsonl(args.tokens), strict=True), 2):  # "[" is line 1
+        length = len(encoded["prompt_ids"]) + (encoded["answer_tokens"] or 0)
+        reason = ""
+        if not row["output"]:
+            reason = "no answer: the training split must be labelled"
+        elif length > args.cutoff_len:
+            reason = f"{length} tokens with prompt and answer, cutoff_len is {args.cutoff_len}"
+        if reason:
+            problems.append(f"{args.alpaca}:{line}: sentence {row['id']}: {reason}")
+            too_long.append({"reason": reason, **row})
+        else:
+            kept.append(row)
+    if problems and args.on_invalid == "fail":
+        more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        advice = "raise cutoff_len in the recipe, shorten the prompt, or set on_invalid: drop for the dataset"
+        raise InputError("\n".join(["rows that training cannot use:", *problems[:SHOWN], *more, advice]))
+    if not kept:
+        raise InputError(f"{args.alpaca}: no row is left to train on; cutoff_len is {args.cutoff_len}")
+    if problems:
+        print(f"dropped {len(problems)} of {len(rows)} rows, see {args.output_dir / 'too_long.jsonl'}")
+
+    with atomic_write(args.output_dir / "too_long.jsonl") as stream:
+        stream.writelines(to_json(row) + "\n" for row in too_long)
+    with atomic_write(args.output_dir / "train.json") as stream:
+        stream.write("[\n" + ",\n".join(map(to_json, kept)) + "\n]\n")
+    info = {args.name: {"file_name": "train.json", "formatting": "alpaca", "columns": COLUMNS}}
+    with atomic_write(args.output_dir / "dataset_info.json") as stream:
+        stream.write(json.dumps(info, ensure_ascii=False, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,133 @@
+"""Train a LoRA adapter: `llamafactory-cli train` on a rendered YAML, with live progress.
+
+A training that was killed goes on from its last whole checkpoint when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from entitune.cli import InputError, run
+
+RESULTS = ("adapter_model.safetensors", "adapter_config.json", "trainer_log.jsonl", "training_loss.png")
+PR_SET_PDEATHSIG = 1
+SECONDS_BETWEEN_LINES = 5
+
+
+def drop_partial_checkpoints(folder: Path) -> None:
+    """Remove checkpoints that a kill left unfinished: the Trainer writes trainer_state.json last."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            shutil.rmtree(checkpoint)
+            print(f"{checkpoint} is not whole: removed", file=sys.stderr)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill the trainer when this process goes: an orphan would write into a resumed run's folder."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def last_record(log: Path) -> dict[str, Any] | None:
+    """The newest whole line of trainer_log.jsonl."""
+    if not log.exists():
+        return None
+    for line in reversed(log.read_text(encoding="utf-8").splitlines()):
+        try:
+            return json.loads(line)
+        except json.JSONDecodeError:
+            continue  # the line that is being written
+    return None
+
+
+def describe(record: dict[str, Any]) -> str:
+    """One line of progress."""
+    loss = f", loss {record['loss']:.4f}" if "loss" in record else ""
+    return (
+        f"{record['percentage']:.0f} %, step {record['current_steps']}/{record['total_steps']}{loss}, "
+        f"{record['remaining_time']} left"
+    )
+
+
+def train(config: Path, output_dir: Path, log: Path, executable: str, processes: int, threads: int, title: str) -> None:
+    """Run LLaMA-Factory to its end. Raises InputError with the log's last lines where it fails."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(executable).parent.absolute()}:{os.environ['PATH']}",  # torchrun
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONHASHSEED": "0",  # decides the order of target_modules in adapter_config.json
+        "OMP_NUM_THREADS": str(max(1, threads // processes)),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if processes > 1:
+        environment |= {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": str(processes)}
+    trainer_log, shown = output_dir / "trainer_log.jsonl", None
+    with log.open("w", encoding="utf-8") as stream:
+        process = subprocess.Popen(
+            [executable, "train", str(config)],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=die_with_parent,
+        )
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        try:
+            next_line = 0.0
+            while process.poll() is None:
+                time.sleep(0.5)
+                record = last_record(trainer_log)
+                if record and "current_steps" in record and record != shown and time.monotonic() >= next_line:
+                    print(f"{title}: {describe(record)}", file=sys.stderr, flush=True)
+                    shown, next_line = record, time.monotonic() + SECONDS_BETWEEN_LINES
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    if process.returncode:
+        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
+        raise InputError(f"llamafactory-cli ended with exit code {process.returncode}; the end of {log}:\n{tail}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="LLaMA-Factory YAML, rendered by render_config")
+    parser.add_argument("--llamafactory", required=True, help="path of llamafactory-cli")
+    parser.add_argument("--processes", type=int, default=1, help="training processes, one a GPU (default: 1)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads in all (default: 1)")
+    parser.add_argument("--title", default="train", help="what progress lines begin with")
+    parser.add_argument("--log", type=Path, required=True, help="LLaMA-Factory's own output")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder of the finished adapter")
+    args = parser.parse_args()
+
+    working = Path(yaml.safe_load(args.config.read_text(encoding="utf-8"))["output_dir"])
+    if working.exists():
+        drop_partial_checkpoints(working)
+        if list(working.glob("checkpoint-*")):
+            print(f"{args.title}: resuming from {working}", file=sys.stderr)
+    args.log.parent.mkdir(parents=True, exist_ok=True)
+    train(args.config, working, args.log, args.llamafactory, args.processes, args.threads, args.title)
+    if missing := [name for name in RESULTS if not (working / name).is_file()]:
+        raise InputError(f"{working}: training left no {', '.join(missing)}; a recipe needs plot_loss: true")
+
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    for name in RESULTS:
+        shutil.copyfile(working / name, args.output_dir / f".{name}")
+        os.replace(args.output_dir / f".{name}", args.output_dir / name)
+    shutil.rmtree(working.parent)  # checkpoints of this run and seed: the adapter stands for them now
+
+
+if __name__ == "__main__":
+    run(main)
