@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 Status = Literal["ok", "repaired", "unparseable"]
@@ -79,19 +79,20 @@ def read_answer(raw: str) -> Answer:
 def _read_strictly(raw: str) -> tuple[Mention, ...] | None:
     """The mentions if `raw` is exactly what was asked for, else None."""
     try:
-        elements = json.loads(raw)
+        elements = json.loads(raw, object_pairs_hook=tuple)  # pairs: a repeated key must not vanish
     except (ValueError, RecursionError):
         return None
     if not isinstance(elements, list):
         return None
     mentions = []
     for element in elements:
-        if not isinstance(element, dict) or element.keys() != {"label", "text"}:
-            return None
-        label, text = element["label"], element["text"]
-        if not isinstance(label, str) or not isinstance(text, str) or _LONE_SURROGATE.search(label + text):
-            return None
-        mentions.append((label, text))
+        match element:
+            case (("label", str(label)), ("text", str(text))) | (("text", str(text)), ("label", str(label))):
+                if _LONE_SURROGATE.search(label + text):
+                    return None
+                mentions.append((label, text))
+            case _:
+                return None
     return tuple(mentions)
 
 
@@ -106,25 +107,27 @@ class _Bare(str):
 
 @dataclass(slots=True)
 class _Array:
-    items: list[Any]
+    """`complete`: not cut off by the end of the answer."""
+
+    items: list[Any] = field(default_factory=list)
+    complete: bool = True
 
 
 @dataclass(slots=True)
 class _Object:
-    """Pairs in order, so that a repeated key loses nothing. `complete`: not cut off by the end of the answer."""
+    """Pairs in order, so that a repeated key loses nothing. `key` is the one that waits for its colon and value."""
 
-    pairs: list[tuple[str, Any]]
+    pairs: list[tuple[str, Any]] = field(default_factory=list)
     complete: bool = True
     key: str | None = None
     has_colon: bool = False
 
     def add(self, value: Any) -> None:
-        if self.key is None:
-            if isinstance(value, str):
-                self.key = str(value)
-        elif self.has_colon:
+        if self.has_colon and self.key is not None:
             self.pairs.append((self.key, value))
             self.key, self.has_colon = None, False
+        elif isinstance(value, str):
+            self.key = str(value)
 
 
 def _parse(raw: str) -> list[_Array | _Object]:
@@ -164,8 +167,9 @@ def _parse(raw: str) -> list[_Array | _Object]:
                 ignored += 1
                 continue
             if token["open"] == "{" and stack and isinstance(stack[-1], _Object) and not stack[-1].has_colon:
+                stack[-1].complete = bool(stack[-1].pairs)
                 close()  # a missing closing brace: {"label": …, "text": … {"label": …
-            stack.append(_Array([]) if token["open"] == "[" else _Object([]))
+            stack.append(_Array() if token["open"] == "[" else _Object())
         elif kind == "close":
             if ignored:
                 ignored -= 1
@@ -189,8 +193,7 @@ def _parse(raw: str) -> list[_Array | _Object]:
             put(_unescape(token[kind.removesuffix("_end")]))
         # else: white space, or a string that the end of the answer cut off
     while stack:
-        if isinstance(stack[-1], _Object):
-            stack[-1].complete = False
+        stack[-1].complete = False
         close()
     return nodes
 
@@ -230,14 +233,15 @@ def _walk(node: Any, label: str | None) -> Iterator[Mention]:
         text_key = next((key for key in _TEXT_KEYS if key in keys), None)
         label_key = next((key for key in _LABEL_KEYS if key in keys and key != text_key), None)
         if text_key is not None and (label_key is not None or (label is not None and text_key in _FIELD_KEYS)):
+            texts = [value for key, value in node.pairs if key == text_key]
+            # {"label": …, "text": …, "label": …, "text": …} is two mentions in one object
+            labels = [value for key, value in node.pairs if key == label_key] or [label] * len(texts)
             if node.complete:
-                texts = [value for key, value in node.pairs if key == text_key]
-                # {"label": …, "text": …, "label": …, "text": …} is two mentions in one object
-                labels = [value for key, value in node.pairs if key == label_key] or [label] * len(texts)
                 for one_label, one_text in zip(labels, texts, strict=False):
                     if isinstance(one_label, str):
                         yield from _named(one_label, one_text)
-            return
+            if all(isinstance(one_label, str) for one_label in labels):
+                return  # else it is a whole record of the corpus: {"text": …, "label": {"name": {"温格": [[0, 1]]}}}
         for key, value in node.pairs:
             if isinstance(value, _Object) and _holds_spans(value):
                 for surface, spans in value.pairs:
@@ -255,8 +259,10 @@ def _named(label: str, text: Any) -> Iterator[Mention]:
         for item in text.items:
             if isinstance(item, str):
                 yield from _named(label, item)
-    elif isinstance(text, str) and text and not (
-        isinstance(text, _Bare) and text in ("null", "None", "true", "True", "false", "False")
+    elif (
+        isinstance(text, str)
+        and text
+        and not (isinstance(text, _Bare) and text in ("null", "None", "true", "True", "false", "False"))
     ):
         yield label, text
 
@@ -275,6 +281,8 @@ def _is_numeric(node: _Array) -> bool:
 
 def _is_empty(node: _Array | _Object) -> bool:
     """Whether a node says that there is no entity: [], {}, {"name": []}."""
+    if not node.complete:
+        return False
     if isinstance(node, _Array):
         return not node.items
-    return node.complete and all(isinstance(value, _Array | _Object) and _is_empty(value) for _, value in node.pairs)
+    return all(isinstance(value, _Array | _Object) and _is_empty(value) for _, value in node.pairs)
