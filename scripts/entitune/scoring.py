@@ -1,0 +1,217 @@
+"""Precision, recall and F1 of named entities, with bootstrap intervals.
+
+Two scorings. `pairs`: per sentence the set of (label, text). `spans`: per sentence the set of (label, start, end); a
+predicted mention without a place in the sentence is a false positive, once for each time it is named.
+
+Everything is computed from one small thing, the `Tally`: the distinct rows of per-sentence counts and how many
+sentences have each. Sentences stream into it, so memory does not grow with the file; a bootstrap over sentences needs
+nothing else. The formulas and their sources are in docs/evaluation.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entitune.cli import InputError
+
+SCORINGS = ("pairs", "spans")
+OTHER = "other"
+"""The row of all predicted labels that the dataset does not have. Part of micro, not of macro."""
+LEVEL = 0.95
+
+Record: TypeAlias = dict[str, Any]
+"""A prediction as docs/contracts.md describes it."""
+Row: TypeAlias = tuple[int, ...]
+"""The counts of one sentence: for each thing counted, 3 * label + 0 (gold), 1 (predicted) or 2 (correct), sorted."""
+Floats: TypeAlias = NDArray[np.float64]
+
+_CHUNK = 2_000_000  # weights drawn at once, 16 MB
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Per-sentence counts: `weights[i]` sentences have, for each label and last for OTHER, the three counts `rows[i]`.
+
+    With several runs, `rows` has an axis of runs before that of labels.
+    """
+
+    labels: tuple[str, ...]
+    rows: Floats
+    weights: NDArray[np.int64]
+
+    @property
+    def totals(self) -> Floats:
+        """The counts of the whole split."""
+        return np.tensordot(self.weights.astype(float), self.rows, axes=1)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `measure` returns values for, in its order."""
+        return (*self.labels, OTHER, "micro", "macro")
+
+
+def read_predictions(path: str | Path) -> Iterator[Record]:
+    """Yield the predictions of a file. Raises InputError naming file and line where one is not as contracts.md says."""
+    with open(path, encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}:{number}: not JSON ({error.msg}); expected one prediction a line") from error
+            if not isinstance(record, dict) or not {"id", "text", "gold", "pred", "status"} <= record.keys():
+                raise InputError(f"{path}:{number}: expected an object with id, text, gold, pred and status")
+            for key in ("gold", "pred"):
+                for entity in record[key] or ():
+                    if not isinstance(entity, dict) or not {"label", "text", "start", "end"} <= entity.keys():
+                        raise InputError(f"{path}:{number}: {key}: expected objects with label, text, start and end")
+            yield record
+
+
+class RowMaker:
+    """Makes the rows of sentences, for one set of labels."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        if not labels or len(set(labels)) < len(labels) or {OTHER, "micro", "macro"} & set(labels):
+            raise InputError(f"labels: expected distinct names other than {OTHER}, micro and macro, got {list(labels)}")
+        self.labels = tuple(labels)
+        self._codes = {label: 3 * position for position, label in enumerate(labels)}
+        self._other = 3 * len(labels)
+
+    def rows(self, record: Record) -> tuple[Row, Row]:
+        """The rows of one sentence: (pairs, spans)."""
+        gold, predicted = record["gold"], record["pred"]
+        if gold is None:
+            raise InputError(f"sentence {record['id']}: no gold; an unlabelled split cannot be scored")
+        spans = [(entity["label"], entity["start"], entity["end"]) for entity in predicted]
+        grounded = [span for span in spans if span[1] is not None]
+        return (
+            self._row(
+                {(entity["label"], entity["text"]) for entity in gold},
+                {(entity["label"], entity["text"]) for entity in predicted},
+                (),
+                record,
+            ),
+            self._row(
+                {(entity["label"], entity["start"], entity["end"]) for entity in gold},
+                set(grounded),
+                () if len(grounded) == len(spans) else [span for span in spans if span[1] is None],
+                record,
+            ),
+        )
+
+    def _row(self, gold: set[Any], predicted: set[Any], ungrounded: Sequence[Any], record: Record) -> Row:
+        codes, other = self._codes, self._other
+        try:
+            row = [codes[item[0]] for item in gold]
+        except KeyError as error:
+            raise InputError(
+                f"sentence {record['id']}: gold label {error} is not among the dataset's labels {list(self.labels)}"
+            ) from None
+        row += [codes.get(item[0], other) + 1 for item in chain(predicted, ungrounded)]
+        row += [codes[item[0]] + 2 for item in gold & predicted]
+        row.sort()
+        return tuple(row)
+
+
+def tally(records: Iterable[Record], labels: Sequence[str]) -> dict[str, Tally]:
+    """Count the sentences of one run: a Tally for each of SCORINGS."""
+    maker = RowMaker(labels)
+    pairs: Counter[Row] = Counter()
+    spans: Counter[Row] = Counter()
+    for record in records:
+        pairs_row, spans_row = maker.rows(record)
+        pairs[pairs_row] += 1
+        spans[spans_row] += 1
+    return {
+        scoring: Tally(maker.labels, _dense(list(counter), len(labels)), _weights(counter))
+        for scoring, counter in zip(SCORINGS, (pairs, spans), strict=True)
+    }
+
+
+def tally_together(runs: Sequence[Iterable[Record]], labels: Sequence[str]) -> dict[str, Tally]:
+    """Count the sentences of several runs on one split together, for paired tests.
+
+    Raises InputError where the runs do not have the same sentences in the same order.
+    """
+    maker = RowMaker(labels)
+    counters: dict[str, Counter[tuple[Row, ...]]] = {scoring: Counter() for scoring in SCORINGS}
+    for records in zip_longest(*runs):
+        if any(record is None for record in records):
+            raise InputError("the runs differ in their number of sentences: they cannot be compared")
+        if any(record["id"] != records[0]["id"] or record["gold"] != records[0]["gold"] for record in records):
+            raise InputError(f"the runs differ in sentence {records[0]['id']} or its gold: they cannot be compared")
+        rows = [maker.rows(record) for record in records]
+        for position, scoring in enumerate(SCORINGS):
+            counters[scoring][tuple(row[position] for row in rows)] += 1
+    return {
+        scoring: Tally(
+            maker.labels,
+            _dense(list(chain.from_iterable(counter)), len(labels)).reshape(len(counter), -1, len(labels) + 1, 3),
+            _weights(counter),
+        )
+        for scoring, counter in counters.items()
+    }
+
+
+def _dense(rows: Sequence[Row], labels: int) -> Floats:
+    width = 3 * (labels + 1)
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    codes = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(lengths.sum()))
+    cells = np.repeat(np.arange(len(rows)) * width, lengths) + codes
+    return np.bincount(cells, minlength=len(rows) * width).reshape(len(rows), labels + 1, 3).astype(float)
+
+
+def _weights(counter: Counter[Any]) -> NDArray[np.int64]:
+    if not counter:
+        raise InputError("no sentence to score")
+    return np.fromiter(counter.values(), dtype=np.int64, count=len(counter))
+
+
+def measure(counts: Floats) -> Floats:
+    """Precision, recall and F1 from counts of the shape (..., labels + 1, 3), OTHER last.
+
+    Returns the shape (..., labels + 3, 3): the labels, OTHER, micro and macro, by precision, recall and F1. 0 where a denominator is 0.
+    """
+    with_micro = np.concatenate([counts, counts.sum(axis=-2, keepdims=True)], axis=-2)
+    gold, predicted, correct = np.moveaxis(with_micro, -1, 0)
+    values = np.stack(
+        [_ratio(correct, predicted), _ratio(correct, gold), _ratio(2 * correct, gold + predicted)], axis=-1
+    )
+    macro = values[..., : counts.shape[-2] - 1, :].mean(axis=-2, keepdims=True)
+    return np.concatenate([values, macro], axis=-2)
+
+
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+
+
+def resampled_counts(counted: Tally, resamples: int, seed: int) -> Iterator[Floats]:
+    """Draw bootstrap resamples of the sentences: their counts, in chunks of shape (part of resamples, *rows[0].shape).
+
+    Sentences with the same row are the same to every measure, so drawing how often each row occurs (a multinomial)
+    is the same as drawing sentences with replacement. Memory is bounded by _CHUNK.
+    """
+    generator = np.random.default_rng(seed)
+    sentences = int(counted.weights.sum())
+    chances = counted.weights / sentences
+    flat = counted.rows.reshape(len(chances), -1)
+    step = max(1, _CHUNK // len(chances))
+    for start in range(0, resamples, step):
+        drawn = generator.multinomial(sentences, chances, size=min(step, resamples - start))
+        yield (drawn.astype(float) @ flat).reshape(-1, *counted.rows.shape[1:])  # integers below 2^53: exact
+
+
+def intervals(counted: Tally, resamples: int, seed: int) -> tuple[Floats, Floats]:
+    """Lower and upper bounds of `measure(counted.totals)`: the percentile bootstrap over sentences at LEVEL."""
+    sampled = np.concatenate([measure(counts) for counts in resampled_counts(counted, resamples, seed)])
+    low, high = np.quantile(sampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return low, high

@@ -1,0 +1,53 @@
+"""Tab-separated tables: how every results/*.tsv of the evaluation is written and read."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from entitune.cli import InputError
+from entitune.files import atomic_write
+
+MEASURES = ("precision", "recall", "f1")
+COUNTS = ("support", "predicted", "correct")
+METRICS_COLUMNS = (
+    *("run", "seed", "dataset", "split", "scoring", "label"),
+    *MEASURES,
+    *COUNTS,
+    *(f"{name}_{bound}" for name in MEASURES for bound in ("low", "high")),
+)
+"""The columns of results/metrics.tsv and of each run's scores."""
+
+
+def write_tsv(path: str | Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows whole or not at all: a header, floats with six decimals, None as an empty field."""
+    with atomic_write(path) as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            if row.keys() != set(columns):
+                raise ValueError(f"{path}: a row has the columns {sorted(row)}, expected {sorted(columns)}")
+            writer.writerow([_field(row[column]) for column in columns])
+
+
+def read_tsv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read rows as text. Raises InputError where the header is not `columns` or a line has not as many fields."""
+    with open(path, encoding="utf-8", newline="") as stream:
+        reader = csv.reader(stream, delimiter="\t")
+        header = next(reader, [])
+        if header != list(columns):
+            raise InputError(f"{path}:1: expected the columns {', '.join(columns)}; got {', '.join(header) or 'none'}")
+        rows = []
+        for fields in reader:
+            if len(fields) != len(columns):
+                raise InputError(f"{path}:{reader.line_num}: expected {len(columns)} fields, got {len(fields)}")
+            rows.append(dict(zip(columns, fields, strict=True)))
+        return rows
+
+
+def _field(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    return "" if value is None else value

@@ -1,0 +1,87 @@
+"""Score the predictions of one run: precision, recall and F1 by label, micro and macro, with bootstrap intervals.
+
+Writes the run's rows of results/metrics.tsv (columns: docs/contracts.md), and a table to read.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from entitune.cli import run
+from entitune.files import atomic_write
+from entitune.scoring import OTHER, Tally, intervals, measure, read_predictions, tally
+from entitune.tables import COUNTS, MEASURES, METRICS_COLUMNS, write_tsv
+
+
+def score_rows(counted: Tally, resamples: int, seed: int) -> list[dict[str, Any]]:
+    """One row a label, then micro and macro. OTHER has a row where an answer names a label that the dataset lacks."""
+    values = measure(counted.totals)
+    counts = np.vstack([counted.totals, counted.totals.sum(axis=0), counted.totals[:-1].sum(axis=0)])
+    low, high = intervals(counted, resamples, seed)
+    rows = []
+    for position, name in enumerate(counted.names):
+        if name == OTHER and not counts[position].any():
+            continue
+        row: dict[str, Any] = {"label": name}
+        row |= {column: int(count) for column, count in zip(COUNTS, counts[position], strict=True)}
+        for column, measured in enumerate(MEASURES):
+            row[measured] = float(values[position, column])
+            row[f"{measured}_low"] = float(low[position, column])
+            row[f"{measured}_high"] = float(high[position, column])
+        rows.append(row)
+    return rows
+
+
+def markdown(title: str, rows: list[dict[str, Any]]) -> str:
+    """The rows as a table to read, a section a scoring."""
+    lines = [f"# {title}", ""]
+    for scoring in dict.fromkeys(row["scoring"] for row in rows):
+        lines += [f"## {scoring}", "", "| label | P | R | F1 | 95 % interval of F1 | gold | predicted | correct |"]
+        lines += ["|---|---|---|---|---|---|---|---|"]
+        lines += [
+            "| {label} | {precision:.4f} | {recall:.4f} | {f1:.4f} | {f1_low:.4f} to {f1_high:.4f}"
+            " | {support} | {predicted} | {correct} |".format(**row)
+            for row in rows
+            if row["scoring"] == scoring
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--predictions", required=True, help="JSONL of read_answers, with gold")
+    parser.add_argument("--run", required=True, help="name of the run")
+    parser.add_argument("--seed", type=int, required=True, help="seed of the run")
+    parser.add_argument("--dataset", required=True, help="name of the dataset")
+    parser.add_argument("--split", required=True, help="name of the split")
+    parser.add_argument("--labels", nargs="+", required=True, help="the dataset's labels, in the order of the table")
+    parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap resamples (default: 10000)")
+    parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    parser.add_argument("--output", required=True, help="TSV: the run's rows of results/metrics.tsv")
+    parser.add_argument("--table", help="Markdown: the same figures to read")
+    args = parser.parse_args()
+    if args.resamples < 1:
+        parser.error("--resamples: expected at least 1")
+
+    counted = tally(read_predictions(args.predictions), args.labels)
+    key = {"run": args.run, "seed": args.seed, "dataset": args.dataset, "split": args.split}
+    rows = [
+        {**key, "scoring": scoring, **row}
+        for scoring, scored in counted.items()
+        for row in score_rows(scored, args.resamples, args.bootstrap_seed)
+    ]
+    write_tsv(args.output, METRICS_COLUMNS, rows)
+    if args.table:
+        with atomic_write(args.table) as stream:
+            stream.write(markdown(f"{args.run}, seed {args.seed}: {args.dataset} {args.split}", rows))
+    for row in rows:
+        if row["label"] == "micro":
+            print("{run} seed {seed} {scoring}: F1 {f1:.4f} ({f1_low:.4f} to {f1_high:.4f})".format(**row))
+
+
+if __name__ == "__main__":
+    run(main)
