@@ -23,20 +23,17 @@ import sys
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from entitune.cli import InputError, run
 from entitune.files import atomic_write, sha256, to_json
 
 MANIFEST = "manifest.json"
 CHECKSUMS = ".checksums.json"
 
 
-class FetchError(Exception):
-    """Why the model is not there, for a person: what failed, which file, what to do."""
-
-
 def fetch_path(source: Path, output_dir: Path) -> list[dict[str, Any]]:
     """Link every file of a local model into `output_dir` and return the manifest's list of files."""
     if not source.is_dir():
-        raise FetchError(f"{source} is not a directory; `path` of the model's registry entry must name one")
+        raise InputError(f"{source} is not a directory; `path` of the model's registry entry must name one")
     paths = sorted(
         path.relative_to(source)
         for path in source.rglob("*")
@@ -98,13 +95,13 @@ def fetch_modelscope(model_id: str, revision: str, pins: dict[str, str], output_
         snapshot_download(model_id, revision=revision, local_dir=str(output_dir), endpoint=endpoint)
     except FileDownloadError as error:
         lines = [f"  {name}: {explain(cause)}" for name, cause in sorted(error.failed_files.items())]
-        raise FetchError(
+        raise InputError(
             f"{len(lines)} of {error.total} files of {model_id} could not be downloaded:\n"
             + "\n".join(lines)
             + f"\nWhat is complete is kept in {output_dir}; run the same command again to fetch only the rest"
         ) from error
     except (HubError, OSError) as error:
-        raise FetchError(f"downloading {model_id} failed: {explain(error)}; run the same command again") from error
+        raise InputError(f"downloading {model_id} failed: {explain(error)}; run the same command again") from error
 
     # The client has reported success with a file missing, so its word is not enough.
     files = []
@@ -120,7 +117,7 @@ def fetch_modelscope(model_id: str, revision: str, pins: dict[str, str], output_
             files.append(item)
             continue
         path.unlink(missing_ok=True)
-        raise FetchError(f"{path} {problem}; it was removed, run the same command again to fetch it anew")
+        raise InputError(f"{path} {problem}; it was removed, run the same command again to fetch it anew")
     return files
 
 
@@ -139,14 +136,14 @@ def list_modelscope(model_id: str, revision: str, endpoint: str) -> list[dict[st
             exists = False
         if exists:
             raise unknown_revision(model_id, revision, endpoint) from error
-        raise FetchError(
+        raise InputError(
             f"{endpoint} has no model {model_id}, or it is private; check `id` in the model's registry entry, "
             "and set MODELSCOPE_API_TOKEN for a private model"
         ) from error
     except (AuthenticationError, PermissionDeniedError) as error:
-        raise FetchError(f"{endpoint} refuses access to {model_id}; set MODELSCOPE_API_TOKEN") from error
+        raise InputError(f"{endpoint} refuses access to {model_id}; set MODELSCOPE_API_TOKEN") from error
     except (HubError, OSError, ValueError) as error:
-        raise FetchError(
+        raise InputError(
             f"the list of files of {model_id} could not be read from {endpoint}: {explain(error)}; check the network "
             "or set MODELSCOPE_ENDPOINT, or use a local copy: source: path"
         ) from error
@@ -157,36 +154,36 @@ def list_modelscope(model_id: str, revision: str, endpoint: str) -> list[dict[st
     for entry in entries:
         path = PurePosixPath(entry.path)
         if path.is_absolute() or ".." in path.parts or entry.path in (MANIFEST, CHECKSUMS):
-            raise FetchError(f"{endpoint} lists a file with the name {entry.path}, which is refused")
+            raise InputError(f"{endpoint} lists a file with the name {entry.path}, which is refused")
         if not entry.sha256:
-            raise FetchError(f"{endpoint} lists no SHA-256 for {entry.path} of {model_id}: it could not be verified")
+            raise InputError(f"{endpoint} lists no SHA-256 for {entry.path} of {model_id}: it could not be verified")
         files.append({"path": entry.path, "size": entry.size, "sha256": entry.sha256.lower()})
     return sorted(files, key=lambda item: item["path"])
 
 
-def unknown_revision(model_id: str, revision: str, endpoint: str) -> FetchError:
+def unknown_revision(model_id: str, revision: str, endpoint: str) -> InputError:
     """The error for a revision that the hub does not have."""
-    return FetchError(
+    return InputError(
         f"{endpoint} has no revision {revision} of {model_id}; `revision` in the model's registry entry must be a "
         "commit, tag or branch of that repository"
     )
 
 
 def check_pins(files: list[dict[str, Any]], pins: dict[str, str], what: str) -> None:
-    """Raise FetchError unless every file that the registry pins is listed with the pinned SHA-256."""
+    """Raise InputError unless every file that the registry pins is listed with the pinned SHA-256."""
     found = {item["path"]: item["sha256"] for item in files}
     for name, digest in pins.items():
         if name not in found:
-            raise FetchError(f"{what} has no file {name}, which the registry pins by `sha256`")
+            raise InputError(f"{what} has no file {name}, which the registry pins by `sha256`")
         if found[name] != digest.lower():
-            raise FetchError(
+            raise InputError(
                 f"{name} of {what} has SHA-256 {found[name]}, the registry pins {digest}: not the model that the "
                 "registry means; nothing was written"
             )
 
 
 def check_disk_space(files: list[dict[str, Any]], output_dir: Path) -> None:
-    """Raise FetchError if what is still to be downloaded does not fit, before the first byte is."""
+    """Raise InputError if what is still to be downloaded does not fit, before the first byte is."""
     missing = 0
     for item in files:
         path = output_dir / item["path"]
@@ -195,7 +192,7 @@ def check_disk_space(files: list[dict[str, Any]], output_dir: Path) -> None:
         missing += max(0, item["size"] - done)
     free = shutil.disk_usage(output_dir).free
     if missing > free:
-        raise FetchError(
+        raise InputError(
             f"the disk of {output_dir} is too full: {missing / 1e6:,.1f} MB to download, {free / 1e6:,.1f} MB free"
         )
 
@@ -217,7 +214,7 @@ def explain(error: BaseException) -> str:
 
 
 def check_complete(output_dir: Path, names: list[str]) -> None:
-    """Raise FetchError unless configuration, tokenizer and every weight shard are there, and nothing else is."""
+    """Raise InputError unless configuration, tokenizer and every weight shard are there, and nothing else is."""
     index = "model.safetensors.index.json"
     if index in names:
         weights = set(json.loads((output_dir / index).read_text(encoding="utf-8"))["weight_map"].values())
@@ -225,12 +222,12 @@ def check_complete(output_dir: Path, names: list[str]) -> None:
         weights = {"model.safetensors"}
     missing = sorted(({"config.json", "tokenizer_config.json"} | weights) - set(names))
     if missing:
-        raise FetchError(f"the model is not complete, it lacks {', '.join(missing)}")
+        raise InputError(f"the model is not complete, it lacks {', '.join(missing)}")
     present = {path.relative_to(output_dir).as_posix() for path in output_dir.rglob("*") if not path.is_dir()}
     strangers = sorted(present - set(names) - {CHECKSUMS})
     if strangers:
         # Not deleted unasked; an old model.safetensors would be loaded instead of new shards.
-        raise FetchError(f"{output_dir} holds files of something else, delete them: {', '.join(strangers)}")
+        raise InputError(f"{output_dir} holds files of something else, delete them: {', '.join(strangers)}")
 
 
 def registry_entry(text: str) -> dict[str, Any]:
@@ -246,7 +243,7 @@ def registry_entry(text: str) -> dict[str, Any]:
     return dict(entry)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="the model's name in the registry")
     parser.add_argument("--entry", required=True, type=registry_entry, help="the model's registry entry, as JSON")
@@ -254,31 +251,22 @@ def main() -> int:
     args = parser.parse_args()
 
     entry, output_dir = args.entry, args.output_dir
+    output_dir.mkdir(parents=True, exist_ok=True)
+    (output_dir / MANIFEST).unlink(missing_ok=True)  # from here on the directory is not finished
     try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        (output_dir / MANIFEST).unlink(missing_ok=True)  # from here on the directory is not finished
         if entry["source"] == "path":
-            revision = entry.get("revision")
             files = fetch_path(Path(entry["path"]), output_dir)
             check_pins(files, entry.get("sha256", {}), entry["path"])
         else:
-            revision = entry["revision"]
-            files = fetch_modelscope(entry["id"], revision, entry.get("sha256", {}), output_dir)
-        check_complete(output_dir, [item["path"] for item in files])
-        manifest = {"model": args.model, "source": entry["source"], "revision": revision, "files": files}
-        with atomic_write(output_dir / MANIFEST) as stream:
-            stream.write(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
-    except FetchError as error:
-        print(f"fetch_model: {args.model}: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"fetch_model: {args.model}: {explain(error)}: {error.filename or output_dir}", file=sys.stderr)
-        return 1
+            files = fetch_modelscope(entry["id"], entry["revision"], entry.get("sha256", {}), output_dir)
     except KeyboardInterrupt:
-        print(f"fetch_model: {args.model}: interrupted; the same command resumes", file=sys.stderr)
-        return 130
-    return 0
+        print(f"interrupted; what is complete is kept in {output_dir}, the same command resumes", file=sys.stderr)
+        raise
+    check_complete(output_dir, [item["path"] for item in files])
+    manifest = {"model": args.model, "source": entry["source"], "revision": entry.get("revision"), "files": files}
+    with atomic_write(output_dir / MANIFEST) as stream:
+        stream.write(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)
