@@ -29,11 +29,11 @@ rule build_alpaca:
         code=code_of("build_alpaca"),
     output:
         alpaca="results/datasets/{dataset}/{prompt}/{split}.json",
+    log:
+        "logs/build_alpaca/{dataset}/{prompt}/{split}.log",
     params:
         labels=lambda w: ",".join(dataset_of(w)["labels"]),
         options=prompt_options,
-    log:
-        "logs/build_alpaca/{dataset}/{prompt}/{split}.log",
     shell:
         "{PYTHON} scripts/build_alpaca.py --sentences {input.sentences} --labels {params.labels:q} {params.options}"
         " --output {output.alpaca} 2>&1 | tee {log} >&2"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 
@@ -18,7 +19,9 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 PYTHON = sys.executable
-"""The workflow environment's Python, for the scripts that need no engine."""
+"""The workflow environment's Python, for the scripts that need no engine. Not a param: a clone may move."""
+
+UV = os.path.join(os.path.dirname(PYTHON), "uv")
 
 
 wildcard_constraints:

@@ -6,35 +6,58 @@ localrules:
     convert_dataset,
 
 
-def source_files(wildcards) -> list[str]:
-    """The local files of a dataset that is not downloaded."""
-    dataset = dataset_of(wildcards)
-    if wildcards.split not in dataset["splits"]:
-        raise WorkflowError(f"conf/datasets.yaml: {wildcards.dataset} has no split {wildcards.split!r}")
-    return [] if "archive" in dataset else [dataset["splits"][wildcards.split]]
-
-
-def fetch_entry(wildcards) -> str:
-    """What the fetched file depends on. A local archive does not count: its checksum is the archive's own."""
-    dataset = dataset_of(wildcards)
-    return json.dumps({key: dataset[key] for key in ("archive", "splits") if key in dataset})
-
-
-LOCAL_ARCHIVE = STUDY.local_archive
+LOCAL_DATASETS = [name for name, dataset in STUDY.datasets.items() if "archive" not in dataset]
 
 
 rule fetch_dataset:
     input:
-        source_files,
+        raw=lambda w: dataset_of(w)["splits"][w.split],
         code=code_of("fetch_dataset"),
     output:
         raw="results/datasets/{dataset}/raw/{split}",
-    params:
-        entry=fetch_entry,
     log:
         "logs/fetch_dataset/{dataset}/{split}.log",
+    wildcard_constraints:
+        dataset="|".join(map(re.escape, LOCAL_DATASETS)),
+    params:
+        entry=lambda w: json.dumps({"splits": {w.split: dataset_of(w)["splits"][w.split]}}),
     shell:
-        "{PYTHON} scripts/fetch_dataset.py --help"
+        "{PYTHON} scripts/fetch_dataset.py --entry {params.entry:q} --output-dir $(dirname {output.raw})"
+        " 2>&1 | tee {log} >&2"
+
+
+# What fetch_dataset.py is told of each archive. An archive at hand has the checksum of the one that would be downloaded,
+# so it is no reason to fetch again: the rule's params leave it out, and the shell command reads it from here.
+ARCHIVES = {
+    name: json.dumps(
+        {"archive": STUDY.datasets[name]["archive"], "splits": STUDY.datasets[name]["splits"]}
+        | ({"local_archive": STUDY.local_archive[name]} if name in STUDY.local_archive else {})
+    )
+    for name in STUDY.datasets
+    if name not in LOCAL_DATASETS
+}
+
+# One rule an archive: it is fetched once and gives all its splits, whose names the rule must know.
+for DATASET in ARCHIVES:
+
+    rule:
+        name:
+            f"fetch_dataset_{DATASET}"
+        input:
+            code=code_of("fetch_dataset"),
+        output:
+            raw=expand(
+                "results/datasets/{dataset}/raw/{split}", dataset=DATASET, split=STUDY.datasets[DATASET]["splits"]
+            ),
+        log:
+            f"logs/fetch_dataset/{DATASET}.log",
+        localrule: True
+        params:
+            archive=STUDY.datasets[DATASET]["archive"],
+            splits=STUDY.datasets[DATASET]["splits"],
+        shell:
+            "{PYTHON} scripts/fetch_dataset.py --entry {ARCHIVES[%s]:q} --output-dir results/datasets/%s/raw"
+            " 2>&1 | tee {log} >&2" % (DATASET, DATASET)
 
 
 rule convert_dataset:
@@ -44,14 +67,14 @@ rule convert_dataset:
     output:
         sentences="results/datasets/{dataset}/{split}.jsonl",
         dropped="results/datasets/{dataset}/{split}.dropped.jsonl",
-    params:
-        format=lambda w: dataset_of(w)["format"],
-        labels=lambda w: ",".join(dataset_of(w)["labels"]),
-        on_invalid=lambda w: dataset_of(w)["on_invalid"],
     log:
         "logs/convert_dataset/{dataset}/{split}.log",
     benchmark:
         "results/datasets/{dataset}/benchmarks/convert_dataset.{split}.tsv"
+    params:
+        format=lambda w: dataset_of(w)["format"],
+        labels=lambda w: ",".join(dataset_of(w)["labels"]),
+        on_invalid=lambda w: dataset_of(w)["on_invalid"],
     shell:
         "{PYTHON} scripts/convert_dataset.py --raw {input.raw} --format {params.format} --labels {params.labels:q}"
         " --split {wildcards.split} --on-invalid {params.on_invalid} --output {output.sentences}"

@@ -13,13 +13,13 @@ rule encode_split:
         code=code_of("encode_split"),
     output:
         tokens="results/datasets/{dataset}/{prompt}/{model}/{split}.tokens.jsonl",
-    params:
-        template=lambda w: option("--template", entry_of("models", w.model)["template"]),
     log:
         "logs/encode_split/{dataset}/{prompt}/{model}/{split}.log",
     resources:
         mem_mb=lambda w, attempt: growing(4000, attempt),
         runtime=lambda w, attempt: growing(30, attempt),
+    params:
+        template=lambda w: option("--template", entry_of("models", w.model)["template"]),
     shell:
         ".envs/train/bin/python scripts/encode_split.py --alpaca {input.alpaca} --model results/models/{wildcards.model}"
         " {params.template} --output {output.tokens} > {log} 2>&1"
@@ -34,10 +34,10 @@ rule register_dataset:
         train="results/datasets/{dataset}/{prompt}/{model}/cutoff-{cutoff}/train.json",
         info="results/datasets/{dataset}/{prompt}/{model}/cutoff-{cutoff}/dataset_info.json",
         too_long="results/datasets/{dataset}/{prompt}/{model}/cutoff-{cutoff}/too_long.jsonl",
-    params:
-        on_invalid=lambda w: dataset_of(w)["on_invalid"],
     log:
         "logs/register_dataset/{dataset}/{prompt}/{model}/{cutoff}.log",
+    params:
+        on_invalid=lambda w: dataset_of(w)["on_invalid"],
     shell:
         "{PYTHON} scripts/register_dataset.py --alpaca {input.alpaca} --tokens {input.tokens}"
         " --cutoff-len {wildcards.cutoff} --on-invalid {params.on_invalid} --name {wildcards.dataset}_train"

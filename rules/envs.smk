@@ -13,15 +13,13 @@ rule build_env:
         lock="envs/{env}.txt",
     output:
         built=".envs/{env}/.built",
-    params:
-        uv=f"{os.path.dirname(PYTHON)}/uv",
     log:
         "logs/build_env/{env}.log",
     message:
         "Building the environment {wildcards.env} (once; up to 3 GB of download, 1 to 10 minutes)"
     shell:
         """
-        {params.uv} venv --quiet --clear --python {PYTHON} .envs/{wildcards.env} > {log} 2>&1
-        VIRTUAL_ENV=.envs/{wildcards.env} {params.uv} pip sync --require-hashes --compile-bytecode {input.lock} >> {log} 2>&1
-        sha256sum {input.lock} > {output.built}
+        {UV} venv --quiet --clear --python {PYTHON} .envs/{wildcards.env} >{log} 2>&1
+        VIRTUAL_ENV=.envs/{wildcards.env} {UV} pip sync --require-hashes --compile-bytecode {input.lock} >>{log} 2>&1
+        sha256sum {input.lock} >{output.built}
         """

@@ -21,10 +21,10 @@ rule fetch_model:
         code=code_of("fetch_model"),
     output:
         manifest="results/models/{model}/manifest.json",
-    params:
-        entry=lambda w: json.dumps(entry_of("models", w.model)),
     log:
         "logs/fetch_model/{model}.log",
+    params:
+        entry=lambda w: json.dumps(entry_of("models", w.model)),
     shell:
         "{PYTHON} scripts/fetch_model.py --model {wildcards.model} --entry {params.entry:q}"
         " --output-dir results/models/{wildcards.model} 2>&1 | tee {log} >&2"

@@ -34,11 +34,6 @@ rule predict_shard:
         code=code_of("predict_shard"),
     output:
         answers="results/{run}/seed-{seed}/answers/{split}/{shard}.jsonl",
-    params:
-        decode=decode_settings,
-        python=lambda w: f".envs/{predict_env_of(run_of(w))}/bin/python",
-        adapter=lambda w, input: option("--adapter", os.path.dirname(input.get("adapter", ""))),
-        shard=lambda w: "--shard {} --shards {}".format(*w.shard.split("-of-")),
     log:
         "logs/predict_shard/{run}/{seed}/{split}/{shard}.log",
     benchmark:
@@ -48,6 +43,11 @@ rule predict_shard:
         gpu=lambda w: decode_of(w)["gpus"],
         mem_mb=lambda w, attempt: growing(decode_of(w)["mem_mb"], attempt),
         runtime=lambda w, attempt: growing(decode_of(w)["runtime"], attempt),
+    params:
+        decode=decode_settings,
+        python=lambda w: f".envs/{predict_env_of(run_of(w))}/bin/python",
+        adapter=lambda w, input: option("--adapter", os.path.dirname(input.get("adapter", ""))),
+        shard=lambda w: "--shard {} --shards {}".format(*w.shard.split("-of-")),
     shell:
         "{params.python} scripts/predict_shard.py --tokens {input.tokens} --model $(dirname {input.model})"
         " {params.adapter} --decode {params.decode:q} {params.shard} --threads {threads} --log {log}"

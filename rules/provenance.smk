@@ -49,11 +49,12 @@ rule write_manifest:
         code=code_of("write_manifest"),
     output:
         manifest="results/{run}/seed-{seed}/manifest.json",
-    params:
-        config=merged_config,
-        environments=lambda w, input: [os.path.dirname(env) for env in input.envs] + [os.path.dirname(os.path.dirname(PYTHON))],
     log:
         "logs/write_manifest/{run}/{seed}.log",
+    params:
+        config=merged_config,
+        environments=lambda w, input: [os.path.dirname(env) for env in input.envs]
+        + [os.path.dirname(os.path.dirname(PYTHON))],
     shell:
         "{PYTHON} scripts/write_manifest.py --config {params.config:q} --files {input.files}"
         " --environments {params.environments} --benchmarks {input.benchmarks} --output {output.manifest}"

@@ -14,13 +14,13 @@ rule render_config:
         code=code_of("render_config"),
     output:
         config="results/{run}/seed-{seed}/train.yaml",
+    log:
+        "logs/render_config/{run}/{seed}.log",
     params:
         # One JSON text: Snakemake keeps params as a set of values and would not see two that change places.
         arguments=lambda w: json.dumps(STUDY.train_arguments(run_of(w))),
         template=lambda w: option("--template", STUDY.models[run_of(w).model]["template"]),
         dataset=lambda w: f"{run_of(w).dataset}_train",
-    log:
-        "logs/render_config/{run}/{seed}.log",
     shell:
         "{PYTHON} scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.template}"
         " --dataset {params.dataset} --train {input.train} --seed {wildcards.seed} --lock {input.lock}"

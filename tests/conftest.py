@@ -1,0 +1,65 @@
+"""Fixtures: the repository, a copy of it to work in, and finished demo results."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+ENVIRONMENT = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+CLUENER = ROOT.parent / "shared" / "data" / "cluener_public.zip"
+
+
+def copy_repository(target: Path) -> Path:
+    """Copy the files that git knows or would add; the environments are shared, results are not."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    (ROOT / ".envs").mkdir(exist_ok=True)
+    (target / ".envs").symlink_to(ROOT / ".envs")
+    for git in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "copy"]):
+        subprocess.run(["git", *git], cwd=target, check=True)
+    return target
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in `folder`; stderr is folded into stdout."""
+    return subprocess.run(
+        [str(BIN / "snakemake"), *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository in which the README's main command has run on the embedded default."""
+    folder = copy_repository(tmp_path_factory.mktemp("demo"))
+    done = snakemake(folder, "results/metrics.tsv", "--cores", "all")
+    assert done.returncode == 0, done.stdout
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cluener_archive() -> Path:
+    if not CLUENER.is_file():
+        pytest.skip(f"the CLUENER archive is not at {CLUENER}")
+    return CLUENER

@@ -1,0 +1,36 @@
+"""The modules that a rule declares are those that its script imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from entitune.code import code_of
+
+
+@pytest.fixture(autouse=True)
+def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_transitive_imports_are_found() -> None:
+    declared = code_of("read_answers")
+    assert "scripts/read_answers.py" in declared
+    assert "scripts/entitune/grounding.py" in declared
+    assert "scripts/entitune/records.py" in declared
+    assert "scripts/entitune/config.py" not in declared
+
+
+@pytest.mark.parametrize("script", ["read_answers", "build_alpaca", "render_config", "write_manifest"])
+def test_declared_modules_are_those_that_python_loads(script: str) -> None:
+    program = (
+        "import sys, runpy; sys.path.insert(0, 'scripts'); sys.argv = ['x', '--help']\n"
+        "try: runpy.run_path(f'scripts/{%r}.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print('\\n'.join('scripts/' + m.replace('.', '/') + '.py' for m in sys.modules if m.startswith('entitune.')))"
+    ) % script
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = {line for line in done.stdout.splitlines() if line.startswith("scripts/entitune/")}
+    assert {path for path in code_of(script) if "/entitune/" in path} == loaded

