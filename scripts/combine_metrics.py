@@ -23,12 +23,12 @@ def seed_rows(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
         groups.setdefault(tuple(row[column] for column in GROUP), []).append(row)
     result = []
     for group, members in groups.items():
-        row: dict[str, Any] = {**dict(zip(GROUP, group, strict=True)), "seeds": len(members)}
+        figures: dict[str, Any] = {**dict(zip(GROUP, group, strict=True)), "seeds": len(members)}
         for name in MEASURES:
             values = [float(member[name]) for member in members]
-            row[f"{name}_mean"] = statistics.fmean(values)
-            row[f"{name}_sd"] = statistics.stdev(values) if len(values) > 1 else None
-        result.append(row)
+            figures[f"{name}_mean"] = statistics.fmean(values)
+            figures[f"{name}_sd"] = statistics.stdev(values) if len(values) > 1 else None
+        result.append(figures)
     return result
 
 

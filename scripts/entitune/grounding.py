@@ -32,7 +32,7 @@ def ground(text: str, mentions: Iterable[tuple[str, str]]) -> list[Entity]:
     mentions = list(mentions)
     places = _Places(text)
     taken = bytearray(len(text))  # 1 where a character belongs to a mention that has been grounded
-    spans: list[tuple[int, int] | None] = [None] * len(mentions)
+    spans: dict[int, tuple[int, int]] = {}
     given: set[tuple[str, int, int]] = set()
     grounded: list[int] = []  # positions in the answer, sorted
 
@@ -56,9 +56,7 @@ def ground(text: str, mentions: Iterable[tuple[str, str]]) -> list[Entity]:
         insort(grounded, index)
         taken[start:end] = b"\1" * (end - start)
 
-    return [
-        Entity(label, surface, *(span or (None, None))) for (label, surface), span in zip(mentions, spans, strict=True)
-    ]
+    return [Entity(label, surface, *spans.get(index, (None, None))) for index, (label, surface) in enumerate(mentions)]
 
 
 class _Places:

@@ -179,7 +179,8 @@ def _weights(counter: Counter[Any]) -> NDArray[np.int64]:
 def measure(counts: Floats) -> Floats:
     """Precision, recall and F1 from counts of the shape (..., labels + 1, 3), OTHER last.
 
-    Returns the shape (..., labels + 3, 3): the labels, OTHER, micro and macro, by precision, recall and F1. 0 where a denominator is 0.
+    Returns the shape (..., labels + 3, 3): the labels, OTHER, micro and macro; precision, recall and F1.
+    A value is 0 where its denominator is 0.
     """
     with_micro = np.concatenate([counts, counts.sum(axis=-2, keepdims=True)], axis=-2)
     gold, predicted, correct = np.moveaxis(with_micro, -1, 0)
@@ -204,10 +205,16 @@ def resampled_counts(counted: Tally, resamples: int, seed: int) -> Iterator[Floa
     sentences = int(counted.weights.sum())
     chances = counted.weights / sentences
     flat = counted.rows.reshape(len(chances), -1)
-    step = max(1, _CHUNK // len(chances))
+    for size in in_chunks(resamples, len(chances)):
+        drawn = generator.multinomial(sentences, chances, size=size)
+        yield (drawn.astype(float) @ flat).reshape(size, *counted.rows.shape[1:])  # integers below 2^53: exact
+
+
+def in_chunks(resamples: int, rows: int) -> Iterator[int]:
+    """How many resamples to draw at a time: a chunk of weights, `rows` a resample, stays below _CHUNK."""
+    step = max(1, _CHUNK // rows)
     for start in range(0, resamples, step):
-        drawn = generator.multinomial(sentences, chances, size=min(step, resamples - start))
-        yield (drawn.astype(float) @ flat).reshape(-1, *counted.rows.shape[1:])  # integers below 2^53: exact
+        yield min(step, resamples - start)
 
 
 def intervals(counted: Tally, resamples: int, seed: int) -> tuple[Floats, Floats]:

@@ -1,0 +1,107 @@
+"""Compare each pair of runs on one dataset and split: difference in F1, interval, p-values, spread over seeds.
+
+Columns: docs/contracts.md. F1 is the mean over a run's seeds. Pairs on different datasets or splits are not compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import combinations
+from typing import Any
+
+from entitune.cli import InputError, run
+from entitune.comparison import compare
+from entitune.scoring import OTHER, Floats, measure, read_predictions, tally_together
+from entitune.tables import write_tsv
+
+COLUMNS = (
+    *("dataset", "split", "scoring", "label", "run_a", "run_b"),
+    *("f1_a", "f1_b", "sd_a", "sd_b", "seeds_a", "seeds_b"),
+    *("difference", "low", "high", "p_bootstrap", "p_randomisation"),
+)
+
+
+def compare_pair(
+    a: tuple[str, list[str]], b: tuple[str, list[str]], labels: list[str], resamples: int, seed: int
+) -> list[dict[str, Any]]:
+    """The rows of one pair of runs; each run is its name and the predictions of its seeds."""
+    (name_a, paths_a), (name_b, paths_b) = a, b
+    counted = tally_together([read_predictions(path) for path in paths_a + paths_b], labels)
+    rows = []
+    for scoring, tally in counted.items():
+        f1 = measure(tally.totals)[..., 2]
+        f1_a, f1_b = f1[: len(paths_a)], f1[len(paths_a) :]
+        result = compare(tally, len(paths_a), resamples, seed)
+        for position, label in enumerate(tally.names):
+            if label == OTHER:
+                continue
+            rows.append(
+                {
+                    "scoring": scoring,
+                    "label": label,
+                    "run_a": name_a,
+                    "run_b": name_b,
+                    "f1_a": float(f1_a[:, position].mean()),
+                    "f1_b": float(f1_b[:, position].mean()),
+                    "sd_a": deviation(f1_a[:, position]),
+                    "sd_b": deviation(f1_b[:, position]),
+                    "seeds_a": len(paths_a),
+                    "seeds_b": len(paths_b),
+                    "difference": float(result.difference[position]),
+                    "low": float(result.low[position]),
+                    "high": float(result.high[position]),
+                    "p_bootstrap": float(result.p_bootstrap[position]),
+                    "p_randomisation": float(result.p_randomisation[position]),
+                }
+            )
+    return rows
+
+
+def deviation(values: Floats) -> float | None:
+    """The sample standard deviation over seeds; None for a single seed."""
+    return float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--predictions",
+        nargs=5,
+        action="append",
+        required=True,
+        metavar=("RUN", "SEED", "DATASET", "SPLIT", "FILE"),
+        help="predictions of one run and seed; give it once for each",
+    )
+    parser.add_argument(
+        "--labels", nargs="+", action="append", required=True, metavar="NAME", help="a dataset, then its labels"
+    )
+    parser.add_argument("--resamples", type=int, default=10_000, help="resamples of each test (default: 10000)")
+    parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the tests (default: 0)")
+    parser.add_argument("--output", required=True, help="TSV, only a header where there is no pair")
+    args = parser.parse_args()
+    if args.resamples < 1:
+        parser.error("--resamples: expected at least 1")
+
+    labels = {dataset: names for dataset, *names in args.labels}
+    groups: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for name, _, dataset, split, path in args.predictions:
+        if dataset not in labels:
+            raise InputError(f"--predictions {name}: --labels {dataset} is missing")
+        groups.setdefault((dataset, split), {}).setdefault(name, []).append(path)
+    rows = [
+        {"dataset": dataset, "split": split, **row}
+        for (dataset, split), runs in groups.items()
+        for a, b in combinations(runs.items(), 2)
+        for row in compare_pair(a, b, labels[dataset], args.resamples, args.bootstrap_seed)
+    ]
+    write_tsv(args.output, COLUMNS, rows)
+    for row in rows:
+        if row["label"] == "micro":
+            print(
+                "{dataset} {split} {scoring}: {run_a} - {run_b} = {difference:+.4f} ({low:+.4f} to {high:+.4f}),"
+                " p {p_bootstrap:.4f} (bootstrap), {p_randomisation:.4f} (randomisation)".format(**row)
+            )
+
+
+if __name__ == "__main__":
+    run(main)
