@@ -12,12 +12,9 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
+from entitune.cli import InputError, run
 from entitune.files import atomic_write, to_json
 from entitune.readers import READERS, Problem, file_problems
-
-
-class InvalidSplit(ValueError):
-    """A split that is not converted; the message says why."""
 
 
 class Report:
@@ -54,7 +51,7 @@ def convert(
 ) -> str:
     """Convert `raw` to `output` and `dropped` and return a summary.
 
-    Raises InvalidSplit, leaving no outputs, where no valid row is left or, under `on_invalid` ``fail``, where there
+    Raises InputError, leaving no outputs, where no valid row is left or, under `on_invalid` ``fail``, where there
     is any problem.
     """
     report = Report(raw, limit)
@@ -76,14 +73,14 @@ def convert(
                 stream.write(to_json(row.sentence.to_dict()) + "\n")
         report.close()
         if rows == 0:
-            raise InvalidSplit(f"{raw}:1: no rows; expected at least one")
+            raise InputError(f"{raw}:1: no rows; expected at least one")
         if on_invalid == "fail" and report.count:
-            raise InvalidSplit(
+            raise InputError(
                 f"{raw}: {report.count} problems in {rows} rows, nothing is written. Mend them, "
                 "or leave the invalid rows out with on_invalid: drop"
             )
         if sentences == 0:
-            raise InvalidSplit(f"{raw}: none of the {rows} rows is valid, nothing is written")
+            raise InputError(f"{raw}: none of the {rows} rows is valid, nothing is written")
     summary = f"{output}: {sentences} sentences, " + (f"{mentions} mentions" if labelled else "unlabelled")
     return summary + (f"; dropped {rows - sentences} of {rows} rows, see {dropped}" if rows > sentences else "")
 
@@ -102,7 +99,7 @@ def _limit(value: str) -> int:
     return limit
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--raw", required=True, help="the publisher's file of one split")
     parser.add_argument("--format", required=True, choices=READERS, help="the raw file's format")
@@ -116,25 +113,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--output", required=True, type=Path, help="canonical JSON lines")
     parser.add_argument("--dropped", required=True, type=Path, help="dropped rows and reasons; empty without any")
-    args = parser.parse_args(arguments)
-    try:
-        print(
-            convert(
-                args.raw,
-                args.format,
-                args.labels,
-                args.split,
-                args.on_invalid,
-                args.limit,
-                args.output,
-                args.dropped,
-            )
-        )
-    except (InvalidSplit, OSError) as error:
-        print(f"convert_dataset: {error}", file=sys.stderr)
-        return 1
-    return 0
+    args = parser.parse_args()
+    summary = convert(
+        args.raw, args.format, args.labels, args.split, args.on_invalid, args.limit, args.output, args.dropped
+    )
+    print(summary)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

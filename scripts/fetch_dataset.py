@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import requests
+from entitune.cli import InputError, run
 from entitune.files import atomic_write, sha256
 from tqdm import tqdm
 from urllib3.util import Retry
@@ -38,10 +39,6 @@ from urllib3.util import Retry
 ATTEMPTS = 4  # at each URL
 BACKOFF_SECONDS = 1.0  # doubled after every attempt
 _CHUNK_BYTES = 1 << 16
-
-
-class FetchError(Exception):
-    """A split that cannot be had; the message says why and what would help."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def _checksum(name: str, value: Any) -> str:
 def fetch(source: Source, output_dir: Path, timeout: float) -> None:
     """Write every split to `output_dir`/{split}. `timeout` is in seconds without a byte from a server.
 
-    Raises FetchError or OSError. A split that is there is whole; the others are not there.
+    Raises InputError or OSError. A split that is there is whole; the others are not there.
     """
     if source.archive_sha256 is None:
         for split, (path, checksum) in source.splits.items():
@@ -119,7 +116,7 @@ def fetch(source: Source, output_dir: Path, timeout: float) -> None:
         archive = Path(source.local_archive)
         found = sha256(archive)
         if found != source.archive_sha256:
-            raise FetchError(f"{archive} has the sha256 {found}, expected {source.archive_sha256}")
+            raise InputError(f"{archive} has the sha256 {found}, expected {source.archive_sha256}")
         unpack(archive, source, output_dir)
         return
     # Named after the checksum: what another version of the archive left behind is not resumed.
@@ -133,7 +130,7 @@ def fetch(source: Source, output_dir: Path, timeout: float) -> None:
 def download(urls: tuple[str, ...], checksum: str, part: Path, timeout: float) -> None:
     """Download to `part` from the first of `urls` that delivers the bytes with this SHA-256, resuming what is there.
 
-    Raises FetchError with the failure of every URL where none does; an incomplete `part` stays to be resumed.
+    Raises InputError with the failure of every URL where none does; an incomplete `part` stays to be resumed.
     """
     if part.exists() and sha256(part) == checksum:
         return
@@ -148,16 +145,17 @@ def download(urls: tuple[str, ...], checksum: str, part: Path, timeout: float) -
         for scheme in ("http://", "https://"):
             session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retry))
         for url in urls:
+            if failures:
+                print(f"{failures[-1]}; trying the next address", file=sys.stderr)
             try:
                 _download_from(session, url, checksum, part, timeout)
-            except (requests.RequestException, FetchError) as error:
+            except (requests.RequestException, InputError) as error:
                 failures.append(f"{url}: {error}")
-                print(failures[-1], file=sys.stderr)
             else:
                 return
     failed = "\n  ".join(failures)
-    raise FetchError(
-        f"no address delivered the archive:\n  {failed}\nThe archive may be brought by hand: see local_archive"
+    raise InputError(
+        f"no address delivered the archive:\n  {failed}\nA copy that was brought by hand can be named as local_archive"
     )
 
 
@@ -191,7 +189,7 @@ def _download_from(session: requests.Session, url: str, checksum: str, part: Pat
         failure = f"the file has the sha256 {found}, expected {checksum}"
         if not resumed:  # the server has another file, and would send it again
             break
-    raise FetchError(failure)
+    raise InputError(failure)
 
 
 def _save(response: requests.Response, part: Path, size: int) -> None:
@@ -212,19 +210,19 @@ def _save(response: requests.Response, part: Path, size: int) -> None:
 def unpack(archive: Path, source: Source, output_dir: Path) -> None:
     """Write the members that `source` names to `output_dir`.
 
-    Raises FetchError, before anything is written, where one is missing, and where the archive cannot be read.
+    Raises InputError, before anything is written, where one is missing, and where the archive cannot be read.
     """
     try:
         with _open_archive(archive) as members:
             missing = [member for member, _ in source.splits.values() if member not in members]
             if missing:
                 there = ", ".join(sorted(members)[:20]) + (", ..." if len(members) > 20 else "")
-                raise FetchError(f"the archive has no file {', '.join(missing)}; there are: {there}")
+                raise InputError(f"the archive has no file {', '.join(missing)}; there are: {there}")
             for split, (member, checksum) in source.splits.items():
                 with members[member]() as stream:
                     _write_split(stream, member, checksum, output_dir / split)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
-        raise FetchError(f"the archive cannot be read: {error}") from error
+        raise InputError(f"the archive cannot be read: {error}") from error
 
 
 @contextlib.contextmanager
@@ -237,12 +235,12 @@ def _open_archive(archive: Path) -> Iterator[dict[str, Callable[[], IO[bytes]]]]
         with zipfile.ZipFile(archive) as packed:
             yield {info.filename: partial(packed.open, info) for info in packed.infolist() if not info.is_dir()}
     else:
-        raise FetchError("the archive is neither zip nor tar")
+        raise InputError("the archive is neither zip nor tar")
 
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     stream = tar.extractfile(member)
-    assert stream is not None  # only for members that are no files
+    assert stream is not None  # it is None for what is no regular file
     return stream
 
 
@@ -253,7 +251,7 @@ def _write_split(stream: IO[bytes], name: str, checksum: str | None, target: Pat
             output.write(chunk)
             digest.update(chunk)
         if checksum not in (None, digest.hexdigest()):
-            raise FetchError(f"{name} has the sha256 {digest.hexdigest()}, expected {checksum}")
+            raise InputError(f"{name} has the sha256 {digest.hexdigest()}, expected {checksum}")
     print(f"{target}: {target.stat().st_size} bytes, sha256 {digest.hexdigest()}")
 
 
@@ -271,7 +269,7 @@ def _seconds(value: str) -> float:
     return seconds
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entry", required=True, type=_source, metavar="JSON", help="the source, as above")
     parser.add_argument("--output-dir", required=True, type=Path, help="each split is written to OUTPUT_DIR/SPLIT")
@@ -282,14 +280,9 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="SECONDS",
         help="how long a server may send nothing (default: 30)",
     )
-    args = parser.parse_args(arguments)
-    try:
-        fetch(args.entry, args.output_dir, args.timeout)
-    except (FetchError, OSError) as error:
-        print(f"fetch_dataset: {error}", file=sys.stderr)
-        return 1
-    return 0
+    args = parser.parse_args()
+    fetch(args.entry, args.output_dir, args.timeout)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)
