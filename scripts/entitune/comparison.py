@@ -32,7 +32,8 @@ def compare(counted: Tally, seeds: int, resamples: int, seed: int) -> Comparison
 
     def difference(counts: Floats) -> Floats:
         f1 = measure(counts)[..., 2]
-        return np.subtract(f1[..., :seeds, :].mean(axis=-2), f1[..., seeds:, :].mean(axis=-2))
+        result: Floats = f1[..., :seeds, :].mean(axis=-2) - f1[..., seeds:, :].mean(axis=-2)
+        return result
 
     observed = difference(counted.totals)
     sampled = _collect(resampled_counts(counted, resamples, seed), difference)
@@ -53,7 +54,8 @@ def compare(counted: Tally, seeds: int, resamples: int, seed: int) -> Comparison
 
 def _difference_of_two(counts: Floats) -> Floats:
     f1 = measure(counts)[..., 2]
-    return f1[..., 0, :] - f1[..., 1, :]
+    result: Floats = f1[..., 0, :] - f1[..., 1, :]
+    return result
 
 
 def _traded_counts(counted: Tally, resamples: int, seed: int) -> Iterator[Floats]:
@@ -76,4 +78,5 @@ def _collect(chunks: Iterator[Floats], statistic: Callable[[Floats], Floats]) ->
 def _p_value(under_null: Floats, observed: Floats) -> Floats:
     """Two-sided, with the observed value counted among the draws, so that it is never 0."""
     extreme = np.abs(under_null) >= np.abs(observed) - _TIE
-    return np.divide(extreme.sum(axis=0) + 1, len(under_null) + 1)
+    p_value: Floats = (extreme.sum(axis=0) + 1) / (len(under_null) + 1)
+    return p_value

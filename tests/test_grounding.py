@@ -1,0 +1,115 @@
+"""Grounding: from texts in the answer's order to offsets in the sentence."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from entitune.grounding import ground
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def spans(text: str, *mentions: tuple[str, str]) -> list[tuple[int | None, int | None]]:
+    return [(entity.start, entity.end) for entity in ground(text, mentions)]
+
+
+def names(text: str, *surfaces: str) -> list[tuple[int | None, int | None]]:
+    return spans(text, *(("name", surface) for surface in surfaces))
+
+
+@pytest.mark.parametrize(
+    ("text", "surfaces", "expected"),
+    [
+        # repeated: text order; more often than it occurs: no place
+        ("曼联胜曼联", ["曼联"], [(0, 2)]),
+        ("曼联胜曼联", ["曼联", "曼联"], [(0, 2), (3, 5)]),
+        ("曼联胜曼联", ["曼联", "曼联", "曼联"], [(0, 2), (3, 5), (None, None)]),
+        ("哈哈哈", ["哈哈", "哈哈", "哈哈"], [(0, 2), (1, 3), (None, None)]),
+        # longest first: 北京 leaves 北京大学 alone while it can
+        ("北京大学在北京", ["北京大学", "北京"], [(0, 4), (5, 7)]),
+        ("北京大学在北京", ["北京", "北京大学"], [(5, 7), (0, 4)]),
+        ("北京大学在北京", ["北京大学", "北京", "北京"], [(0, 4), (5, 7), (0, 2)]),
+        # nested
+        ("《招商银行亏损》", ["《招商银行亏损》", "招商银行"], [(0, 8), (1, 5)]),
+        # the answer's order decides between places
+        ("叶真、刘仲《姓名索引》有叶真", ["《姓名索引》", "叶真"], [(5, 11), (12, 14)]),
+        ("叶真见刘仲，叶真走", ["叶真", "刘仲"], [(0, 2), (3, 5)]),
+        # an answer that is not in text order grounds as well
+        ("甲见乙", ["乙", "甲"], [(2, 3), (0, 1)]),
+        # hallucinated
+        ("甲见乙", ["丙", "", "甲见乙丙"], [(None, None)] * 3),
+    ],
+)
+def test_places(text: str, surfaces: list[str], expected: list[tuple[int | None, int | None]]) -> None:
+    assert names(text, *surfaces) == expected
+
+
+def test_one_surface_under_two_labels() -> None:
+    assert spans("游卢浮宫，卢浮宫好", ("address", "卢浮宫"), ("scene", "卢浮宫")) == [(1, 4), (5, 8)]
+    assert spans("游卢浮宫", ("address", "卢浮宫"), ("scene", "卢浮宫")) == [(1, 4), (1, 4)]
+    assert spans("游卢浮宫", ("address", "卢浮宫"), ("address", "卢浮宫")) == [(1, 4), (None, None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "surface", "expected"),
+    [
+        ("玩ＣＳ吧", "CS", (1, 3)),  # full-width in the sentence
+        ("玩CS吧", "ＣＳ", (1, 3)),  # full-width in the answer
+        ("看(上)集", "（上）", (1, 4)),
+        ("ＣＳ和CS", "CS", (3, 5)),  # an exact place comes first
+        ("在cafe\u0301里", "café", (1, 6)),  # decomposed in the sentence: five characters
+        ("在café里", "cafe\u0301", (1, 5)),  # decomposed in the answer
+        ("ｶﾞｽ", "ガス", (0, 3)),  # half-width katakana with its voiced sound mark
+        ("\u1112\u1161\u11ab글", "한", (0, 3)),  # Hangul letters
+        ("在㍿甲", "株式", (None, None)),  # a part of one character is no place
+        ("在㍿甲", "株式会社甲", (1, 3)),
+        ("e\u0301甲", "e", (0, 1)),  # exact, although a mark follows
+        ("😀甲乙", "甲", (1, 2)),  # beyond the basic plane: one code point
+        ("甲👨‍👩‍👧乙", "👨‍👩‍👧", (1, 6)),
+        ("甲a乙", "A", (None, None)),  # letter case is another spelling
+    ],
+)
+def test_unicode(text: str, surface: str, expected: tuple[int | None, int | None]) -> None:
+    assert names(text, surface) == [expected]
+
+
+def test_exact_and_equivalent_places_of_a_repeated_mention() -> None:
+    assert names("ＣＳ和CS", "CS", "CS", "CS") == [(3, 5), (0, 2), (None, None)]
+
+
+characters = st.sampled_from("甲乙丙Aａe\u0301ｶﾞ㍿😀")
+sentences = st.text(characters, max_size=20)
+answers = st.lists(st.tuples(st.sampled_from("xy"), st.text(characters, max_size=4)), max_size=12)
+
+
+@given(sentences, answers)
+def test_invariants(text: str, mentions: list[tuple[str, str]]) -> None:
+    entities = ground(text, mentions)
+    assert [(entity.label, entity.text) for entity in entities] == mentions  # nothing lost, added or reordered
+    placed = [(entity.label, entity.start, entity.end) for entity in entities if entity.start is not None]
+    assert len(placed) == len(set(placed))
+    for entity in entities:
+        if entity.start is None:
+            assert entity.end is None
+        else:
+            found = text[entity.start : entity.end]
+            assert found == entity.text or unicodedata.normalize("NFKC", found) == unicodedata.normalize(
+                "NFKC", entity.text
+            )
+    for label, surface in set(mentions):  # no mention goes without a place while there is an exact one
+        starts = {start for start in range(len(text)) if surface and text.startswith(surface, start)}
+        mine = [entity for entity in entities if (entity.label, entity.text) == (label, surface)]
+        if any(entity.start is None for entity in mine):
+            given_to_label = {start for other, start, _ in placed if other == label}
+            assert starts <= given_to_label
+
+
+@given(sentences, st.data())
+def test_mentions_that_do_not_repeat_come_back_exactly(text: str, data: st.DataObject) -> None:
+    bounds = data.draw(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 4)), max_size=5))
+    gold = sorted({(a, a + size) for a, size in bounds if a + size <= len(text)})
+    gold = [span for span in gold if text.count(text[slice(*span)]) == 1]
+    normal = unicodedata.normalize("NFKC", text)
+    gold = [span for span in gold if normal.count(unicodedata.normalize("NFKC", text[slice(*span)])) == 1]
+    assert names(text, *(text[a:b] for a, b in gold)) == gold

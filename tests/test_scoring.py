@@ -1,0 +1,298 @@
+"""Scoring: against the reference's table, seqeval strict and nervaluate; what is counted; the scripts around it."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from entitune.cli import InputError
+from entitune.grounding import ground
+from entitune.scoring import OTHER, measure, read_predictions, tally, tally_together
+from entitune.tables import COUNTS, METRICS_COLUMNS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nervaluate import Evaluator
+from predictions import LABELS, entity, noisy, record, run_script, write_jsonl
+from seqeval.metrics.v1 import precision_recall_fscore_support
+from seqeval.scheme import IOB2
+
+# CLUENER dev: the reference's precision, recall and F1 (scoring pairs), and the gold pairs of each label.
+REFERENCE = {
+    "address": (0.6104, 0.6154, 0.6129, 364),
+    "name": (0.8686, 0.9091, 0.8884, 451),
+    "organization": (0.8140, 0.7762, 0.7946, 344),
+    "game": (0.8484, 0.9164, 0.8811, 287),
+    "scene": (0.6919, 0.6432, 0.6667, 199),
+    "book": (0.8299, 0.8026, 0.8161, 152),
+    "position": (0.8127, 0.7859, 0.7990, 425),
+    "company": (0.8255, 0.8142, 0.8198, 366),
+    "government": (0.8168, 0.8770, 0.8458, 244),
+    "movie": (0.8723, 0.8200, 0.8454, 150),
+}
+
+
+def score(
+    path: Path, output: Path, *arguments: object, seed: int = 1, labels: list[str] = LABELS
+) -> list[dict[str, str]]:
+    done = run_script(
+        "score_predictions",
+        *("--predictions", path, "--run", "r", "--seed", seed, "--dataset", "d", "--split", "dev"),
+        *("--resamples", 200, "--output", output, *arguments, "--labels", *labels),
+    )
+    assert done.returncode == 0, done.stderr
+    with open(output, encoding="utf-8") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))
+
+
+def test_the_reference_table_to_the_fourth_decimal(tmp_path: Path) -> None:
+    records = []
+    for number, (label, (precision, recall, _, gold)) in enumerate(REFERENCE.items()):
+        correct = round(recall * gold)
+        predicted = round(correct / precision)
+        texts = [f"{label}{i}" for i in range(gold + predicted - correct)]
+        records.append(
+            record(
+                [entity(label, text, 0, 1) for text in texts[:gold]],
+                [entity(label, text) for text in texts[gold - correct :]],
+                number,
+            )
+        )
+    rows = score(write_jsonl(tmp_path / "p.jsonl", records), tmp_path / "s.tsv")
+    table = {
+        row["label"]: tuple(f"{float(row[name]):.4f}" for name in ("precision", "recall", "f1"))
+        for row in rows
+        if row["scoring"] == "pairs"
+    }
+    for label, values in REFERENCE.items():
+        assert table[label] == tuple(f"{value:.4f}" for value in values[:3])
+    assert table["macro"][2] == "0.7970"
+    assert table["micro"] == ("0.7986", "0.7991", "0.7989")
+    # The reference prints 0.7988: it computed F1 from precision and recall that it had already rounded.
+    assert f"{2 * 0.7986 * 0.7991 / (0.7986 + 0.7991):.4f}" == "0.7988"
+
+
+def counts_of(records: list[dict[str, Any]], labels: list[str]) -> dict[str, dict[str, list[int]]]:
+    """{scoring: {label: [gold, predicted, correct]}}"""
+    return {
+        scoring: dict(zip([*labels, OTHER], counted.totals.astype(int).tolist(), strict=True))
+        for scoring, counted in tally(records, labels).items()
+    }
+
+
+def test_what_pairs_and_spans_count() -> None:
+    gold = [entity("a", "X", 0, 1), entity("a", "X", 2, 3), entity("b", "Y", 4, 5)]
+    pred = [
+        entity("a", "X", 0, 1),
+        entity("a", "X", 0, 1),  # the same span twice counts once
+        entity("b", "Y", 4, 5),
+        entity("b", "Z"),  # no place in the sentence, named twice: one pair, two false positive spans
+        entity("b", "Z"),
+        entity("动物", "Y", 4, 5),  # a label that the dataset does not have
+    ]
+    assert counts_of([record(gold, pred)], ["a", "b"]) == {
+        "pairs": {"a": [1, 1, 1], "b": [1, 2, 1], OTHER: [0, 1, 0]},
+        "spans": {"a": [2, 1, 1], "b": [1, 3, 1], OTHER: [0, 1, 0]},
+    }
+
+
+def test_other_is_in_micro_and_not_in_macro() -> None:
+    counted = tally([record([entity("a", "X", 0, 1)], [entity("a", "X", 0, 1), entity("动物", "X", 0, 1)])], ["a", "b"])
+    values = dict(zip(counted["pairs"].names, measure(counted["pairs"].totals).tolist(), strict=True))
+    assert values["a"] == [1, 1, 1]
+    assert values["b"] == [0, 0, 0]  # no gold and no prediction: 0, and part of the mean
+    assert values[OTHER] == [0, 0, 0]
+    assert values["micro"] == pytest.approx([1 / 2, 1, 2 / 3])
+    assert values["macro"] == [0.5, 0.5, 0.5]
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(InputError, match="dev-1: gold label 'c' is not among"):
+        tally([record([entity("c", "X", 0, 1)], [])], ["a"])
+    with pytest.raises(InputError, match="unlabelled"):
+        tally([record(None, [])], ["a"])
+    with pytest.raises(InputError, match="no sentence"):
+        tally([], ["a"])
+    with pytest.raises(InputError, match="distinct names"):
+        tally([record([], [])], ["a", "micro"])
+    with pytest.raises(InputError, match="number of sentences"):
+        tally_together([[record([], [])], []], ["a"])
+    with pytest.raises(InputError, match="sentence dev-1"):
+        tally_together([[record([], [])], [record([], [], 2)]], ["a"])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", ":2: not JSON"),
+        ("[]", ":2: expected an object with id, text, gold, pred and status"),
+        ('{"id": "1", "text": "", "gold": [], "pred": [{"label": "a"}], "status": "ok"}', ":2: pred: expected objects"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps(record([], [])) + "\n" + line + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        list(read_predictions(path))
+
+
+# --- against seqeval and nervaluate -------------------------------------------------------------------------------
+
+Span = tuple[str, int, int]
+
+
+@st.composite
+def flat_spans(draw: st.DrawFn, length: int) -> list[Span]:
+    """Spans that do not overlap, as BIO tags can write them."""
+    bounds = sorted(draw(st.sets(st.integers(0, length), max_size=6)))
+    return [
+        (draw(st.sampled_from("abc")), start, end) for start, end in itertools.pairwise(bounds) if draw(st.booleans())
+    ]
+
+
+corpora = st.lists(st.tuples(flat_spans(8), flat_spans(8)), min_size=1, max_size=8)
+
+
+def bio(spans: list[Span], length: int) -> list[str]:
+    tags = ["O"] * length
+    for label, start, end in spans:
+        tags[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
+    return tags
+
+
+def spans_record(gold: list[Span], pred: list[Span]) -> dict[str, Any]:
+    return record([entity(label, "", a, b) for label, a, b in gold], [entity(label, "", a, b) for label, a, b in pred])
+
+
+@settings(max_examples=200, deadline=None)
+@given(corpora)
+def test_spans_equal_seqeval_strict(corpus: list[tuple[list[Span], list[Span]]]) -> None:
+    counted = tally([spans_record(*sentence) for sentence in corpus], ["a", "b", "c"])["spans"]
+    values = measure(counted.totals)
+    gold, pred = ([bio(sentence[side], 8) for sentence in corpus] for side in (0, 1))
+    present = sorted({label for sentence in corpus for side in sentence for label, _, _ in side})
+    if not present:
+        assert not values.any()
+        return
+    options = {"scheme": IOB2, "zero_division": 0}
+    by_label = precision_recall_fscore_support(gold, pred, **options)
+    ours = [counted.names.index(label) for label in present]
+    for position in range(3):
+        assert values[ours, position].tolist() == pytest.approx(by_label[position].tolist())
+    assert counted.totals[ours, 0].tolist() == by_label[3].tolist()
+    micro = precision_recall_fscore_support(gold, pred, average="micro", **options)
+    assert values[counted.names.index("micro")].tolist() == pytest.approx(list(micro[:3]))
+    if len(present) == 3:  # seqeval's macro is over the labels that occur, ours over the dataset's
+        macro = precision_recall_fscore_support(gold, pred, average="macro", **options)
+        assert values[counted.names.index("macro")].tolist() == pytest.approx(list(macro[:3]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(corpora)
+def test_spans_equal_nervaluate_strict(corpus: list[tuple[list[Span], list[Span]]]) -> None:
+    counted = tally([spans_record(*sentence) for sentence in corpus], ["a", "b", "c"])["spans"]
+    gold, pred = ([bio(sentence[side], 8) for sentence in corpus] for side in (0, 1))
+    strict = Evaluator(gold, pred, tags=["a", "b", "c"], loader="list").evaluate()["overall"]["strict"]
+    micro = measure(counted.totals)[counted.names.index("micro")]
+    assert [strict.precision, strict.recall, strict.f1] == pytest.approx(micro.tolist())
+    assert [strict.possible, strict.actual, strict.correct] == counted.totals.sum(axis=0).tolist()
+
+
+# --- the scripts --------------------------------------------------------------------------------------------------
+
+
+def test_score_predictions_writes_the_contract(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "p.jsonl", noisy(random.Random(1)))
+    rows = score(path, tmp_path / "s.tsv", "--table", tmp_path / "s.md")
+    assert tuple(rows[0]) == METRICS_COLUMNS
+    assert [row["label"] for row in rows if row["scoring"] == "pairs"] == [*LABELS, OTHER, "micro", "macro"]
+    for row in rows:
+        for name in ("precision", "recall", "f1"):
+            assert float(row[f"{name}_low"]) <= float(row[name]) <= float(row[f"{name}_high"])
+    for scoring in ("pairs", "spans"):
+        table = {
+            row["label"]: np.array([int(row[name]) for name in COUNTS]) for row in rows if row["scoring"] == scoring
+        }
+        assert (sum(table[label] for label in LABELS) == table["macro"]).all()
+        assert (table["macro"] + table[OTHER] == table["micro"]).all()
+    assert "| micro |" in (tmp_path / "s.md").read_text(encoding="utf-8")
+    first = (tmp_path / "s.tsv").read_bytes()
+    score(path, tmp_path / "s.tsv")
+    assert (tmp_path / "s.tsv").read_bytes() == first
+
+
+def test_combine_metrics(tmp_path: Path) -> None:
+    files = []
+    for seed in (1, 2):
+        files.append(tmp_path / f"{seed}.tsv")
+        score(write_jsonl(tmp_path / "p.jsonl", noisy(random.Random(seed))), files[-1], seed=seed)
+    out, seeds = tmp_path / "metrics.tsv", tmp_path / "seeds.tsv"
+    assert run_script("combine_metrics", "--scores", *files, "--output", out, "--seeds-output", seeds).returncode == 0
+    lines = [file.read_text(encoding="utf-8").splitlines() for file in files]
+    assert out.read_text(encoding="utf-8").splitlines() == lines[0] + lines[1][1:]
+    with open(out, encoding="utf-8") as stream:
+        values = [
+            float(row["f1"])
+            for row in csv.DictReader(stream, delimiter="\t")
+            if (row["scoring"], row["label"]) == ("spans", "micro")
+        ]
+    with open(seeds, encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    micro = next(row for row in rows if (row["scoring"], row["label"]) == ("spans", "micro"))
+    assert micro["seeds"] == "2"
+    assert float(micro["f1_mean"]) == pytest.approx(np.mean(values), abs=1e-6)
+    assert float(micro["f1_sd"]) == pytest.approx(np.std(values, ddof=1), abs=1e-6)
+
+    twice = run_script("combine_metrics", "--scores", files[0], files[0], "--output", out)
+    assert twice.returncode == 1
+    assert "already in" in twice.stderr
+    assert "Traceback" not in twice.stderr
+
+
+def test_combine_metrics_refuses_another_table(tmp_path: Path) -> None:
+    (tmp_path / "s.tsv").write_text("run\tseed\n", encoding="utf-8")
+    done = run_script("combine_metrics", "--scores", tmp_path / "s.tsv", "--output", tmp_path / "m.tsv")
+    assert done.returncode == 1
+    assert "s.tsv:1: expected the columns run, seed, dataset" in done.stderr
+    assert not (tmp_path / "m.tsv").exists()
+
+
+# --- CLUENER ------------------------------------------------------------------------------------------------------
+
+
+def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]], list[Any]]) -> list[dict[str, Any]]:
+    records = []
+    with zipfile.ZipFile(archive) as files, files.open(f"{split}.json") as stream:
+        for number, line in enumerate(stream, 1):
+            row = json.loads(line)
+            gold = sorted(
+                (start, end + 1, label, surface)
+                for label, surfaces in row["label"].items()
+                for surface, spans in surfaces.items()
+                for start, end in spans
+            )
+            pred = predict(row["text"], [(label, surface) for _, _, label, surface in gold])
+            records.append(
+                record(
+                    [entity(label, text, a, b) for a, b, label, text in gold], [one.to_dict() for one in pred], number
+                )
+            )
+    return records
+
+
+def test_gold_texts_ground_to_the_gold_spans_of_cluener(cluener_archive: Path) -> None:
+    counted = tally(cluener_records(cluener_archive, "dev", ground), LABELS)
+    micro = {scoring: one.totals.sum(axis=0).astype(int).tolist() for scoring, one in counted.items()}
+    assert micro["pairs"] == [2982, 2982, 2982]
+    gold, predicted, correct = micro["spans"]
+    assert (gold, predicted) == (3072, 3072)
+    assert 2 * correct / (gold + predicted) >= 0.9995
+    by_label = dict(zip(LABELS, counted["pairs"].totals[:, 0].astype(int).tolist(), strict=False))
+    assert by_label == {label: values[3] for label, values in REFERENCE.items()}
