@@ -17,9 +17,9 @@ rule score_predictions:
         "logs/score_predictions/{run}/{seed}/{split}.log",
     params:
         dataset=lambda w: run_of(w).dataset,
-        labels=lambda w: STUDY.datasets[run_of(w).dataset]["labels"],
+        labels=lambda w: shlex.join(STUDY.datasets[run_of(w).dataset]["labels"]),
     shell:
-        "{PYTHON} scripts/score_predictions.py --predictions {input.predictions} --labels {params.labels:q}"
+        "{PYTHON} scripts/score_predictions.py --predictions {input.predictions} --labels {params.labels}"
         " --run {wildcards.run} --seed {wildcards.seed} --dataset {params.dataset} --split {wildcards.split}"
         " --output {output.scores} --table {output.table} 2>&1 | tee {log} >&2"
 

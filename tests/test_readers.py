@@ -196,7 +196,8 @@ VALID = '{"text": "温格的书", "label": {}}'
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ('{"text": "温格"', "broken JSON at column 14: Expecting ',' delimiter"),
+        ('{"text": "温格"', "broken JSON at column 14: Expecting ',' delimiter, found ''"),
+        ("\ufeff" + VALID, "broken JSON at column 1: Expecting value, found '\\ufeff{\"text\": '"),
         ("[1, 2]", "expected a JSON object, found [1, 2]"),
         ('{"text": "a", "text": "b", "label": {}}', "key 'text' stands twice"),
         ("[" * 100_000, "broken JSON: maximum recursion depth exceeded"),
@@ -271,8 +272,17 @@ def test_ids_do_not_collide_with_those_of_rows_without(scratch: Path) -> None:
     raw = '{"text": "甲"}\n{"id": "train-1", "text": "乙"}\n{"id": "train-4", "text": "丙"}\n{"text": "丁"}\n'
     assert reasons(read(scratch, raw)) == [
         (2, "id 'train-1' is what a row without an id is called after its line"),
-        (4, "missing key 'id': line 3 already has the one of this line, 'train-4'"),
+        (4, "missing key 'id': line 3 already has 'train-4', this line's own"),
     ]
+
+
+@pytest.mark.parametrize("key", ["id", "text", "label"])
+def test_deep_values_are_reported(scratch: Path, key: str) -> None:
+    """Just below and above what the JSON decoder reads: what it does read must not be too deep for the message."""
+    for depth in range(850, 1000):
+        row = {"text": "温格", "label": {}} | {key: 0}
+        raw = json.dumps(row).replace("0", "[" * depth + "]" * depth)
+        assert len(reasons(read(scratch, raw))) == 1
 
 
 def test_unlabelled_rows_among_labelled_ones_are_the_problem(scratch: Path) -> None:
@@ -345,7 +355,7 @@ def test_conll_reports_every_line_that_has_no_columns(scratch: Path) -> None:
 
 
 def test_conll_without_blank_lines_does_not_fill_the_memory(scratch: Path) -> None:
-    endless, valid = read(scratch, "温\tO\n" * (MAX_ROW_BYTES // 3) + "\n格\tO\n", "conll-bio")
+    endless, valid = read(scratch, "温\tO\n" * (MAX_ROW_BYTES // 2) + "\n格\tO\n", "conll-bio")
     assert len(endless.raw) <= 2 * MAX_ROW_BYTES
     assert "expected a blank line after each" in reasons([endless])[0][1]
     assert valid.sentence is not None

@@ -123,7 +123,7 @@ def test_a_comment_in_the_documentation(demo: Path, edit: Callable[..., None], n
     assert would_run(demo) == set()
 
 
-@pytest.mark.parametrize("name", ["data/demo/train.json", "scripts/predict_shard.py", "envs/train.txt"])
+@pytest.mark.parametrize("name", ["data/demo/train.json", "scripts/predict_shard.py", "conf/prompts/ner-zh-short.txt"])
 def test_a_touched_file(demo: Path, edit: Callable[..., None], name: str) -> None:
     edit(name, "", "")  # written anew with the same content: a later time, nothing else
     assert would_run(demo) == set()

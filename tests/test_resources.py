@@ -1,0 +1,275 @@
+"""Estimates of memory and time: against known models, the reference's log, and what autograd really saves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from entitune import resources
+from entitune.files import sha256
+from entitune.resources import GB, Recipe, Shape
+
+ROOT = Path(__file__).parents[1]
+TRAIN_PYTHON = ROOT / ".envs" / "train" / "bin" / "python"
+
+QWEN_7B = json.loads((ROOT / "conf/shapes/qwen2.5-7b-instruct.json").read_text(encoding="utf-8"))
+SMOLLM2 = json.loads((ROOT / "conf/shapes/smollm2-135m-instruct.json").read_text(encoding="utf-8"))
+QWEN = Shape.from_config(QWEN_7B)
+REFERENCE = Recipe.from_arguments(yaml.safe_load((ROOT / "conf/train/reference.yaml").read_text(encoding="utf-8")))
+
+
+def total(parts: dict[str, float]) -> float:
+    return sum(parts.values()) / GB
+
+
+def test_the_shape_is_the_published_config() -> None:
+    # The hub's checksum of config.json at the revision that the registry pins.
+    published = "7463bb0ea78315365e6c6b74de4e73bbcc8359dfb0c5a737584e077d42c0b03c"
+    assert sha256(ROOT / "conf/shapes/qwen2.5-7b-instruct.json") == published
+
+
+def test_parameters_are_those_of_the_published_weights() -> None:
+    assert 2 * resources.parameters(QWEN) == 15_231_233_024  # total_size of Qwen2.5-7B-Instruct's weight index
+    assert resources.parameters(Shape.from_config(SMOLLM2)) == 134_515_008
+
+
+def test_trainable_parameters_are_those_of_the_references_log() -> None:
+    assert resources.lora_parameters(QWEN, REFERENCE.rank, REFERENCE.target) == 20_185_088
+    assert resources.lora_parameters(QWEN, 64) == 8 * 20_185_088
+    assert resources.lora_parameters(QWEN, 8, "q_proj, v_proj") == 28 * 8 * (3584 + 3584 + 3584 + 512)
+
+
+def test_examples_and_steps_are_those_of_the_references_log() -> None:
+    examples = resources.split_examples(10_748, REFERENCE)
+    assert examples == 9_673
+    assert resources.optimisation_steps(examples, REFERENCE) == 909  # its older Trainer left out 3: see the docstring
+    assert resources.optimisation_steps(examples, REFERENCE, gpus=2) == 3 * 152
+    assert resources.split_examples(20_000, REFERENCE) == 13_500  # max_samples comes before val_size
+
+
+def test_the_references_memory_is_estimated_from_below() -> None:
+    # 30.8 GB is what nvidia-smi showed: an older transformers, which copied the logits more often, and blocks that
+    # the allocator did not give back.
+    at_cutoff = total(resources.training_memory(QWEN, REFERENCE, REFERENCE.cutoff))
+    assert 0.8 < at_cutoff / 30.8 < 1
+
+
+def test_levers_act_in_the_right_direction() -> None:
+    def memory(**changes: bool | int) -> float:
+        return total(resources.training_memory(QWEN, replace(REFERENCE, **changes), 400))
+
+    assert memory(checkpointing=False) > memory() + 10
+    assert memory(fused=True) < memory() - 2
+    assert memory(batch=8) > memory()
+    assert memory(rank=64) - memory() == pytest.approx(16 * 7 * 20_185_088 / GB, rel=0.05)
+
+    def seconds(recipe: Recipe, **options: float) -> float:
+        return resources.training_seconds(QWEN, recipe, [300] * 10_748, 312, **options)
+
+    assert seconds(REFERENCE) == pytest.approx(6_306, rel=0.1)  # what the share of the peak was taken from
+    assert seconds(replace(REFERENCE, checkpointing=False)) == pytest.approx(seconds(REFERENCE) * 2 / 3, rel=0.02)
+    assert seconds(REFERENCE, mfu=0.4) == seconds(REFERENCE) / 2
+    assert seconds(REFERENCE, gpus=2) == seconds(REFERENCE) / 2
+
+
+def test_the_kv_cache_is_that_of_the_models_attention() -> None:
+    parts = resources.prediction_memory(QWEN, max_model_len=1024, max_num_seqs=256)
+    assert parts["KV cache"] == 256 * 1024 * 57_344  # bytes a token: 2 x 28 layers x 4 heads x 128 x 2
+
+
+@pytest.mark.parametrize(
+    ("name", "tflops"),
+    [
+        ("NVIDIA A100-PCIE-40GB", 312),
+        ("NVIDIA A10", 125),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA GeForce RTX 4090", 165),
+        ("NVIDIA GeForce GT 710", None),
+    ],
+)
+def test_a_gpus_throughput_is_found_by_its_name(name: str, tflops: float | None) -> None:
+    assert resources.peak_tflops(name) == tflops
+
+
+def test_what_is_not_counted_is_refused() -> None:
+    with pytest.raises(ValueError, match="only LoRA"):
+        Recipe.from_arguments({"finetuning_type": "full", "cutoff_len": 1024})
+    with pytest.raises(ValueError, match="unquantised"):
+        Recipe.from_arguments({"quantization_bit": 4, "cutoff_len": 1024})
+
+
+def test_a_refusal_names_the_memory_and_what_fits() -> None:
+    text = resources.refusal("big", 26.4 * GB, None, ["demo", "cluener-tiny"])
+    assert "run big needs a GPU with 26.4 GB of memory, this machine has none" in text
+    assert "Runs that fit here: demo, cluener-tiny" in text
+    text = resources.refusal("big", 26.4 * GB, 16 * GB, [])
+    assert "the GPU here has 16.0 GB" in text
+    assert "No run of the sheet fits here" in text
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A repository with two runs, one of which needs a GPU, and nothing derived yet."""
+    shutil.copytree(ROOT / "conf" / "schemas", tmp_path / "conf" / "schemas")
+    shutil.copytree(ROOT / "conf" / "train", tmp_path / "conf" / "train")
+    files = {
+        "config.yaml": {"runs": ["small"]},
+        "datasets.yaml": {"corpus": {"format": "cluener", "labels": ["name"], "splits": {"train": "t", "dev": "d"}}},
+        "models.yaml": {
+            "qwen": {"source": "modelscope", "id": "a/b", "revision": "r", "licence": "x", "template": None}
+        },
+        "prompts.yaml": {"plain": {"user": "prompt.txt"}},
+        "recipes.yaml": {
+            "reference": {"config": "train/reference.yaml", "gpus": 1, "threads": 1, "mem_mb": 1, "runtime": 1}
+        },
+        "decode.yaml": {
+            name: {
+                "max_tokens": 512,
+                "max_model_len": 1024,
+                "max_num_seqs": 256,
+                "adapter": "served",
+                "gpus": gpus,
+                "shards": 1,
+            }
+            | {"threads": 1, "mem_mb": 1, "runtime": 1}
+            for name, gpus in (("cpu", 0), ("gpu", 1))
+        },
+    }
+    for name, value in files.items():
+        (tmp_path / "conf" / name).write_text(yaml.safe_dump(value), encoding="utf-8")
+    (tmp_path / "conf" / "prompt.txt").write_text("{labels}\n", encoding="utf-8")
+    (tmp_path / "conf" / "shapes").mkdir()
+    (tmp_path / "conf" / "shapes" / "qwen.json").write_text(json.dumps(QWEN_7B), encoding="utf-8")
+    header = "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\n"
+    rows = "small\tcorpus\tqwen\tplain\tnone\tcpu\t1\nbig\tcorpus\tqwen\tplain\treference\tgpu\t1\n"
+    (tmp_path / "conf" / "runs.tsv").write_text(header + rows, encoding="utf-8")
+    return tmp_path
+
+
+def estimate(study: Path, *arguments: str, gpu: str = "") -> subprocess.CompletedProcess[str]:
+    """Run estimate_resources where nvidia-smi prints `gpu`, or is not there."""
+    bin_dir = study / "bin"
+    bin_dir.mkdir(exist_ok=True)
+    smi = bin_dir / "nvidia-smi"
+    smi.write_text(f"#!/bin/sh\necho '{gpu}'\n" if gpu else "#!/bin/sh\nexit 9\n", encoding="utf-8")
+    smi.chmod(0o755)
+    command = [sys.executable, str(ROOT / "scripts" / "estimate_resources.py"), *arguments]
+    environment = os.environ | {"PATH": f"{bin_dir}:{os.environ['PATH']}"}
+    return subprocess.run(command, cwd=study, env=environment, capture_output=True, text=True)
+
+
+def test_before_anything_is_there_the_estimate_is_an_upper_bound(study: Path) -> None:
+    result = estimate(study)
+    assert result.returncode == 0, result.stderr
+    assert "No GPU here; shown for the reference's, NVIDIA A100-PCIE-40GB" in result.stdout
+    assert (
+        "training 20,185,088 parameters, 4 rows of 1,024 tokens (cutoff_len, nothing is encoded yet)" in result.stdout
+    )
+    assert "small" not in result.stdout  # needs no GPU
+
+
+def test_a_run_that_does_not_fit_is_refused_with_those_that_do(study: Path) -> None:
+    result = estimate(study, "--runs", "big", "--check")
+    assert result.returncode == 1
+    assert "run big needs a GPU with 26.4 GB of memory, this machine has none" in result.stderr
+    assert "Runs that fit here: small." in result.stderr
+    result = estimate(study, "--runs", "big", "--check", gpu="Tesla T4, 15360")
+    assert result.returncode == 1
+    assert "the GPU here has 16.1 GB" in result.stderr
+    result = estimate(study, "--runs", "big", "--check", gpu="NVIDIA A100-PCIE-40GB, 40960")
+    assert result.returncode == 0, result.stderr
+
+
+def test_encoded_rows_and_a_finished_training_make_it_exact(study: Path) -> None:
+    encoded = study / "results/datasets/corpus/plain/qwen/train.tokens.jsonl"
+    encoded.parent.mkdir(parents=True)
+    rows = [{"id": str(i), "prompt_ids": [0] * 280, "answer_tokens": 20} for i in range(10_748)]
+    encoded.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    adapter = study / "results/big/seed-1/adapter"
+    adapter.mkdir(parents=True)
+    log = {"current_steps": 909, "elapsed_time": "1:45:06", "vram_reserved": 28.0}
+    (adapter / "trainer_log.jsonl").write_text(json.dumps(log) + "\n", encoding="utf-8")
+    result = estimate(study, "--runs", "big")
+    assert result.returncode == 0, result.stderr
+    assert "4 rows of 300 tokens (the longest row)" in result.stdout
+    assert "9,673 examples, 909 optimisation steps, 300 tokens a row" in result.stdout
+    assert "; measured: 30.06 GB" in result.stdout
+    assert "; measured: 1 h 45 min" in result.stdout
+
+
+def test_an_unknown_run_or_shape_is_named(study: Path) -> None:
+    result = estimate(study, "--runs", "none")
+    assert result.returncode == 1
+    assert "conf/runs.tsv has no run 'none'; it has: small, big" in result.stderr
+    shape = study / "conf" / "shapes" / "qwen.json"
+    shape.write_text("{}", encoding="utf-8")
+    result = estimate(study)
+    assert result.returncode == 1
+    assert "conf/shapes/qwen.json: 'hidden_size' is missing" in result.stderr
+    shape.unlink()
+    assert "the shape of qwen is not known: fetch it, or put its config.json at conf/shapes" in estimate(study).stderr
+
+
+COUNT_SAVED = """
+import json, sys
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+def saved_bytes(layers, checkpointing):
+    # The bytes that autograd keeps of a padded batch, without parameters: each storage once.
+    torch.manual_seed(0)
+    config = Qwen2Config(**json.loads(sys.argv[1]) | {"num_hidden_layers": layers, "use_cache": False})
+    model = get_peft_model(
+        Qwen2ForCausalLM(config).to(torch.bfloat16), LoraConfig(r=8, target_modules="all-linear", lora_dropout=0.0)
+    )
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    if checkpointing:
+        model.enable_input_require_grads()
+        model.gradient_checkpointing_enable({"use_reentrant": True})
+    model.train()
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+
+    ids = torch.randint(0, config.vocab_size, (2, 256))
+    mask = torch.ones_like(ids)
+    mask[0, -20:] = 0
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    with hooks, torch.autocast("cpu", dtype=torch.bfloat16):
+        model(input_ids=ids, labels=ids, attention_mask=mask)
+    return sum(size for size, _ in kept.values())
+
+print(json.dumps([saved_bytes(3, gc) - saved_bytes(2, gc) for gc in (False, True)]))
+"""
+
+
+@pytest.mark.slow
+def test_activations_are_what_autograd_saves() -> None:
+    config = QWEN_7B | {"hidden_size": 256, "intermediate_size": 704, "vocab_size": 512}
+    config |= {"num_attention_heads": 8, "num_key_value_heads": 2}
+    command = [str(TRAIN_PYTHON), "-c", COUNT_SAVED, json.dumps(config)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    layer, checkpointed = json.loads(output.splitlines()[-1])
+    tokens, shape = 2 * 256, Shape.from_config(config)
+    lora = (
+        2 * resources.lora_parameters(shape, 8) / shape.layers
+    )  # autocast's copies, once a batch: nothing at full size
+    assert layer == pytest.approx(resources.layer_activation_bytes(shape, 256, 8) * tokens + lora, rel=0.01)
+    assert checkpointed == 2 * shape.hidden * tokens
