@@ -33,7 +33,7 @@ from typing import IO, Any
 import requests
 from entitune.cli import InputError, run
 from entitune.files import atomic_write, sha256
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 from urllib3.util import Retry
 
 ATTEMPTS = 4  # at each URL
@@ -140,7 +140,7 @@ def download(urls: tuple[str, ...], checksum: str, part: Path, timeout: float) -
         status_forcelist=(429, 500, 502, 503, 504),
         retry_after_max=60,
     )
-    failures = []
+    failures: list[str] = []
     with requests.Session() as session:
         for scheme in ("http://", "https://"):
             session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retry))

@@ -26,11 +26,11 @@ MAX_ROW_BYTES = 1 << 20
 # noncharacters: a tokenizer drops or changes them, so that offsets would no longer fit.
 _UNUSABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
+# A line of a CoNLL file: any one character, a space or a tab too, and its tag.
 _COLUMNS = re.compile(r"^(.)[ \t]+([^ \t\r\n]+)[ \t]*$", re.MULTILINE)
 
 # The prefixes of a mention's first, further and last character and of a one-character mention. BIO has no last two.
 _SCHEMES = {"bio": ("B", "I", None, None), "bmes": ("B", "M", "E", "S"), "bioes": ("B", "I", "E", "S")}
-
 
 _REPR = reprlib.Repr()  # bounded in length and in depth, and with escapes for what cannot be printed
 _REPR.maxstring = _REPR.maxother = 60
@@ -96,21 +96,19 @@ def read_cluener(path: str, labels: Collection[str], split: str) -> Iterator[Row
         row = _parse_object(line, reasons)
         if row is not None:
             name = f"{split}-{number}"
-            if "id" in row:
-                name = _parse_id(row["id"], reasons)
+            if "id" not in row:
+                first_without_id = min(first_without_id, number)
+                if name in first_lines:
+                    reasons.append(f"missing key 'id': line {first_lines[name]} already has {name!r}, this line's own")
+            elif (given := _parse_id(row["id"], reasons)) is not None:
+                name = given
                 if name in first_lines:
                     reasons.append(f"duplicate id {_quote(name)}: line {first_lines[name]} has it too")
                 elif (match := names_of_lines.fullmatch(name)) and first_without_id <= int(match[1]) < number:
                     reasons.append(f"id {_quote(name)} is what a row without an id is called after its line")
                 first_lines.setdefault(name, number)
-            else:
-                first_without_id = min(first_without_id, number)
-                if name in first_lines:
-                    reasons.append(
-                        f"missing key 'id': line {first_lines[name]} already has the one of this line, {name!r}"
-                    )
             text = _parse_text(row, reasons)
-            entities = _parse_labels(row, text, labels, reasons) if labelled else None
+            entities = _parse_labels(row, text, labels, reasons) if labelled or "label" in row else None
             if not reasons:
                 sentence = Sentence(name, text, entities)
         yield Row(number, line, sentence, [Problem(number, reason) for reason in reasons])
@@ -207,7 +205,8 @@ def _parse_object(line: bytes, reasons: list[str]) -> dict[str, Any] | None:
     try:
         row = _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        reasons.append(f"broken JSON at column {error.colno}: {error.msg}; expected one object a line")
+        found = _quote(text[error.pos : error.pos + 10])
+        reasons.append(f"broken JSON at column {error.colno}: {error.msg}, found {found}; expected one object a line")
     except (ValueError, RecursionError) as error:
         reasons.append(f"broken JSON: {error}")
     else:
@@ -222,10 +221,11 @@ def _is_labelled(path: str) -> bool:
     return any("label" in (_parse_object(line, []) or ()) for _, line in _lines(path))
 
 
-def _parse_id(value: Any, reasons: list[str]) -> str:
+def _parse_id(value: Any, reasons: list[str]) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         reasons.append(f"id {_quote(value)}; expected a string or a whole number")
-    elif isinstance(value, str) and (unusable := _UNUSABLE.search(value)):
+        return None
+    if isinstance(value, str) and (unusable := _UNUSABLE.search(value)):
         reasons.append(f"unusable character {unusable[0]!r} in id {_quote(value)}; remove it")
     return str(value)
 
