@@ -36,7 +36,9 @@ def check_lengths(records: list[dict[str, Any]], max_tokens: int, max_model_len:
         )
     cut = [record["id"] for record in records if (record["answer_tokens"] or 0) > max_tokens]
     if cut:
-        print(f"warning: {source}: {len(cut)} gold answers (the first: {cut[0]}) are longer than max_tokens", flush=True)
+        print(
+            f"warning: {source}: {len(cut)} gold answers (the first: {cut[0]}) are longer than max_tokens", flush=True
+        )
 
 
 def max_lora_rank(adapter: Path) -> int:

@@ -65,7 +65,9 @@ def read_benchmark(path: Path) -> dict[str, float | None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=json.loads, required=True, help="JSON: the run with all that it names in conf/")
+    parser.add_argument(
+        "--config", type=json.loads, required=True, help="JSON: the run with all that it names in conf/"
+    )
     parser.add_argument("--files", type=Path, nargs="+", required=True, help="files whose checksums are recorded")
     parser.add_argument("--environments", type=Path, nargs="+", required=True, help="folders of the environments used")
     parser.add_argument("--benchmarks", type=Path, nargs="*", default=[], help="Snakemake's benchmark files")

@@ -127,7 +127,9 @@ def _describe(error: jsonschema.ValidationError, value: Any, file: str) -> str:
     if error.validator == "not":
         return f"{where}: {error.instance!r} is reserved or holds '..'; choose another name"
     if error.validator == "pattern":
-        return f"{where}: {error.instance!r} is not {description or 'of the right form'} (pattern {error.validator_value})"
+        return (
+            f"{where}: {error.instance!r} is not {description or 'of the right form'} (pattern {error.validator_value})"
+        )
     if error.validator == "enum":
         return f"{where}: {error.instance!r} is not one of {', '.join(map(str, error.validator_value))}"
     return f"{where}: {error.message}" + (f" ({description})" if description else "")
@@ -135,9 +137,7 @@ def _describe(error: jsonschema.ValidationError, value: Any, file: str) -> str:
 
 def _fill_defaults(registry: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     defaults = {
-        key: rule["default"]
-        for key, rule in schema["additionalProperties"]["properties"].items()
-        if "default" in rule
+        key: rule["default"] for key, rule in schema["additionalProperties"]["properties"].items() if "default" in rule
     }
     return {name: {**defaults, **entry} for name, entry in registry.items()}
 
@@ -176,9 +176,7 @@ def _expand(row: dict[str, str], registries: dict[str, dict[str, Any]]) -> Itera
         seeds = tuple(map(int, row["seeds"].split(",")))
         if len(set(seeds)) < len(seeds):
             raise ConfigError(f"{file}: seeds: {row['seeds']!r} names a seed twice")
-        yield Run(
-            row["run"] + suffix, row["dataset"], row["model"], prompt, recipe, row["decode"], seeds, overrides
-        )
+        yield Run(row["run"] + suffix, row["dataset"], row["model"], prompt, recipe, row["decode"], seeds, overrides)
 
 
 def _check_recipe(name: str, recipe: dict[str, Any], conf: Path, owned: Iterable[str]) -> dict[str, Any]:
