@@ -175,6 +175,15 @@ def test_before_anything_is_there_the_estimate_is_an_upper_bound(study: Path) ->
         "training 20,185,088 parameters, 4 rows of 1,024 tokens (cutoff_len, nothing is encoded yet)" in result.stdout
     )
     assert "small" not in result.stdout  # needs no GPU
+    assert " on 1 x " not in result.stdout  # no rows, no time
+
+    alpaca = study / "results/datasets/corpus/plain/train.json"
+    alpaca.parent.mkdir(parents=True)
+    row = {"system": "", "instruction": "抽" * 400, "input": "字" * 40, "output": "[]" * 5}
+    alpaca.write_text(json.dumps([row] * 10_748), encoding="utf-8")
+    result = estimate(study)
+    assert "9,673 examples, 909 optimisation steps, about 300 tokens a row" in result.stdout
+    assert "about 1 h 40 min on 1 x NVIDIA A100-PCIE-40GB at 20% of 312 TFLOPS" in result.stdout
 
 
 def test_a_run_that_does_not_fit_is_refused_with_those_that_do(study: Path) -> None:

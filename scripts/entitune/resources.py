@@ -1,0 +1,270 @@
+"""What a run needs of a GPU: memory and time, from the model's shape and the recipe, before anything is downloaded.
+
+Counted from what PyTorch 2.13, transformers 5.6, peft 0.18 and LLaMA-Factory 0.9.5 keep in memory in a LoRA training
+in bfloat16; `tests/test_resources.py` compares the activations with what autograd really saves. 1 GB is 1e9 bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+GB = 1e9
+
+PEAK_TFLOPS = {
+    "B200": 2250,
+    "H200": 989,
+    "H100 PCIe": 756,
+    "H100": 989,
+    "A100": 312,
+    "L40S": 362,
+    "L40": 181,
+    "L4": 121,
+    "A40": 150,
+    "A10": 125,
+    "A30": 165,
+    "RTX 6000 Ada": 364,
+    "RTX A6000": 155,
+    "RTX 4090": 165,
+    "RTX 3090": 71,
+    "V100": 125,
+    "T4": 65,
+}
+"""Dense half-precision matrix throughput of NVIDIA's data sheets, by a part of the name that nvidia-smi prints.
+The first entry that fits counts: longer names stand before those that they contain."""
+
+REFERENCE_MFU = 0.2
+"""The share of the peak that the reference's training reached: about 300 tokens x 9,673 examples x 3 epochs with
+gradient checkpointing, 6 x 7.07e9 operations a token, in 6,306 s on an A100 (312 TFLOPS). gpu_check measures it."""
+
+CONTEXT_BYTES = 0.6 * GB
+"""What the CUDA context and the libraries' kernels take beside PyTorch's own memory."""
+
+ALLOCATOR_SHARE = 0.1
+"""What PyTorch's allocator holds in reserve, as a share of the memory that comes and goes (batches vary in length)."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A decoder with grouped-query attention and a gated MLP: Qwen2, Llama and their relatives."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocab: int
+    tied: bool
+    """Input and output embeddings are one matrix."""
+    qkv_bias: bool
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Shape:
+        """Read the shape from a config.json, or from the `shape` of a registry entry, which has the same keys.
+
+        Raises KeyError for a key that is missing.
+        """
+        hidden, heads = config["hidden_size"], config["num_attention_heads"]
+        return cls(
+            hidden=hidden,
+            layers=config["num_hidden_layers"],
+            heads=heads,
+            kv_heads=config.get("num_key_value_heads", heads),
+            head_dim=config.get("head_dim") or hidden // heads,
+            intermediate=config["intermediate_size"],
+            vocab=config["vocab_size"],
+            tied=config["tie_word_embeddings"],
+            qkv_bias=config["model_type"] == "qwen2",
+        )
+
+    @property
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """Inputs and outputs of each linear layer of a block."""
+        query, key_value = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return {
+            "q_proj": (self.hidden, query),
+            "k_proj": (self.hidden, key_value),
+            "v_proj": (self.hidden, key_value),
+            "o_proj": (query, self.hidden),
+            "gate_proj": (self.hidden, self.intermediate),
+            "up_proj": (self.hidden, self.intermediate),
+            "down_proj": (self.intermediate, self.hidden),
+        }
+
+
+def parameters(shape: Shape) -> int:
+    """All parameters of the base model."""
+    block = sum(inputs * outputs for inputs, outputs in shape.linears.values()) + 2 * shape.hidden
+    if shape.qkv_bias:
+        block += sum(shape.linears[name][1] for name in ("q_proj", "k_proj", "v_proj"))
+    embeddings = shape.vocab * shape.hidden * (1 if shape.tied else 2)
+    return embeddings + shape.layers * block + shape.hidden
+
+
+def lora_parameters(shape: Shape, rank: int, target: str = "all") -> int:
+    """Trainable parameters: rank x (inputs + outputs) for each adapted layer (Hu et al. 2021, section 4.1)."""
+    names = list(shape.linears) if target == "all" else [name.strip() for name in target.split(",")]
+    return shape.layers * rank * sum(sum(shape.linears[name]) for name in names)
+
+
+def layer_activation_bytes(shape: Shape, length: int, rank: int, fused: bool = False) -> int:
+    """Bytes a token that autograd keeps for one block, in a padded batch whose rows have `length` tokens.
+
+    The method of Korthikanti et al. 2022 (Reducing Activation Recomputation in Large Transformer Models, section 4)
+    applied to this code. Frozen weights need no inputs, but each LoRA layer keeps its own bfloat16 copy of its input.
+    `fused` is liger-kernel: its RMSNorm keeps bfloat16 instead of float32, its SwiGLU two instead of three tensors.
+    """
+    query = shape.heads * shape.head_dim
+    norms = 2 * ((2 if fused else 4) * shape.hidden + 4)
+    inputs = 2 * sum(inputs for inputs, _ in shape.linears.values()) + len(shape.linears) * 2 * rank
+    # Queries, keys, values (repeated to all heads under a padding mask) and output; log-sum-exp; the mask.
+    attention = 4 * 2 * query + 4 * shape.heads + 2 * length
+    mlp = (2 if fused else 3) * 2 * shape.intermediate
+    return norms + inputs + attention + mlp
+
+
+def logits_bytes(shape: Shape, tokens: int, fused: bool = False) -> float:
+    """Bytes at the peak of the loss of a batch of `tokens` tokens.
+
+    Cross entropy over full logits holds three float32 tensors while it goes backwards: log-probabilities, their
+    gradient and the gradient of the logits. The fused loss (liger-kernel) goes through the tokens in chunks and
+    keeps only the gradient of the last hidden states.
+    """
+    if not fused:
+        return tokens * shape.vocab * 3 * 4
+    chunks = math.ceil(shape.vocab / shape.hidden)
+    chunk = 1 << (math.ceil(tokens / chunks) - 1).bit_length()  # a power of two
+    return chunk * shape.vocab * (2 + 4) + tokens * shape.hidden * 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the estimate needs of LLaMA-Factory's arguments, with LLaMA-Factory's defaults."""
+
+    rank: int
+    target: str
+    batch: int
+    accumulation: int
+    epochs: float
+    cutoff: int
+    checkpointing: bool
+    fused: bool
+    max_samples: int | None
+    val_size: float
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> Recipe:
+        """Raises ValueError where the recipe is no LoRA training of an unquantised model: nothing else is counted."""
+        if arguments.get("finetuning_type", "lora") != "lora" or arguments.get("quantization_bit"):
+            raise ValueError("only LoRA training of an unquantised model can be estimated")
+        return cls(
+            rank=arguments.get("lora_rank", 8),
+            target=arguments.get("lora_target", "all"),
+            batch=arguments.get("per_device_train_batch_size", 8),
+            accumulation=arguments.get("gradient_accumulation_steps", 1),
+            epochs=arguments.get("num_train_epochs", 3.0),
+            cutoff=arguments["cutoff_len"],
+            checkpointing=not arguments.get("disable_gradient_checkpointing", False),
+            fused=arguments.get("enable_liger_kernel", False),
+            max_samples=arguments.get("max_samples"),
+            val_size=arguments.get("val_size", 0.0),
+        )
+
+
+def training_memory(shape: Shape, recipe: Recipe, longest: int) -> dict[str, float]:
+    """Bytes on each GPU by purpose, at the largest batch: every row as long as the longest.
+
+    The base stays in bfloat16. LLaMA-Factory keeps trainable parameters in float32, so that each costs 4 bytes for
+    itself, 4 for its gradient and 8 for Adam's two moments (Rajbhandari et al. 2020, ZeRO, section 3.1).
+    """
+    tokens = recipe.batch * longest
+    trainable = lora_parameters(shape, recipe.rank, recipe.target)
+    layer = layer_activation_bytes(shape, longest, recipe.rank, recipe.fused) * tokens
+    # With checkpointing each block keeps its bfloat16 input, and one block at a time is computed once more.
+    activations = shape.layers * 2 * shape.hidden * tokens + layer if recipe.checkpointing else shape.layers * layer
+    logits = logits_bytes(shape, tokens, recipe.fused)
+    return {
+        "weights (bfloat16)": 2 * parameters(shape),
+        "LoRA parameters (float32)": 4 * trainable,
+        "gradients (float32)": 4 * trainable,
+        "optimiser states (float32)": 8 * trainable,
+        f"activations, {'with' if recipe.checkpointing else 'without'} checkpointing": activations,
+        f"logits and loss, {'fused' if recipe.fused else 'not fused'}": logits,
+        "allocator reserve": ALLOCATOR_SHARE * (activations + logits),
+        "CUDA context": CONTEXT_BYTES,
+    }
+
+
+def prediction_memory(shape: Shape, max_model_len: int, max_num_seqs: int) -> dict[str, float]:
+    """Bytes by purpose while vLLM predicts with as many full-length sequences at once as the settings allow.
+
+    vLLM fills what gpu_memory_utilization grants it; this is what it can use. With less, it queues sequences.
+    Keys and values: 2 tensors x layers x key-value heads x head dimension x 2 bytes a token (Kwon et al. 2023).
+    """
+    a_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * 2
+    return {
+        "weights (bfloat16)": 2 * parameters(shape),
+        "KV cache": a_token * max_model_len * max_num_seqs,
+        "CUDA context": CONTEXT_BYTES,
+    }
+
+
+def training_flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
+    """Floating-point operations for one token of training, in rows of `length` tokens.
+
+    2 a parameter forward and 2 backward through the activations (Kaplan et al. 2020, section 2.1); gradients of
+    weights are computed for LoRA's alone. Checkpointing adds a forward pass. Attention: 4 x length x width a block.
+    """
+    matrices = parameters(shape) - (0 if shape.tied else shape.vocab * shape.hidden)  # looking up costs nothing
+    forward = 2 * matrices + 4 * length * shape.heads * shape.head_dim * shape.layers
+    lora = 6 * lora_parameters(shape, recipe.rank, recipe.target)
+    backward = 2 * matrices + 8 * length * shape.heads * shape.head_dim * shape.layers
+    return forward * (2 if recipe.checkpointing else 1) + backward + lora
+
+
+def split_examples(rows: int, recipe: Recipe) -> int:
+    """Training examples of `rows` rows: max_samples first, then val_size is split off (scikit-learn rounds it up)."""
+    rows = min(rows, recipe.max_samples or rows)
+    held_out = math.ceil(rows * recipe.val_size) if recipe.val_size < 1 else int(recipe.val_size)
+    return rows - held_out
+
+
+def optimisation_steps(examples: int, recipe: Recipe, gpus: int = 1) -> int:
+    """Optimisation steps of the whole training, as the Trainer of transformers 5 counts them.
+
+    Older ones dropped the last, incomplete accumulation of an epoch: 906 instead of 909 steps in the reference.
+    """
+    batches = math.ceil(examples / (recipe.batch * gpus))
+    return math.ceil(recipe.epochs * math.ceil(batches / recipe.accumulation))
+
+
+def training_seconds(
+    shape: Shape, recipe: Recipe, lengths: Sequence[int], tflops: float, gpus: int = 1, mfu: float = REFERENCE_MFU
+) -> float:
+    """Seconds that training takes on GPUs of `tflops` peak throughput, of which the share `mfu` is reached."""
+    examples = split_examples(len(lengths), recipe)
+    mean = sum(lengths) / len(lengths)
+    flops = examples * recipe.epochs * mean * training_flops_per_token(shape, recipe, mean)
+    return flops / (tflops * 1e12 * mfu * gpus)
+
+
+def peak_tflops(gpu: str) -> float | None:
+    """The data sheet's half-precision throughput of a GPU, by the name that nvidia-smi prints."""
+    return next((tflops for name, tflops in PEAK_TFLOPS.items() if name.lower() in gpu.lower()), None)
+
+
+def refusal(run: str, needed: float, available: float | None, fitting: Iterable[str]) -> str:
+    """Why a run cannot start here, what it needs, and which runs can.
+
+    `available` is the memory of the GPU in bytes, None where there is no GPU.
+    """
+    here = "this machine has none" if available is None else f"the GPU here has {available / GB:.1f} GB"
+    others = ", ".join(fitting)
+    return (
+        f"run {run} needs a GPU with {needed / GB:.1f} GB of memory, {here}. "
+        + (f"Runs that fit here: {others}. " if others else "No run of the sheet fits here. ")
+        + "See docs/gpu.md"
+    )
