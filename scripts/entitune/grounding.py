@@ -59,6 +59,11 @@ def ground(text: str, mentions: Iterable[tuple[str, str]]) -> list[Entity]:
     return [Entity(label, surface, *spans.get(index, (None, None))) for index, (label, surface) in enumerate(mentions)]
 
 
+def occurs(surface: str, text: str) -> bool:
+    """Whether `surface` has a place in `text`, exactly or after NFKC."""
+    return bool(_Places(text).of(surface))
+
+
 class _Places:
     """The occurrences of surfaces in one text, found once each: (0 if exact else 1, start, end)."""
 
