@@ -1,0 +1,83 @@
+"""cluener_predict.json: the format of the example that the benchmark's archive brings along."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from entitune.cli import InputError
+from entitune.files import to_json
+from predictions import LABELS, entity, run_script, write_jsonl
+from write_submission import submission
+
+
+def prediction(number: Any, text: str, pred: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"id": number, "text": text, "gold": None, "pred": pred, "status": "ok"}
+
+
+def test_the_published_example_is_reproduced(cluener_archive: Path) -> None:
+    with zipfile.ZipFile(cluener_archive) as files:
+        example = files.read("cluener_predict.json").decode("utf-8").splitlines()
+        sentences = [json.loads(line) for line in files.read("test.json").decode("utf-8").splitlines()]
+    compared = 0
+    for line, sentence in zip(example, sentences, strict=False):
+        if "?" in line:  # lines that the example leaves to the reader
+            continue
+        pred = [
+            entity(label, surface, start, end + 1)
+            for label, surfaces in json.loads(line)["label"].items()
+            for surface, spans in surfaces.items()
+            for start, end in spans
+        ]
+        record = prediction(str(sentence["id"]), sentence["text"], pred[::-1])
+        assert to_json(submission(record, [*LABELS, "goverment"])) == line  # the example's spelling
+        compared += 1
+    assert compared == 4
+
+
+def test_what_is_written() -> None:
+    pred = [
+        entity("name", "乙", 4, 5),
+        entity("name", "甲", 2, 3),
+        entity("name", "甲", 0, 1),
+        entity("name", "甲", 0, 1),
+        entity("address", "CS", 5, 7),  # grounded after NFKC: the surface is the sentence's
+        entity("name", "丙"),
+        entity("动物", "甲", 0, 1),
+    ]
+    assert submission(prediction("7", "甲见甲和乙ＣＳ", pred), LABELS) == {
+        "id": 7,
+        "label": {"address": {"ＣＳ": [[5, 6]]}, "name": {"甲": [[0, 0], [2, 2]], "乙": [[4, 4]]}},
+    }
+    assert submission(prediction("0", "甲", []), LABELS) == {"id": 0, "label": {}}
+
+
+def test_an_id_that_is_no_number_is_refused() -> None:
+    with pytest.raises(InputError, match="ids are numbers"):
+        submission(prediction("test-1", "甲", []), LABELS)
+
+
+def test_write_submission(tmp_path: Path) -> None:
+    path = write_jsonl(
+        tmp_path / "p.jsonl",
+        [
+            prediction("0", "甲", [entity("name", "甲", 0, 1), entity("name", "丙"), entity("动物", "甲", 0, 1)]),
+            prediction("1", "乙", []),
+        ],
+    )
+    out = tmp_path / "cluener_predict.json"
+    done = run_script("write_submission", "--predictions", path, "--output", out, "--labels", *LABELS)
+    assert done.returncode == 0, done.stderr
+    assert out.read_text(encoding="utf-8") == (
+        '{"id": 0, "label": {"name": {"甲": [[0, 0]]}}}\n{"id": 1, "label": {}}\n'
+    )
+    assert "2 sentences, 1 mentions; left out: 1 that have no place in their sentence, 1 of labels" in done.stdout
+
+    path.write_text("", encoding="utf-8")
+    refused = run_script("write_submission", "--predictions", path, "--output", tmp_path / "x", "--labels", *LABELS)
+    assert refused.returncode == 1
+    assert "no prediction" in refused.stderr
+    assert not (tmp_path / "x").exists()
