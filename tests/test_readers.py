@@ -206,6 +206,7 @@ VALID = '{"text": "温格的书", "label": {}}'
         ('{"text": "温格"}', "missing key 'label'"),
         ('{"text": 3, "label": {}}', "text 3; expected a string"),
         ('{"text": "", "label": {}}', "empty text"),
+        ('{"text": "", "label": {"name": {"温": [[0, 0]]}}}', "empty text"),
         ('{"text": " \u3000", "label": {}}', "empty text"),
         ('{"text": "温\\u0000格", "label": {}}', "unusable character '\\x00' in text, at offset 1"),
         ('{"text": "温\\ud83d", "label": {}}', "unusable character '\\ud83d' in text, at offset 1"),
@@ -218,6 +219,7 @@ VALID = '{"text": "温格的书", "label": {}}'
         ('{"text": "温格", "label": {"name": {"温": []}}}', "'name' '温': []; expected [[start, end], ...]"),
         ('{"text": "温格", "label": {"name": {"温": [0]}}}', "'name' '温' 0: expected [start, end]"),
         ('{"text": "温格", "label": {"name": {"温": [[0, false]]}}}', "expected [start, end], two whole numbers"),
+        ('{"text": "温格", "label": {"name": {"格": [[true, 1]]}}}', "expected [start, end], two whole numbers"),
         (
             '{"text": "温格", "label": {"film": {"温": [[0, 0]]}}}',
             "unknown label 'film'; expected one of name, book, game",
@@ -323,6 +325,7 @@ def test_conll_labels_may_contain_hyphens(scratch: Path) -> None:
         ("bio", "甲 B-name|乙 I-book", (2, "tag 'I-book' after 'B-name'; a mention begins with B-book")),
         ("bio", "甲 E-name", (1, "tag 'E-name'; the scheme bio has O, B-LABEL, I-LABEL")),
         ("bio", "甲 B", (1, "tag 'B'; the scheme bio has O, B-LABEL, I-LABEL")),
+        ("bio", "甲 O\r\r|乙 O", (1, "tag 'O\\r'; the scheme bio has O, B-LABEL, I-LABEL")),
         ("bio", "甲 B_name", (1, "tag 'B_name'; the scheme bio has O, B-LABEL, I-LABEL")),
         ("bio", "甲 O-name", (1, "tag 'O-name'; the scheme bio has O, B-LABEL, I-LABEL")),
         ("bio", "甲 B-film|乙 I-film", (1, "unknown label 'film'; expected one of name, book, game")),

@@ -27,7 +27,7 @@ MAX_ROW_BYTES = 1 << 20
 _UNUSABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 # A line of a CoNLL file: any one character, a space or a tab too, and its tag.
-_COLUMNS = re.compile(r"^(.)[ \t]+([^ \t\r\n]+)[ \t]*$", re.MULTILINE)
+_COLUMNS = re.compile(r"^(.)[ \t]+([^ \t\n]+)[ \t]*$", re.MULTILINE)
 
 # The prefixes of a mention's first, further and last character and of a one-character mention. BIO has no last two.
 _SCHEMES = {"bio": ("B", "I", None, None), "bmes": ("B", "M", "E", "S"), "bioes": ("B", "I", "E", "S")}
