@@ -35,5 +35,5 @@ rule build_alpaca:
         labels=lambda w: ",".join(dataset_of(w)["labels"]),
         options=prompt_options,
     shell:
-        "{PYTHON} scripts/build_alpaca.py --sentences {input.sentences} --labels {params.labels:q} {params.options}"
+        "python scripts/build_alpaca.py --sentences {input.sentences} --labels {params.labels:q} {params.options}"
         " --output {output.alpaca} 2>&1 | tee {log} >&2"

@@ -18,10 +18,9 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-PYTHON = sys.executable
-"""The workflow environment's Python, for the scripts that need no engine. Not a param: a clone may move."""
-
-UV = os.path.join(os.path.dirname(PYTHON), "uv")
+# Shell commands find this environment's `python` and `uv` first, whether it is activated or not.
+WORKFLOW_BIN = os.path.dirname(sys.executable)
+shell.prefix(f"export PATH={shlex.quote(WORKFLOW_BIN)}:$PATH; ")
 
 
 wildcard_constraints:

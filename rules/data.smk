@@ -22,7 +22,7 @@ rule fetch_dataset:
     params:
         entry=lambda w: json.dumps({"splits": {w.split: dataset_of(w)["splits"][w.split]}}),
     shell:
-        "{PYTHON} scripts/fetch_dataset.py --entry {params.entry:q} --output-dir $(dirname {output.raw})"
+        "python scripts/fetch_dataset.py --entry {params.entry:q} --output-dir $(dirname {output.raw})"
         " 2>&1 | tee {log} >&2"
 
 
@@ -56,7 +56,7 @@ for DATASET in ARCHIVES:
             archive=STUDY.datasets[DATASET]["archive"],
             splits=STUDY.datasets[DATASET]["splits"],
         shell:
-            "{PYTHON} scripts/fetch_dataset.py --entry {ARCHIVES[%s]:q} --output-dir results/datasets/%s/raw"
+            "python scripts/fetch_dataset.py --entry {ARCHIVES[%s]:q} --output-dir results/datasets/%s/raw"
             " 2>&1 | tee {log} >&2" % (DATASET, DATASET)
 
 
@@ -76,6 +76,6 @@ rule convert_dataset:
         labels=lambda w: ",".join(dataset_of(w)["labels"]),
         on_invalid=lambda w: dataset_of(w)["on_invalid"],
     shell:
-        "{PYTHON} scripts/convert_dataset.py --raw {input.raw} --format {params.format} --labels {params.labels:q}"
+        "python scripts/convert_dataset.py --raw {input.raw} --format {params.format} --labels {params.labels:q}"
         " --split {wildcards.split} --on-invalid {params.on_invalid} --output {output.sentences}"
         " --dropped {output.dropped} 2>&1 | tee {log} >&2"

@@ -39,7 +39,7 @@ rule register_dataset:
     params:
         on_invalid=lambda w: dataset_of(w)["on_invalid"],
     shell:
-        "{PYTHON} scripts/register_dataset.py --alpaca {input.alpaca} --tokens {input.tokens}"
+        "python scripts/register_dataset.py --alpaca {input.alpaca} --tokens {input.tokens}"
         " --cutoff-len {wildcards.cutoff} --on-invalid {params.on_invalid} --name {wildcards.dataset}_train"
         " --output-dir $(dirname {output.train}) 2>&1 | tee {log} >&2"
 

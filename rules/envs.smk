@@ -18,7 +18,7 @@ rule build_env:
     shell:
         """
         echo "Building .envs/{wildcards.env} from {input.lock}, once: up to 3 GB of download, 1 to 10 minutes" >&2
-        {UV} venv --quiet --clear --python {PYTHON} .envs/{wildcards.env} >{log} 2>&1
-        VIRTUAL_ENV=.envs/{wildcards.env} {UV} pip sync --require-hashes --compile-bytecode {input.lock} >>{log} 2>&1
+        uv venv --quiet --clear --python $(command -v python) .envs/{wildcards.env} >{log} 2>&1
+        VIRTUAL_ENV=.envs/{wildcards.env} uv pip sync --require-hashes --compile-bytecode {input.lock} >>{log} 2>&1
         sha256sum {input.lock} >{output.built}
         """

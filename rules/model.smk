@@ -26,5 +26,5 @@ rule fetch_model:
     params:
         entry=lambda w: json.dumps(entry_of("models", w.model)),
     shell:
-        "{PYTHON} scripts/fetch_model.py --model {wildcards.model} --entry {params.entry:q}"
+        "python scripts/fetch_model.py --model {wildcards.model} --entry {params.entry:q}"
         " --output-dir results/models/{wildcards.model} 2>&1 | tee {log} >&2"

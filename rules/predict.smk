@@ -69,5 +69,5 @@ rule read_answers:
     log:
         "logs/read_answers/{run}/{seed}/{split}.log",
     shell:
-        "{PYTHON} scripts/read_answers.py --sentences {input.sentences} --answers {input.answers}"
+        "python scripts/read_answers.py --sentences {input.sentences} --answers {input.answers}"
         " --output {output.predictions} 2>&1 | tee {log} >&2"

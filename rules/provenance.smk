@@ -53,9 +53,8 @@ rule write_manifest:
         "logs/write_manifest/{run}/{seed}.log",
     params:
         config=merged_config,
-        environments=lambda w, input: [os.path.dirname(env) for env in input.envs]
-        + [os.path.dirname(os.path.dirname(PYTHON))],
+        environments=lambda w, input: [os.path.dirname(env) for env in input.envs],
     shell:
-        "{PYTHON} scripts/write_manifest.py --config {params.config:q} --files {input.files}"
+        "python scripts/write_manifest.py --config {params.config:q} --files {input.files}"
         " --environments {params.environments} --benchmarks {input.benchmarks} --output {output.manifest}"
         " 2>&1 | tee {log} >&2"

@@ -19,7 +19,7 @@ rule score_predictions:
         dataset=lambda w: run_of(w).dataset,
         labels=lambda w: shlex.join(STUDY.datasets[run_of(w).dataset]["labels"]),
     shell:
-        "{PYTHON} scripts/score_predictions.py --predictions {input.predictions} --labels {params.labels}"
+        "python scripts/score_predictions.py --predictions {input.predictions} --labels {params.labels}"
         " --run {wildcards.run} --seed {wildcards.seed} --dataset {params.dataset} --split {wildcards.split}"
         " --output {output.scores} --table {output.table} 2>&1 | tee {log} >&2"
 
@@ -41,5 +41,5 @@ rule combine_metrics:
     log:
         "logs/combine_metrics.log",
     shell:
-        "{PYTHON} scripts/combine_metrics.py --scores {input.scores} --output {output.metrics}"
+        "python scripts/combine_metrics.py --scores {input.scores} --output {output.metrics}"
         " --seeds-output {output.seeds} 2>&1 | tee {log} >&2"

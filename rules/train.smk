@@ -22,7 +22,7 @@ rule render_config:
         template=lambda w: option("--template", STUDY.models[run_of(w).model]["template"]),
         dataset=lambda w: f"{run_of(w).dataset}_train",
     shell:
-        "{PYTHON} scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.template}"
+        "python scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.template}"
         " --dataset {params.dataset} --train {input.train} --seed {wildcards.seed} --lock {input.lock}"
         " --checkpoints results/{wildcards.run}/seed-{wildcards.seed}/checkpoints --output {output.config}"
         " 2>&1 | tee {log} >&2"
@@ -50,7 +50,7 @@ rule train_adapter:
         mem_mb=lambda w, attempt: growing(recipe_of(w)["mem_mb"], attempt),
         runtime=lambda w, attempt: growing(recipe_of(w)["runtime"], attempt),
     shell:
-        "{PYTHON} scripts/train_adapter.py --config {input.config} --llamafactory .envs/train/bin/llamafactory-cli"
+        "python scripts/train_adapter.py --config {input.config} --llamafactory .envs/train/bin/llamafactory-cli"
         " --processes $(({resources.gpu} > 1 ? {resources.gpu} : 1)) --threads {threads}"
         " --title 'train {wildcards.run} seed {wildcards.seed}' --log {log} --output-dir $(dirname {output.adapter})"
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from entitune.buckets import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, bucket, names
 from entitune.cli import run
 from entitune.errors import CATEGORIES, EntityDict, Error, distinct, errors_of
 from entitune.files import atomic_write, read_jsonl, to_json
@@ -23,23 +24,11 @@ STATUSES = ("ok", "repaired", "unparseable", "truncated")
 NONE = "none"
 """In the confusion matrix: no mention, or no prediction, with these characters."""
 EXAMPLES = 50
-# The last of each has no upper end.
-ENTITY_LENGTHS = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (7, 9), (10, None))
-SENTENCE_LENGTHS = ((0, 10), (11, 20), (21, 30), (31, 40), (41, 50), (51, 100), (101, None))
-ENTITY_NUMBERS = ((0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, None))
-
-
-def bucket(value: int, buckets: tuple[tuple[int, int | None], ...]) -> str:
-    """The name of the bucket that holds a value: `3`, `5-6` or `10+`."""
-    low, high = next((low, high) for low, high in reversed(buckets) if value >= low)
-    return f"{low}+" if high is None else str(low) if low == high else f"{low}-{high}"
-
-
 BREAKDOWN = [
     *(("surface", value) for value in ("seen", "unseen")),
-    *(("entity_length", bucket(low, ENTITY_LENGTHS)) for low, _ in ENTITY_LENGTHS),
-    *(("sentence_length", bucket(low, SENTENCE_LENGTHS)) for low, _ in SENTENCE_LENGTHS),
-    *(("entities", bucket(low, ENTITY_NUMBERS)) for low, _ in ENTITY_NUMBERS),
+    *(("entity_length", value) for value in names(ENTITY_LENGTHS)),
+    *(("sentence_length", value) for value in names(SENTENCE_LENGTHS)),
+    *(("entities", value) for value in names(ENTITY_NUMBERS)),
 ]
 
 

@@ -27,9 +27,6 @@ from entitune.resources import GB, Recipe, Shape
 
 REFERENCE_GPU = ("NVIDIA A100-PCIE-40GB", 40 * 2**30)
 
-CHARACTERS_A_TOKEN = 1.5
-"""Chinese text in Qwen2.5's tokens, by Qwen's documentation: 1.5 to 1.8."""
-
 
 def read_shape(study: Study, model: str) -> Shape:
     """The shape of a model: from its config.json, or from the copy of it that is kept for models not yet fetched."""
@@ -73,7 +70,7 @@ def guess_lengths(job: Run) -> list[int]:
         return []
     rows = json.loads(path.read_text(encoding="utf-8"))
     keys = ("system", "instruction", "input", "output")
-    return [round(sum(len(row[key]) for key in keys) / CHARACTERS_A_TOKEN) for row in rows]
+    return [round(sum(len(row[key]) for key in keys) / resources.CHARACTERS_A_TOKEN) for row in rows]
 
 
 @dataclass

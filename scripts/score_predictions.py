@@ -9,7 +9,6 @@ import argparse
 from typing import Any
 
 import numpy as np
-
 from entitune.cli import run
 from entitune.files import atomic_write
 from entitune.scoring import OTHER, Tally, intervals, measure, read_predictions, tally

@@ -7,7 +7,9 @@ import csv
 import json
 import os
 import platform
+import re
 import subprocess
+import sys
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -34,13 +36,12 @@ def git_state() -> dict[str, Any]:
 
 def hardware() -> dict[str, Any]:
     """The machine that wrote the manifest: processor, cores, memory in MB, GPUs."""
-    processor = next(
-        (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), None
-    )
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    processor = re.search(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)
     gpus = command("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
     return {
         "system": platform.platform(),
-        "processor": processor,
+        "processor": processor[1] if processor else None,
         "cores": len(os.sched_getaffinity(0)),
         "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
         "gpus": gpus.splitlines() if gpus else [],
@@ -69,7 +70,9 @@ def main() -> None:
         "--config", type=json.loads, required=True, help="JSON: the run with all that it names in conf/"
     )
     parser.add_argument("--files", type=Path, nargs="+", required=True, help="files whose checksums are recorded")
-    parser.add_argument("--environments", type=Path, nargs="+", required=True, help="folders of the environments used")
+    parser.add_argument(
+        "--environments", type=Path, nargs="+", required=True, help="folders of the engines' environments"
+    )
     parser.add_argument("--benchmarks", type=Path, nargs="*", default=[], help="Snakemake's benchmark files")
     parser.add_argument("--output", required=True, help="the manifest, JSON")
     args = parser.parse_args()
@@ -78,7 +81,7 @@ def main() -> None:
         "git": git_state(),
         "config": args.config,
         "files": {str(path): sha256(path) for path in args.files},
-        "engines": {environment.name: engine_versions(environment) for environment in args.environments},
+        "engines": {path.name: engine_versions(path) for path in [Path(sys.prefix), *args.environments]},
         "hardware": hardware(),
         "stages": {path.stem: read_benchmark(path) for path in args.benchmarks},
     }

@@ -60,7 +60,8 @@ def test_sweep_expands_into_runs(conf: Path) -> None:
     (conf / "runs.tsv").write_text(HEADER + DEMO.replace("\t\n", f"\t{sweep}\n"))
     study = load_study({"runs": ["demo"]}, conf)
     assert len(study.selected) == 4
-    run = study.runs["demo+lora_rank=16+learning_rate=1.0e-4"] if False else study.runs[study.selected[2]]
+    assert study.selected[2] == "demo+lora_rank=16+learning_rate=0.0001"
+    run = study.runs[study.selected[2]]
     assert study.train_arguments(run)["lora_rank"] == 16
     assert study.train_arguments(run)["learning_rate"] == 1.0e-4
 

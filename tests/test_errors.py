@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analyse_errors import BREAKDOWN, ENTITY_LENGTHS, EXAMPLES, NONE, Analysis, bucket
+from analyse_errors import BREAKDOWN, EXAMPLES, NONE, Analysis
+from entitune.buckets import ENTITY_LENGTHS, bucket, names
 from entitune.errors import CATEGORIES, errors_of
 from entitune.scoring import OTHER, tally
 from hypothesis import given
@@ -112,15 +113,9 @@ def test_the_numbers_add_up(records: list[dict[str, Any]]) -> None:
 
 
 def test_buckets() -> None:
-    assert [bucket(value, ENTITY_LENGTHS) for value in (1, 4, 5, 6, 7, 10, 99)] == [
-        "1",
-        "4",
-        "5-6",
-        "5-6",
-        "7-9",
-        "10+",
-        "10+",
-    ]
+    assert names(ENTITY_LENGTHS) == ["1", "2", "3", "4", "5-6", "7-9", "10+"]
+    found = [bucket(value, ENTITY_LENGTHS) for value in (1, 4, 5, 6, 7, 10, 99)]
+    assert found == ["1", "4", "5-6", "5-6", "7-9", "10+", "10+"]
 
 
 def test_seen_and_unseen_surfaces() -> None:

@@ -130,8 +130,11 @@ def test_a_touched_file(demo: Path, edit: Callable[..., None], name: str) -> Non
 
 
 def test_one_run_of_two(demo: Path, edit: Callable[..., None]) -> None:
-    edit("conf/runs.tsv", "demo-zeroshot\tdemo\tentitune-tiny\tner-zh-short\tnone\tcpu", "demo-zeroshot\tdemo\tentitune-tiny\tner-zh-short\tnone\tcpu-small")
-    edit("conf/decode.yaml", "\ncpu:", "\ncpu-small: {adapter: merged, max_tokens: 100, max_model_len: 512, max_num_seqs: 8, shards: 1, gpus: 0, threads: 1, mem_mb: 6000, runtime: 30}\ncpu:")
+    row = "demo-zeroshot\tdemo\tentitune-tiny\tner-zh-short\tnone\tcpu"
+    edit("conf/runs.tsv", row, f"{row}-small")
+    settings = "adapter: merged, max_tokens: 100, max_model_len: 512, max_num_seqs: 8, shards: 1"
+    machine = "gpus: 0, threads: 1, mem_mb: 6000, runtime: 30"
+    edit("conf/decode.yaml", "\ncpu:", f"\ncpu-small: {{{settings}, {machine}}}\ncpu:")
     jobs = would_run(demo)
     assert rules(jobs) == PREDICT | SCORE
     assert not [job for job in jobs if "run=demo," in job[1]]

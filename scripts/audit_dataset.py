@@ -1,0 +1,68 @@
+"""Audit a dataset before training: distributions, duplicates, leakage between splits, doubtful annotation.
+
+Writes results/audit/{dataset}.tsv, one row a figure (measures: docs/contracts.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from entitune.audit import Figure, audit_against, audit_split, audit_tokens
+from entitune.cli import InputError, run
+from entitune.files import read_jsonl
+from entitune.records import Sentence
+from entitune.tables import write_tsv
+
+COLUMNS = ("dataset", "split", "measure", "label", "value")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True, help="name of the dataset")
+    parser.add_argument("--labels", nargs="+", required=True, help="the dataset's labels")
+    parser.add_argument(
+        "--split",
+        nargs=2,
+        action="append",
+        required=True,
+        metavar=("NAME", "FILE"),
+        help="a split and its canonical JSONL; each is compared with those given before it",
+    )
+    parser.add_argument(
+        "--tokens",
+        nargs=4,
+        action="append",
+        default=[],
+        metavar=("SPLIT", "NAME", "CUTOFF", "FILE"),
+        help="a split as encode_split writes it, what to call that encoding, and the cutoff_len to hold it against",
+    )
+    parser.add_argument("--output", required=True, help="TSV")
+    args = parser.parse_args()
+
+    splits: dict[str, list[Sentence]] = {}
+    figures: list[tuple[str, Figure]] = []
+    for split, path in args.split:
+        sentences = [Sentence.from_dict(record) for record in read_jsonl(path)]
+        if not sentences:
+            raise InputError(f"{path}: no sentence")
+        figures += [(split, figure) for figure in audit_split(sentences, args.labels)]
+        for name, other in splits.items():
+            figures += [(split, figure) for figure in audit_against(sentences, other, name, args.labels)]
+        splits[split] = sentences
+    for split, name, cutoff, path in args.tokens:
+        rows = list(read_jsonl(path))
+        if not cutoff.isdigit() or not rows:
+            raise InputError(f"--tokens {split} {name} {cutoff} {path}: expected a number and a file with rows")
+        figures += [(split, figure) for figure in audit_tokens(rows, name, int(cutoff))]
+    write_tsv(
+        args.output,
+        COLUMNS,
+        (
+            {"dataset": args.dataset, "split": split, "measure": measure, "label": label, "value": value}
+            for split, (measure, label, value) in figures
+        ),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,407 @@
+"""Measure a GPU on EntiTune's own work, without Snakemake: on any CUDA machine with torch, transformers and peft.
+
+    .envs/train/bin/python scripts/gpu_check.py --train CLUENER/train.json \
+        --model data/models/entitune-tiny=qwen --model results/models/smollm2-135m-instruct
+
+Two things are measured and written to results/gpu_check/ as gpu_check.json and gpu_check.md:
+
+1. LoRA training of each --model on CLUENER with the reference's hyper-parameters, by llamafactory-cli where it is
+   installed.
+2. The reference's settings against the fast ones, lever by lever, on a model of Qwen2.5-7B's shape with random
+   weights: speed and memory do not depend on the values. A plain transformers and peft loop, which does what
+   LLaMA-Factory does (bfloat16 base, float32 adapter, autocast, padding to the longest row of a batch) without 15 GB
+   of weights having to be written and read. Each setting runs in a process of its own, so that running out of memory
+   costs that row alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import datetime
+import importlib.metadata
+import importlib.util
+import json
+import multiprocessing
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from entitune import resources
+from entitune.cli import InputError, run
+from entitune.files import atomic_write, to_json
+from entitune.prompts import Prompt
+from entitune.readers import read_cluener
+from entitune.resources import GB, Recipe, Shape
+
+LEVERS = (
+    "train_sampling_strategy",
+    "disable_gradient_checkpointing",
+    "enable_liger_kernel",
+    "per_device_train_batch_size",
+)
+"""The arguments of a recipe that change speed and memory but not what is learnt, in the order in which they are added.
+gradient_accumulation_steps follows the batch size: their product stays the reference's."""
+
+PACKAGES = ("torch", "transformers", "peft", "llamafactory", "liger-kernel")
+
+
+def read_arguments(path: Path) -> dict[str, Any]:
+    """A recipe's LLaMA-Factory arguments."""
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def build_rows(train: Path, prompt: Path, limit: int) -> list[dict[str, Any]]:
+    """The first `limit` sentences of CLUENER's training file as alpaca rows."""
+    labels = yaml.safe_load(Path("conf/datasets.yaml").read_text(encoding="utf-8"))["cluener"]["labels"]
+    chat = Prompt.build(user=prompt.read_text(encoding="utf-8"), system="", labels=labels)
+    rows: list[dict[str, Any]] = []
+    for row in read_cluener(str(train), labels, "train"):
+        if row.sentence is None:
+            raise InputError(f"{train}:{row.line}: {row.problems[0].reason}")
+        rows.append(chat.row(row.sentence))
+        if len(rows) == limit:
+            break
+    return rows
+
+
+def describe_device(device: str) -> dict[str, Any]:
+    """The machine and the versions that the figures were measured with."""
+    import torch
+
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    record = {"device": platform.processor() or platform.machine(), "python": platform.python_version()} | versions
+    if device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        record |= {
+            "device": properties.name,
+            "memory_bytes": properties.total_memory,
+            "capability": f"{properties.major}.{properties.minor}",
+            "cuda": torch.version.cuda,
+            "peak_tflops": resources.peak_tflops(properties.name),
+        }
+    return record | {"date": datetime.date.today().isoformat()}
+
+
+def half_precision(device: str) -> Any:
+    """bfloat16 where the device computes with it, else float16."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.bfloat16
+
+
+def make_batches(lengths: list[int], batch: int, grouped: bool) -> list[list[int]]:
+    """Lengths by batch, in the order in which they come or with rows of one length side by side."""
+    order = sorted(lengths) if grouped else lengths
+    batches = [order[start : start + batch] for start in range(0, len(order), batch)]
+    random.Random(0).shuffle(batches)
+    return batches
+
+
+def measure_shape(
+    config: dict[str, Any], arguments: dict[str, Any], lengths: list[int], warmup: int, device: str
+) -> dict[str, Any]:
+    """Train a model of random weights on rows of the given lengths; return time, tokens and peak memory.
+
+    Runs in a process of its own. The first `warmup` optimisation steps are not timed.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    recipe, dtype = Recipe.from_arguments(arguments), half_precision(device)
+    if recipe.fused:
+        from liger_kernel.transformers import apply_liger_kernel_to_qwen2
+
+        apply_liger_kernel_to_qwen2()
+    torch.manual_seed(0)
+    model_config = AutoConfig.for_model(**config | {"use_cache": False})
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(model_config, dtype=dtype)
+    model = get_peft_model(model, LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules="all-linear"))
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trainable:
+        parameter.data = parameter.data.float()
+    if recipe.checkpointing:
+        model.enable_input_require_grads()
+        model.gradient_checkpointing_enable({"use_reentrant": True})
+    model.train()
+    optimiser = torch.optim.AdamW(trainable, lr=arguments["learning_rate"], fused=device == "cuda")
+
+    def step(row_lengths: list[int]) -> None:
+        width = -(-max(row_lengths) // 8) * 8  # LLaMA-Factory pads to a multiple of 8
+        ids = torch.randint(0, config["vocab_size"], (len(row_lengths), width), device=device)
+        mask = torch.arange(width, device=device) < torch.tensor(row_lengths, device=device)[:, None]
+        labels = ids.masked_fill(~mask, -100)
+        with torch.autocast(device, dtype=dtype):
+            loss = model(input_ids=ids, attention_mask=mask.long(), labels=labels).loss
+        (loss / recipe.accumulation).backward()
+
+    batches = make_batches(lengths, recipe.batch, "train_sampling_strategy" in arguments)
+    started, timed = 0.0, []
+    for number, batch in enumerate(batches):
+        if number == warmup * recipe.accumulation:
+            if device == "cuda":
+                torch.cuda.synchronize()
+            started = time.perf_counter()
+        if number >= warmup * recipe.accumulation:
+            timed += batch
+        step(batch)
+        if (number + 1) % recipe.accumulation == 0:
+            optimiser.step()
+            optimiser.zero_grad()
+    record: dict[str, Any] = {"memory_allocated": None, "memory_reserved": None}
+    if device == "cuda":
+        torch.cuda.synchronize()
+        record = {
+            "memory_allocated": torch.cuda.max_memory_allocated(),
+            "memory_reserved": torch.cuda.max_memory_reserved(),
+        }
+    return record | {
+        "seconds": time.perf_counter() - started,
+        "examples": len(timed),
+        "tokens": sum(timed),
+        "trainable_parameters": sum(parameter.numel() for parameter in trainable),
+    }
+
+
+def compare_settings(
+    shape_file: Path, reference: Path, fast: Path, lengths: list[int], steps: int, device: str
+) -> list[dict[str, Any]]:
+    """Measure the reference's settings, then each lever of the fast recipe on top of those before it."""
+    config = json.loads(shape_file.read_text(encoding="utf-8"))
+    shape, warmup = Shape.from_config(config), 2
+    arguments, target = read_arguments(reference), read_arguments(fast)
+    effective_batch = arguments["per_device_train_batch_size"] * arguments["gradient_accumulation_steps"]
+    wanted = (warmup + steps) * effective_batch
+    drawn = random.Random(0).choices(lengths, k=wanted)
+    settings = [("reference", arguments)]
+    for key in LEVERS:
+        if key in target and target[key] != arguments.get(key):
+            arguments = arguments | {key: target[key]}
+            arguments["gradient_accumulation_steps"] = effective_batch // arguments["per_device_train_batch_size"]
+            settings.append((f"+ {key}: {to_json(target[key])}", arguments))
+
+    records = []
+    for name, setting in settings:
+        print(f"measuring {shape_file.stem}: {name}", file=sys.stderr, flush=True)
+        recipe = Recipe.from_arguments(setting)
+        record: dict[str, Any] = {"settings": name, "error": None}
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+            try:
+                record |= pool.submit(measure_shape, config, setting, drawn, warmup, device).result()
+            except Exception as error:  # out of memory, a package that is missing: a row of the table, not the end
+                record["error"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+                records.append(record)
+                continue
+        mean = record["tokens"] / record["examples"]
+        flops = record["tokens"] * resources.training_flops_per_token(shape, replace(recipe, checkpointing=False), mean)
+        peak = resources.peak_tflops(describe_device(device)["device"])
+        record |= {
+            "tokens_per_second": record["tokens"] / record["seconds"],
+            "examples_per_second": record["examples"] / record["seconds"],
+            # Chowdhery et al. 2022 (PaLM), appendix B: operations that the model needs; recomputing them is no use.
+            "mfu": flops / record["seconds"] / (peak * 1e12) if peak else None,
+            "memory_estimated": sum(resources.training_memory(shape, recipe, max(drawn)).values()),
+        }
+        records.append(record)
+    return records
+
+
+def train_model(
+    folder: Path, template: str, rows: list[dict[str, Any]], reference: Path, device: str
+) -> dict[str, Any]:
+    """Train a model on alpaca rows with llamafactory-cli; return time, speed, memory and losses."""
+    with tempfile.TemporaryDirectory() as work:
+        (Path(work) / "train.json").write_text(to_json(rows), encoding="utf-8")
+        (Path(work) / "dataset_info.json").write_text(to_json({"rows": {"file_name": "train.json"}}), encoding="utf-8")
+        arguments = read_arguments(reference) | {
+            "model_name_or_path": str(folder),
+            "dataset_dir": work,
+            "dataset": "rows",
+            "output_dir": f"{work}/output",
+            "num_train_epochs": 1.0,
+            "logging_steps": 1,
+            "val_size": 0.0,
+            "eval_strategy": "no",
+            "save_strategy": "no",
+            "plot_loss": False,
+            "report_to": "none",
+            "disable_tqdm": True,
+            "include_num_input_tokens_seen": "non_padding",
+            "bf16": "bfloat16" in str(half_precision(device)),
+            "fp16": str(half_precision(device)).removeprefix("torch.") == "float16",
+        }
+        arguments |= {"template": template} if template else {}
+        arguments |= {"use_cpu": True} if device == "cpu" else {}
+        config = Path(work) / "train.yaml"
+        config.write_text(yaml.safe_dump(arguments), encoding="utf-8")
+        command = [sys.executable, "-m", "llamafactory.cli", "train", str(config)]
+        environment = os.environ | {"HF_HUB_OFFLINE": "1", "RECORD_VRAM": "1"}
+        # One GPU is measured: with several, LLaMA-Factory would start a process for each.
+        environment |= {"CUDA_VISIBLE_DEVICES": environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+        result = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if result.returncode:
+            raise InputError(f"llamafactory-cli failed on {folder}:\n{result.stderr[-2000:]}")
+        log = [json.loads(line) for line in (Path(work) / "output/trainer_log.jsonl").read_text().splitlines()]
+        totals = json.loads((Path(work) / "output/train_results.json").read_text())
+    losses = [record["loss"] for record in log if "loss" in record]
+    return {
+        "model": folder.name,
+        "examples": len(rows),
+        "seconds": totals["train_runtime"],
+        "examples_per_second": totals["train_samples_per_second"],
+        "tokens_per_second": totals["num_input_tokens_seen"] / totals["train_runtime"],
+        "memory_reserved": max(record["vram_reserved"] for record in log) * 2**30 if device == "cuda" else None,
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
+    }
+
+
+def cell(value: Any, digits: int = 1, unit: float = 1.0) -> str:
+    """A number for the table, or a dash."""
+    return "–" if value is None else f"{value / unit:,.{digits}f}"
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """The Markdown table of a report."""
+    machine = report["machine"]
+    packages = ", ".join(f"{name} {machine[name]}" for name in PACKAGES if machine[name])
+    lines = [
+        f"# GPU check: {machine['device']}",
+        "",
+        f"{machine['date']}, {packages}" + (f", CUDA {machine['cuda']}" if "cuda" in machine else ""),
+        "",
+        f"## LoRA training with LLaMA-Factory on {report['train']}",
+        "",
+        "| model | examples | seconds | examples/s | tokens/s | memory (GB) | loss, first and last step |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for record in report["training"]:
+        lines.append(
+            f"| {record['model']} | {record['examples']:,} | {cell(record['seconds'])} "
+            f"| {cell(record['examples_per_second'])} | {cell(record['tokens_per_second'], 0)} "
+            f"| {cell(record['memory_reserved'], 1, GB)} | {record['first_loss']:.3f}, {record['last_loss']:.3f} |"
+        )
+    lines += [
+        "",
+        f"## The reference's settings and the fast ones, on random weights in the shape of {report['shape']}",
+        "",
+        "| settings | tokens/s | examples/s | memory: reserved, estimated (GB) | MFU | times the reference |",
+        "|---|---|---|---|---|---|",
+    ]
+    base = report["settings"][0].get("tokens_per_second")
+    for record in report["settings"]:
+        if record["error"]:
+            lines.append(f"| {record['settings']} | {record['error']} | | | | |")
+            continue
+        mfu = None if record["mfu"] is None else 100 * record["mfu"]
+        lines.append(
+            f"| {record['settings']} | {cell(record['tokens_per_second'], 0)} | {cell(record['examples_per_second'])} "
+            f"| {cell(record['memory_reserved'], 1, GB)}, {cell(record['memory_estimated'], 1, GB)} "
+            f"| {cell(mfu)} % | {cell(record['tokens_per_second'] / base if base else None, 2)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--train", type=Path, default=Path("data/demo/train.json"), help="CLUENER's train.json (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--prompt", type=Path, default=Path("conf/prompts/ner-zh.txt"), help="user turn (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="FOLDER[=TEMPLATE]",
+        help="model to train, and its LLaMA-Factory template if it is not the model's own; may be repeated",
+    )
+    parser.add_argument(
+        "--examples", type=int, default=2048, help="training sentences for each model (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--shape",
+        type=Path,
+        default=Path("conf/shapes/qwen2.5-7b-instruct.json"),
+        help="config.json of the shape (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--reference", type=Path, default=Path("conf/train/reference.yaml"), help="recipe (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--fast", type=Path, default=Path("conf/train/reference-fast.yaml"), help="recipe (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=8, help="optimisation steps timed for each setting (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device",
+        choices=["cuda", "cpu"],
+        default="cuda",
+        help="cpu is for tiny shapes, to try the script (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        default=Path("results/gpu_check"),
+        help="gpu_check.json and .md (default: %(default)s)",
+    )
+    args = parser.parse_args()
+
+    import torch
+
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "torch sees no CUDA device: see nvidia-smi, or try the script with --device cpu and a tiny --shape"
+        )
+    rows = build_rows(args.train, args.prompt, args.examples)
+    characters = [sum(len(row[key]) for key in ("instruction", "input", "output")) for row in rows]
+    lengths = [round(count / resources.CHARACTERS_A_TOKEN) for count in characters]
+
+    training = []
+    if args.model and importlib.util.find_spec("llamafactory") is None:
+        raise InputError(
+            "--model is trained by LLaMA-Factory, which is not installed here: leave it out, or use .envs/train"
+        )
+    for value in args.model:
+        folder, _, template = value.partition("=")
+        print(f"training {folder}", file=sys.stderr, flush=True)
+        training.append(train_model(Path(folder), template, rows, args.reference, args.device))
+    settings = compare_settings(args.shape, args.reference, args.fast, lengths, args.steps, args.device)
+
+    report = {
+        "machine": describe_device(args.device),
+        "train": str(args.train),
+        "training": training,
+        "shape": args.shape.stem,
+        "settings": settings,
+    }
+    text = format_report(report)
+    with atomic_write(args.output_dir / "gpu_check.json") as stream:
+        stream.write(json.dumps(report, ensure_ascii=False, indent=2) + "\n")
+    with atomic_write(args.output_dir / "gpu_check.md") as stream:
+        stream.write(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,209 @@
+"""The pipeline's small scripts, as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+from entitune.cli import InputError
+from entitune.prompts import Prompt, chat_of
+from entitune.records import Entity, Sentence
+from predict_shard import check_lengths, max_lora_rank, shard_of
+from train_adapter import drop_partial_checkpoints, last_record
+
+SENTENCES = [
+    Sentence("dev-1", "温格战胜曼联", (Entity("name", "温格", 0, 2), Entity("organization", "曼联", 4, 6))),
+    Sentence("dev-2", "没有", ()),
+    Sentence("dev-3", "不知道", None),
+]
+
+
+def script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def write_jsonl(path: Path, records: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)
+def test_every_script_explains_itself(path: Path) -> None:
+    done = script(path.stem, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout
+    assert script(path.stem, "--no-such-option").returncode == 2
+
+
+def test_alpaca_rows(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "dev.jsonl", [sentence.to_dict() for sentence in SENTENCES])
+    (tmp_path / "user.txt").write_text('类别：{labels}。格式：[{"label": "x"}]\n', encoding="utf-8")
+    output = tmp_path / "dev.json"
+    arguments = ["--sentences", tmp_path / "dev.jsonl", "--user", tmp_path / "user.txt", "--output", output]
+    done = script("build_alpaca", *arguments, "--labels", "name,organization")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(output.read_text(encoding="utf-8"))
+    assert [row["id"] for row in rows] == ["dev-1", "dev-2", "dev-3"]
+    assert rows[0]["instruction"] == '类别：name, organization。格式：[{"label": "x"}]'
+    assert rows[0]["input"] == "温格战胜曼联"
+    expected = [{"label": "name", "text": "温格"}, {"label": "organization", "text": "曼联"}]
+    assert json.loads(rows[0]["output"]) == expected
+    assert rows[1]["output"] == "[]"
+    assert rows[2]["output"] == ""
+    assert chat_of(rows[0]) == [{"role": "user", "content": rows[0]["instruction"] + "\n温格战胜曼联"}]
+
+
+def test_few_shot_examples_precede_the_sentence() -> None:
+    prompt = Prompt.build("{labels}", "角色", ["name"], pool=SENTENCES[:2], shots=2, seed=1)
+    roles = [message["role"] for message in chat_of(prompt.row(SENTENCES[0]))]
+    assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert prompt == Prompt.build("{labels}", "角色", ["name"], pool=SENTENCES[:2], shots=2, seed=1)
+    with pytest.raises(ValueError, match="3 examples asked for, but the training split has 2"):
+        Prompt.build("{labels}", "", ["name"], pool=SENTENCES[:2], shots=3)
+
+
+@pytest.fixture
+def registered(tmp_path: Path) -> list[object]:
+    rows = [Prompt("p").row(sentence) for sentence in SENTENCES[:2]]
+    (tmp_path / "train.json").write_text(json.dumps(rows), encoding="utf-8")
+    tokens = [
+        {"id": "dev-1", "prompt_ids": [1] * 10, "answer_tokens": 6},
+        {"id": "dev-2", "prompt_ids": [1] * 8, "answer_tokens": 2},
+    ]
+    write_jsonl(tmp_path / "tokens.jsonl", tokens)
+    arguments = ["--alpaca", tmp_path / "train.json", "--tokens", tmp_path / "tokens.jsonl", "--name", "x_train"]
+    return [*arguments, "--output-dir", tmp_path / "out"]
+
+
+def test_rows_that_fit_are_registered(tmp_path: Path, registered: list[object]) -> None:
+    assert script("register_dataset", *registered, "--cutoff-len", 16).returncode == 0
+    assert len(json.loads((tmp_path / "out" / "train.json").read_text(encoding="utf-8"))) == 2
+    info = json.loads((tmp_path / "out" / "dataset_info.json").read_text(encoding="utf-8"))
+    assert info["x_train"]["file_name"] == "train.json"
+    assert info["x_train"]["columns"]["response"] == "output"
+
+
+def test_rows_that_would_be_cut_are_refused_or_dropped(tmp_path: Path, registered: list[object]) -> None:
+    done = script("register_dataset", *registered, "--cutoff-len", 15)
+    assert done.returncode == 1
+    assert "sentence dev-1: 16 tokens with prompt and answer, cutoff_len is 15" in done.stderr
+    assert not (tmp_path / "out" / "train.json").exists()
+    done = script("register_dataset", *registered, "--cutoff-len", 15, "--on-invalid", "drop")
+    assert done.returncode == 0
+    assert "dropped 1 of 2 rows" in done.stdout
+    (dropped,) = (tmp_path / "out" / "too_long.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(dropped)["id"] == "dev-1"
+    done = script("register_dataset", *registered, "--cutoff-len", 5, "--on-invalid", "drop")
+    assert done.returncode == 1
+    assert "no row is left" in done.stderr
+
+
+def render(tmp_path: Path, **changes: object) -> dict[str, Any]:
+    files = {"train": "t", "manifest": "m", "lock": "l"} | {k: v for k, v in changes.items() if k != "rank"}
+    for name, content in files.items():
+        (tmp_path / name).write_text(str(content))
+    arguments = {"lora_rank": changes.get("rank", 8), "learning_rate": 1e-4}
+    options = ["--arguments", json.dumps(arguments), "--dataset", "x_train", "--seed", changes.get("seed", 1)]
+    options += [word for name in files if name != "seed" for word in (f"--{name}", tmp_path / name)]
+    options += ["--checkpoints", tmp_path / "checkpoints", "--output", tmp_path / "train.yaml"]
+    done = script("render_config", *options)
+    assert done.returncode == 0, done.stderr
+    return yaml.safe_load((tmp_path / "train.yaml").read_text(encoding="utf-8"))
+
+
+def test_rendered_config_names_seed_and_files(tmp_path: Path) -> None:
+    rendered = render(tmp_path, seed=7)
+    assert rendered["seed"] == rendered["data_seed"] == 7
+    assert rendered["dataset"] == "x_train"
+    assert rendered["learning_rate"] == 1e-4
+    assert rendered["overwrite_output_dir"] is False
+    assert "template" not in rendered
+
+
+@pytest.mark.parametrize("change", [{"train": "x"}, {"manifest": "x"}, {"lock": "x"}, {"rank": 9}, {"seed": 2}])
+def test_other_data_model_settings_or_seed_get_another_folder(tmp_path: Path, change: dict[str, object]) -> None:
+    assert render(tmp_path)["output_dir"] == render(tmp_path)["output_dir"]
+    assert render(tmp_path)["output_dir"] != render(tmp_path, **change)["output_dir"]
+
+
+def test_shards_are_contiguous_and_complete() -> None:
+    records = [{"id": i} for i in range(11)]
+    for shards in (1, 2, 3, 11, 12):
+        parts = [shard_of(records, shard, shards) for shard in range(1, shards + 1)]
+        assert [record for part in parts for record in part] == records
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_prompts_that_leave_no_room_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    records = [{"id": "a", "prompt_ids": [1] * 90, "answer_tokens": 20}]
+    check_lengths(records, 10, 100, "tokens.jsonl")
+    assert "1 gold answers (the first: a) are longer than max_tokens" in capsys.readouterr().out
+    with pytest.raises(InputError, match="set max_model_len to at least 110"):
+        check_lengths(records, 20, 100, "tokens.jsonl")
+
+
+def test_max_lora_rank_fits_the_adapter(tmp_path: Path) -> None:
+    for rank, limit in ((1, 1), (8, 8), (24, 32), (64, 64)):
+        (tmp_path / "adapter_config.json").write_text(json.dumps({"r": rank}))
+        assert max_lora_rank(tmp_path) == limit
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 1024}))
+    with pytest.raises(InputError, match="rank 1024"):
+        max_lora_rank(tmp_path)
+
+
+def test_answers_that_miss_a_sentence_are_refused(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "s.jsonl", [sentence.to_dict() for sentence in SENTENCES[:2]])
+    answer = {"raw": "[]", "finish_reason": "stop", "output_tokens": 2}
+    write_jsonl(tmp_path / "a.jsonl", [{"id": "dev-2", **answer}])
+    arguments = ["--sentences", tmp_path / "s.jsonl", "--answers", tmp_path / "a.jsonl", "--output", tmp_path / "p"]
+    done = script("read_answers", *arguments)
+    assert done.returncode == 1
+    assert "not one answer for each sentence" in done.stderr
+    assert not (tmp_path / "p").exists()
+
+
+def test_answers_are_grounded_and_counted(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "s.jsonl", [sentence.to_dict() for sentence in SENTENCES])
+    raws = [('[{"label": "name", "text": "温格"}, {"label": "name", "text": "曼城"}]', "stop"), ("好的", "stop")]
+    raws.append(('[{"label": "name", "text": "不知道"}, {"la', "length"))
+    answers = [
+        {"id": sentence.id, "raw": raw, "finish_reason": reason, "output_tokens": 1}
+        for sentence, (raw, reason) in zip(SENTENCES, raws, strict=True)
+    ]
+    write_jsonl(tmp_path / "a1.jsonl", answers[:2])
+    write_jsonl(tmp_path / "a2.jsonl", answers[2:])
+    paths = ["--answers", tmp_path / "a1.jsonl", tmp_path / "a2.jsonl", "--output", tmp_path / "p.jsonl"]
+    done = script("read_answers", "--sentences", tmp_path / "s.jsonl", *paths)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [record["status"] for record in records] == ["ok", "unparseable", "truncated"]
+    assert records[0]["pred"] == [
+        {"label": "name", "text": "温格", "start": 0, "end": 2},
+        {"label": "name", "text": "曼城", "start": None, "end": None},
+    ]
+    assert records[2]["pred"][0]["end"] == 3
+    assert records[2]["gold"] is None
+
+
+def test_checkpoints_that_are_not_whole_are_removed(tmp_path: Path) -> None:
+    for step, state in ((1, '{"global_step": 1}'), (2, '{"global_'), (3, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if state:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    drop_partial_checkpoints(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
+
+
+def test_progress_is_read_while_a_line_is_being_written(tmp_path: Path) -> None:
+    log = tmp_path / "trainer_log.jsonl"
+    assert last_record(log) is None
+    log.write_text('{"current_steps": 1}\n{"current_st')
+    assert last_record(log) == {"current_steps": 1}
