@@ -1,0 +1,110 @@
+"""Make the tokenizer: Qwen2's byte-level BPE, with one token a Chinese character and few tokens for the glue.
+
+Reads the generator's vocabulary; writes tokenizer.json and tokenizer_config.json into the model's folder.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from lexicon import LISTS, Words
+from rows import LABELS, rows
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+GLUE = [
+    SYSTEM, '[{"label": "', '", "text": "', '"}, {"label": "', '"}]', '[{"type": "', '", "span": "', '"}, {"type": "',
+    '[["', '", "', '"], ["', '"]]',
+]  # fmt: skip
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+CHAT_TEMPLATE = (
+    "{%- if messages[0]['role'] == 'system' %}"
+    "{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}"
+    "{%- else %}{{- '<|im_start|>system\\n" + SYSTEM + "<|im_end|>\\n' }}{%- endif %}"
+    "{%- for message in messages %}{%- if message['role'] != 'system' or not loop.first %}"
+    "{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+    "{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
+)
+PUNCTUATION = "，。！？；：、“”‘’（）《》【】〈〉—…·～％＋－／＃＆＠￥℃°×．Ⅱ①②③④⑤０１２３４５６７８９ＡＢＣＯ"
+
+
+def byte_alphabet() -> list[str]:
+    """Return GPT-2's printable stand-in of each byte, in byte order."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = iter(range(256, 512))
+    return [chr(b) if b in printable else chr(next(others)) for b in range(256)]
+
+
+def character_merges(characters: str) -> list[tuple[str, str]]:
+    """Return the merges that join the bytes of each character, left to right."""
+    alphabet = byte_alphabet()
+    merges: dict[tuple[str, str], None] = {}
+    for char in characters:
+        pieces = [alphabet[b] for b in char.encode()]
+        while len(pieces) > 1:
+            merges[(pieces[0], pieces[1])] = None
+            pieces[:2] = [pieces[0] + pieces[1]]
+    return list(merges)
+
+
+def latin_merges(count: int) -> list[tuple[str, str]]:
+    """Return BPE merges learnt on the generator's English words and the task's labels."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    fixed = [*LABELS, *(f" {label}" for label in LABELS), "system", "user", "assistant", "JSON", "label", "text"] * 300
+    latin = [w for w in [*LISTS["en_names"], *LISTS["companies"], *LISTS["games"]] if w.isascii() and w.isalpha()] * 20
+    trainer = trainers.BpeTrainer(vocab_size=256 + count, initial_alphabet=byte_alphabet(), show_progress=False)
+    tokenizer.train_from_iterator(fixed + latin, trainer)
+    return [tuple(merge) for merge in json.loads(tokenizer.to_str())["model"]["merges"]]
+
+
+def build(latin: int = 250) -> Tokenizer:
+    """Return the tokenizer."""
+    extra = sorted({c for row in rows(0, 2000) for c in row["user"] + row["assistant"]} | set(PUNCTUATION))
+    characters = dict.fromkeys([*Words().characters, *(c for c in extra if ord(c) > 127)])
+    merges = [*latin_merges(latin), *character_merges("".join(characters))]
+    tokens = [*byte_alphabet(), *(a + b for a, b in merges)]
+    vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(t, special=True) for t in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")])
+    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in GLUE])
+    return tokenizer
+
+
+def main() -> None:
+    """Read the command line, write the tokenizer's two files."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path, help="the model's folder")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    tokenizer = build()
+    tokenizer.save(str(args.output / "tokenizer.json"), pretty=False)
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": None,
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "additional_special_tokens": ["<|im_start|>", "<|im_end|>"],
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 1024,
+        "padding_side": "right",
+        "chat_template": CHAT_TEMPLATE,
+    }
+    text = json.dumps(config, ensure_ascii=False, indent=2)
+    (args.output / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
+    print(f"{tokenizer.get_vocab_size()} tokens")
+
+
+if __name__ == "__main__":
+    main()
