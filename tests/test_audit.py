@@ -1,4 +1,4 @@
-"""The audit of a dataset: small corpora by hand, near-duplicates against all pairs, CLUENER against the known counts."""
+"""The audit of a dataset: small corpora by hand, near-duplicates against all pairs, CLUENER against known counts."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_cluener_has_the_known_counts(cluener_archive: Path) -> None:
         assert found["sentences_without_entities", "all"] == 0
         assert found["sentence_length", "mean"] == pytest.approx(37.4, abs=0.05)
         assert found["sentence_length", "max"] == 50
-    # The notes count 622 and 503: an edited copy marks a second 叶老桂 in the first line, which the published one lacks.
+    # 622 and 503 in an edited copy that is in use too: it marks a second 叶老桂 in the first line.
     assert train["repeated_pairs", "all"] == 622 - 1
     assert train["unmarked_pairs", "all"] == 503 + 1
     assert train["unmarked_occurrences_in_mentions", "all"] == 358

@@ -1,0 +1,211 @@
+"""What is in a corpus before anything is trained on it: distributions, duplicates, leakage, doubtful annotation.
+
+Every figure is a (measure, label, value); docs/contracts.md says what each measure is and what its label names.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+from entitune.buckets import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, Buckets, bucket, names
+from entitune.records import Entity, Sentence
+
+Figure: TypeAlias = tuple[str, str, int | float]
+ALL = "all"
+
+NEAR = 0.8
+"""Two sentences are near-duplicates from this Jaccard similarity of their character trigrams on."""
+_GRAM = 3
+
+
+def audit_split(sentences: Sequence[Sentence], labels: Sequence[str]) -> Iterator[Figure]:
+    """The figures of one split by itself. What needs annotation is left out for an unlabelled split."""
+    yield "sentences", ALL, len(sentences)
+    lengths = [len(sentence.text) for sentence in sentences]
+    yield from _spread("sentence_length", lengths)
+    yield from _histogram("sentences_of_length", lengths, SENTENCE_LENGTHS)
+    yield from _duplicates(sentences)
+    if all(sentence.entities is not None for sentence in sentences):
+        yield from _annotation(sentences, labels)
+
+
+def _spread(measure: str, values: Sequence[int]) -> Iterator[Figure]:
+    yield measure, "min", min(values)
+    yield measure, "mean", statistics.fmean(values)
+    yield measure, "median", float(statistics.median(values))
+    yield measure, "p95", sorted(values)[math.ceil(0.95 * len(values)) - 1]  # nearest rank
+    yield measure, "max", max(values)
+
+
+def _histogram(measure: str, values: Sequence[int], buckets: Buckets) -> Iterator[Figure]:
+    counts = Counter(bucket(value, buckets) for value in values)
+    for name in names(buckets):
+        yield measure, name, counts[name]
+
+
+def _duplicates(sentences: Sequence[Sentence]) -> Iterator[Figure]:
+    first: dict[str, Sentence] = {}
+    conflicts = 0
+    for sentence in sentences:
+        conflicts += first.setdefault(sentence.text, sentence).entities != sentence.entities
+    yield "duplicates", "exact", len(sentences) - len(first)
+    yield "duplicates", "other_annotation", conflicts
+    texts = [normalise(sentence.text) for sentence in sentences]
+    yield "duplicates", "normalised", len(texts) - len(set(texts))
+    yield "duplicates", "near", len({later for _, later in near_duplicates(texts)})
+
+
+def _annotation(sentences: Sequence[Sentence], labels: Sequence[str]) -> Iterator[Figure]:
+    annotated = [(sentence.text, entities_of(sentence)) for sentence in sentences]
+    mentions = [entity for _, entities in annotated for entity in entities]
+    pairs = Counter(label for _, entities in annotated for label, _ in {(one.label, one.text) for one in entities})
+    by_label = Counter(entity.label for entity in mentions)
+    surfaces = defaultdict(set)
+    for entity in mentions:
+        surfaces[entity.label].add(entity.text)
+    without = sum(not entities for _, entities in annotated)
+    yield "sentences_without_entities", ALL, without
+    yield "share_without_entities", ALL, without / len(sentences)
+    yield from _histogram("sentences_with_entities", [len(entities) for _, entities in annotated], ENTITY_NUMBERS)
+    for label in labels:
+        yield "mentions", label, by_label[label]
+        yield "pairs", label, pairs[label]
+        yield "surfaces", label, len(surfaces[label])
+        if by_label[label]:
+            yield "share_of_mentions", label, by_label[label] / len(mentions)
+            yield "mention_length_mean", label, statistics.fmean(len(x.text) for x in mentions if x.label == label)
+    yield "mentions", ALL, len(mentions)
+    yield "pairs", ALL, pairs.total()
+    yield "surfaces", ALL, len(set().union(*surfaces.values()))
+    if mentions:
+        yield from _spread("mention_length", [len(entity.text) for entity in mentions])
+        yield from _histogram("mentions_of_length", [len(entity.text) for entity in mentions], ENTITY_LENGTHS)
+
+    labels_of = defaultdict(set)
+    for entity in mentions:
+        labels_of[entity.text].add(entity.label)
+    several = {surface for surface, names_of in labels_of.items() if len(names_of) > 1}
+    yield "surfaces_with_several_labels", ALL, len(several)
+    yield "mentions_with_such_a_surface", ALL, sum(entity.text in several for entity in mentions)
+    doubts: Counter[str] = Counter()
+    for text, entities in annotated:
+        doubts.update(_doubts(text, entities))
+    for measure in (
+        *("repeated_pairs", "unmarked_pairs", "unmarked_occurrences", "unmarked_occurrences_in_mentions"),
+        *("surfaces_with_several_labels_in_a_sentence", "sentences_with_overlapping_mentions"),
+    ):
+        yield measure, ALL, doubts[measure]
+
+
+def _doubts(text: str, entities: Sequence[Entity]) -> Iterator[str]:
+    """The name of each thing in one sentence that annotators may have meant otherwise."""
+    starts = defaultdict(set)
+    labels_of = defaultdict(set)
+    for entity in entities:
+        starts[entity.label, entity.text].add(entity.start)
+        labels_of[entity.text].add(entity.label)
+    for (_, surface), marked in starts.items():
+        if len(marked) > 1:
+            yield "repeated_pairs"
+        unmarked = [start for start in range(len(text)) if text.startswith(surface, start) and start not in marked]
+        if unmarked:
+            yield "unmarked_pairs"
+        for start in unmarked:
+            yield "unmarked_occurrences"
+            if any(_start(one) <= start and start + len(surface) <= _end(one) for one in entities):
+                yield "unmarked_occurrences_in_mentions"
+    for names_of in labels_of.values():
+        if len(names_of) > 1:
+            yield "surfaces_with_several_labels_in_a_sentence"
+    ordered = sorted(entities, key=lambda one: (_start(one), _end(one)))
+    if any(_end(one) > _start(following) for one, following in itertools.pairwise(ordered)):
+        yield "sentences_with_overlapping_mentions"
+
+
+def audit_against(
+    sentences: Sequence[Sentence], other: Sequence[Sentence], name: str, labels: Sequence[str]
+) -> Iterator[Figure]:
+    """What a split shares with the split `name`: its sentences that are there too, and its mentions that are not."""
+    texts = {sentence.text for sentence in other}
+    yield f"sentences_in_{name}", "exact", sum(sentence.text in texts for sentence in sentences)
+    normalised, theirs = [normalise(one.text) for one in sentences], [normalise(one.text) for one in other]
+    known = set(theirs)
+    yield f"sentences_in_{name}", "normalised", sum(text in known for text in normalised)
+    yield f"sentences_in_{name}", "near", len({later for _, later in near_duplicates(normalised, theirs)})
+    if any(sentence.entities is None for sentence in (*sentences, *other)):
+        return
+    seen = {entity.text for sentence in other for entity in entities_of(sentence)}
+    mentions = [entity for sentence in sentences for entity in entities_of(sentence)]
+    for label in (*labels, ALL):
+        chosen = [entity for entity in mentions if label in (entity.label, ALL)]
+        unseen = sum(entity.text not in seen for entity in chosen)
+        yield f"mentions_unseen_in_{name}", label, unseen
+        if chosen:
+            yield f"share_unseen_in_{name}", label, unseen / len(chosen)
+
+
+def audit_tokens(rows: Sequence[dict[str, Any]], name: str, cutoff: int) -> Iterator[Figure]:
+    """How near the sentences of one encoded split come to `cutoff`, prompt and answer together; `name` names them."""
+    lengths = [len(row["prompt_ids"]) + (row["answer_tokens"] or 0) for row in rows]
+    yield "tokens_mean", name, statistics.fmean(lengths)
+    yield "tokens_max", name, max(lengths)
+    yield "tokens_cutoff", name, cutoff
+    yield "sentences_above_90_percent_of_cutoff", name, sum(length > 0.9 * cutoff for length in lengths)
+    yield "sentences_above_cutoff", name, sum(length > cutoff for length in lengths)
+
+
+def entities_of(sentence: Sentence) -> tuple[Entity, ...]:
+    """The entities of a labelled sentence."""
+    return sentence.entities or ()
+
+
+def _start(entity: Entity) -> int:
+    return entity.start or 0  # None only in predictions
+
+
+def _end(entity: Entity) -> int:
+    return entity.end or 0
+
+
+def normalise(text: str) -> str:
+    """A text without what makes no other sentence of it: NFKC, no letter case, only letters and digits."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
+
+
+def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -> set[tuple[int, int]]:
+    """Pairs (i, j) with a Jaccard similarity of at least NEAR: others[i] and texts[j], or texts[i] and texts[j], i < j.
+
+    Exact, by prefix filtering (Bayardo, Ma & Srikant 2007, "Scaling up all pairs similarity search"): two sets that
+    are that similar share one of their few rarest members, so only those that do are compared.
+    """
+    frequency = Counter(gram for text in (*texts, *(others or ())) for gram in _grams(text))
+    ranks = {gram: rank for rank, gram in enumerate(sorted(frequency, key=lambda gram: (frequency[gram], gram)))}
+    sets = [{ranks[gram] for gram in _grams(text)} for text in texts]
+    indexed = sets if others is None else [{ranks[gram] for gram in _grams(text)} for text in others]
+
+    def rarest(grams: set[int]) -> list[int]:
+        return sorted(grams)[: len(grams) - math.ceil(NEAR * len(grams)) + 1]
+
+    by_gram: defaultdict[int, list[int]] = defaultdict(list)
+    for number, grams in enumerate(indexed):
+        for gram in rarest(grams):
+            by_gram[gram].append(number)
+    found = set()
+    for number, grams in enumerate(sets):
+        for other in {other for gram in rarest(grams) for other in by_gram.get(gram, ())}:
+            if others is None and other >= number:
+                continue
+            shared = len(grams & indexed[other])
+            if shared >= NEAR * (len(grams) + len(indexed[other]) - shared):
+                found.add((other, number))
+    return found
+
+
+def _grams(text: str) -> set[str]:
+    return {text[start : start + _GRAM] for start in range(max(1, len(text) - _GRAM + 1))} if text else set()
