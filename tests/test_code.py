@@ -27,10 +27,10 @@ def test_transitive_imports_are_found() -> None:
 def test_declared_modules_are_those_that_python_loads(script: str) -> None:
     program = (
         "import sys, runpy; sys.path.insert(0, 'scripts'); sys.argv = ['x', '--help']\n"
-        "try: runpy.run_path('scripts/{}.py', run_name='__main__')\n"
+        f"try: runpy.run_path('scripts/{script}.py', run_name='__main__')\n"
         "except SystemExit: pass\n"
         "print('\\n'.join('scripts/' + m.replace('.', '/') + '.py' for m in sys.modules if m.startswith('entitune.')))"
-    ).format(script)
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = {line for line in done.stdout.splitlines() if line.startswith("scripts/entitune/")}
     assert {path for path in code_of(script) if "/entitune/" in path} == loaded

@@ -84,7 +84,7 @@ def read_yaml(path: Path) -> Any:
     """A YAML file's value. Raises ConfigError with file and line where it is not YAML or a key stands twice."""
     try:
         with path.open(encoding="utf-8") as stream:
-            return yaml.load(stream, _UniqueKeyLoader)  # noqa: S506 (a subclass of SafeLoader)
+            return yaml.load(stream, _UniqueKeyLoader)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except yaml.YAMLError as error:

@@ -1,0 +1,199 @@
+"""What the pipeline says of the engines, asked of the engines themselves."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, snakemake
+
+pytestmark = pytest.mark.slow
+
+TRAIN_PYTHON = ROOT / ".envs" / "train" / "bin" / "python"
+PREDICT_PYTHON = ROOT / ".envs" / "predict-cpu" / "bin" / "python"
+TRAINED_ON = """
+import json, sys, yaml
+from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+from llamafactory.hparams import get_train_args
+from llamafactory.model import load_tokenizer
+
+arguments = yaml.safe_load(open(sys.argv[1]))
+model_args, data_args, training_args, _, _ = get_train_args(arguments | {"output_dir": sys.argv[2]})
+tokenizer_module = load_tokenizer(model_args)
+template = get_template_and_fix_tokenizer(tokenizer_module["tokenizer"], data_args)
+data = get_dataset(template, model_args, data_args, training_args, stage="sft", **tokenizer_module)
+rows = [[row["input_ids"], row["labels"]] for row in data["train_dataset"]]
+json.dump(rows, open(sys.argv[2] + ".json", "w"))
+"""
+
+
+def jsonl(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def run_python(python: Path, folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    command = [str(python), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_prompts_are_those_that_llamafactory_trains_on(demo: Path, tmp_path: Path) -> None:
+    """LLaMA-Factory's own data path, from the rendered YAML to input_ids, against tokens.jsonl, row by row."""
+    config = demo / "results/demo/seed-1/train.yaml"
+    done = run_python(TRAIN_PYTHON, demo, "-c", TRAINED_ON, config, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    trained = json.loads((tmp_path / "out.json").read_text())
+    encoded = jsonl(demo / "results/datasets/demo/ner-zh-short/entitune-tiny/train.tokens.jsonl")
+    assert len(trained) == len(encoded)
+    for (input_ids, labels), record in zip(trained, encoded, strict=True):
+        prompt = [token for token, label in zip(input_ids, labels, strict=True) if label == -100]
+        assert prompt == record["prompt_ids"]
+        assert len(input_ids) - len(prompt) == record["answer_tokens"]
+
+
+def test_prompts_are_those_that_the_chat_template_makes(demo: Path) -> None:
+    folder = demo / "results/datasets/demo/ner-zh-short/entitune-tiny"
+    sentences = len(jsonl(demo / "results/datasets/demo/dev.jsonl"))
+    assert json.loads((folder / "dev.predict-cpu.parity.json").read_text()) == {
+        "sentences": sentences,
+        "equal": sentences,
+    }
+
+
+def test_another_template_stops_the_run(demo: Path, tmp_path: Path) -> None:
+    """chatml is what template qwen is, but for the default system turn."""
+    common = ["--alpaca", "results/datasets/demo/ner-zh-short/dev.json", "--model", "results/models/entitune-tiny"]
+    tokens = tmp_path / "tokens.jsonl"
+    done = run_python(
+        TRAIN_PYTHON, demo, "scripts/encode_split.py", *common, "--template", "chatml", "--output", tokens
+    )
+    assert done.returncode == 0, done.stderr
+    parity = tmp_path / "parity.json"
+    done = run_python(PREDICT_PYTHON, demo, "scripts/check_parity.py", *common, "--tokens", tokens, "--output", parity)
+    assert done.returncode == 1
+    assert "the prompt served differs from the prompt trained on" in done.stderr
+    assert not parity.exists()
+
+
+@pytest.fixture(scope="module")
+def longer(demo: Path) -> Path:
+    """A config with a checkpoint every few steps, and the adapter that an uninterrupted training of it makes."""
+    config = yaml.safe_load((demo / "results/demo/seed-1/train.yaml").read_text())
+    config |= {"save_steps": 10, "max_steps": 40, "logging_steps": 1, "output_dir": "work/straight/key"}
+    (demo / "straight.yaml").write_text(yaml.safe_dump(config))
+    (demo / "killed.yaml").write_text(yaml.safe_dump(config | {"output_dir": "work/killed/key"}))
+    done = train(demo, "straight")
+    assert done.wait() == 0, done.stderr.read() if done.stderr else ""
+    return demo
+
+
+def train(folder: Path, name: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "scripts/train_adapter.py", "--config", f"{name}.yaml", "--log", f"logs/{name}.log"]
+    command += ["--llamafactory", ".envs/train/bin/llamafactory-cli", "--output-dir", f"adapters/{name}"]
+    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+
+
+def losses(folder: Path, name: str) -> dict[int, float]:
+    log = jsonl(folder / "adapters" / name / "trainer_log.jsonl")
+    return {record["current_steps"]: record["loss"] for record in log if "loss" in record}
+
+
+@pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_training_goes_on_from_its_checkpoint(longer: Path, kill: signal.Signals) -> None:
+    process = train(longer, "killed")
+    checkpoint = longer / "work/killed/key/checkpoint-10/trainer_state.json"
+    for _ in range(600):
+        if checkpoint.exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(kill)
+    assert process.wait(60) != 0
+    time.sleep(1)
+    alive = subprocess.run(["pgrep", "-f", "killed.yaml"], capture_output=True, check=False)
+    assert alive.returncode == 1, "the trainer outlived its script"
+    assert not (longer / "adapters/killed").exists()
+
+    resumed = train(longer, "killed")
+    _, errors = resumed.communicate()
+    assert resumed.returncode == 0, errors
+    assert "resuming from work/killed/key" in errors
+    assert "from checkpoint" in (longer / "logs/killed.log").read_text(encoding="utf-8").lower()
+    # The same data order, optimiser state and random numbers: the same adapter, to the last bit.
+    name = "adapter_model.safetensors"
+    assert (longer / "adapters/killed" / name).read_bytes() == (longer / "adapters/straight" / name).read_bytes()
+    assert losses(longer, "killed") == losses(longer, "straight")
+    assert not (longer / "work/killed").exists()
+    for path in (longer / "adapters/killed").iterdir():
+        path.unlink()
+    (longer / "adapters/killed").rmdir()
+
+
+def test_a_failing_training_shows_why(demo: Path) -> None:
+    config = yaml.safe_load((demo / "results/demo/seed-1/train.yaml").read_text())
+    (demo / "wrong.yaml").write_text(yaml.safe_dump(config | {"lora_rnak": 8, "output_dir": "work/wrong/key"}))
+    process = train(demo, "wrong")
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert "lora_rnak" in errors
+    assert "Traceback" not in errors.split("the end of")[0]
+
+
+def test_a_served_adapter_answers_as_the_merged_model(demo: Path, tmp_path: Path) -> None:
+    """The adapter as a LoRA module, as on a GPU. bfloat16 rounds differently, so not every answer is the same."""
+    settings = json.dumps({"max_tokens": 200, "max_model_len": 512, "max_num_seqs": 64, "gpus": 0})
+    tokens = tmp_path / "tokens.jsonl"
+    lines = (demo / "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl").read_text().splitlines()[:40]
+    tokens.write_text("\n".join(lines) + "\n")
+    common = ["scripts/predict_shard.py", "--tokens", tokens, "--decode", settings, "--threads", 2]
+    served, merged = tmp_path / "served.jsonl", tmp_path / "merged.jsonl"
+    base = ["--model", "results/models/entitune-tiny", "--adapter", "results/demo/seed-1/adapter"]
+    done = run_python(PREDICT_PYTHON, demo, *common, *base, "--output", served)
+    assert done.returncode == 0, done.stderr
+    done = run_python(PREDICT_PYTHON, demo, *common, "--model", "results/demo/seed-1/merged", "--output", merged)
+    assert done.returncode == 0, done.stderr
+    same = sum(a["raw"] == b["raw"] for a, b in zip(jsonl(served), jsonl(merged), strict=True))
+    assert same >= 36, f"{same} of 40 answers agree"
+
+
+def test_real_cluener_counts(cluener_archive: Path, demo: Path) -> None:
+    """The counts of the published corpus, through the workflow's own rules."""
+    targets = [f"results/datasets/cluener/{split}.jsonl" for split in ("train", "dev", "test")]
+    done = snakemake(demo, *targets, "--cores", "all", "--config", f"local_archive={{cluener: {cluener_archive}}}")
+    assert done.returncode == 0, done.stdout
+    train_split, dev, test = (jsonl(demo / target) for target in targets)
+    assert (len(train_split), len(dev), len(test)) == (10748, 1343, 1345)
+    assert sum(len(record["entities"]) for record in dev) == 3072
+    assert sum(len({(e["label"], e["text"]) for e in record["entities"]}) for record in dev) == 2982
+    assert "entities" not in test[0]
+
+
+def test_metrics_agree_with_seqeval(demo: Path) -> None:
+    """Micro F1 of `spans` against seqeval's strict mode, on the demo's own predictions."""
+    from seqeval.metrics import f1_score
+    from seqeval.scheme import IOB2
+
+    gold_tags, pred_tags = [], []
+    for record in jsonl(demo / "results/demo/seed-1/predictions/dev.jsonl"):
+        rows = []
+        for entities in (record["gold"], record["pred"]):
+            tags = ["O"] * len(record["text"])
+            for entity in entities:
+                if entity["start"] is not None:
+                    tags[entity["start"]] = f"B-{entity['label']}"
+                    tags[entity["start"] + 1 : entity["end"]] = [f"I-{entity['label']}"] * (len(entity["text"]) - 1)
+            rows.append(tags)
+        gold_tags.append(rows[0])
+        pred_tags.append(rows[1])
+    with (demo / "results/demo/seed-1/scores/dev.tsv").open(encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream, delimiter="\t") if row["scoring"] == "spans"]
+    micro = next(float(row["f1"]) for row in rows if row["label"] == "micro")
+    # Mentions that could not be grounded have no tag: they are false positives that seqeval never sees.
+    assert micro <= f1_score(gold_tags, pred_tags, mode="strict", scheme=IOB2) + 5e-7
