@@ -164,8 +164,11 @@ def test_archive_is_fetched(server: Server, tmp_path: Path) -> None:
 def test_tar_archives_are_read(server: Server, tmp_path: Path, mode: str) -> None:
     archive = tar_archive(mode)
     url = server.url("/a.tar", body(archive))
-    fetch(parse_source(entry(url, sha256=hashlib.sha256(archive).hexdigest())), tmp_path, TIMEOUT)
+    sha256 = hashlib.sha256(archive).hexdigest()
+    fetch(parse_source(entry(url, sha256=sha256)), tmp_path, TIMEOUT)
     assert_fetched(tmp_path)
+    with pytest.raises(InputError, match=r"no file link\.json; there are: data/train\.json, dev\.json$"):
+        fetch(parse_source(entry(url, sha256=sha256, splits={"train": "link.json"})), tmp_path, TIMEOUT)
 
 
 def test_server_errors_are_retried(server: Server, tmp_path: Path) -> None:
