@@ -132,8 +132,11 @@ def test_bad_input_is_named() -> None:
     ("line", "message"),
     [
         ("{", ":2: not JSON"),
-        ("[]", ":2: expected an object with id, text, gold, pred and status"),
-        ('{"id": "1", "text": "", "gold": [], "pred": [{"label": "a"}], "status": "ok"}', ":2: pred: expected objects"),
+        ("[]", ":2: expected an object with gold, id, pred, status, text"),
+        (
+            '{"id": "1", "text": "", "gold": [], "pred": [{"label": "a"}], "status": "ok"}',
+            ":2: expected entities with end, label, start, text",
+        ),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:

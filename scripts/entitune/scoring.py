@@ -34,6 +34,8 @@ Row: TypeAlias = tuple[int, ...]
 """The counts of one sentence: for each thing counted, 3 * label + 0 (gold), 1 (predicted) or 2 (correct), sorted."""
 Floats: TypeAlias = NDArray[np.float64]
 
+_RECORD = frozenset(("id", "text", "gold", "pred", "status"))
+_ENTITY = frozenset(("label", "text", "start", "end"))
 _CHUNK = 2_000_000  # weights drawn at once, 16 MB
 
 
@@ -67,12 +69,11 @@ def read_predictions(path: str | Path) -> Iterator[Record]:
                 record = json.loads(line)
             except json.JSONDecodeError as error:
                 raise InputError(f"{path}:{number}: not JSON ({error.msg}); expected one prediction a line") from error
-            if not isinstance(record, dict) or not {"id", "text", "gold", "pred", "status"} <= record.keys():
-                raise InputError(f"{path}:{number}: expected an object with id, text, gold, pred and status")
-            for key in ("gold", "pred"):
-                for entity in record[key] or ():
-                    if not isinstance(entity, dict) or not {"label", "text", "start", "end"} <= entity.keys():
-                        raise InputError(f"{path}:{number}: {key}: expected objects with label, text, start and end")
+            if not isinstance(record, dict) or not record.keys() >= _RECORD:
+                raise InputError(f"{path}:{number}: expected an object with {', '.join(sorted(_RECORD))}")
+            for entity in chain(record["gold"] or (), record["pred"]):
+                if not isinstance(entity, dict) or not entity.keys() >= _ENTITY:
+                    raise InputError(f"{path}:{number}: expected entities with {', '.join(sorted(_ENTITY))}")
             yield record
 
 
@@ -91,33 +92,31 @@ class RowMaker:
         gold, predicted = record["gold"], record["pred"]
         if gold is None:
             raise InputError(f"sentence {record['id']}: no gold; an unlabelled split cannot be scored")
+        gold_spans = {(entity["label"], entity["start"], entity["end"]) for entity in gold}
         spans = [(entity["label"], entity["start"], entity["end"]) for entity in predicted]
-        grounded = [span for span in spans if span[1] is not None]
-        return (
-            self._row(
-                {(entity["label"], entity["text"]) for entity in gold},
-                {(entity["label"], entity["text"]) for entity in predicted},
-                (),
-                record,
-            ),
-            self._row(
-                {(entity["label"], entity["start"], entity["end"]) for entity in gold},
-                set(grounded),
-                () if len(grounded) == len(spans) else [span for span in spans if span[1] is None],
-                record,
-            ),
-        )
-
-    def _row(self, gold: set[Any], predicted: set[Any], ungrounded: Sequence[Any], record: Record) -> Row:
-        codes, other = self._codes, self._other
+        unplaced = [span for span in spans if span[1] is None]
         try:
-            row = [codes[item[0]] for item in gold]
+            return (
+                self._row(
+                    {(entity["label"], entity["text"]) for entity in gold},
+                    {(entity["label"], entity["text"]) for entity in predicted},
+                ),
+                self._row(gold_spans, set(spans).difference(unplaced), unplaced),
+            )
         except KeyError as error:
             raise InputError(
                 f"sentence {record['id']}: gold label {error} is not among the dataset's labels {list(self.labels)}"
             ) from None
-        row += [codes.get(item[0], other) + 1 for item in chain(predicted, ungrounded)]
-        row += [codes[item[0]] + 2 for item in gold & predicted]
+
+    def _row(self, gold: set[Any], predicted: set[Any], unplaced: Sequence[Any] = ()) -> Row:
+        codes, other = self._codes, self._other
+        row = [codes[item[0]] for item in gold]
+        if gold == predicted:  # most sentences of a good run
+            row += [code + more for code in row for more in (1, 2)]
+        else:
+            row += [codes.get(item[0], other) + 1 for item in predicted]
+            row += [codes[item[0]] + 2 for item in gold & predicted]
+        row += [codes.get(item[0], other) + 1 for item in unplaced]
         row.sort()
         return tuple(row)
 
