@@ -228,6 +228,7 @@ def train_model(
     folder: Path, template: str, rows: list[dict[str, Any]], reference: Path, device: str
 ) -> dict[str, Any]:
     """Train a model on alpaca rows with llamafactory-cli; return time, speed, memory and losses."""
+
     with tempfile.TemporaryDirectory() as work:
         (Path(work) / "train.json").write_text(to_json(rows), encoding="utf-8")
         (Path(work) / "dataset_info.json").write_text(to_json({"rows": {"file_name": "train.json"}}), encoding="utf-8")
@@ -288,11 +289,14 @@ def format_report(report: dict[str, Any]) -> str:
         "",
         f"{machine['date']}, {packages}" + (f", CUDA {machine['cuda']}" if "cuda" in machine else ""),
         "",
-        f"## LoRA training with LLaMA-Factory on {report['train']}",
-        "",
-        "| model | examples | seconds | examples/s | tokens/s | memory (GB) | loss, first and last step |",
-        "|---|---|---|---|---|---|---|",
     ]
+    if report["training"]:
+        lines += [
+            f"## LoRA training with LLaMA-Factory on {report['train']}",
+            "",
+            "| model | examples | seconds | examples/s | tokens/s | memory (GB) | loss, first and last step |",
+            "|---|---|---|---|---|---|---|",
+        ]
     for record in report["training"]:
         lines.append(
             f"| {record['model']} | {record['examples']:,} | {cell(record['seconds'])} "
@@ -303,7 +307,7 @@ def format_report(report: dict[str, Any]) -> str:
         "",
         f"## The reference's settings and the fast ones, on random weights in the shape of {report['shape']}",
         "",
-        "| settings | tokens/s | examples/s | memory: reserved, estimated (GB) | MFU | times the reference |",
+        "| settings | tokens/s | examples/s | memory: reserved, estimated (GB) | MFU (%) | times the reference |",
         "|---|---|---|---|---|---|",
     ]
     base = report["settings"][0].get("tokens_per_second")
@@ -315,56 +319,31 @@ def format_report(report: dict[str, Any]) -> str:
         lines.append(
             f"| {record['settings']} | {cell(record['tokens_per_second'], 0)} | {cell(record['examples_per_second'])} "
             f"| {cell(record['memory_reserved'], 1, GB)}, {cell(record['memory_estimated'], 1, GB)} "
-            f"| {cell(mfu)} % | {cell(record['tokens_per_second'] / base if base else None, 2)} |"
+            f"| {cell(mfu)} | {cell(record['tokens_per_second'] / base if base else None, 2)} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--train", type=Path, default=Path("data/demo/train.json"), help="CLUENER's train.json (default: %(default)s)"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument(
-        "--prompt", type=Path, default=Path("conf/prompts/ner-zh.txt"), help="user turn (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--model",
-        action="append",
-        default=[],
-        metavar="FOLDER[=TEMPLATE]",
-        help="model to train, and its LLaMA-Factory template if it is not the model's own; may be repeated",
-    )
-    parser.add_argument(
-        "--examples", type=int, default=2048, help="training sentences for each model (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--shape",
-        type=Path,
-        default=Path("conf/shapes/qwen2.5-7b-instruct.json"),
-        help="config.json of the shape (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--reference", type=Path, default=Path("conf/train/reference.yaml"), help="recipe (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--fast", type=Path, default=Path("conf/train/reference-fast.yaml"), help="recipe (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--steps", type=int, default=8, help="optimisation steps timed for each setting (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--device",
-        choices=["cuda", "cpu"],
-        default="cuda",
-        help="cpu is for tiny shapes, to try the script (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--output-dir",
-        type=Path,
-        default=Path("results/gpu_check"),
-        help="gpu_check.json and .md (default: %(default)s)",
-    )
+    files: list[tuple[str, str, str]] = [
+        ("--train", "data/demo/train.json", "CLUENER's train.json"),
+        ("--prompt", "conf/prompts/ner-zh.txt", "text file: the user turn"),
+        ("--shape", "conf/shapes/qwen2.5-7b-instruct.json", "config.json of the shape"),
+        ("--reference", "conf/train/reference.yaml", "recipe: the reference's settings"),
+        ("--fast", "conf/train/reference-fast.yaml", "recipe: the fast settings"),
+        ("--output-dir", "results/gpu_check", "for gpu_check.json and gpu_check.md"),
+    ]
+    for name, default, text in files:
+        parser.add_argument(name, type=Path, default=Path(default), help=f"{text} (default: %(default)s)")
+    model_help = "model to train, with its LLaMA-Factory template unless that is the model's own; may be repeated"
+    parser.add_argument("--model", action="append", default=[], metavar="FOLDER[=TEMPLATE]", help=model_help)
+    parser.add_argument("--examples", type=int, default=2048, help="sentences of --train (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=8, help="steps timed a setting (default: %(default)s)")
+    device_help = "cpu: to try the script with a tiny --shape (default: %(default)s)"
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help=device_help)
     args = parser.parse_args()
 
     import torch

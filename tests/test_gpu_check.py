@@ -1,0 +1,152 @@
+"""gpu_check, on the CPU: a tiny shape, the embedded base, the real engines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gpu_check
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+TRAIN_PYTHON = ROOT / ".envs" / "train" / "bin" / "python"
+
+REFERENCE = {
+    "stage": "sft",
+    "do_train": True,
+    "finetuning_type": "lora",
+    "lora_rank": 4,
+    "lora_target": "all",
+    "cutoff_len": 256,
+    "learning_rate": 1.0e-2,
+    "per_device_train_batch_size": 2,
+    "gradient_accumulation_steps": 2,
+    "preprocessing_num_workers": 1,
+}
+FAST = {"disable_gradient_checkpointing": True, "enable_liger_kernel": True, "per_device_train_batch_size": 4}
+SHAPE = {
+    "model_type": "qwen2",
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 128,
+    "vocab_size": 500,
+    "tie_word_embeddings": False,
+}
+
+
+def run_check(work: Path, *arguments: str, python: str = str(TRAIN_PYTHON)) -> subprocess.CompletedProcess[str]:
+    (work / "reference.yaml").write_text(yaml.safe_dump(REFERENCE), encoding="utf-8")
+    (work / "fast.yaml").write_text(yaml.safe_dump(FAST), encoding="utf-8")
+    (work / "shape.json").write_text(json.dumps(SHAPE), encoding="utf-8")
+    (work / "prompt.txt").write_text("{labels}\n", encoding="utf-8")
+    command = [python, str(ROOT / "scripts" / "gpu_check.py"), "--reference", str(work / "reference.yaml")]
+    command += ["--fast", str(work / "fast.yaml"), "--shape", str(work / "shape.json")]
+    command += ["--prompt", str(work / "prompt.txt"), "--output-dir", str(work / "out"), *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A whole check on the CPU: 16 sentences, one timed step a setting."""
+    work = tmp_path_factory.mktemp("gpu_check")
+    base = "data/models/entitune-tiny=qwen"
+    result = run_check(work, "--device", "cpu", "--examples", "16", "--steps", "1", "--model", base)
+    assert result.returncode == 0, result.stderr
+    report = dict(json.loads((work / "out" / "gpu_check.json").read_text(encoding="utf-8")))
+    report["markdown"] = (work / "out" / "gpu_check.md").read_text(encoding="utf-8")
+    return report
+
+
+@pytest.mark.slow
+def test_the_base_is_trained_with_llamafactory(report: dict[str, Any]) -> None:
+    (training,) = report["training"]
+    assert training["model"] == "entitune-tiny"
+    assert training["examples"] == 16
+    assert training["last_loss"] < training["first_loss"]
+    assert training["tokens_per_second"] > training["examples_per_second"] > 0
+    assert training["memory_reserved"] is None  # a CPU
+
+
+@pytest.mark.slow
+def test_each_lever_is_measured_on_top_of_those_before(report: dict[str, Any]) -> None:
+    names = [record["settings"] for record in report["settings"]]
+    assert names == [
+        "reference",
+        "+ disable_gradient_checkpointing: true",
+        "+ enable_liger_kernel: true",
+        "+ per_device_train_batch_size: 4",
+    ]
+    for record in report["settings"][:2]:
+        assert record["error"] is None
+        assert record["examples"] == 4  # one step of 2 x 2 rows; two more warm up
+        assert record["tokens_per_second"] > 0
+        assert record["mfu"] is None  # the data sheets know no such device
+        # 4 x (inputs + outputs) of 7 layers in 2 blocks
+        assert record["trainable_parameters"] == 2 * 4 * (128 + 96 + 96 + 128 + 3 * 192)
+    # liger-kernel computes on a GPU alone, or is not installed: a row of the table, and the rest goes on.
+    assert report["settings"][2]["error"]
+
+
+@pytest.mark.slow
+def test_the_table_shows_what_was_measured(report: dict[str, Any]) -> None:
+    assert "| entitune-tiny | 16 |" in report["markdown"]
+    assert "| reference | " in report["markdown"]
+    assert f"torch {report['machine']['torch']}" in report["markdown"]
+
+
+@pytest.mark.slow
+def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
+    result = run_check(tmp_path)
+    assert result.returncode == 1
+    assert "error: torch sees no CUDA device" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_batches_of_one_length_side_by_side() -> None:
+    lengths = [5, 1, 4, 2, 3, 6]
+    assert sorted(map(sorted, gpu_check.make_batches(lengths, 2, grouped=True))) == [[1, 2], [3, 4], [5, 6]]
+    assert sorted(gpu_check.make_batches(lengths, 2, grouped=False)) == [[3, 6], [4, 2], [5, 1]]
+
+
+def test_a_setting_that_ran_out_of_memory_is_a_row_of_the_table() -> None:
+    machine: dict[str, Any] = {"device": "NVIDIA A100", "date": "2026-01-01", "cuda": "13.0"}
+    measured = {
+        "settings": "reference",
+        "error": None,
+        "tokens_per_second": 2000.0,
+        "examples_per_second": 8.0,
+        "memory_reserved": 26.4e9,
+        "memory_estimated": 25.0e9,
+        "mfu": 0.2,
+    }
+    text = gpu_check.format_report(
+        {
+            "machine": machine | {"torch": "2.13.0"} | dict.fromkeys(gpu_check.PACKAGES[1:]),
+            "train": "train.json",
+            "training": [],
+            "shape": "qwen2.5-7b-instruct",
+            "settings": [
+                measured,
+                {"settings": "+ a: 1", "error": "OutOfMemoryError: CUDA out of memory."},
+                measured | {"settings": "+ b: 2", "tokens_per_second": 5000.0},
+            ],
+        }
+    )
+    assert "# GPU check: NVIDIA A100\n\n2026-01-01, torch 2.13.0, CUDA 13.0\n" in text
+    assert "| reference | 2,000 | 8.0 | 26.4, 25.0 | 20.0 | 1.00 |" in text
+    assert "| + a: 1 | OutOfMemoryError: CUDA out of memory. | | | | |" in text
+    assert "| + b: 2 | 5,000 | 8.0 | 26.4, 25.0 | 20.0 | 2.50 |" in text
+    assert "LLaMA-Factory" not in text
+
+
+def test_torch_is_needed_only_to_measure() -> None:
+    script = str(ROOT / "scripts" / "gpu_check.py")
+    result = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
+    assert result.returncode == 0
+    assert "--device {cuda,cpu}" in result.stdout
