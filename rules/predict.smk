@@ -3,6 +3,7 @@
 
 localrules:
     read_answers,
+    vote_predictions,
 
 
 def predict_inputs(wildcards) -> dict[str, str]:
@@ -59,6 +60,9 @@ def shards_of(wildcards) -> list[str]:
     return [f"results/{{run}}/seed-{{seed}}/answers/{{split}}/{i}-of-{shards}.jsonl" for i in range(1, shards + 1)]
 
 
+VOTES = "|".join(re.escape(run.name) for run in STUDY.runs.values() if run.vote_of)
+
+
 rule read_answers:
     input:
         sentences=lambda w: f"results/datasets/{run_of(w).dataset}/{w.split}.jsonl",
@@ -68,6 +72,26 @@ rule read_answers:
         predictions="results/{run}/seed-{seed}/predictions/{split}.jsonl",
     log:
         "logs/read_answers/{run}/{seed}/{split}.log",
+    wildcard_constraints:
+        run=f"(?!(?:{VOTES})/)[^/]+" if VOTES else "[^/]+",
     shell:
         "python scripts/read_answers.py --sentences {input.sentences} --answers {input.answers}"
         " --output {output.predictions} 2>&1 | tee {log} >&2"
+
+
+rule vote_predictions:
+    input:
+        predictions=lambda w: [
+            f"results/{run_of(w).vote_of}/seed-{seed}/predictions/{w.split}.jsonl"
+            for seed in STUDY.runs[run_of(w).vote_of].seeds
+        ],
+        code=code_of("vote_predictions"),
+    output:
+        predictions="results/{run}/seed-{seed}/predictions/{split}.jsonl",
+    log:
+        "logs/vote_predictions/{run}/{seed}/{split}.log",
+    wildcard_constraints:
+        run=VOTES or "(?!)",
+    shell:
+        "python scripts/vote_predictions.py --predictions {input.predictions} --output {output.predictions}"
+        " 2>&1 | tee {log} >&2"

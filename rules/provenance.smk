@@ -8,6 +8,10 @@ localrules:
 def made_from(wildcards) -> dict[str, list[str]]:
     """Everything that a run's figures were made from, and what its stages cost."""
     run, folder = run_of(wildcards), f"results/{wildcards.run}/seed-{wildcards.seed}"
+    if run.vote_of:
+        voters = [f"results/{run.vote_of}/seed-{seed}" for seed in STUDY.runs[run.vote_of].seeds]
+        made = [f"{voter}/manifest.json" for voter in voters] + [f"{voter}/predictions/dev.jsonl" for voter in voters]
+        return {"files": [*made, f"{folder}/predictions/dev.jsonl", f"{folder}/scores/dev.tsv", "envs/workflow.txt"]}
     splits = ["train", "dev"] if run.recipe else ["dev"]
     envs = ["train", predict_env_of(run)]
     shards = STUDY.decode[run.decode]["shards"]
@@ -38,6 +42,7 @@ def merged_config(wildcards) -> str:
         "model": {"name": run.model, **STUDY.models[run.model]},
         "prompt": {"name": run.prompt, **STUDY.prompts[run.prompt]},
         "train": {"name": run.recipe, **STUDY.recipes[run.recipe], "overrides": run.overrides} if run.recipe else None,
+        "vote_of": run.vote_of,
         "decode": {"name": run.decode, **STUDY.decode[run.decode]},
     }
     return json.dumps(merged, ensure_ascii=False)
@@ -53,8 +58,9 @@ rule write_manifest:
         "logs/write_manifest/{run}/{seed}.log",
     params:
         config=merged_config,
-        environments=lambda w, input: [os.path.dirname(env) for env in input.envs],
+        environments=lambda w, input: [os.path.dirname(env) for env in input.get("envs", [])],
+        benchmarks=lambda w, input: input.get("benchmarks", []),
     shell:
         "python scripts/write_manifest.py --config {params.config:q} --files {input.files}"
-        " --environments {params.environments} --benchmarks {input.benchmarks} --output {output.manifest}"
+        " --environments {params.environments} --benchmarks {params.benchmarks} --output {output.manifest}"
         " 2>&1 | tee {log} >&2"

@@ -18,6 +18,7 @@ import yaml
 
 REGISTRIES = ("datasets", "models", "prompts", "recipes", "decode")
 NO_TRAINING = "none"
+VOTE = "vote:"
 
 
 class ConfigError(Exception):
@@ -38,6 +39,8 @@ class Run:
     seeds: tuple[int, ...]
     overrides: dict[str, Any] = field(default_factory=dict)
     """LLaMA-Factory arguments of a sweep, over those of the recipe."""
+    vote_of: str | None = None
+    """The run whose seeds vote; such a run neither trains nor predicts."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # <<: the keys of another entry, below this one's own
+                continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 line = key_node.start_mark.line + 1
@@ -153,7 +158,8 @@ def _parse_sweep(text: str) -> list[dict[str, Any]]:
 
 def _expand(row: dict[str, str], registries: dict[str, dict[str, Any]]) -> Iterable[Run]:
     file = f"conf/runs.tsv: row {row['run']!r}"
-    recipe = None if row["train"] == NO_TRAINING else row["train"]
+    vote_of = row["train"].removeprefix(VOTE) if row["train"].startswith(VOTE) else None
+    recipe = None if vote_of or row["train"] == NO_TRAINING else row["train"]
     sweep = row.get("sweep") or ""
     for combination in _parse_sweep(sweep):
         overrides = dict(combination)
@@ -163,7 +169,7 @@ def _expand(row: dict[str, str], registries: dict[str, dict[str, Any]]) -> Itera
         names += [("train", "recipes", recipe)] if recipe else []
         for column, registry, name in names:
             if name not in registries[registry]:
-                known = ", ".join([*registries[registry], *([NO_TRAINING] if column == "train" else [])])
+                known = ", ".join([*registries[registry], *([NO_TRAINING, f"{VOTE}RUN"] if column == "train" else [])])
                 raise ConfigError(f"{file}: {column}: no {name!r} in conf/{registry}.yaml; there are: {known}")
         if overrides and not recipe:
             raise ConfigError(f"{file}: sweep: {', '.join(overrides)} cannot vary in a run that does not train")
@@ -176,7 +182,29 @@ def _expand(row: dict[str, str], registries: dict[str, dict[str, Any]]) -> Itera
         seeds = tuple(map(int, row["seeds"].split(",")))
         if len(set(seeds)) < len(seeds):
             raise ConfigError(f"{file}: seeds: {row['seeds']!r} names a seed twice")
-        yield Run(row["run"] + suffix, row["dataset"], row["model"], prompt, recipe, row["decode"], seeds, overrides)
+        yield Run(
+            name=row["run"] + suffix,
+            dataset=row["dataset"],
+            model=row["model"],
+            prompt=prompt,
+            recipe=recipe,
+            decode=row["decode"],
+            seeds=seeds,
+            overrides=overrides,
+            vote_of=vote_of,
+        )
+
+
+def _check_vote(run: Run, runs: dict[str, Run]) -> None:
+    """A vote needs a run of the same dataset with at least three seeds, and has itself one."""
+    where = f"conf/runs.tsv: row {run.name!r}"
+    voters = runs.get(str(run.vote_of))
+    if voters is None or voters.vote_of:
+        raise ConfigError(f"{where}: train: {VOTE}{run.vote_of} names no run of the sheet that predicts")
+    if voters.dataset != run.dataset:
+        raise ConfigError(f"{where}: dataset: {run.dataset!r}, but {voters.name!r} is on {voters.dataset!r}")
+    if len(voters.seeds) < 3 or len(run.seeds) != 1:
+        raise ConfigError(f"{where}: seeds: a vote takes a run of three seeds or more and has itself one")
 
 
 def _check_recipe(name: str, recipe: dict[str, Any], conf: Path, owned: Iterable[str]) -> dict[str, Any]:
@@ -249,6 +277,10 @@ def load_study(config: dict[str, Any], conf: Path = Path("conf")) -> Study:
                 raise ConfigError(f"conf/runs.tsv: row {row['run']!r}: dataset {run.dataset!r} has no split train")
             runs[run.name] = run
             groups.setdefault(row["run"], []).append(run.name)
+
+    for run in runs.values():
+        if run.vote_of:
+            _check_vote(run, runs)
 
     selected: list[str] = []
     for name in config["runs"]:

@@ -1,0 +1,103 @@
+"""Analysis beyond the table: audits of the data, comparisons of runs, errors, the benchmark's submission file."""
+
+
+localrules:
+    analysis,
+    audit_dataset,
+    compare_runs,
+    analyse_errors,
+    write_submission,
+
+
+SELECTED_DATASETS = list(dict.fromkeys(STUDY.runs[name].dataset for name in STUDY.selected))
+
+
+rule analysis:
+    input:
+        "results/metrics.tsv",
+        "results/comparison.tsv",
+        expand("results/audit/{dataset}.tsv", dataset=SELECTED_DATASETS),
+        of_selected("results/{run}/seed-{seed}/errors/dev/categories.tsv"),
+
+
+def labels_of(dataset: str) -> str:
+    """A dataset's labels as words of a command, in one string: Snakemake would not see two that change places."""
+    return shlex.join(STUDY.datasets[dataset]["labels"])
+
+
+rule audit_dataset:
+    input:
+        splits=lambda w: [f"results/datasets/{w.dataset}/{split}.jsonl" for split in dataset_of(w)["splits"]],
+        code=code_of("audit_dataset"),
+    output:
+        audit="results/audit/{dataset}.tsv",
+    log:
+        "logs/audit_dataset/{dataset}.log",
+    params:
+        labels=lambda w: labels_of(w.dataset),
+        splits=lambda w, input: " ".join(
+            f"--split {split} {path}" for split, path in zip(dataset_of(w)["splits"], input.splits)
+        ),
+    shell:
+        "python scripts/audit_dataset.py --dataset {wildcards.dataset} --labels {params.labels} {params.splits}"
+        " --output {output.audit} 2>&1 | tee {log} >&2"
+
+
+def predictions_to_compare() -> str:
+    """Run, seed, dataset, split and file of every run and seed that the table covers."""
+    return " ".join(
+        f"--predictions {name} {seed} {STUDY.runs[name].dataset} dev results/{name}/seed-{seed}/predictions/dev.jsonl"
+        for name in STUDY.selected
+        for seed in STUDY.runs[name].seeds
+    )
+
+
+rule compare_runs:
+    input:
+        predictions=of_selected("results/{run}/seed-{seed}/predictions/dev.jsonl"),
+        code=code_of("compare_runs"),
+    output:
+        comparison="results/comparison.tsv",
+    log:
+        "logs/compare_runs.log",
+    params:
+        predictions=predictions_to_compare(),
+        labels=" ".join(f"--labels {dataset} {labels_of(dataset)}" for dataset in SELECTED_DATASETS),
+    shell:
+        "python scripts/compare_runs.py {params.predictions} {params.labels} --output {output.comparison}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule analyse_errors:
+    input:
+        predictions="results/{run}/seed-{seed}/predictions/dev.jsonl",
+        train=lambda w: f"results/datasets/{run_of(w).dataset}/train.jsonl",
+        code=code_of("analyse_errors"),
+    output:
+        tables=expand(
+            "results/{{run}}/seed-{{seed}}/errors/dev/{table}",
+            table=["answers.tsv", "categories.tsv", "confusion.tsv", "breakdown.tsv", "examples.jsonl"],
+        ),
+    log:
+        "logs/analyse_errors/{run}/{seed}.log",
+    params:
+        labels=lambda w: labels_of(run_of(w).dataset),
+    shell:
+        "python scripts/analyse_errors.py --predictions {input.predictions} --train {input.train}"
+        " --labels {params.labels} --output-dir results/{wildcards.run}/seed-{wildcards.seed}/errors/dev"
+        " 2>&1 | tee {log} >&2"
+
+
+rule write_submission:
+    input:
+        predictions="results/{run}/seed-{seed}/predictions/test.jsonl",
+        code=code_of("write_submission"),
+    output:
+        submission="results/{run}/seed-{seed}/cluener_predict.json",
+    log:
+        "logs/write_submission/{run}/{seed}.log",
+    params:
+        labels=lambda w: labels_of(run_of(w).dataset),
+    shell:
+        "python scripts/write_submission.py --predictions {input.predictions} --labels {params.labels}"
+        " --output {output.submission} 2>&1 | tee {log} >&2"
