@@ -21,7 +21,7 @@ from entitune.scoring import OTHER, Record, read_predictions
 from entitune.tables import write_tsv
 
 STATUSES = ("ok", "repaired", "unparseable", "truncated")
-NONE = "none"
+NONE = "(none)"
 """In the confusion matrix: no mention, or no prediction, with these characters."""
 EXAMPLES = 50
 BREAKDOWN = [

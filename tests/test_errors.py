@@ -168,7 +168,7 @@ def test_analyse_errors_writes_the_contract(tmp_path: Path) -> None:
         ["shorter", "org", "1", "1"],
         ["unparseable", "loc", "0", "1"],
     ]
-    assert ["none", "org", "1"] in rows("confusion.tsv")
+    assert [NONE, "org", "1"] in rows("confusion.tsv")
     assert ["surface", "seen", "0.000000", "0.000000", "0.000000", "1", "1", "0"] in rows("breakdown.tsv")
     examples = [json.loads(line) for line in (out / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
     assert examples[0]["error"] == {"gold": UNIVERSITY, "pred": entity("org", "北京", 0, 2)}

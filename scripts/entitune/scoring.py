@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from entitune.cli import InputError
 
 SCORINGS = ("pairs", "spans")
-OTHER = "other"
+OTHER = "(other)"
 """The row of all predicted labels that the dataset does not have. Part of micro, not of macro."""
 LEVEL = 0.95
 
