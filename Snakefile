@@ -25,6 +25,7 @@ include: "rules/predict.smk"
 include: "rules/score.smk"
 include: "rules/analyse.smk"
 include: "rules/provenance.smk"
+include: "rules/gpu.smk"
 
 
 rule all:

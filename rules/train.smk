@@ -49,9 +49,12 @@ rule train_adapter:
         gpu=lambda w: recipe_of(w)["gpus"],
         mem_mb=lambda w, attempt: growing(recipe_of(w)["mem_mb"], attempt),
         runtime=lambda w, attempt: growing(recipe_of(w)["runtime"], attempt),
+    params:
+        # Of the recipe: Snakemake lowers a resource silently to the limit of a profile.
+        gpus=lambda w: recipe_of(w)["gpus"],
     shell:
         "python scripts/train_adapter.py --config {input.config} --llamafactory .envs/train/bin/llamafactory-cli"
-        " --processes $(({resources.gpu} > 1 ? {resources.gpu} : 1)) --threads {threads}"
+        " --gpus {params.gpus} --threads {threads}"
         " --title 'train {wildcards.run} seed {wildcards.seed}' --log {log} --output-dir $(dirname {output.adapter})"
 
 

@@ -101,6 +101,8 @@ def duration(seconds: float) -> str:
 
 def needed_bytes(study: Study, job: Run) -> float:
     """The memory that each GPU of a run must have: for training or predicting, whichever needs more. 0: no GPU."""
+    if job.vote_of:
+        return needed_bytes(study, study.runs[job.vote_of])
     decode, needs = study.decode[job.decode], [0.0]
     if job.recipe and study.recipes[job.recipe]["gpus"]:
         recipe = Recipe.from_arguments(study.train_arguments(job))

@@ -14,6 +14,7 @@ from typing import Any
 
 from entitune.cli import InputError, output_to, run
 from entitune.files import atomic_write, read_jsonl, to_json
+from entitune.gpu import environment_of, find_gpus, lacks_bfloat16
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes as max_lora_rank."""
@@ -80,7 +81,10 @@ def main() -> None:
         }
         settings["enforce_eager"] = True
     else:
+        found = find_gpus()
+        os.environ |= environment_of(decode["gpus"], found)
         settings["tensor_parallel_size"] = decode["gpus"]
+        settings["dtype"] = "half" if lacks_bfloat16(found) else "auto"
     if args.adapter:
         settings |= {"enable_lora": True, "max_lora_rank": max_lora_rank(args.adapter)}
 

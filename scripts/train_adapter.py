@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 from entitune.cli import InputError, run
+from entitune.gpu import environment_of, find_gpus, lacks_bfloat16
 
 RESULTS = ("adapter_model.safetensors", "adapter_config.json", "trainer_log.jsonl", "training_loss.png")
 PR_SET_PDEATHSIG = 1
@@ -61,8 +62,10 @@ def describe(record: dict[str, Any]) -> str:
     )
 
 
-def train(config: Path, output_dir: Path, log: Path, executable: str, processes: int, threads: int, title: str) -> None:
+def train(config: Path, log: Path, executable: str, processes: int, gpus: int, threads: int, title: str) -> None:
     """Run LLaMA-Factory to its end. Raises InputError with the log's last lines where it fails."""
+    arguments = yaml.safe_load(config.read_text(encoding="utf-8"))
+    overrides: list[str] = []
     environment = {
         **os.environ,
         "PATH": f"{Path(executable).parent.absolute()}:{os.environ['PATH']}",  # torchrun
@@ -73,10 +76,16 @@ def train(config: Path, output_dir: Path, log: Path, executable: str, processes:
     }
     if processes > 1:
         environment |= {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": str(processes)}
-    trainer_log, shown = output_dir / "trainer_log.jsonl", None
+    if gpus:
+        found = find_gpus()
+        environment |= {**environment_of(gpus, found), "RECORD_VRAM": "1"}
+        if arguments.get("bf16") and lacks_bfloat16(found):
+            overrides = ["bf16=false", "fp16=true"]
+            print(f"{title}: a GPU here has no bfloat16: training in float16", file=sys.stderr)
+    trainer_log, shown = Path(arguments["output_dir"]) / "trainer_log.jsonl", None
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            [executable, "train", str(config)],
+            [executable, "train", str(config), *overrides],
             stdout=stream,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -104,7 +113,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="LLaMA-Factory YAML, rendered by render_config")
     parser.add_argument("--llamafactory", required=True, help="path of llamafactory-cli")
-    parser.add_argument("--processes", type=int, default=1, help="training processes, one a GPU (default: 1)")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs to train on, 0: the CPU (default: 0)")
+    parser.add_argument("--processes", type=int, help="training processes (default: one a GPU)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads in all (default: 1)")
     parser.add_argument("--title", default="train", help="what progress lines begin with")
     parser.add_argument("--log", type=Path, required=True, help="LLaMA-Factory's own output")
@@ -117,7 +127,8 @@ def main() -> None:
         if list(working.glob("checkpoint-*")):
             print(f"{args.title}: resuming from {working}", file=sys.stderr)
     args.log.parent.mkdir(parents=True, exist_ok=True)
-    train(args.config, working, args.log, args.llamafactory, args.processes, args.threads, args.title)
+    processes = args.processes or max(1, args.gpus)
+    train(args.config, args.log, args.llamafactory, processes, args.gpus, args.threads, args.title)
     if missing := [name for name in RESULTS if not (working / name).is_file()]:
         raise InputError(f"{working}: training left no {', '.join(missing)}; a recipe needs plot_loss: true")
 

@@ -125,6 +125,18 @@ def share_gradients(parameters: list[torch.nn.Parameter]) -> None:
         p.grad.copy_(part.view_as(p))
 
 
+def share_matrices(matrices: list[torch.nn.Parameter]) -> None:
+    """Hand out the matrices, of which each process has updated every n-th."""
+    world = torch.distributed.get_world_size()
+    with torch.no_grad():
+        for owner in range(world):
+            owned = matrices[owner::world]
+            flat = torch.cat([p.flatten() for p in owned])
+            torch.distributed.broadcast(flat, owner)
+            for p, part in zip(owned, flat.split([p.numel() for p in owned]), strict=True):
+                p.copy_(part.view_as(p))
+
+
 def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
     """Train in process ``rank`` of ``args.processes``; the first one writes the model's folder.
 
@@ -140,7 +152,9 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(matrices, lr=args.muon_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(
+            matrices[rank :: args.processes], lr=args.muon_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+        ),
         torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
     size = sum(p.numel() for p in parameters)
@@ -151,6 +165,7 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
     started, done, tokens, steps = time.monotonic(), 0, 0, 0
     points: list[tuple[float, float]] = []
     losses: list[float] = []
+    head = ""
 
     def save() -> None:
         """Write the model as it is, and the record of its training."""
@@ -162,6 +177,8 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
             "seed": args.seed,
             "rows": done,
             "rows_sha256": stream.hexdigest(),
+            "head_rows": args.pool,
+            "head_sha256": head,
             "parameters": size,
             "steps": steps,
             "batch_tokens": args.batch_tokens * args.processes,
@@ -178,6 +195,7 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
         pool = list(itertools.islice(source, args.pool))
         for row in pool:
             stream.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        head = head or stream.hexdigest()
         groups = list(batches(encode(tokenizer, pool, args.max_length), args.batch_tokens, rng))
         turns = len(groups) // args.processes
         for turn in range(turns):
@@ -195,7 +213,8 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             for optimizer in optimizers:
                 optimizer.step()
-                optimizer.zero_grad()
+            model.zero_grad()
+            share_matrices(matrices)
             steps += 1
             tokens += x.numel() * args.processes
             losses.append(loss.item())
@@ -219,7 +238,7 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("output", type=Path, help="the model's folder, which holds the tokenizer")
-    parser.add_argument("--rows", type=int, default=300_000, help="rows read, each once")
+    parser.add_argument("--rows", type=int, default=125_000, help="rows read, each once")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2, help="one a core")
     parser.add_argument("--layers", type=int, default=4)
@@ -229,13 +248,13 @@ def main() -> None:
     parser.add_argument("--kv-heads", type=int, default=2)
     parser.add_argument("--lr", type=float, default=2e-3, help="peak rate of AdamW: embeddings, norms, biases")
     parser.add_argument("--muon-lr", type=float, default=3e-3, help="peak rate of Muon: the layers' matrices")
-    parser.add_argument("--warmup", type=int, default=100, help="steps of linear warm-up")
+    parser.add_argument("--warmup", type=int, default=50, help="steps of linear warm-up")
     parser.add_argument("--decay", type=float, default=0.5, help="share of the rows over which the rate falls to 0")
-    parser.add_argument("--batch-tokens", type=int, default=2560, help="in each process")
+    parser.add_argument("--batch-tokens", type=int, default=2048, help="in each process")
     parser.add_argument("--max-length", type=int, default=320)
     parser.add_argument("--pool", type=int, default=4096, help="rows drawn and sorted by length at a time")
     parser.add_argument("--log-steps", type=int, default=20)
-    parser.add_argument("--save-pools", type=int, default=8, help="write the model after so many pools")
+    parser.add_argument("--save-pools", type=int, default=4, help="write the model after so many pools")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(train, (args, f"{folder}/meeting"), nprocs=args.processes)
