@@ -8,7 +8,7 @@ import time
 import json_repair
 import pytest
 from entitune.answers import Answer, read_answer
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 WENGER = ("name", "温格")
@@ -92,6 +92,7 @@ mentions = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(mentions, st.booleans(), st.sampled_from([None, 1]))
 def test_valid_input_is_never_changed(named: list[tuple[str, str]], ascii_only: bool, indent: int | None) -> None:
     raw = json.dumps([{"label": a, "text": b} for a, b in named], ensure_ascii=ascii_only, indent=indent)
@@ -104,6 +105,7 @@ pieces = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(pieces, max_size=40).map("".join) | st.text())
 @example("[" * 5000)
 @example("9" * 5000)
@@ -115,6 +117,7 @@ def test_no_input_crashes_the_reader(raw: str) -> None:
         (label + text).encode("utf-8")  # what could not be written to a file would end the run later
 
 
+@settings(deadline=None)
 @given(mentions.filter(bool), st.data())
 def test_of_a_cut_off_array_the_complete_elements_are_kept(named: list[tuple[str, str]], data: st.DataObject) -> None:
     elements = [json.dumps({"label": a, "text": b}, ensure_ascii=False) for a, b in named]
@@ -128,6 +131,7 @@ def test_of_a_cut_off_array_the_complete_elements_are_kept(named: list[tuple[str
 plain = st.text("abc温格曼联 -.《》", min_size=1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(plain, plain), min_size=1), st.sampled_from(["python", "fence", "comma"]))
 def test_agrees_with_json_repair_where_both_apply(named: list[tuple[str, str]], form: str) -> None:
     elements = [{"label": a, "text": b} for a, b in named]

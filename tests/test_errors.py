@@ -13,7 +13,7 @@ from analyse_errors import BREAKDOWN, EXAMPLES, NONE, Analysis
 from entitune.buckets import ENTITY_LENGTHS, bucket, names
 from entitune.errors import CATEGORIES, errors_of
 from entitune.scoring import OTHER, tally
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from predictions import entity, record, run_script, write_jsonl
 
@@ -87,6 +87,7 @@ corpora = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(corpora)
 def test_the_numbers_add_up(records: list[dict[str, Any]]) -> None:
     labels = ["org", "loc"]
