@@ -20,7 +20,7 @@ class Gpu:
 
 
 def parse_gpus(text: str) -> list[Gpu]:
-    """The GPUs in the output of `nvidia-smi --query-gpu=index,compute_cap,memory.free --format=csv,noheader,nounits`."""
+    """The GPUs in what nvidia-smi prints for index, compute_cap and memory.free as csv,noheader,nounits."""
     rows = [line.split(",") for line in text.splitlines() if line.strip()]
     return [Gpu(int(index), float(capability), int(free)) for index, capability, free in rows]
 

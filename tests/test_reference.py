@@ -1,0 +1,140 @@
+"""The reference run, up to the weights: its settings to the letter, its number of examples and of steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, snakemake
+from entitune.config import load_study
+
+TRAIN_BIN = ROOT / ".envs" / "train" / "bin"
+REFERENCE = {
+    "stage": "sft",
+    "do_train": True,
+    "finetuning_type": "lora",
+    "flash_attn": "auto",
+    "lora_rank": 8,
+    "lora_target": "all",
+    "cutoff_len": 1024,
+    "max_samples": 15000,
+    "overwrite_cache": True,
+    "preprocessing_num_workers": 16,
+    "dataloader_num_workers": 8,
+    "logging_steps": 10,
+    "save_steps": 500,
+    "plot_loss": True,
+    "save_only_model": False,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 8,
+    "learning_rate": 1.0e-4,
+    "num_train_epochs": 3.0,
+    "lr_scheduler_type": "cosine",
+    "warmup_ratio": 0.1,
+    "bf16": True,
+    "ddp_timeout": 180000000,
+    "val_size": 0.1,
+    "per_device_eval_batch_size": 1,
+    "eval_strategy": "steps",
+    "eval_steps": 500,
+}
+PARSE = """
+import json, sys, yaml
+from llamafactory.hparams import get_train_args
+# bfloat16 without a GPU is only taken with use_cpu; nothing else is changed.
+arguments = yaml.safe_load(open(sys.argv[1])) | {"use_cpu": True, "output_dir": sys.argv[2]}
+model, data, training, finetuning, _ = get_train_args(arguments)
+parsed = {}
+for part in (finetuning, data, model, training):
+    parsed |= {key: value for key, value in vars(part).items() if key in arguments}
+print("PARSED" + json.dumps(parsed, default=str))
+"""
+
+
+@pytest.fixture
+def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_recipe_is_the_reference_to_the_letter() -> None:
+    study = load_study({"runs": ["cluener-qwen2.5-7b"]}, ROOT / "conf")
+    run = study.run("cluener-qwen2.5-7b")
+    assert study.train_arguments(run) == REFERENCE | {"max_steps": 906}
+    assert (run.model, run.dataset, run.prompt) == ("qwen2.5-7b-instruct", "cluener", "ner-zh")
+    assert study.models[run.model]["id"] == "Qwen/Qwen2.5-7B-Instruct"
+    assert study.models[run.model]["template"] == "qwen"
+
+
+def test_the_fast_recipe_keeps_what_decides_quality() -> None:
+    study = load_study({"runs": ["cluener-qwen2.5-7b-fast"]}, ROOT / "conf")
+    fast = study.train_arguments(study.run("cluener-qwen2.5-7b-fast"))
+    keys = ("lora_rank", "lora_target", "learning_rate", "num_train_epochs", "max_steps", "warmup_ratio", "val_size")
+    assert {key: fast[key] for key in keys} == {key: (REFERENCE | {"max_steps": 906})[key] for key in keys}
+    assert fast["per_device_train_batch_size"] * fast["gradient_accumulation_steps"] == 4 * 8
+
+
+def render(folder: Path, recipe: str, model: Path) -> dict[str, object]:
+    """Render a recipe for CLUENER as the pipeline does, on a base that is at hand."""
+    arguments = yaml.safe_load((ROOT / "conf" / "train" / f"{recipe}.yaml").read_text())
+    data = folder / "results/datasets/cluener/ner-zh/train.json"
+    info = {"cluener_train": {"file_name": "train.json", "columns": {"prompt": "instruction", "query": "input"}}}
+    info["cluener_train"]["columns"] |= {"response": "output", "system": "system", "history": "history"}
+    (data.parent / "dataset_info.json").write_text(json.dumps(info))
+    (folder / "manifest").mkdir(exist_ok=True)
+    command = [sys.executable, "scripts/render_config.py", "--arguments", json.dumps(arguments), "--template", "qwen"]
+    command += ["--manifest", str(model / "manifest.json"), "--dataset", "cluener_train", "--train", str(data)]
+    command += ["--seed", "1", "--lock", "envs/train.txt", "--checkpoints", "work", "--output", f"{recipe}.yaml"]
+    subprocess.run(command, cwd=folder, check=True)
+    return yaml.safe_load((folder / f"{recipe}.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def cluener(demo: Path, cluener_archive: Path) -> Path:
+    """The demo's copy of the repository with CLUENER's training split as alpaca JSON under the reference's prompt."""
+    option = f"local_archive={{cluener: {cluener_archive}}}"
+    done = snakemake(demo, "results/datasets/cluener/ner-zh/train.json", "--cores", "all", "--config", option)
+    assert done.returncode == 0, done.stdout
+    return demo
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["reference", "reference-fast", "reference-r64", "smollm2"])
+def test_llamafactory_takes_every_value(cluener: Path, tmp_path: Path, recipe: str) -> None:
+    rendered = render(cluener, recipe, cluener / "results/models/entitune-tiny")
+    command = [str(TRAIN_BIN / "python"), "-c", PARSE, f"{recipe}.yaml", str(tmp_path)]
+    done = subprocess.run(command, cwd=cluener, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    parsed = json.loads(done.stdout.split("PARSED")[1])
+    # Some values are taken under another name or type; the parser has refused none of the keys.
+    renamed = {"output_dir", "lora_target", "template", "dataset", "warmup_ratio", "report_to"}
+    same = {key for key, value in rendered.items() if str(parsed.get(key)).lower() == str(value).lower()}
+    assert set(rendered) - same <= renamed, {key: parsed.get(key) for key in set(rendered) - same - renamed}
+
+
+@pytest.mark.slow
+def test_examples_and_steps_are_those_of_the_reference(cluener: Path) -> None:
+    """LLaMA-Factory itself counts, on the embedded base; it is stopped when it has."""
+    render(cluener, "reference", cluener / "results/models/entitune-tiny")
+    environment = {**os.environ, "PATH": f"{TRAIN_BIN}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+    log = cluener / "reference.log"
+    with log.open("w") as stream:
+        command = [str(TRAIN_BIN / "llamafactory-cli"), "train", "reference.yaml", "use_cpu=true"]
+        process = subprocess.Popen(command, cwd=cluener, env=environment, stdout=stream, stderr=stream)
+        try:
+            for _ in range(600):
+                text = log.read_text(errors="replace")
+                if "Total optimization steps" in text or process.poll() is not None:
+                    break
+                time.sleep(0.5)
+        finally:
+            process.terminate()
+            process.wait()
+    counted = dict(re.findall(r"(Num examples|Total optimization steps) = ([\d,]+)", text))
+    assert counted == {"Num examples": "9,673", "Total optimization steps": "906"}, text[-2000:]
