@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -47,6 +48,25 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         text=True,
         check=False,
     )
+
+
+@functools.cache
+def build_environments() -> None:
+    """Build .envs of this repository with the workflow's own rule, unless it is there."""
+    done = snakemake(ROOT, ".envs/train/.built", ".envs/predict-cpu/.built", "--cores", "1")
+    assert done.returncode == 0, done.stdout
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first: what is wrong with our own code shows in seconds."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Slow tests find the engines' environments built, before any of their fixtures."""
+    if item.get_closest_marker("slow"):
+        build_environments()
 
 
 @pytest.fixture(scope="session")
