@@ -3,10 +3,10 @@
     scripts/estimate_resources.py                              # every run of the sheet that trains on a GPU
     scripts/estimate_resources.py --runs cluener-qwen2.5-7b --check
 
-Reads conf/ and whatever is there already. Without the encoded training rows (they need the model) memory is that of
-rows as long as cutoff_len, an upper bound, and the time is told from the rows' characters if they are there. After a
-training it shows the measured figures of trainer_log.jsonl (LLaMA-Factory writes memory into it when RECORD_VRAM=1 is
-set). Sources of the formulas: scripts/entitune/resources.py.
+Reads conf/ and whatever is there already: the encoded training rows make it exact; before them (they need the model)
+rows are measured by their characters, and before those by the prompt's. After a training it shows the measured
+figures of trainer_log.jsonl (LLaMA-Factory writes memory into it when RECORD_VRAM=1 is set). Sources of the formulas:
+scripts/entitune/resources.py.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ from entitune.files import read_jsonl
 from entitune.resources import GB, Recipe, Shape
 
 REFERENCE_GPU = ("NVIDIA A100-PCIE-40GB", 40 * 2**30)
+
+SENTENCE_AND_ANSWER = 200
+"""Characters that a long sentence and its answer add to a prompt, while neither is there: CLUENER's have at most 50
+characters and a few mentions."""
 
 
 def read_shape(study: Study, model: str) -> Shape:
@@ -55,22 +59,36 @@ def detect_gpu() -> tuple[str, int] | None:
     return name, int(mebibytes) * 2**20
 
 
-def row_lengths(study: Study, job: Run) -> list[int]:
-    """Tokens of each encoded training row, prompt and answer; empty where nothing is encoded yet."""
-    path = Path("results/datasets") / job.dataset / job.prompt / job.model / "train.tokens.jsonl"
-    if not path.is_file():
-        return []
-    return [len(record["prompt_ids"]) + record["answer_tokens"] for record in read_jsonl(path)]
+@dataclass
+class Rows:
+    """How long the training rows of a run are in tokens, as far as it can be known yet."""
+
+    longest: int
+    how: str
+    """What `longest` is, for a person."""
+    lengths: list[int]
+    """All of them; empty where the rows are not there yet."""
 
 
-def guess_lengths(job: Run) -> list[int]:
-    """About how many tokens each training row will have, from its characters: enough to tell the time by."""
-    path = Path("results/datasets") / job.dataset / job.prompt / "train.json"
-    if not path.is_file():
-        return []
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    keys = ("system", "instruction", "input", "output")
-    return [round(sum(len(row[key]) for key in keys) / resources.CHARACTERS_A_TOKEN) for row in rows]
+def read_rows(study: Study, job: Run, shape: Shape, cutoff: int) -> Rows:
+    """The lengths of the encoded rows, else about those of the alpaca rows, else about what the prompt alone tells."""
+    folder = Path("results/datasets") / job.dataset / job.prompt
+    encoded, alpaca = folder / job.model / "train.tokens.jsonl", folder / "train.json"
+    if encoded.is_file():
+        lengths = [len(record["prompt_ids"]) + record["answer_tokens"] for record in read_jsonl(encoded)]
+        how = "the longest row"
+    elif alpaca.is_file():
+        keys = ("system", "instruction", "input", "output")
+        characters = [sum(len(row[key]) for key in keys) for row in json.loads(alpaca.read_text(encoding="utf-8"))]
+        lengths = [resources.tokens_of(count, shape) for count in characters]
+        how = "about the longest row, by its characters"
+    else:
+        prompt = study.prompts[job.prompt]
+        texts = [Path("conf") / prompt[turn] for turn in ("system", "user") if turn in prompt]
+        characters = sum(len(path.read_text(encoding="utf-8")) for path in texts) + SENTENCE_AND_ANSWER
+        return Rows(min(resources.tokens_of(characters, shape), cutoff), "about a row, by the prompt", [])
+    lengths = [length for length in lengths if length <= cutoff]
+    return Rows(max(lengths, default=cutoff), how, lengths)
 
 
 @dataclass
@@ -105,9 +123,9 @@ def needed_bytes(study: Study, job: Run) -> float:
         return needed_bytes(study, study.runs[job.vote_of])
     decode, needs = study.decode[job.decode], [0.0]
     if job.recipe and study.recipes[job.recipe]["gpus"]:
-        recipe = Recipe.from_arguments(study.train_arguments(job))
-        longest = min(max(row_lengths(study, job), default=recipe.cutoff), recipe.cutoff)
-        needs.append(sum(resources.training_memory(read_shape(study, job.model), recipe, longest).values()))
+        recipe, shape = Recipe.from_arguments(study.train_arguments(job)), read_shape(study, job.model)
+        longest = read_rows(study, job, shape, recipe.cutoff).longest
+        needs.append(sum(resources.training_memory(shape, recipe, longest).values()))
     if decode["gpus"]:
         # One sequence must fit, vLLM queues the others; tensor parallelism splits weights and cache.
         parts = resources.prediction_memory(read_shape(study, job.model), decode["max_model_len"], 1)
@@ -130,24 +148,21 @@ def describe(study: Study, job: Run, gpu: tuple[str, int], mfu: float) -> str:
     if job.recipe:
         recipe, gpus = Recipe.from_arguments(study.train_arguments(job)), max(1, study.recipes[job.recipe]["gpus"])
         trainable = resources.lora_parameters(shape, recipe.rank, recipe.target)
-        lengths = [length for length in row_lengths(study, job) if length <= recipe.cutoff]
-        longest = max(lengths, default=recipe.cutoff)
-        how = "the longest row" if lengths else "cutoff_len, nothing is encoded yet"
+        rows = read_rows(study, job, shape, recipe.cutoff)
         table(
-            f"training {trainable:,} parameters, {recipe.batch} rows of {longest:,} tokens ({how})",
-            resources.training_memory(shape, recipe, longest),
+            f"training {trainable:,} parameters, {recipe.batch} rows of {rows.longest:,} tokens ({rows.how})",
+            resources.training_memory(shape, recipe, rows.longest),
             real.bytes,
         )
-        about = "" if lengths else "about "
-        if rows := lengths or guess_lengths(job):
-            examples = resources.split_examples(len(rows), recipe)
+        if rows.lengths:
+            examples = resources.split_examples(len(rows.lengths), recipe)
             steps = resources.optimisation_steps(examples, recipe, gpus)
-            mean = sum(rows) / len(rows)
-            lines.append(f"    {examples:,} examples, {steps:,} optimisation steps, {about}{mean:.0f} tokens a row")
+            mean = sum(rows.lengths) / len(rows.lengths)
+            lines.append(f"    {examples:,} examples, {steps:,} optimisation steps, {mean:.0f} tokens a row")
             if tflops := resources.peak_tflops(name):
-                seconds = resources.training_seconds(shape, recipe, rows, tflops, gpus, mfu)
+                seconds = resources.training_seconds(shape, recipe, rows.lengths, tflops, gpus, mfu)
                 lines.append(
-                    f"    {about}{duration(seconds)} on {gpus} x {name} at {mfu:.0%} of {tflops} TFLOPS"
+                    f"    {duration(seconds)} on {gpus} x {name} at {mfu:.0%} of {tflops} TFLOPS"
                     + (f"; measured: {duration(real.seconds)}" if real.seconds else "")
                 )
     sequences = decode["max_num_seqs"]

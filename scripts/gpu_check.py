@@ -354,7 +354,8 @@ def main() -> None:
         )
     rows = build_rows(args.train, args.prompt, args.examples)
     characters = [sum(len(row[key]) for key in ("instruction", "input", "output")) for row in rows]
-    lengths = [round(count / resources.CHARACTERS_A_TOKEN) for count in characters]
+    shape = Shape.from_config(json.loads(args.shape.read_text(encoding="utf-8")))
+    lengths = [resources.tokens_of(count, shape) for count in characters]
 
     training = []
     if args.model and importlib.util.find_spec("llamafactory") is None:

@@ -146,7 +146,7 @@ def study(tmp_path: Path) -> Path:
     }
     for name, value in files.items():
         (tmp_path / "conf" / name).write_text(yaml.safe_dump(value), encoding="utf-8")
-    (tmp_path / "conf" / "prompt.txt").write_text("{labels}\n", encoding="utf-8")
+    (tmp_path / "conf" / "prompt.txt").write_text("{labels}".ljust(400, "。"), encoding="utf-8")
     (tmp_path / "conf" / "shapes").mkdir()
     (tmp_path / "conf" / "shapes" / "qwen.json").write_text(json.dumps(QWEN_7B), encoding="utf-8")
     header = "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\n"
@@ -167,13 +167,12 @@ def estimate(study: Path, *arguments: str, gpu: str = "") -> subprocess.Complete
     return subprocess.run(command, cwd=study, env=environment, capture_output=True, text=True)
 
 
-def test_before_anything_is_there_the_estimate_is_an_upper_bound(study: Path) -> None:
+def test_before_anything_is_there_rows_are_guessed_from_characters(study: Path) -> None:
     result = estimate(study)
     assert result.returncode == 0, result.stderr
     assert "No GPU here; shown for the reference's, NVIDIA A100-PCIE-40GB" in result.stdout
-    assert (
-        "training 20,185,088 parameters, 4 rows of 1,024 tokens (cutoff_len, nothing is encoded yet)" in result.stdout
-    )
+    # 400 characters of prompt and 200 of sentence and answer, at 1.5 a token
+    assert "training 20,185,088 parameters, 4 rows of 400 tokens (about a row, by the prompt)" in result.stdout
     assert "small" not in result.stdout  # needs no GPU
     assert " on 1 x " not in result.stdout  # no rows, no time
 
@@ -182,14 +181,20 @@ def test_before_anything_is_there_the_estimate_is_an_upper_bound(study: Path) ->
     row = {"system": "", "instruction": "抽" * 400, "input": "字" * 40, "output": "[]" * 5}
     alpaca.write_text(json.dumps([row] * 10_748), encoding="utf-8")
     result = estimate(study)
-    assert "9,673 examples, 909 optimisation steps, about 300 tokens a row" in result.stdout
-    assert "about 1 h 40 min on 1 x NVIDIA A100-PCIE-40GB at 20% of 312 TFLOPS" in result.stdout
+    assert "4 rows of 300 tokens (about the longest row, by its characters)" in result.stdout
+    assert "9,673 examples, 909 optimisation steps, 300 tokens a row" in result.stdout
+    assert "1 h 40 min on 1 x NVIDIA A100-PCIE-40GB at 20% of 312 TFLOPS" in result.stdout
+
+
+def test_a_vocabulary_made_for_other_languages_spells_chinese() -> None:
+    assert resources.tokens_of(300, QWEN) == 200
+    assert resources.tokens_of(300, Shape.from_config(SMOLLM2)) == 600
 
 
 def test_a_run_that_does_not_fit_is_refused_with_those_that_do(study: Path) -> None:
     result = estimate(study, "--runs", "big", "--check")
     assert result.returncode == 1
-    assert "run big needs a GPU with 26.4 GB of memory, this machine has none" in result.stderr
+    assert "run big needs a GPU with 20.2 GB of memory, this machine has none" in result.stderr
     assert "Runs that fit here: small." in result.stderr
     result = estimate(study, "--runs", "big", "--check", gpu="Tesla T4, 15360")
     assert result.returncode == 1
