@@ -18,9 +18,14 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-# Shell commands find this environment's `python` and `uv` first, whether it is activated or not.
+# Shell commands find this environment's `python` and `uv` first, whether it is activated or not, and the libraries that
+# scripts/setup.sh has put beside it where the system lacks them.
 WORKFLOW_BIN = os.path.dirname(sys.executable)
-shell.prefix(f"export PATH={shlex.quote(WORKFLOW_BIN)}:$PATH; ")
+LIBRARIES = os.path.join(os.path.dirname(os.path.dirname(WORKFLOW_BIN)), "lib")
+shell.prefix(
+    f"export PATH={shlex.quote(WORKFLOW_BIN)}:$PATH"
+    f" LD_LIBRARY_PATH={shlex.quote(LIBRARIES)}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}; "
+)
 
 
 wildcard_constraints:

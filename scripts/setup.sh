@@ -17,6 +17,18 @@ if [ -z "$python" ]; then
     exit 1
 fi
 
+# vLLM's CPU build wants libnuma of the system and does not bring it. Debian's package can be unpacked without root.
+if ! "$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null && [ ! -e .envs/lib/libnuma.so.1 ]; then
+    mkdir -p .envs/lib/package
+    if ! (cd .envs/lib/package && apt-get download libnuma1 && dpkg -x ./*.deb . &&
+        cp "$(find . -name 'libnuma.so.1*' -type f)" ../libnuma.so.1) >/dev/null 2>&1; then
+        echo "error: the library libnuma.so.1 is missing, which vLLM needs on a CPU; install it with" >&2
+        echo "       apt install libnuma1 (Debian, Ubuntu) or dnf install numactl-libs (Fedora, RHEL)" >&2
+        exit 1
+    fi
+    rm -rf .envs/lib/package
+fi
+
 if cmp -s envs/workflow.txt .envs/workflow/.built; then
     exit 0
 fi
