@@ -57,6 +57,7 @@ class Hub(ThreadingHTTPServer):
         self.stall: set[str] = set()  # send half of the file, then nothing
         self.before_sending: dict[str, Callable[[], Any]] = {}
         self.unknown_revision_status = 200
+        self.list_status = 200
 
     @property
     def endpoint(self) -> str:
@@ -109,6 +110,8 @@ class HubRequest(BaseHTTPRequestHandler):
     def list_files(self, revision: str) -> None:
         hub = self.server
         hub.lists += 1
+        if hub.list_status != 200:
+            return self.json(hub.list_status, {"Code": hub.list_status, "Message": "no", "Success": False})
         if revision != REVISION:
             body: dict[str, Any] = {"Code": 200, "Data": {"Files": []}, "Success": True}
             if hub.unknown_revision_status == 404:
@@ -368,6 +371,21 @@ def test_an_unknown_model_is_named(hub: Hub, output_dir: Path) -> None:
     assert f"{hub.endpoint} has no model Someone/Nothing, or it is private" in output
 
 
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "refuses access to Someone/Some-7B; set MODELSCOPE_API_TOKEN"),
+        (403, "refuses access to Someone/Some-7B; set MODELSCOPE_API_TOKEN"),
+        (503, "the list of files of Someone/Some-7B could not be read from"),
+    ],
+)
+def test_a_hub_that_refuses_is_named(hub: Hub, output_dir: Path, status: int, message: str) -> None:
+    hub.list_status = status
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 1
+    assert message in output
+
+
 def test_no_network_is_named(output_dir: Path) -> None:
     code, output = fetch(modelscope(), output_dir, "http://127.0.0.1:9")
     assert code == 1
@@ -388,7 +406,16 @@ def small_disk(output_dir: Path) -> Iterator[Path]:
 
 def test_a_disk_that_fills_up_during_the_download_is_named(hub: Hub, small_disk: Path) -> None:
     ballast = small_disk / ".ballast"
-    hub.before_sending[SHARD] = lambda: ballast.write_bytes(bytes(2 << 20))
+
+    def fill_disk() -> None:
+        """Take the space that the last file needs, once the others are there."""
+        deadline = time.monotonic() + 30
+        while not all((small_disk / name).exists() for name in hub.files.keys() - {SHARD}):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        ballast.write_bytes(bytes(2 << 20))
+
+    hub.before_sending[SHARD] = fill_disk
     code, output = fetch(modelscope(), small_disk, hub.endpoint)
     assert code == 1
     assert f"{SHARD}: no space left to write it; free some" in output
