@@ -45,7 +45,8 @@ rule pretrain:
         mem_mb=6000,
         runtime=120,
     shell:
-        "OMP_NUM_THREADS=1 .envs/train/bin/python {input.script} {BASE_WORK} 2>&1 | tee {log} >&2"
+        "OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=-1 MALLOC_MMAP_MAX_=0"
+        " .envs/train/bin/python {input.script} {BASE_WORK} 2>&1 | tee {log} >&2"
 
 
 rule base_model:

@@ -1,0 +1,189 @@
+"""The embedded base: its files, its chat format in both engines, and that it never read an evaluation sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import itertools
+import json
+import re
+import subprocess
+import sys
+import unicodedata
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from conftest import CLUENER, ROOT
+
+MODEL = ROOT / "data" / "models" / "entitune-tiny"
+TRAINING = json.loads((MODEL / "training.json").read_text(encoding="utf-8"))
+GRAM = 14
+"""Runs of so many characters are no longer shared by chance, as a date or as the name of an institution."""
+
+
+@pytest.fixture(scope="module")
+def generator() -> Iterator[ModuleType]:
+    """The generator's module ``rows``."""
+    sys.path.insert(0, str(ROOT / "scripts" / "base"))
+    yield importlib.import_module("rows")
+    sys.path.remove(str(ROOT / "scripts" / "base"))
+
+
+def demo_sentences(split: str) -> list[str]:
+    """The sentences of a split of the demo corpus."""
+    lines = (ROOT / "data" / "demo" / f"{split}.json").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["text"] for line in lines]
+
+
+def cluener_sentences() -> list[str]:
+    """The sentences of CLUENER, train and dev."""
+    if not CLUENER.exists():
+        pytest.skip("the archive of CLUENER is not beside the repository")
+    with zipfile.ZipFile(CLUENER) as archive:
+        lines = [line for name in ("train.json", "dev.json") for line in archive.read(name).decode().splitlines()]
+    return [json.loads(line)["text"] for line in lines]
+
+
+def normalise(text: str) -> str:
+    """Text without punctuation, white space, case and width."""
+    return re.sub(r"\W", "", unicodedata.normalize("NFKC", text)).lower()
+
+
+class Evidence:
+    """What must not occur in the training text: whole sentences by checksum, and their runs of GRAM characters."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        plain = [normalise(text) for text in sentences]
+        # CLUENER has "sentences" that are a bare well-known title; those are words, not sentences.
+        self.checksums = {hashlib.sha256(text.encode()).digest() for text in plain if len(text) >= 8}
+        self.grams = {text[i : i + GRAM] for text in plain for i in range(len(text) - GRAM + 1)}
+
+    def found(self, text: str) -> str | None:
+        """Return what of it stands in a training text, or None."""
+        for part in text.split("\n"):
+            plain = normalise(part)
+            if hashlib.sha256(plain.encode()).digest() in self.checksums:
+                return part
+            for i in range(len(plain) - GRAM + 1):
+                if plain[i : i + GRAM] in self.grams:
+                    return plain[i : i + GRAM]
+        return None
+
+    def all_found(self, rows: Iterator[dict[str, str]]) -> list[str]:
+        """Return every finding in the rows, prompts and answers."""
+        return [hit for row in rows for text in row.values() if (hit := self.found(text))]
+
+
+def test_the_files_are_small_and_whole() -> None:
+    files = {path.name: path.stat().st_size for path in MODEL.iterdir()}
+    assert {"config.json", "generation_config.json", "model.safetensors", "README.md", "loss.svg"} <= set(files)
+    assert {"tokenizer.json", "tokenizer_config.json"} <= set(files)
+    assert sum(files.values()) <= 12_000_000
+    config = json.loads((MODEL / "config.json").read_text(encoding="utf-8"))
+    assert config["architectures"] == ["Qwen2ForCausalLM"]
+    tokenizer = json.loads((MODEL / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert (tokenizer["eos_token"], tokenizer["pad_token"]) == ("<|im_end|>", "<|endoftext|>")
+
+
+def test_the_evidence_finds_what_is_there() -> None:
+    sentence = "昨天夜里，某某公司的总经理在北京宣布了一个谁也没有想到的决定。"
+    evidence = Evidence([sentence])
+    assert evidence.found(f"重复\n{sentence}")
+    assert evidence.found("有人说某某公司的总经理在北京宣布了一个……")
+    assert not evidence.found("某某公司的总经理在上海")
+
+
+def test_the_first_rows_hold_no_evaluation_sentence(generator: ModuleType) -> None:
+    """The first tenth of what the model read; all of it in the slow test."""
+    rows = itertools.islice(generator.rows(TRAINING["seed"], TRAINING["rows"]), TRAINING["rows"] // 10)
+    assert Evidence(demo_sentences("dev") + demo_sentences("train")).all_found(rows) == []
+
+
+def test_the_generator_made_what_the_model_read(generator: ModuleType) -> None:
+    """The generator of this commit writes the text of the training: the checksum of its first rows is on record."""
+    stream = hashlib.sha256()
+    for row in itertools.islice(generator.rows(TRAINING["seed"], TRAINING["rows"]), TRAINING["head_rows"]):
+        stream.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    assert stream.hexdigest() == TRAINING["head_sha256"]
+
+
+@pytest.mark.slow
+def test_no_row_holds_an_evaluation_sentence(generator: ModuleType) -> None:
+    stream, evidence = hashlib.sha256(), Evidence(demo_sentences("dev") + demo_sentences("train"))
+    found = []
+    for row in generator.rows(TRAINING["seed"], TRAINING["rows"]):
+        stream.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        found += [hit for text in row.values() if (hit := evidence.found(text))]
+    assert stream.hexdigest() == TRAINING["rows_sha256"]
+    assert found == []
+
+
+@pytest.mark.slow
+def test_no_row_holds_a_sentence_of_cluener(generator: ModuleType) -> None:
+    evidence = Evidence(cluener_sentences())
+    assert evidence.all_found(generator.rows(TRAINING["seed"], TRAINING["rows"])) == []
+
+
+PARITY = """
+import json, sys
+from transformers import AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+texts = json.load(sys.stdin)
+chats = [[{"role": "user", "content": text}] for text in texts]
+ids = [tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False) for chat in chats]
+assert [tokenizer.decode(tokenizer(text)["input_ids"]) for text in texts] == texts
+if sys.argv[2] == "llamafactory":
+    from llamafactory.data.template import get_template_and_fix_tokenizer
+    from llamafactory.hparams import DataArguments
+    template = get_template_and_fix_tokenizer(tokenizer, DataArguments(template="qwen"))
+    answer = {"role": "assistant", "content": "[]"}
+    assert [template.encode_oneturn(tokenizer, [*chat, answer])[0] for chat in chats] == ids
+print("IDS", json.dumps(ids))
+"""
+
+
+def chat_ids(environment: str, texts: list[str]) -> list[list[int]]:
+    """The token ids of single-turn chats in that environment; in train also checked against LLaMA-Factory's."""
+    python = ROOT / ".envs" / environment / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f".envs/{environment} is not built")
+    kind = "llamafactory" if environment == "train" else "transformers"
+    done = subprocess.run(
+        [str(python), "-c", PARITY, str(MODEL), kind],
+        input=json.dumps(texts),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(re.search("^IDS (.*)$", done.stdout, re.MULTILINE)[1])
+
+
+@pytest.mark.slow
+def test_template_and_engines_agree_on_the_token_ids() -> None:
+    """LLaMA-Factory's template `qwen`, the model's own chat template, and the two releases of transformers."""
+    prompt = (ROOT / "conf" / "prompts" / "ner-zh-short.txt").read_text(encoding="utf-8")
+    texts = [*demo_sentences("dev"), prompt, 'emoji 😀, rare 𠮷, <|im_end|>? [{"label": "name"}]', "a  b\n\nc　d"]
+    texts = [text.replace("<|im_end|>", "") for text in texts]
+    assert chat_ids("train", texts) == chat_ids("predict-cpu", texts)
+
+
+def test_common_characters_are_one_token() -> None:
+    """Nearly every character of the demo has a token of its own, so answers are short."""
+    tokens = set(json.loads((MODEL / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"])
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = itertools.count(256)
+    byte = {b: chr(b if b in printable else next(others)) for b in range(256)}
+    text = "".join(demo_sentences("train") + demo_sentences("dev"))
+    known = ["".join(byte[b] for b in char.encode()) in tokens for char in text]
+    assert sum(known) >= 0.995 * len(known)
+
+
+def test_the_card_tells_how_it_was_made() -> None:
+    card = (MODEL / "README.md").read_text(encoding="utf-8")
+    for said in ("CLUENER", "loss.svg", f"{TRAINING['rows']:,} rows", "snakemake base_model", "jieba"):
+        assert said in card
+    assert Path(MODEL / "loss.svg").read_text(encoding="utf-8").startswith("<svg")
