@@ -3,7 +3,8 @@
 Prints a table. Each row runs in a process of its own and begins with the same file of predictions. seqeval is given a
 part of the sentences, because it needs minutes and gigabytes for all; its time grows linearly with them.
 Exits with status 1 where the two disagree, where scoring is less than 10 times faster a sentence, needs 1 GB or more,
-or where 10,000 resamples of a split of CLUENER dev's size take longer than 5 s.
+or where 10,000 resamples of a split of CLUENER dev's size take more than 5 s. Times are held against the limits as
+CPU time, all threads together: another job on the machine does not change it as it changes wall time.
 """
 
 from __future__ import annotations
@@ -131,14 +132,14 @@ def main() -> None:
             wall, cpu, peak, values[name, sentences] = alone(task, path, sentences)
             per_sentence[name] = cpu / sentences
             print(f"{name}\t{sentences}\t{wall:.1f}\t{cpu:.1f}\t{1e6 * cpu / sentences:.1f}\t{peak:.0f}", flush=True)
-        seconds, cpu, memory, _ = alone(bootstrap, path, DEV)
-        print(f"bootstrap, 10,000 resamples\t{DEV}\t{seconds:.1f}\t{cpu:.1f}\t\t{memory:.0f}")
+        seconds, bootstrap_cpu, memory, _ = alone(bootstrap, path, DEV)
+        print(f"bootstrap, 10,000 resamples\t{DEV}\t{seconds:.1f}\t{bootstrap_cpu:.1f}\t\t{memory:.0f}")
 
     ours, theirs = values["score", args.seqeval_sentences], values["seqeval", args.seqeval_sentences]
     largest = max(abs(a - b) for name in theirs for a, b in zip(ours[name], theirs[name], strict=True))
     ratio = per_sentence["seqeval"] / per_sentence["score"]
     print(f"scoring is {ratio:.0f} times faster a sentence; the largest difference of any value is {largest:.1e}")
-    if ratio < MIN_RATIO or peak >= MAX_MB or seconds > MAX_BOOTSTRAP_S or largest > 1e-12:
+    if ratio < MIN_RATIO or peak >= MAX_MB or bootstrap_cpu > MAX_BOOTSTRAP_S or largest > 1e-12:
         sys.exit(1)
 
 

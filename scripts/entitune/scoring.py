@@ -92,16 +92,16 @@ class RowMaker:
         gold, predicted = record["gold"], record["pred"]
         if gold is None:
             raise InputError(f"sentence {record['id']}: no gold; an unlabelled split cannot be scored")
-        gold_spans = {(entity["label"], entity["start"], entity["end"]) for entity in gold}
-        spans = [(entity["label"], entity["start"], entity["end"]) for entity in predicted]
-        unplaced = [span for span in spans if span[1] is None]
+        pairs = {(entity["label"], entity["text"]) for entity in gold}
+        spans = {(entity["label"], entity["start"], entity["end"]) for entity in gold}
         try:
+            if gold == predicted:  # most sentences of a good run
+                return self._row(pairs, pairs), self._row(spans, spans)
+            named = [(entity["label"], entity["start"], entity["end"]) for entity in predicted]
+            unplaced = [span for span in named if span[1] is None]
             return (
-                self._row(
-                    {(entity["label"], entity["text"]) for entity in gold},
-                    {(entity["label"], entity["text"]) for entity in predicted},
-                ),
-                self._row(gold_spans, set(spans).difference(unplaced), unplaced),
+                self._row(pairs, {(entity["label"], entity["text"]) for entity in predicted}),
+                self._row(spans, set(named).difference(unplaced), unplaced),
             )
         except KeyError as error:
             raise InputError(
@@ -111,7 +111,7 @@ class RowMaker:
     def _row(self, gold: set[Any], predicted: set[Any], unplaced: Sequence[Any] = ()) -> Row:
         codes, other = self._codes, self._other
         row = [codes[item[0]] for item in gold]
-        if gold == predicted:  # most sentences of a good run
+        if gold is predicted:
             row += [code + more for code in row for more in (1, 2)]
         else:
             row += [codes.get(item[0], other) + 1 for item in predicted]
