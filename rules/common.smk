@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
@@ -20,11 +21,10 @@ except ConfigError as error:
 
 # Shell commands find this environment's `python` and `uv` first, whether it is activated or not, and the libraries that
 # scripts/setup.sh has put beside it where the system lacks them.
-WORKFLOW_BIN = os.path.dirname(sys.executable)
-LIBRARIES = os.path.join(os.path.dirname(os.path.dirname(WORKFLOW_BIN)), "lib")
-shell.prefix(
-    f"export PATH={shlex.quote(WORKFLOW_BIN)}:$PATH"
-    f" LD_LIBRARY_PATH={shlex.quote(LIBRARIES)}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}; "
+WORKFLOW_BIN = Path(sys.executable).parent
+os.environ["PATH"] = f"{WORKFLOW_BIN}:{os.environ['PATH']}"
+os.environ["LD_LIBRARY_PATH"] = f"{WORKFLOW_BIN.parent.parent / 'lib'}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(
+    ":"
 )
 
 
