@@ -56,7 +56,8 @@ def predictions(sentences: int) -> Iterator[str]:
 
 def score(path: str, sentences: int) -> Any:
     """Both scorings, as scripts/score_predictions.py computes them; returns the values of spans by label."""
-    from entitune.scoring import measure, read_predictions, tally
+    from entitune.inputs import read_predictions
+    from entitune.scoring import measure, tally
 
     counted = tally(islice(read_predictions(path), sentences), LABELS)
     values = {scoring: measure(one.totals) for scoring, one in counted.items()}["spans"]
@@ -90,7 +91,8 @@ def seqeval(path: str, sentences: int) -> Any:
 
 def bootstrap(path: str, sentences: int, resamples: int = 10_000) -> Any:
     """The intervals of every precision, recall and F1 of both scorings, counting included."""
-    from entitune.scoring import intervals, read_predictions, tally
+    from entitune.inputs import read_predictions
+    from entitune.scoring import intervals, tally
 
     for counted in tally(islice(read_predictions(path), sentences), LABELS).values():
         intervals(counted, resamples, 0)

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from entitune.buckets import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, bucket, names
-from entitune.cli import run
+from entitune.cli import InputError, run
 from entitune.errors import CATEGORIES, EntityDict, Error, distinct, errors_of
-from entitune.files import atomic_write, read_jsonl, to_json
-from entitune.scoring import OTHER, Record, read_predictions
+from entitune.files import atomic_write, to_json
+from entitune.inputs import Record, read_predictions, read_sentences
+from entitune.records import Sentence
+from entitune.scoring import OTHER
 from entitune.tables import write_tsv
 
 STATUSES = ("ok", "repaired", "unparseable", "truncated")
@@ -49,7 +51,15 @@ class Analysis:
         return entity["label"] if entity["label"] in self.labels else OTHER
 
     def add(self, record: Record) -> None:
-        """Count one sentence."""
+        """Count one sentence. Raises InputError where it has no gold or a gold label that is not the dataset's."""
+        if record["gold"] is None:
+            raise InputError(f"sentence {record['id']}: no gold; an unlabelled split has no errors to analyse")
+        for entity in record["gold"]:
+            if entity["label"] not in self.labels:
+                raise InputError(
+                    f"sentence {record['id']}: gold label {entity['label']!r} is not among the dataset's labels"
+                    f" {self.labels}"
+                )
         self.answers[record["status"]] += 1
         gold, predicted = distinct(record["gold"]), distinct(record["pred"])
         errors = errors_of(record)
@@ -142,9 +152,9 @@ def breakdown_rows(counts: Counter[tuple[str, str, str]]) -> Iterator[dict[str, 
             }
 
 
-def surfaces(sentences: Iterable[dict[str, Any]]) -> set[str]:
+def surfaces(sentences: Iterable[Sentence]) -> set[str]:
     """The surfaces that are marked somewhere, under any label."""
-    return {entity["text"] for sentence in sentences for entity in sentence["entities"]}
+    return {entity.text for sentence in sentences for entity in sentence.entities or ()}
 
 
 def main() -> None:
@@ -155,7 +165,7 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, required=True, help="folder to write into")
     args = parser.parse_args()
 
-    analysis = Analysis(args.labels, surfaces(read_jsonl(args.train)))
+    analysis = Analysis(args.labels, surfaces(read_sentences(args.train)))
     for record in read_predictions(args.predictions):
         analysis.add(record)
 

@@ -9,7 +9,7 @@ import argparse
 
 from entitune.audit import Figure, audit_against, audit_split, audit_tokens
 from entitune.cli import InputError, run
-from entitune.files import read_jsonl
+from entitune.inputs import read_sentences, read_tokens
 from entitune.records import Sentence
 from entitune.tables import write_tsv
 
@@ -42,7 +42,7 @@ def main() -> None:
     splits: dict[str, list[Sentence]] = {}
     figures: list[tuple[str, Figure]] = []
     for split, path in args.split:
-        sentences = [Sentence.from_dict(record) for record in read_jsonl(path)]
+        sentences = list(read_sentences(path))
         if not sentences:
             raise InputError(f"{path}: no sentence")
         figures += [(split, figure) for figure in audit_split(sentences, args.labels)]
@@ -50,7 +50,7 @@ def main() -> None:
             figures += [(split, figure) for figure in audit_against(sentences, other, name, args.labels)]
         splits[split] = sentences
     for split, name, cutoff, path in args.tokens:
-        rows = list(read_jsonl(path))
+        rows = list(read_tokens(path))
         if not cutoff.isdigit() or not rows:
             raise InputError(f"--tokens {split} {name} {cutoff} {path}: expected a number and a file with rows")
         figures += [(split, figure) for figure in audit_tokens(rows, name, int(cutoff))]

@@ -11,7 +11,8 @@ from typing import Any
 
 from entitune.cli import InputError, run
 from entitune.comparison import compare
-from entitune.scoring import OTHER, Floats, measure, read_predictions, tally_together
+from entitune.inputs import read_predictions
+from entitune.scoring import OTHER, Floats, measure, tally_together
 from entitune.tables import write_tsv
 
 COLUMNS = (

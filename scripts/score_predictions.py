@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from entitune.cli import run
 from entitune.files import atomic_write
-from entitune.scoring import OTHER, Tally, intervals, measure, read_predictions, tally
+from entitune.inputs import read_predictions
+from entitune.scoring import OTHER, Tally, intervals, measure, tally
 from entitune.tables import COUNTS, MEASURES, METRICS_COLUMNS, write_tsv
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from analyse_errors import BREAKDOWN, EXAMPLES, NONE, Analysis
 from entitune.buckets import ENTITY_LENGTHS, bucket, names
+from entitune.cli import InputError
 from entitune.errors import CATEGORIES, errors_of
 from entitune.scoring import OTHER, tally
 from hypothesis import given, settings
@@ -146,6 +147,13 @@ def test_examples_take_turns_between_kinds_of_errors() -> None:
     assert examples[1]["id"] == "dev-100"  # the sentence with one error before the one with three
     assert set(kinds[4:]) == {("missed", "org", NONE, 100), ("spurious", NONE, "loc", 2)}
     assert [one["id"] for one in examples if one["category"] == "missed"] == [f"dev-{i}" for i in range(46)]
+
+
+def test_what_cannot_be_analysed_is_named() -> None:
+    with pytest.raises(InputError, match="dev-1: no gold"):
+        Analysis(["org"], set()).add({**sentence([], []), "gold": None})
+    with pytest.raises(InputError, match="dev-1: gold label 'loc' is not among"):
+        Analysis(["org"], set()).add(sentence([BEIJING], []))
 
 
 def test_analyse_errors_writes_the_contract(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from entitune.cli import InputError
 from entitune.grounding import ground
-from entitune.scoring import OTHER, measure, read_predictions, tally, tally_together
+from entitune.inputs import read_predictions, read_sentences, read_tokens
+from entitune.scoring import OTHER, measure, tally, tally_together
 from entitune.tables import COUNTS, METRICS_COLUMNS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,21 +130,39 @@ def test_bad_input_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("read", "good", "bad", "message"),
     [
-        ("{", ":2: not JSON"),
-        ("[]", ":2: expected an object with gold, id, pred, status, text"),
+        (read_predictions, record([], []), b"{", ":2: expected an object in JSON, in UTF-8"),
+        (read_predictions, record([], []), b"\xff", ":2: expected an object in JSON, in UTF-8"),
+        (read_predictions, record([], []), b"[]", ":2: expected an object with gold, id, pred, status, text"),
         (
-            '{"id": "1", "text": "", "gold": [], "pred": [{"label": "a"}], "status": "ok"}',
+            read_predictions,
+            record([], []),
+            b'{"id": "1", "text": "", "gold": [], "pred": [{"label": "a"}], "status": "ok"}',
             ":2: expected entities with end, label, start, text",
+        ),
+        (read_sentences, {"id": "1", "text": ""}, b'{"id": "1"}', ":2: expected an object with id, text"),
+        (
+            read_sentences,
+            {"id": "1", "text": ""},
+            b'{"id": "1", "text": "", "entities": [1]}',
+            ":2: expected entities with end, label, start, text",
+        ),
+        (
+            read_tokens,
+            {"prompt_ids": [], "answer_tokens": 1},
+            b"{}",
+            ":2: expected an object with answer_tokens, prompt_ids",
         ),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+def test_a_bad_line_is_named(
+    tmp_path: Path, read: Callable[[Path], Any], good: dict[str, Any], bad: bytes, message: str
+) -> None:
     path = tmp_path / "p.jsonl"
-    path.write_text(json.dumps(record([], [])) + "\n" + line + "\n", encoding="utf-8")
+    path.write_bytes(json.dumps(good).encode() + b"\n" + bad + b"\n")
     with pytest.raises(InputError, match=message):
-        list(read_predictions(path))
+        list(read(path))
 
 
 # --- against seqeval and nervaluate -------------------------------------------------------------------------------

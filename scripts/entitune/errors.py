@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from entitune.grounding import occurs
-from entitune.scoring import Record
+from entitune.inputs import Record
 
 CATEGORIES = (
     *("wrong_label", "shorter", "longer", "shifted", "wrong_label_and_boundary"),

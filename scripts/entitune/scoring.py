@@ -10,32 +10,27 @@ nothing else. The formulas and their sources are in docs/evaluation.md.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entitune.cli import InputError
+from entitune.inputs import Record
 
 SCORINGS = ("pairs", "spans")
 OTHER = "(other)"
 """The row of all predicted labels that the dataset does not have. Part of micro, not of macro."""
 LEVEL = 0.95
 
-Record: TypeAlias = dict[str, Any]
-"""A prediction as docs/contracts.md describes it."""
 Row: TypeAlias = tuple[int, ...]
 """The counts of one sentence: for each thing counted, 3 * label + 0 (gold), 1 (predicted) or 2 (correct), sorted."""
 Floats: TypeAlias = NDArray[np.float64]
 
-_RECORD = frozenset(("id", "text", "gold", "pred", "status"))
-_ENTITY = frozenset(("label", "text", "start", "end"))
 _CHUNK = 2_000_000  # weights drawn at once, 16 MB
 
 
@@ -59,22 +54,6 @@ class Tally:
     def names(self) -> tuple[str, ...]:
         """What `measure` returns values for, in its order."""
         return (*self.labels, OTHER, "micro", "macro")
-
-
-def read_predictions(path: str | Path) -> Iterator[Record]:
-    """Yield the predictions of a file. Raises InputError naming file and line where one is not as contracts.md says."""
-    with open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}:{number}: not JSON ({error.msg}); expected one prediction a line") from error
-            if not isinstance(record, dict) or not record.keys() >= _RECORD:
-                raise InputError(f"{path}:{number}: expected an object with {', '.join(sorted(_RECORD))}")
-            for entity in chain(record["gold"] or (), record["pred"]):
-                if not isinstance(entity, dict) or not entity.keys() >= _ENTITY:
-                    raise InputError(f"{path}:{number}: expected entities with {', '.join(sorted(_ENTITY))}")
-            yield record
 
 
 class RowMaker:
