@@ -1,0 +1,50 @@
+"""The pages that people read: made from what they describe, and the same in both languages."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from document_config import main as document_config
+
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^]]*\]\(([^)#\s]+)[^)]*\)")
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_configuration_page_is_what_the_schema_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema, page = ROOT / "conf" / "schemas" / "study.schema.yaml", tmp_path / "configuration.md"
+    monkeypatch.setattr(sys, "argv", ["document_config", "--schema", str(schema), "--output", str(page)])
+    document_config()
+    assert read("docs/configuration.md") == page.read_text(encoding="utf-8"), "run scripts/document_config.py"
+
+
+def test_both_readmes_have_the_same_commands_and_sections() -> None:
+    english, chinese = read("README.md"), read("README.zh-CN.md")
+    assert FENCED.findall(chinese) == FENCED.findall(english)
+    levels = [re.findall(r"^(#+) ", FENCED.sub("", page), re.MULTILINE) for page in (english, chinese)]
+    assert levels[0] == levels[1]
+    assert "(README.md)" in chinese
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path in ROOT.glob(page)
+        for target in LINK.findall(FENCED.sub("", path.read_text(encoding="utf-8")))
+        if "://" not in target and not (path.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_the_rules_of_the_design_page_exist() -> None:
+    rules = {name for path in (ROOT / "rules").glob("*.smk") for name in re.findall(r"\brule (\w+):", path.read_text())}
+    figure = dict(FENCED.findall(read("docs/design.md")))["mermaid"]
+    assert set(re.findall(r"\b[a-z]+_[a-z_]+\b(?!/)", figure)) - rules == set()
