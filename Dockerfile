@@ -14,7 +14,7 @@ ARG ENVIRONMENTS="train predict-cuda predict-cpu"
 ARG PIP_INDEX_URL
 ARG UV_DEFAULT_INDEX
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates python3 python3-venv \
+    && apt-get install --yes --no-install-recommends ca-certificates libnuma1 python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/entitune
 # What the environments are made from, before what changes more often.
