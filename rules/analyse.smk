@@ -25,9 +25,21 @@ def labels_of(dataset: str) -> str:
     return shlex.join(STUDY.datasets[dataset]["labels"])
 
 
+def encodings_of(dataset: str) -> list[tuple[str, str, str]]:
+    """Name, cutoff_len and file of each encoding of the training split that a run of the table is trained on."""
+    trained = [STUDY.runs[name] for name in STUDY.selected if STUDY.runs[name].dataset == dataset]
+    encodings = [
+        (f"{run.prompt}/{run.model}", str(STUDY.train_arguments(run)["cutoff_len"]), encoded_of(run, "train"))
+        for run in trained
+        if run.recipe
+    ]
+    return list(dict.fromkeys(encodings))
+
+
 rule audit_dataset:
     input:
         splits=lambda w: [f"results/datasets/{w.dataset}/{split}.jsonl" for split in dataset_of(w)["splits"]],
+        tokens=lambda w: [file for _, _, file in encodings_of(w.dataset)],
         code=code_of("audit_dataset"),
     output:
         audit="results/audit/{dataset}.tsv",
@@ -38,8 +50,10 @@ rule audit_dataset:
         splits=lambda w, input: " ".join(
             f"--split {split} {path}" for split, path in zip(dataset_of(w)["splits"], input.splits)
         ),
+        tokens=lambda w: " ".join(f"--tokens train {' '.join(encoding)}" for encoding in encodings_of(w.dataset)),
     shell:
         "python scripts/audit_dataset.py --dataset {wildcards.dataset} --labels {params.labels} {params.splits}"
+        " {params.tokens}"
         " --output {output.audit} 2>&1 | tee {log} >&2"
 
 

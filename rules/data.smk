@@ -9,9 +9,19 @@ localrules:
 LOCAL_DATASETS = [name for name, dataset in STUDY.datasets.items() if "archive" not in dataset]
 
 
+def source_file(wildcards) -> str:
+    """The local file of a split. A split that the dataset does not have gets an answer that helps."""
+    splits = dataset_of(wildcards)["splits"]
+    if wildcards.split not in splits:
+        raise WorkflowError(
+            f"dataset {wildcards.dataset!r} has no split {wildcards.split!r}; it has: {', '.join(splits)}"
+        )
+    return splits[wildcards.split]
+
+
 rule fetch_dataset:
     input:
-        raw=lambda w: dataset_of(w)["splits"][w.split],
+        raw=source_file,
         code=code_of("fetch_dataset"),
     output:
         raw="results/datasets/{dataset}/raw/{split}",
@@ -20,7 +30,7 @@ rule fetch_dataset:
     wildcard_constraints:
         dataset="|".join(map(re.escape, LOCAL_DATASETS)),
     params:
-        entry=lambda w: json.dumps({"splits": {w.split: dataset_of(w)["splits"][w.split]}}),
+        entry=lambda w: json.dumps({"splits": {w.split: source_file(w)}}),
     shell:
         "python scripts/fetch_dataset.py --entry {params.entry:q} --output-dir $(dirname {output.raw})"
         " 2>&1 | tee {log} >&2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections import Counter
 
 from entitune.cli import InputError, run
@@ -24,8 +25,8 @@ def main() -> None:
     args = parser.parse_args()
 
     with atomic_write(args.output) as stream:
-        for records in zip(*map(read_jsonl, args.predictions), strict=True):
-            if len({record["id"] for record in records}) > 1:
+        for records in itertools.zip_longest(*map(read_jsonl, args.predictions)):
+            if None in records or len({record["id"] for record in records}) > 1:
                 raise InputError(f"{', '.join(args.predictions)}: not the same sentences in the same order")
             winners = vote([[Entity.from_dict(entity) for entity in record["pred"]] for record in records])
             pred = [entity.to_dict() for entity in winners]

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from entitune.cli import InputError
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
@@ -36,13 +38,13 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield the object of each line. Raises ValueError naming file and line where a line is no JSON."""
+    """Yield the object of each line. Raises InputError naming file and line where a line is no JSON."""
     with open(path, encoding="utf-8") as stream:
         for number, line in enumerate(stream, 1):
             try:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number}: not JSON ({error.msg}); expected one object a line") from error
+                raise InputError(f"{path}:{number}: not JSON ({error.msg}); expected one object a line") from error
 
 
 def to_json(value: Any) -> str:
