@@ -42,6 +42,7 @@ rule predict_shard:
     threads: lambda w: decode_of(w)["threads"]
     resources:
         gpu=lambda w: decode_of(w)["gpus"],
+        gpu_model=lambda w: decode_of(w).get("gpu_model"),
         mem_mb=lambda w, attempt: growing(decode_of(w)["mem_mb"], attempt),
         runtime=lambda w, attempt: growing(decode_of(w)["runtime"], attempt),
     params:

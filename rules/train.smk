@@ -47,6 +47,7 @@ rule train_adapter:
     threads: lambda w: recipe_of(w)["threads"]
     resources:
         gpu=lambda w: recipe_of(w)["gpus"],
+        gpu_model=lambda w: recipe_of(w).get("gpu_model"),
         mem_mb=lambda w, attempt: growing(recipe_of(w)["mem_mb"], attempt),
         runtime=lambda w, attempt: growing(recipe_of(w)["runtime"], attempt),
     params:
