@@ -1,0 +1,122 @@
+"""What a scheduler is asked for, what a sweep shares and costs, and how shards become one file. No engine runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, copy_repository, snakemake
+from entitune.files import to_json
+from predict_shard import shard_of
+
+HEADER = "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\tsweep\n"
+SLURM = ["--workflow-profile", "profiles/slurm"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_repository(tmp_path_factory.mktemp("cluster"))
+
+
+def plan(folder: Path, *arguments: str) -> str:
+    done = snakemake(folder, "results/metrics.tsv", "-n", "--cores", "1", *arguments)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def asked(planned: str, rule: str) -> list[dict[str, str]]:
+    """The resources of every planned job of a rule."""
+    blocks = re.findall(rf"^rule {rule}:\n((?: .*\n)+)", planned, re.MULTILINE)
+    lines = [re.search(r"resources: (.*)", block) for block in blocks]
+    return [dict(pair.split("=", 1) for pair in line[1].split(", ")) for line in lines if line]
+
+
+def test_jobs_ask_for_what_recipe_and_decode_settings_say(folder: Path) -> None:
+    planned = plan(folder, *SLURM, "--config", "runs=demo")
+    (train, *others), shards = asked(planned, "train_adapter"), asked(planned, "predict_shard")
+    assert len(others) == 2
+    assert (train["mem_mb"], train["runtime"], train["gpu"]) == ("4000", "15", "0")
+    assert (shards[0]["mem_mb"], shards[0]["runtime"], shards[0]["gpu"]) == ("6000", "30", "0")
+    assert not [job for job in (train, *shards) if "gpu_model" in job]
+
+    for registry, entry, model in (("recipes", "demo", "a100"), ("decode", "cpu", "h100")):
+        path = folder / "conf" / f"{registry}.yaml"
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content[entry] |= {"gpus": 2, "gpu_model": model}
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    planned = plan(folder, *SLURM, "--config", "runs=demo")
+    subprocess.run(["git", "checkout", "-q", "conf"], cwd=folder, check=True)
+    for rule, model in (("train_adapter", "a100"), ("predict_shard", "h100")):
+        assert {(job["gpu"], job["gpu_model"]) for job in asked(planned, rule)} == {("2", model)}
+    assert not [job for job in asked(planned, "merge_adapter") + asked(planned, "encode_split") if "gpu" in job]
+
+
+def test_clocks_of_other_nodes_rerun_nothing(folder: Path) -> None:
+    """A file above Snakemake's usual limit for checksums, dated into the future."""
+    corpus = folder / "data" / "demo" / "train.json"
+    line = '{"text": "温格的球队战胜曼联%d", "label": {}}\n'
+    corpus.write_text("".join(line % number for number in range(20_000)), encoding="utf-8")
+    target = "results/datasets/demo/train.jsonl"
+    done = snakemake(folder, target, "--cores", "1", "--max-checksum-file-size", "500MB")
+    assert done.returncode == 0, done.stdout
+    raw = folder / "results" / "datasets" / "demo" / "raw" / "train"
+    assert raw.stat().st_size > 1_000_000
+    os.utime(raw, (4e9, 4e9))
+    assert "convert_dataset" in snakemake(folder, target, "-n", "--cores", "1").stdout
+    assert "Nothing to be done" in snakemake(folder, target, "-n", *SLURM).stdout
+    subprocess.run(["git", "checkout", "-q", "data"], cwd=folder, check=True)
+
+
+def test_a_sweep_shares_what_it_can_and_is_planned_within_ten_seconds(folder: Path) -> None:
+    rates = ",".join(f"{rate}.0e-5" for rate in range(1, 51))
+    sweep = f"lora_rank=8,64;learning_rate={rates};prompt=ner-zh-short,ner-zh"
+    row = f"grid\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t{sweep}\n"
+    (folder / "conf" / "runs.tsv").write_text(HEADER + row, encoding="utf-8")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    planned = plan(folder, "--config", "runs=grid")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(["git", "checkout", "-q", "conf"], cwd=folder, check=True)
+    jobs = Counter(re.findall(r"^(?:local)?rule (\w+):", planned, re.MULTILINE))
+    for rule in ("render_config", "train_adapter", "predict_shard", "score_predictions"):
+        assert jobs[rule] == 200
+    assert jobs["fetch_model"] == 1
+    assert (jobs["build_alpaca"], jobs["encode_split"], jobs["register_dataset"]) == (4, 4, 2)  # of two prompts
+    # What Snakemake calculates: on a quiet machine that is what passes.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
+
+
+@pytest.mark.parametrize(("sentences", "shards"), [(10, 3), (2, 5), (1343, 8), (0, 2), (7, 1)])
+def test_shards_cover_a_split_once_and_in_order(sentences: int, shards: int) -> None:
+    records = [{"id": str(number)} for number in range(sentences)]
+    parts = [shard_of(records, shard, shards) for shard in range(1, shards + 1)]
+    assert [record for part in parts for record in part] == records
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_shards_are_merged_in_order_and_completely(tmp_path: Path) -> None:
+    ids = [str(number) for number in range(5)]
+    sentences = [{"id": id_, "text": "温格", "entities": []} for id_ in ids]
+    (tmp_path / "dev.jsonl").write_text("".join(to_json(sentence) + "\n" for sentence in sentences))
+    for shard in (1, 2):
+        answers = [{"id": id_, "raw": "[]", "finish_reason": "stop"} for id_ in shard_of(ids, shard, 2)]
+        (tmp_path / f"{shard}.jsonl").write_text("".join(to_json(answer) + "\n" for answer in answers))
+
+    def merge(*shards: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "scripts/read_answers.py", "--sentences", str(tmp_path / "dev.jsonl")]
+        command += ["--output", str(tmp_path / "merged.jsonl"), "--answers"]
+        command += [str(tmp_path / f"{shard}.jsonl") for shard in shards]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    for wrong in ((1,), (2, 1), (1, 2, 2)):
+        assert "not one answer for each sentence" in merge(*wrong).stderr
+        assert not (tmp_path / "merged.jsonl").exists()
+    assert merge(1, 2).returncode == 0
+    merged = (tmp_path / "merged.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [re.search(r'"id": "(\d)"', line)[1] for line in merged] == ids
