@@ -181,6 +181,8 @@ def start(entry: dict[str, Any], output_dir: Path, endpoint: str = "") -> subpro
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        # A shell starts what it puts into the background with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         text=True,
     )
 
