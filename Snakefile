@@ -26,6 +26,7 @@ include: "rules/score.smk"
 include: "rules/analyse.smk"
 include: "rules/provenance.smk"
 include: "rules/gpu.smk"
+include: "rules/report.smk"
 
 
 rule all:

@@ -1,0 +1,197 @@
+"""The report: every figure from a small study with real sentences, and the whole page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, snakemake
+from predictions import LABELS, run_script, write_jsonl
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+RUNS = (("甲", 1), ("甲", 2), ("乙", 1))
+
+
+def answer(sentence: dict[str, Any], generator: random.Random) -> dict[str, Any]:
+    """A prediction of a sentence: some entities right, some under another label, some missing, some invented."""
+    pred = [one if generator.random() < 0.7 else {**one, "label": "动物"} for one in sentence["entities"]]
+    pred = [one for one in pred if generator.random() < 0.9] + [{**pred[0], "text": "没有", "start": None, "end": None}]
+    return {"id": sentence["id"], "text": sentence["text"], "gold": sentence["entities"], "pred": pred, "status": "ok"}
+
+
+def manifest(name: str, seed: int) -> dict[str, Any]:
+    train = {"name": "demo", "gpus": 2, "arguments": {"lora_rank": 64}, "overrides": {}}
+    return {
+        "git": {"commit": "0123456789abcdef", "modified": True},
+        "config": {
+            "run": name,
+            "seed": seed,
+            "dataset": {"name": "cluener"},
+            "model": {"name": "tiny", "revision": "<1>"},
+            "prompt": {"name": "short", "shots": 0},
+            "train": train if seed == 1 else None,
+            "vote_of": None,
+            "decode": {"name": "cpu", "gpus": 0},
+        },
+        "engines": {},
+        "hardware": {"gpus": [], "cores": 2, "processor": "P"},
+        "stages": {
+            "train_adapter": {"wall_seconds": 1800.0, "peak_memory_mb": 1500.0},
+            "predict_shard.dev.1-of-2": {"wall_seconds": 30.0, "peak_memory_mb": None},
+            "predict_shard.dev.2-of-2": {"wall_seconds": 30.0, "peak_memory_mb": 900.0},
+        },
+    }
+
+
+def ran(script: str, *arguments: object) -> None:
+    done = run_script(script, *arguments)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of results/ that the figures are made from: three runs and seeds on forty sentences of the demo."""
+    folder = tmp_path_factory.mktemp("study")
+    raw = (ROOT / "data" / "demo" / "dev.json").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "raw").write_text("".join(raw[:40]), encoding="utf-8")
+    convert = ["--raw", folder / "raw", "--format", "cluener", "--labels", ",".join(LABELS), "--split", "dev"]
+    ran("convert_dataset", *convert, "--output", folder / "dev.jsonl", "--dropped", folder / "dropped.jsonl")
+    sentences = [json.loads(line) for line in (folder / "dev.jsonl").read_text(encoding="utf-8").splitlines()]
+    sentences = [sentence for sentence in sentences if sentence["entities"]]
+    generator, scores, compared = random.Random(1), [], []
+    for name, seed in RUNS:
+        own = folder / f"{name}-{seed}"
+        own.mkdir()
+        write_jsonl(own / "dev.jsonl", [answer(sentence, generator) for sentence in sentences])
+        (own / "manifest.json").write_text(json.dumps(manifest(name, seed)), encoding="utf-8")
+        log = [{"epoch": epoch / 2, "loss": 2 / epoch, "lr": 1e-4 / epoch, "eval_loss": 1.5} for epoch in range(1, 5)]
+        write_jsonl(own / "log.jsonl", log)
+        about = ["--run", name, "--seed", seed, "--dataset", "cluener", "--split", "dev"]
+        outputs = ["--output", own / "dev.tsv", "--table", own / "dev.md"]
+        ran("score_predictions", "--predictions", own / "dev.jsonl", "--labels", *LABELS, *about, *outputs)
+        scores.append(own / "dev.tsv")
+        compared += ["--predictions", name, seed, "cluener", "dev", own / "dev.jsonl"]
+    ran(
+        "combine_metrics",
+        "--scores",
+        *scores,
+        "--output",
+        folder / "metrics.tsv",
+        "--seeds-output",
+        folder / "seeds.tsv",
+    )
+    ran("compare_runs", *compared, "--labels", "cluener", *LABELS, "--output", folder / "comparison.tsv")
+    errors = ["--train", folder / "dev.jsonl", "--labels", *LABELS, "--output-dir", folder / "errors"]
+    ran("analyse_errors", "--predictions", folder / "甲-1" / "dev.jsonl", *errors)
+    splits = ["--split", "train", folder / "dev.jsonl", "--split", "dev", folder / "dev.jsonl"]
+    ran("audit_dataset", "--dataset", "cluener", "--labels", *LABELS, *splits, "--output", folder / "audit.tsv")
+    return folder
+
+
+FIGURES = {
+    "plot_scores": (["--metrics", "metrics.tsv"], ["甲, seed 2", "乙, seed 1", "Qwen2.5-7B LoRA r8 (reference)"]),
+    "plot_differences": (["--comparison", "comparison.tsv"], ["甲 − 乙 (cluener, pairs)", "difference in micro F1"]),
+    "plot_labels": (["--seeds", "seeds.tsv"], ["甲", "organization", "micro", "(other)"]),
+    "plot_curves": (
+        ["--log", "甲", "1", "甲-1/log.jsonl", "--log", "乙", "1", "乙-1/log.jsonl"],
+        ["training loss", "evaluation loss", "learning rate", "乙"],
+    ),
+    "plot_confusion": (["--confusion", "errors/confusion.tsv", "--title", "甲, seed 1"], ["甲, seed 1", "(none)"]),
+    "plot_audit": (["--audit", "audit.tsv"], ["Dataset cluener", "sentences in train, exact", "scene"]),
+    "plot_stages": (["--manifests", "甲-1/manifest.json"], ["甲, train_adapter", "30.0", "1.0"]),
+}
+
+
+@pytest.mark.parametrize("script", FIGURES)
+def test_a_figure_is_vector_graphics_with_its_text(study: Path, script: str) -> None:
+    arguments, expected = FIGURES[script]
+    found = [study / one if (study / one).is_file() else one for one in arguments]
+    ran(script, *found, "--output", study / f"{script}.svg")
+    root = ElementTree.parse(study / f"{script}.svg").getroot()
+    texts = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert [text for text in expected if text not in texts] == []
+
+
+def test_runs_that_cannot_be_compared_give_an_empty_plot(study: Path) -> None:
+    header = (study / "comparison.tsv").read_text(encoding="utf-8").splitlines()[0]
+    (study / "none.tsv").write_text(header + "\n", encoding="utf-8")
+    ran("plot_differences", "--comparison", study / "none.tsv", "--output", study / "none.svg")
+    assert "<svg" in (study / "none.svg").read_text(encoding="utf-8")
+
+
+def test_the_run_table_has_settings_cost_and_provenance(study: Path) -> None:
+    manifests = [study / f"{name}-{seed}" / "manifest.json" for name, seed in RUNS]
+    ran("tabulate_runs", "--manifests", *manifests, "--metrics", study / "metrics.tsv", "--output", study / "runs.html")
+    page = (study / "runs.html").read_text(encoding="utf-8")
+    assert page.count("<tr>") == 1 + len(RUNS)
+    for expected in ("demo: lora_rank 64", "tiny at &lt;1&gt;", "01234567 and changes", "31.0 min", "<td>1.00</td>"):
+        assert expected in page
+
+
+def test_errors_are_highlighted_where_they_stand(study: Path) -> None:
+    examples = study / "errors" / "examples.jsonl"
+    ran("show_errors", "--examples", examples, "--title", "<甲>", "--output", study / "errors.html")
+    page = (study / "errors.html").read_text(encoding="utf-8")
+    assert "<h1>&lt;甲&gt;</h1>" in page
+    assert page.count("<article>") == len(examples.read_text(encoding="utf-8").splitlines())
+    assert "class=wrong>没有<small>" in page
+
+
+def in_browser(page: Path, profile: Path) -> str:
+    """The document that a headless browser makes of a page, after its scripts have run; no network."""
+    assert BROWSER
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={profile}",
+        "--virtual-time-budget=10000",
+    ]
+    offline = ["--proxy-server=127.0.0.1:9", "--dump-dom", page.as_uri()]
+    return subprocess.run([BROWSER, *options, *offline], capture_output=True, text=True, check=True, timeout=180).stdout
+
+
+# A box is drawn for a code point that no font has; so a character that looks like U+10FFFE is one.
+BOXES = """<canvas id=c width=40 height=40></canvas><p id=boxes></p><script>
+const context = document.getElementById("c").getContext("2d", {willReadFrequently: true});
+context.font = "24px %s";
+function look(text) {
+  context.clearRect(0, 0, 40, 40); context.fillText(text, 4, 30);
+  return context.getImageData(0, 0, 40, 40).data.join();
+}
+const box = look(String.fromCodePoint(0x10FFFE));
+document.getElementById("boxes").textContent = "boxes: " + [...%s].filter(one => look(one) === box).join("") + ".";
+</script>"""
+
+
+@pytest.mark.slow
+def test_the_report_opens_in_a_browser(demo: Path, tmp_path: Path) -> None:
+    if BROWSER is None:
+        pytest.skip("no Chromium here: apt install chromium fonts-noto-cjk")
+    check_report(demo, tmp_path)
+
+
+def check_report(folder: Path, work: Path) -> None:
+    for arguments in (["--cores", "all"], ["--report", str(work / "report.html")]):
+        done = snakemake(folder, "report", *arguments)
+        assert done.returncode == 0, done.stdout
+    document = in_browser(work / "report.html", work / "profile")
+    for category in ("1 Runs", "2 Scores", "3 Training", "4 Errors", "5 Data", "6 Cost"):
+        assert category in document
+    assert "The most instructive errors" in (work / "report.html").read_text(encoding="utf-8")
+
+    from entitune.charts import FONTS
+
+    figures = [path for path in (folder / "results" / "report").rglob("*.*") if path.suffix in (".svg", ".html")]
+    characters = sorted({one for path in figures for one in path.read_text(encoding="utf-8") if one > "\u2000"})
+    assert "的" in characters
+    (work / "boxes.html").write_text(
+        f'<!DOCTYPE html><meta charset="utf-8">{BOXES % (FONTS, json.dumps("".join(characters)))}', encoding="utf-8"
+    )
+    assert "boxes: ." in in_browser(work / "boxes.html", work / "profile")
