@@ -62,20 +62,45 @@ def describe(record: dict[str, Any]) -> str:
     )
 
 
-def train(config: Path, log: Path, executable: str, processes: int, gpus: int, threads: int, title: str) -> None:
+def launcher(executable: str, processes: int, nodes: int) -> list[str]:
+    """The command before LLaMA-Factory's arguments: its own for one process, torchrun for several.
+
+    Of several nodes this is one, a task of Slurm's srun, whose environment says which and where the first one is.
+    """
+    if processes * nodes == 1:
+        return [executable, "train"]
+    meeting = ["--standalone"]
+    if nodes > 1:
+        if "SLURM_STEP_NODELIST" not in os.environ:
+            raise InputError(f"--nodes {nodes} needs Slurm's srun, with one task on each node")
+        listed = subprocess.run(
+            ["scontrol", "show", "hostnames", os.environ["SLURM_STEP_NODELIST"]],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        # Known to every task of the job, and another than that of a job beside it.
+        port = 20000 + int(os.environ["SLURM_JOB_ID"]) % 10000
+        meeting = [f"--nnodes={nodes}", f"--node-rank={os.environ['SLURM_PROCID']}"]
+        meeting += [f"--master-addr={listed.stdout.split()[0]}", f"--master-port={port}"]
+    torchrun, python = (str(Path(executable).with_name(name)) for name in ("torchrun", "python"))
+    # Not through llamafactory-cli, which torchrun would outlive; and the workers are to go with torchrun.
+    worker = ["--no-python", "setpriv", "--pdeathsig", "KILL", python, "-m", "llamafactory.launcher"]
+    return [torchrun, *meeting, f"--nproc-per-node={processes}", *worker]
+
+
+def train(config: Path, log: Path, command: list[str], processes: int, gpus: int, threads: int, title: str) -> None:
     """Run LLaMA-Factory to its end. Raises InputError with the log's last lines where it fails."""
     arguments = yaml.safe_load(config.read_text(encoding="utf-8"))
     overrides: list[str] = []
     environment = {
         **os.environ,
-        "PATH": f"{Path(executable).parent.absolute()}:{os.environ['PATH']}",  # torchrun
+        "PATH": f"{Path(command[0]).parent.absolute()}:{os.environ['PATH']}",  # torchrun, where more GPUs are in sight
         "HF_HUB_OFFLINE": "1",
         "PYTHONHASHSEED": "0",  # decides the order of target_modules in adapter_config.json
         "OMP_NUM_THREADS": str(max(1, threads // processes)),
         "TOKENIZERS_PARALLELISM": "false",
     }
-    if processes > 1:
-        environment |= {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": str(processes)}
     if gpus:
         found = find_gpus()
         environment |= {**environment_of(gpus, found), "RECORD_VRAM": "1"}
@@ -85,7 +110,7 @@ def train(config: Path, log: Path, executable: str, processes: int, gpus: int, t
     trainer_log, shown = Path(arguments["output_dir"]) / "trainer_log.jsonl", None
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            [executable, "train", str(config), *overrides],
+            [*command, str(config), *overrides],
             stdout=stream,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -113,22 +138,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="LLaMA-Factory YAML, rendered by render_config")
     parser.add_argument("--llamafactory", required=True, help="path of llamafactory-cli")
-    parser.add_argument("--gpus", type=int, default=0, help="GPUs to train on, 0: the CPU (default: 0)")
-    parser.add_argument("--processes", type=int, help="training processes (default: one a GPU)")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs of each node to train on, 0: the CPU (default: 0)")
+    parser.add_argument("--processes", type=int, help="training processes of each node (default: one a GPU)")
+    parser.add_argument("--nodes", type=int, default=1, help="nodes, each a task of Slurm's srun (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads in all (default: 1)")
     parser.add_argument("--title", default="train", help="what progress lines begin with")
     parser.add_argument("--log", type=Path, required=True, help="LLaMA-Factory's own output")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the finished adapter")
     args = parser.parse_args()
 
+    processes = args.processes or max(1, args.gpus)
+    command = launcher(args.llamafactory, processes, args.nodes)
+    args.log.parent.mkdir(parents=True, exist_ok=True)
+    if args.nodes > 1 and os.environ["SLURM_PROCID"] != "0":  # the first node has the files
+        log = args.log.with_suffix(f".{os.environ['SLURM_PROCID']}.log")
+        train(args.config, log, command, processes, args.gpus, args.threads, args.title)
+        return
+
     working = Path(yaml.safe_load(args.config.read_text(encoding="utf-8"))["output_dir"])
     if working.exists():
         drop_partial_checkpoints(working)
         if list(working.glob("checkpoint-*")):
             print(f"{args.title}: resuming from {working}", file=sys.stderr)
-    args.log.parent.mkdir(parents=True, exist_ok=True)
-    processes = args.processes or max(1, args.gpus)
-    train(args.config, args.log, args.llamafactory, processes, args.gpus, args.threads, args.title)
+    train(args.config, args.log, command, processes, args.gpus, args.threads, args.title)
     if missing := [name for name in RESULTS if not (working / name).is_file()]:
         raise InputError(f"{working}: training left no {', '.join(missing)}; a recipe needs plot_loss: true")
 
