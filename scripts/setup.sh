@@ -33,8 +33,8 @@ if cmp -s envs/workflow.txt .envs/workflow/.built; then
     exit 0
 fi
 cat >&2 <<'TEXT'
-EntiTune sets up its environment in .envs/workflow: DOWNLOAD_WORKFLOW of download, about a minute.
-The demo then builds two more on first need, .envs/train and .envs/predict-cpu: DOWNLOAD_ENGINES of download
+EntiTune sets up its environment in .envs/workflow: 0.2 GB of download, about a minute.
+The demo then builds two more on first need, .envs/train and .envs/predict-cpu: 3.4 GB of download
 (PyTorch brings CUDA's libraries along), 12 GB of disk, 2 to 10 minutes; after that it runs for about 3 minutes.
 TEXT
 if ! "$python" -m venv --clear .envs/workflow >/dev/null 2>&1; then

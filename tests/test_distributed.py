@@ -1,0 +1,76 @@
+"""Training over several processes does what one process does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def prepared(demo: Path) -> Path:
+    """The demo with a short training in two forms: batches of 8 and 2 accumulated, and of 8 in 2 processes."""
+    config = yaml.safe_load((demo / "results/demo/seed-1/train.yaml").read_text())
+    # Sorting by length deals differently to two processes; shuffling deals batch by batch, as accumulation takes them.
+    config |= {"train_sampling_strategy": "random", "per_device_train_batch_size": 8, "logging_steps": 1}
+    config |= {"max_steps": STEPS, "save_steps": 6, "ddp_backend": "gloo"}
+    for name, accumulation in (("one", 2), ("two", 1), ("killed", 1)):
+        config |= {"gradient_accumulation_steps": accumulation, "output_dir": f"work/{name}/key"}
+        (demo / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    return demo
+
+
+def command(name: str, *options: str) -> list[str]:
+    words = [sys.executable, "scripts/train_adapter.py", "--config", f"{name}.yaml", "--log", f"logs/{name}.log"]
+    words += [
+        "--llamafactory",
+        ".envs/train/bin/llamafactory-cli",
+        "--output-dir",
+        f"adapters/{name}",
+        "--threads",
+        "2",
+    ]
+    return [*words, *options]
+
+
+def losses(folder: Path, name: str) -> list[float]:
+    lines = (folder / "adapters" / name / "trainer_log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [record["loss"] for record in map(json.loads, lines) if "loss" in record]
+
+
+@pytest.fixture(scope="module")
+def one(prepared: Path) -> list[float]:
+    subprocess.run(command("one"), cwd=prepared, check=True)
+    return losses(prepared, "one")
+
+
+def test_two_processes_train_as_one(prepared: Path, one: list[float]) -> None:
+    """The same sentences in every step: the losses differ by bfloat16's rounding (2 to 3 digits) alone."""
+    subprocess.run(command("two", "--processes", "2"), cwd=prepared, check=True)
+    two = losses(prepared, "two")
+    assert len(two) == len(one) == STEPS
+    assert two == pytest.approx(one, rel=0.02)
+    assert two[-1] < two[0]
+
+
+def test_a_kill_takes_all_processes_along(prepared: Path) -> None:
+    process = subprocess.Popen(command("killed", "--processes", "2"), cwd=prepared)
+    checkpoint = prepared / "work/killed/key/checkpoint-6/trainer_state.json"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    time.sleep(2)
+    alive = subprocess.run(["pgrep", "-f", "killed.yaml"], capture_output=True, text=True, check=False)
+    assert alive.stdout == "", "processes of the training outlived its script"
