@@ -66,6 +66,17 @@ def test_the_manifest_says_from_what_the_figures_were_made(demo: Path) -> None:
     assert manifest["stages"]["train_adapter"]["peak_memory_mb"] > 100
 
 
+def test_a_vote_has_scores_and_a_manifest(demo: Path) -> None:
+    """It starts no engine: its manifest names the predictions that voted."""
+    folder = demo / "results/demo-vote/seed-1"
+    done = snakemake(demo, "results/demo-vote/seed-1/manifest.json", "--cores", "all")
+    assert done.returncode == 0, done.stdout
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert {f"results/demo/seed-{seed}/predictions/dev.jsonl" for seed in "123"} <= set(manifest["files"])
+    assert list(manifest["engines"]) == ["workflow"]
+    assert (folder / "scores/dev.tsv").is_file()
+
+
 def test_checkpoints_are_gone_and_the_adapter_is_whole(demo: Path) -> None:
     folder = demo / "results/demo/seed-1"
     assert not (folder / "checkpoints").exists()
