@@ -26,7 +26,7 @@ def predict_inputs(wildcards) -> dict[str, str]:
 def decode_settings(wildcards) -> str:
     """The settings that an answer depends on: what a job asks of a scheduler is left out."""
     settings = decode_of(wildcards)
-    return json.dumps({key: settings[key] for key in ("max_tokens", "max_model_len", "max_num_seqs", "gpus")})
+    return json.dumps({key: settings[key] for key in ("max_tokens", "max_model_len", "max_num_seqs", "dtype", "gpus")})
 
 
 rule predict_shard:

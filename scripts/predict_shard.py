@@ -72,7 +72,7 @@ def main() -> None:
     terminal = output_to(args.log)
     # vLLM reads its environment when it is imported.
     os.environ |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": str(args.threads)}
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"dtype": decode["dtype"]}
     if decode["gpus"] == 0:
         os.environ |= {
             "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -84,7 +84,8 @@ def main() -> None:
         found = find_gpus()
         os.environ |= environment_of(decode["gpus"], found)
         settings["tensor_parallel_size"] = decode["gpus"]
-        settings["dtype"] = "half" if lacks_bfloat16(found) else "auto"
+        if decode["dtype"] == "auto" and lacks_bfloat16(found):
+            settings["dtype"] = "float16"
     if args.adapter:
         settings |= {"enable_lora": True, "max_lora_rank": max_lora_rank(args.adapter)}
 
