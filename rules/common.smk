@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.enums import Quietness
 
 sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 
 from entitune.code import code_of
 from entitune.config import ConfigError, Run, load_study
+from entitune.progress import QUIET
 from entitune.shell import put_first
 
 try:
@@ -25,6 +27,10 @@ except ConfigError as error:
 WORKFLOW_BIN = Path(sys.executable).parent
 put_first("PATH", WORKFLOW_BIN)
 put_first("LD_LIBRARY_PATH", WORKFLOW_BIN.parent.parent / "lib")
+
+# What is quiet here is quiet in the jobs.
+if {Quietness.ALL, Quietness.PROGRESS} & set(workflow.output_settings.quiet or ()):
+    os.environ[QUIET] = "1"
 
 
 wildcard_constraints:

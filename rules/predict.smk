@@ -53,7 +53,7 @@ rule predict_shard:
     shell:
         "{params.python} scripts/predict_shard.py --tokens {input.tokens} --model $(dirname {input.model})"
         " {params.adapter} --decode {params.decode:q} {params.shard} --threads {threads} --log {log}"
-        " --title 'predict {wildcards.run} seed {wildcards.seed}' --output {output.answers}"
+        " --title 'stage 4 of 5, predict {wildcards.run} seed {wildcards.seed}, {wildcards.shard}' --output {output.answers}"
 
 
 def shards_of(wildcards) -> list[str]:

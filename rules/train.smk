@@ -56,7 +56,7 @@ rule train_adapter:
     shell:
         "python scripts/train_adapter.py --config {input.config} --llamafactory .envs/train/bin/llamafactory-cli"
         " --gpus {params.gpus} --threads {threads}"
-        " --title 'train {wildcards.run} seed {wildcards.seed}' --log {log} --output-dir $(dirname {output.adapter})"
+        " --title 'stage 3 of 5, train {wildcards.run} seed {wildcards.seed}' --log {log} --output-dir $(dirname {output.adapter})"
 
 
 rule merge_adapter:

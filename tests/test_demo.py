@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -101,5 +102,9 @@ def test_the_same_seed_gives_the_same_files(demo: Path) -> None:
     }
     done = snakemake(demo, "results/demo/seed-1/scores/dev.tsv", "--cores", "all", "--forcerun", "train_adapter")
     assert done.returncode == 0, done.stdout
+    assert "stage 3 of 5, train demo seed 1: 100 %, step " in done.stdout
+    assert re.search(
+        r"stage 4 of 5, predict demo seed 1, 1-of-1: 100 %, (\d+)/\1 sentences, [\d.]+ sentences/s", done.stdout
+    )
     assert [name for name, content in kept.items() if (demo / name).read_bytes() != content] == []
     snakemake(demo, "results/metrics.tsv", "--cores", "all")
