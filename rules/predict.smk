@@ -30,6 +30,7 @@ def decode_settings(wildcards) -> str:
 
 
 rule predict_shard:
+    """the model's raw answers to a part of a split"""
     input:
         unpack(predict_inputs),
         code=code_of("predict_shard"),
@@ -65,6 +66,7 @@ VOTES = "|".join(re.escape(run.name) for run in STUDY.runs.values() if run.vote_
 
 
 rule read_answers:
+    """predictions: the answers read, their entities found in the sentence"""
     input:
         sentences=lambda w: f"results/datasets/{run_of(w).dataset}/{w.split}.jsonl",
         answers=shards_of,
@@ -81,6 +83,7 @@ rule read_answers:
 
 
 rule vote_predictions:
+    """predictions that most seeds of a run agree on"""
     input:
         predictions=lambda w: [
             f"results/{run_of(w).vote_of}/seed-{seed}/predictions/{w.split}.jsonl"
