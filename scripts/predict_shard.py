@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import json
 import os
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from entitune.cli import InputError, output_to, run
 from entitune.files import atomic_write, read_jsonl, to_json
 from entitune.gpu import environment_of, find_gpus, lacks_bfloat16
+from entitune.progress import Progress
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes as max_lora_rank."""
@@ -72,7 +74,7 @@ def main() -> None:
     terminal = output_to(args.log)
     # vLLM reads its environment when it is imported.
     os.environ |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": str(args.threads)}
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"dtype": decode["dtype"]}
     if decode["gpus"] == 0:
         os.environ |= {
             "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -84,7 +86,8 @@ def main() -> None:
         found = find_gpus()
         os.environ |= environment_of(decode["gpus"], found)
         settings["tensor_parallel_size"] = decode["gpus"]
-        settings["dtype"] = "half" if lacks_bfloat16(found) else "auto"
+        if decode["dtype"] == "auto" and lacks_bfloat16(found):
+            settings["dtype"] = "float16"
     if args.adapter:
         settings |= {"enable_lora": True, "max_lora_rank": max_lora_rank(args.adapter)}
 
@@ -100,17 +103,24 @@ def main() -> None:
         seed=0,
         **settings,
     )
-    progress = functools.partial(
-        tqdm,
-        desc=args.title,
-        file=terminal,
-        mininterval=0.5 if terminal.isatty() else 10,  # seconds; a log file wants few lines
-    )
+    progress = Progress(args.title, terminal)
+
+    class Bar(tqdm):
+        """vLLM tells a tqdm how far it is; this one passes it on."""
+
+        def display(self, *_: object, **__: object) -> None:
+            told = self.format_dict
+            if self.iterable is None and told["n"]:  # else prompts are being read, which takes no time
+                rate = told["n"] / told["elapsed"]
+                left = tqdm.format_interval((told["total"] - told["n"]) / rate)
+                details = f"{told['n']}/{told['total']} sentences, {rate:.1f} sentences/s"
+                progress.show(100 * told["n"] / told["total"], details, left)
+
     outputs = engine.generate(
         [{"prompt_token_ids": record["prompt_ids"]} for record in records],
         SamplingParams(temperature=0.0, max_tokens=decode["max_tokens"]),
         lora_request=LoRARequest("adapter", 1, str(args.adapter)) if args.adapter else None,
-        use_tqdm=progress,
+        use_tqdm=functools.partial(Bar, file=io.StringIO(), mininterval=0.5),
     )
     if len(outputs) != len(records):
         raise InputError(f"vLLM answered {len(outputs)} of {len(records)} prompts")
