@@ -20,11 +20,15 @@ import json
 import os
 import shutil
 import sys
+import threading
+import time
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from entitune.cli import InputError, run
 from entitune.files import atomic_write, sha256, to_json
+from entitune.progress import Progress
 
 MANIFEST = "manifest.json"
 CHECKSUMS = ".checksums.json"
@@ -79,11 +83,31 @@ def describe(output_dir: Path, names: list[str]) -> list[dict[str, Any]]:
     return files
 
 
+class Download:
+    """Progress of all files of a model together."""
+
+    def __init__(self, model_id: str, total: int) -> None:
+        self._progress = Progress(f"stage 2 of 5, download {model_id}", sys.stderr)
+        self._total, self._done = total, 0
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> None:
+        """So many bytes more are there."""
+        with self._lock:
+            self._done = min(self._total, self._done + size)  # what is fetched anew counts again
+            rate = self._done / max(1e-9, time.monotonic() - self._started)
+            details = f"{self._done / 1e9:.2f} of {self._total / 1e9:.2f} GB, {rate / 1e6:.1f} MB/s"
+            remaining = timedelta(seconds=round((self._total - self._done) / rate))
+            self._progress.show(100 * self._done / self._total, details, str(remaining))
+
+
 def fetch_modelscope(model_id: str, revision: str, pins: dict[str, str], output_dir: Path) -> list[dict[str, Any]]:
     """Download a ModelScope repository, verify every file and return the manifest's list of files."""
+    os.environ["TQDM_DISABLE"] = "1"  # the client's bars, one a file, written over each other: Download has lines
     # Imported here: the client takes a second to load, and a local model does not need it.
     from modelscope.hub.snapshot_download import snapshot_download  # type: ignore[import-untyped]
-    from modelscope_hub import get_default_config
+    from modelscope_hub import ProgressCallback, get_default_config
     from modelscope_hub.errors import FileDownloadError, HubError
 
     # One hub for the list and the files: without it the client looks for the model on two sites.
@@ -91,8 +115,13 @@ def fetch_modelscope(model_id: str, revision: str, pins: dict[str, str], output_
     listed = list_modelscope(model_id, revision, endpoint)
     check_pins(listed, pins, f"{model_id} at revision {revision}")
     check_disk_space(listed, output_dir)
+    download = Download(model_id, sum(item["size"] for item in listed))
+    # The client makes one object a file, in threads of its own.
+    report = type("Report", (ProgressCallback,), {"update": lambda _, size: download.add(size)})
     try:
-        snapshot_download(model_id, revision=revision, local_dir=str(output_dir), endpoint=endpoint)
+        snapshot_download(
+            model_id, revision=revision, local_dir=str(output_dir), endpoint=endpoint, progress_callbacks=[report]
+        )
     except FileDownloadError as error:
         lines = [f"  {name}: {explain(cause)}" for name, cause in sorted(error.failed_files.items())]
         raise InputError(

@@ -139,6 +139,12 @@ def test_numbers_that_yaml_reads_as_text(conf: Path) -> None:
     assert "learning_rate: YAML reads 1e-4 as text" in problem(conf)
 
 
+def test_checkpoints_from_which_a_training_would_go_on_otherwise(conf: Path) -> None:
+    text = "cutoff_len: 256\nuse_cpu: true\ntrain_sampling_strategy: group_by_length\nsave_steps: 50\n"
+    (conf / "train" / "demo.yaml").write_text(text)
+    assert "save_strategy: must be epoch with group_by_length" in problem(conf)
+
+
 def test_arguments_that_the_pipeline_owns(conf: Path) -> None:
     (conf / "train" / "demo.yaml").write_text("cutoff_len: 256\nuse_cpu: true\nseed: 3\n")
     assert "seed: the pipeline fills this in" in problem(conf)

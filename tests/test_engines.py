@@ -33,6 +33,8 @@ data = get_dataset(template, model_args, data_args, training_args, stage="sft", 
 rows = [[row["input_ids"], row["labels"]] for row in data["train_dataset"]]
 json.dump(rows, open(sys.argv[2] + ".json", "w"))
 """
+EPOCH = 33
+"""Optimisation steps of the demo's training split; a checkpoint stands at the end of each."""
 IN_FLOAT32 = """
 import sys, torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -92,9 +94,9 @@ def test_another_template_stops_the_run(demo: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def longer(demo: Path) -> Path:
-    """A config with a checkpoint every few steps, and the adapter that an uninterrupted training of it makes."""
+    """A config of two epochs and a bit, and the adapter that an uninterrupted training of it makes."""
     config = yaml.safe_load((demo / "results/demo/seed-1/train.yaml").read_text())
-    config |= {"save_steps": 10, "max_steps": 40, "logging_steps": 1, "output_dir": "work/straight/key"}
+    config |= {"max_steps": 2 * EPOCH + 4, "logging_steps": 1, "output_dir": "work/straight/key"}
     (demo / "straight.yaml").write_text(yaml.safe_dump(config))
     (demo / "killed.yaml").write_text(yaml.safe_dump(config | {"output_dir": "work/killed/key"}))
     done = train(demo, "straight")
@@ -116,7 +118,7 @@ def losses(folder: Path, name: str) -> dict[int, float]:
 @pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_training_goes_on_from_its_checkpoint(longer: Path, kill: signal.Signals) -> None:
     process = train(longer, "killed")
-    checkpoint = longer / "work/killed/key/checkpoint-10/trainer_state.json"
+    checkpoint = longer / f"work/killed/key/checkpoint-{EPOCH}/trainer_state.json"
     for _ in range(600):
         if checkpoint.exists():
             break

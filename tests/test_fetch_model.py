@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -231,6 +232,9 @@ def test_a_repository_is_downloaded_and_verified(hub: Hub, output_dir: Path) -> 
     }
     for name, data in hub.files.items():
         assert (output_dir / name).read_bytes() == data
+    told = [line for line in output.splitlines() if line.startswith(f"stage 2 of 5, download {MODEL_ID}: ")]
+    assert "\r" not in output
+    assert re.search(r": 100 %, 0\.00 of 0\.00 GB, [\d.]+ MB/s, 0:00:00 left$", told[-1])
     downloads(hub)
     code, output = fetch(modelscope(), output_dir, hub.endpoint)
     assert code == 0, output

@@ -34,9 +34,10 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [*COMMANDS, *dict.fromkeys(INLINE)])
 def test_a_command_does_what_it_says(demo: Path, command: str) -> None:
-    needed = {"docker": command.startswith("docker"), "nvidia-smi": "--gpus" in command}
-    if missing := [tool for tool, wanted in needed.items() if wanted and shutil.which(tool) is None]:
-        pytest.skip(f"no {missing[0]} here")
+    if command.startswith("docker") and run("docker info", demo).returncode:
+        pytest.skip("no Docker engine here")
+    if "--gpus" in command and shutil.which("nvidia-smi") is None:
+        pytest.skip("no GPU here")
     if command.endswith("pytest"):
         command += " --collect-only -q"  # this very run; .ci/run gives the whole command
     elif "runs=" in command and "estimate_resources" not in command:

@@ -220,6 +220,11 @@ def _check_recipe(name: str, recipe: dict[str, Any], conf: Path, owned: Iterable
     for key, value in arguments.items():
         if isinstance(value, str) and re.fullmatch(r"[\d.]+[eE][-+]?\d+", value):
             raise ConfigError(f"{path}: {key}: YAML reads {value} as text; write it with a point, as 1.0e-4")
+    if arguments.get("train_sampling_strategy") == "group_by_length" and arguments.get("save_strategy") != "epoch":
+        raise ConfigError(
+            f"{path}: save_strategy: must be epoch with group_by_length, which draws an epoch's order of rows anew: "
+            "a training that goes on from within an epoch would not see the rows that are left"
+        )
     if recipe["gpus"] == 0 and not arguments.get("use_cpu"):
         raise ConfigError(f"conf/recipes.yaml: {name}: gpus: 0 needs use_cpu: true in {path}")
     return arguments
