@@ -31,6 +31,7 @@ include: "rules/report.smk"
 
 
 rule all:
+    """the table of all selected runs; what snakemake makes without a target"""
     default_target: True
     input:
         "results/metrics.tsv",

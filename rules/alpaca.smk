@@ -23,6 +23,7 @@ def prompt_options(wildcards) -> str:
 
 
 rule build_alpaca:
+    """instruction data of a split under a prompt"""
     input:
         unpack(prompt_files),
         sentences="results/datasets/{dataset}/{split}.jsonl",

@@ -13,6 +13,7 @@ SELECTED_DATASETS = list(dict.fromkeys(STUDY.runs[name].dataset for name in STUD
 
 
 rule analysis:
+    """the table, comparisons, error tables and data audits of the selected runs"""
     input:
         "results/metrics.tsv",
         "results/comparison.tsv",
@@ -37,6 +38,7 @@ def encodings_of(dataset: str) -> list[tuple[str, str, str]]:
 
 
 rule audit_dataset:
+    """lengths, duplicates, leakage between splits and doubtful annotation of a dataset"""
     input:
         splits=lambda w: [f"results/datasets/{w.dataset}/{split}.jsonl" for split in dataset_of(w)["splits"]],
         tokens=lambda w: [file for _, _, file in encodings_of(w.dataset)],
@@ -67,6 +69,7 @@ def predictions_to_compare() -> str:
 
 
 rule compare_runs:
+    """differences between the selected runs, with intervals and p-values"""
     input:
         predictions=of_selected("results/{run}/seed-{seed}/predictions/dev.jsonl"),
         code=code_of("compare_runs"),
@@ -83,6 +86,7 @@ rule compare_runs:
 
 
 rule analyse_errors:
+    """a run's errors by kind, confusion of labels, F1 by group, instructive examples"""
     input:
         predictions="results/{run}/seed-{seed}/predictions/dev.jsonl",
         train=lambda w: f"results/datasets/{run_of(w).dataset}/train.jsonl",
@@ -103,6 +107,7 @@ rule analyse_errors:
 
 
 rule write_submission:
+    """the benchmark's submission file of a run"""
     input:
         predictions="results/{run}/seed-{seed}/predictions/test.jsonl",
         code=code_of("write_submission"),

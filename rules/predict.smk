@@ -26,7 +26,7 @@ def predict_inputs(wildcards) -> dict[str, str]:
 def decode_settings(wildcards) -> str:
     """The settings that an answer depends on: what a job asks of a scheduler is left out."""
     settings = decode_of(wildcards)
-    return json.dumps({key: settings[key] for key in ("max_tokens", "max_model_len", "max_num_seqs", "gpus")})
+    return json.dumps({key: settings[key] for key in ("max_tokens", "max_model_len", "max_num_seqs", "dtype", "gpus")})
 
 
 def allowed_labels(wildcards) -> str:
@@ -37,6 +37,7 @@ def allowed_labels(wildcards) -> str:
 
 
 rule predict_shard:
+    """the model's raw answers to a part of a split"""
     input:
         unpack(predict_inputs),
         code=code_of("predict_shard"),
@@ -61,7 +62,7 @@ rule predict_shard:
     shell:
         "{params.python} scripts/predict_shard.py --tokens {input.tokens} --model $(dirname {input.model})"
         " {params.adapter} --decode {params.decode:q} {params.labels} {params.shard} --threads {threads} --log {log}"
-        " --title 'predict {wildcards.run} seed {wildcards.seed}' --output {output.answers}"
+        " --title 'stage 4 of 5, predict {wildcards.run} seed {wildcards.seed}, {wildcards.shard}' --output {output.answers}"
 
 
 def shards_of(wildcards) -> list[str]:
@@ -73,6 +74,7 @@ VOTES = "|".join(re.escape(run.name) for run in STUDY.runs.values() if run.vote_
 
 
 rule read_answers:
+    """predictions: the answers read, their entities found in the sentence"""
     input:
         sentences=lambda w: f"results/datasets/{run_of(w).dataset}/{w.split}.jsonl",
         answers=shards_of,
@@ -89,6 +91,7 @@ rule read_answers:
 
 
 rule vote_predictions:
+    """predictions that most seeds of a run agree on"""
     input:
         predictions=lambda w: [
             f"results/{run_of(w).vote_of}/seed-{seed}/predictions/{w.split}.jsonl"

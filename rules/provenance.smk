@@ -49,6 +49,7 @@ def merged_config(wildcards) -> str:
 
 
 rule write_manifest:
+    """from what a run's figures were made"""
     input:
         unpack(made_from),
         code=code_of("write_manifest"),

@@ -25,6 +25,7 @@ TRAINED = [(name, seed) for name in STUDY.selected if STUDY.runs[name].recipe fo
 
 
 rule report:
+    """all figures of the report; then: snakemake report --report report.html"""
     input:
         "results/report/runs.html",
         "results/report/scores.svg",
@@ -38,6 +39,7 @@ rule report:
 
 
 rule tabulate_runs:
+    """the report's run table"""
     input:
         manifests=of_selected("results/{run}/seed-{seed}/manifest.json"),
         metrics="results/metrics.tsv",
@@ -54,6 +56,7 @@ rule tabulate_runs:
 
 
 rule plot_scores:
+    """micro F1 of the runs beside published values"""
     input:
         metrics="results/metrics.tsv",
         code=code_of("plot_scores"),
@@ -71,6 +74,7 @@ rule plot_scores:
 
 
 rule plot_differences:
+    """differences between runs"""
     input:
         comparison="results/comparison.tsv",
         code=code_of("plot_differences"),
@@ -89,6 +93,7 @@ rule plot_differences:
 
 
 rule plot_labels:
+    """F1 by label and run"""
     input:
         seeds="results/seeds.tsv",
         code=code_of("plot_labels"),
@@ -106,6 +111,7 @@ rule plot_labels:
 
 
 rule plot_curves:
+    """loss and learning rate"""
     input:
         logs=[f"results/{name}/seed-{seed}/adapter/trainer_log.jsonl" for name, seed in TRAINED],
         code=code_of("plot_curves"),
@@ -127,6 +133,7 @@ rule plot_curves:
 
 
 rule plot_confusion:
+    """labels that a run takes for others"""
     input:
         confusion="results/{run}/seed-{seed}/errors/dev/confusion.tsv",
         code=code_of("plot_confusion"),
@@ -145,6 +152,7 @@ rule plot_confusion:
 
 
 rule show_errors:
+    """a run's most instructive errors, highlighted"""
     input:
         examples="results/{run}/seed-{seed}/errors/dev/examples.jsonl",
         code=code_of("show_errors"),
@@ -163,6 +171,7 @@ rule show_errors:
 
 
 rule plot_audit:
+    """the audit of a dataset"""
     input:
         audit="results/audit/{dataset}.tsv",
         code=code_of("plot_audit"),
@@ -180,6 +189,7 @@ rule plot_audit:
 
 
 rule plot_stages:
+    """time and memory by stage"""
     input:
         manifests=of_selected("results/{run}/seed-{seed}/manifest.json"),
         code=code_of("plot_stages"),

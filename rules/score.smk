@@ -7,6 +7,7 @@ localrules:
 
 
 rule score_predictions:
+    """a run's table of scores"""
     input:
         predictions="results/{run}/seed-{seed}/predictions/{split}.jsonl",
         code=code_of("score_predictions"),
@@ -30,6 +31,7 @@ def of_selected(pattern: str) -> list[str]:
 
 
 rule combine_metrics:
+    """results/metrics.tsv and results/seeds.tsv of the selected runs"""
     input:
         scores=of_selected("results/{run}/seed-{seed}/scores/dev.tsv"),
         # Not read: no table without the manifests that say from what its figures were made.

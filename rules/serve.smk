@@ -15,6 +15,7 @@ def served_files(wildcards) -> dict[str, str]:
 
 
 rule check_serving:
+    """a finished run served, asked as its users will, and measured under a burst"""
     input:
         unpack(served_files),
         sentences=lambda w: f"results/datasets/{run_of(w).dataset}/dev.jsonl",

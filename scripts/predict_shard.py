@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import json
 import os
 import time
@@ -16,6 +17,7 @@ from typing import Any
 from entitune.cli import InputError, output_to, run
 from entitune.engine import engine_environment, engine_settings
 from entitune.files import atomic_write, read_jsonl, to_json
+from entitune.progress import Progress
 from entitune.prompts import answer_schema
 
 
@@ -72,12 +74,19 @@ def main() -> None:
     from vllm.sampling_params import StructuredOutputsParams
 
     engine = LLM(model=args.model, **settings)
-    progress = functools.partial(
-        tqdm,
-        desc=args.title,
-        file=terminal,
-        mininterval=0.5 if terminal.isatty() else 10,  # seconds; a log file wants few lines
-    )
+    progress = Progress(args.title, terminal)
+
+    class Bar(tqdm):
+        """vLLM tells a tqdm how far it is; this one passes it on."""
+
+        def display(self, *_: object, **__: object) -> None:
+            told = self.format_dict
+            if self.iterable is None and told["n"]:  # else prompts are being read, which takes no time
+                rate = told["n"] / told["elapsed"]
+                left = tqdm.format_interval((told["total"] - told["n"]) / rate)
+                details = f"{told['n']}/{told['total']} sentences, {rate:.1f} sentences/s"
+                progress.show(100 * told["n"] / told["total"], details, left)
+
     started = time.monotonic()
     outputs = engine.generate(
         [{"prompt_token_ids": record["prompt_ids"]} for record in records],
@@ -87,7 +96,7 @@ def main() -> None:
             structured_outputs=StructuredOutputsParams(json=answer_schema(args.labels)) if args.labels else None,
         ),
         lora_request=LoRARequest("adapter", 1, str(args.adapter)) if args.adapter else None,
-        use_tqdm=progress,
+        use_tqdm=functools.partial(Bar, file=io.StringIO(), mininterval=0.5),
     )
     seconds = time.monotonic() - started
     tokens = sum(len(output.outputs[0].token_ids) for output in outputs)

@@ -69,8 +69,9 @@ def check_together(runs: Sequence[FinishedRun]) -> None:
                 f"{first.name} is of base model {first.model}, {other.name} of {other.model}: one server has one base; "
                 "start a server for each, with a --port of its own"
             )
-        if other.decode["gpus"] != first.decode["gpus"]:
-            raise InputError(f"{first.name} and {other.name} ask for different numbers of GPUs: a server for each")
+        for setting in ("gpus", "dtype"):
+            if other.decode[setting] != first.decode[setting]:
+                raise InputError(f"{first.name} and {other.name} differ in {setting}: start a server for each")
 
 
 def server_command(runs: Sequence[FinishedRun], python: Path, trusted: bool, host: str, port: int) -> list[str]:
@@ -82,8 +83,8 @@ def server_command(runs: Sequence[FinishedRun], python: Path, trusted: bool, hos
     else:
         modules = [one for one in runs if one.adapter]
         model, names = first.base, [first.model, *(one.name for one in runs if not one.adapter)]
-    widest = {key: max(one.decode[key] for one in runs) for key in ("max_model_len", "max_num_seqs", "gpus")}
-    settings = engine_settings(widest, [one.adapter for one in modules if one.adapter])
+    widest = {key: max(one.decode[key] for one in runs) for key in ("max_model_len", "max_num_seqs")}
+    settings = engine_settings({**first.decode, **widest}, [one.adapter for one in modules if one.adapter])
     command = [str(python), "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(model), "--served-model-name", *names]
     for name, value in settings.items():

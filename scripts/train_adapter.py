@@ -20,9 +20,9 @@ import yaml
 from entitune.cli import InputError, run
 from entitune.gpu import environment_of, find_gpus, lacks_bfloat16
 from entitune.processes import die_with_parent
+from entitune.progress import Progress
 
 RESULTS = ("adapter_model.safetensors", "adapter_config.json", "trainer_log.jsonl", "training_loss.png")
-SECONDS_BETWEEN_LINES = 5
 
 
 def drop_partial_checkpoints(folder: Path) -> None:
@@ -47,13 +47,11 @@ def last_record(log: Path) -> dict[str, Any] | None:
     return None
 
 
-def describe(record: dict[str, Any]) -> str:
-    """One line of progress."""
+def show(progress: Progress, record: dict[str, Any]) -> None:
+    """Say how far the training is, from a record of its log; the last one has no loss."""
     loss = f", loss {record['loss']:.4f}" if "loss" in record else ""
-    return (
-        f"{record['percentage']:.0f} %, step {record['current_steps']}/{record['total_steps']}{loss}, "
-        f"{record['remaining_time']} left"
-    )
+    step = f"step {record['current_steps']}/{record['total_steps']}"
+    progress.show(record["percentage"], step + loss, record["remaining_time"])
 
 
 def launcher(executable: str, processes: int, nodes: int) -> list[str]:
@@ -101,7 +99,7 @@ def train(config: Path, log: Path, command: list[str], processes: int, gpus: int
         if arguments.get("bf16") and lacks_bfloat16(found):
             overrides = ["bf16=false", "fp16=true"]
             print(f"{title}: a GPU here has no bfloat16: training in float16", file=sys.stderr)
-    trainer_log, shown = Path(arguments["output_dir"]) / "trainer_log.jsonl", None
+    trainer_log, progress = Path(arguments["output_dir"]) / "trainer_log.jsonl", Progress(title, sys.stderr)
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
             [*command, str(config), *overrides],
@@ -112,13 +110,11 @@ def train(config: Path, log: Path, command: list[str], processes: int, gpus: int
         )
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
-            next_line = 0.0
             while process.poll() is None:
                 time.sleep(0.5)
                 record = last_record(trainer_log)
-                if record and "current_steps" in record and record != shown and time.monotonic() >= next_line:
-                    print(f"{title}: {describe(record)}", file=sys.stderr, flush=True)
-                    shown, next_line = record, time.monotonic() + SECONDS_BETWEEN_LINES
+                if record and "current_steps" in record:
+                    show(progress, record)
         finally:
             if process.poll() is None:
                 process.terminate()

@@ -71,7 +71,11 @@ def main() -> None:
     )
     parser.add_argument("--files", type=Path, nargs="+", required=True, help="files whose checksums are recorded")
     parser.add_argument(
-        "--environments", type=Path, nargs="+", required=True, help="folders of the engines' environments"
+        "--environments",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders of the engines' environments (a vote has none)",
     )
     parser.add_argument("--benchmarks", type=Path, nargs="*", default=[], help="Snakemake's benchmark files")
     parser.add_argument("--output", required=True, help="the manifest, JSON")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -161,3 +162,10 @@ def test_unknown_run_in_a_target_is_answered() -> None:
     done = snakemake(ROOT, "-n", "results/nope/seed-1/train.yaml")
     assert done.returncode != 0
     assert "has no run 'nope'; it has: demo" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_list_of_rules_says_what_each_makes() -> None:
+    listed = [line for line in snakemake(ROOT, "--list-rules").stdout.splitlines() if re.match("[a-z_]+( |$)", line)]
+    assert len(listed) > 30
+    assert [line for line in listed if not re.fullmatch(r"\w+ \(.+\)", line)] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,17 @@ def test_the_manifest_says_from_what_the_figures_were_made(demo: Path) -> None:
     assert manifest["stages"]["train_adapter"]["peak_memory_mb"] > 100
 
 
+def test_a_vote_has_scores_and_a_manifest(demo: Path) -> None:
+    """It starts no engine: its manifest names the predictions that voted."""
+    folder = demo / "results/demo-vote/seed-1"
+    done = snakemake(demo, "results/demo-vote/seed-1/manifest.json", "--cores", "all")
+    assert done.returncode == 0, done.stdout
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert {f"results/demo/seed-{seed}/predictions/dev.jsonl" for seed in "123"} <= set(manifest["files"])
+    assert list(manifest["engines"]) == ["workflow"]
+    assert (folder / "scores/dev.tsv").is_file()
+
+
 def test_checkpoints_are_gone_and_the_adapter_is_whole(demo: Path) -> None:
     folder = demo / "results/demo/seed-1"
     assert not (folder / "checkpoints").exists()
@@ -90,5 +102,9 @@ def test_the_same_seed_gives_the_same_files(demo: Path) -> None:
     }
     done = snakemake(demo, "results/demo/seed-1/scores/dev.tsv", "--cores", "all", "--forcerun", "train_adapter")
     assert done.returncode == 0, done.stdout
+    assert "stage 3 of 5, train demo seed 1: 100 %, step " in done.stdout
+    assert re.search(
+        r"stage 4 of 5, predict demo seed 1, 1-of-1: 100 %, (\d+)/\1 sentences, [\d.]+ sentences/s", done.stdout
+    )
     assert [name for name, content in kept.items() if (demo / name).read_bytes() != content] == []
     snakemake(demo, "results/metrics.tsv", "--cores", "all")

@@ -48,3 +48,17 @@ def test_the_rules_of_the_design_page_exist() -> None:
     rules = {name for path in (ROOT / "rules").glob("*.smk") for name in re.findall(r"\brule (\w+):", path.read_text())}
     figure = dict(FENCED.findall(read("docs/design.md")))["mermaid"]
     assert set(re.findall(r"\b[a-z]+_[a-z_]+\b(?!/)", figure)) - rules == set()
+
+
+def test_the_contracts_name_every_rule_that_makes_a_file() -> None:
+    """Of the pipeline; what makes the embedded base is told where it lies."""
+    makers = [
+        name
+        for path in (ROOT / "rules").glob("*.smk")
+        if path.stem != "base"
+        for name, body in re.findall(r"^rule (\w+):\n((?: .*\n|\n)+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        if "\n    output:" in body
+    ]
+    assert len(makers) > 20
+    page = read("docs/contracts.md")
+    assert [name for name in makers if f"`{name}`" not in page] == []

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -49,11 +50,24 @@ def running(name: str) -> list[dict[str, str]]:
     return [job for job in of_rule(name) if job["JobState"] == "RUNNING"]
 
 
-def submit(folder: Path) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def submitter_in(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Snakemake, submitting; it is gone when the block ends, however that ends."""
     with (folder / "snakemake.log").open("ab") as log:
-        return subprocess.Popen(
-            [str(BIN / "snakemake"), *TARGET], cwd=folder, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT
+        submitter = subprocess.Popen(
+            [str(BIN / "snakemake"), *TARGET],
+            cwd=folder,
+            env=ENVIRONMENT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # A shell starts what it puts into the background with SIGINT ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
+    try:
+        yield submitter
+    finally:
+        submitter.kill()
+        submitter.wait()
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +83,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cancelled(folder: Path, slurm: None) -> dict[str, str]:
     """The training's job after its submitter was interrupted in the middle of it."""
-    submitter = submit(folder)
+    with submitter_in(folder) as submitter:
 
-    def checkpoint() -> bool:
-        assert submitter.poll() is None, (folder / "snakemake.log").read_text()
-        return any((folder / RUN / "checkpoints").glob("*/checkpoint-25/trainer_state.json"))
+        def checkpoint() -> bool:
+            assert submitter.poll() is None, (folder / "snakemake.log").read_text()
+            return any((folder / RUN / "checkpoints").glob("*/checkpoint-25/trainer_state.json"))
 
-    wait_for(checkpoint, 500, "checkpoint")
-    submitter.send_signal(signal.SIGINT)
-    assert submitter.wait(60) != 0
+        wait_for(checkpoint, 500, "checkpoint")
+        submitter.send_signal(signal.SIGINT)
+        assert submitter.wait(60) != 0
     wait_for(lambda: not command("squeue", "--noheader"), 60, "empty queue")
     return of_rule("train_adapter")[0]
 
@@ -85,20 +99,20 @@ def cancelled(folder: Path, slurm: None) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def finished(folder: Path, cancelled: dict[str, str]) -> Path:
     """The same command again: the training requeued and killed, the first prediction killed."""
-    submitter = submit(folder)
+    with submitter_in(folder) as submitter:
 
-    def reached(step: int) -> bool:
-        assert submitter.poll() is None, (folder / "snakemake.log").read_text()
-        saved = (folder / RUN / "checkpoints").glob(f"*/checkpoint-{step}/trainer_state.json")
-        return any(saved) and bool(running("train_adapter"))
+        def reached(step: int) -> bool:
+            assert submitter.poll() is None, (folder / "snakemake.log").read_text()
+            saved = (folder / RUN / "checkpoints").glob(f"*/checkpoint-{step}/trainer_state.json")
+            return any(saved) and bool(running("train_adapter"))
 
-    wait_for(lambda: reached(50), 500, "checkpoint 50")
-    command("scontrol", "requeue", running("train_adapter")[0]["JobId"])
-    wait_for(lambda: reached(75), 500, "checkpoint 75")
-    command("scancel", "--signal=KILL", "--full", running("train_adapter")[0]["JobId"])
-    wait_for(lambda: submitter.poll() is not None or running("predict_shard"), 500, "prediction")
-    command("scancel", "--signal=KILL", "--full", running("predict_shard")[0]["JobId"])
-    assert submitter.wait(600) == 0, (folder / "snakemake.log").read_text()
+        wait_for(lambda: reached(50), 500, "checkpoint 50")
+        command("scontrol", "requeue", running("train_adapter")[0]["JobId"])
+        wait_for(lambda: reached(75), 500, "checkpoint 75")
+        command("scancel", "--signal=KILL", "--full", running("train_adapter")[0]["JobId"])
+        wait_for(lambda: submitter.poll() is not None or running("predict_shard"), 500, "prediction")
+        command("scancel", "--signal=KILL", "--full", running("predict_shard")[0]["JobId"])
+        assert submitter.wait(600) == 0, (folder / "snakemake.log").read_text()
     return folder
 
 

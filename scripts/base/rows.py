@@ -1,7 +1,7 @@
-"""Chat rows for pre-training: plain language, copying, and naming the types of spans in other formats than the task's.
+"""Chat rows for pre-training: plain language, copying, and naming the types of spans in Chinese.
 
-The JSON keys and label values of the pipeline's answer ({"label": "company", "text": ...}) are never used to mark up a
-sentence: they occur only as material to be copied, so that their tokens are trained but the task is left to LoRA.
+The label values of the pipeline's answers (company, address, ...) never mark up a sentence: they occur only as material
+to be copied, so that their tokens are trained but the task is left to LoRA.
 """
 
 import json
@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterator
 
 from lexicon import Maker, Words
+from news import TAILS, Clause
 from sentences import Mention, Writer
 
 LABELS = ["address", "book", "company", "game", "government", "movie", "name", "organization", "position", "scene"]
@@ -18,7 +19,9 @@ TYPES = {
     "position": ["职位", "职务", "头衔"], "scene": ["景点", "景区", "名胜"], "book": ["书名", "书籍", "图书"],
     "movie": ["电影", "影片", "片名"], "game": ["游戏", "游戏名"],
 }  # fmt: skip
+NEWS_LABELS = ["name", "address", "position", *TAILS]
 ASK = ["找出", "抽取", "列出", "找出句中的"]
+TASK = '你是实体识别专家。按顺序列出句中每处{}，格式：[{{"label": "类别", "text": "原文"}}]，没有则[]。'
 
 Row = dict[str, str]
 
@@ -26,13 +29,16 @@ Row = dict[str, str]
 class Teacher:
     """Writes rows {"user", "assistant"}; an empty "user" means plain text whose every token is learnt."""
 
-    def __init__(self, seed: int, words: Words) -> None:
+    def __init__(self, seed: int, news: list[Clause], words: Words) -> None:
         self.rng = random.Random(seed)
         self.maker = Maker(self.rng, words)
         self.writer = Writer(self.maker)
+        self.news = news
+        self.news_with_spans = [clause for clause in news if clause.spans]
         self.tasks = [
-            (0.68, self.spans), (0.05, self.plain), (0.10, self.random_copy), (0.03, self.sentence_copy),
-            (0.06, self.between), (0.04, self.type_of), (0.04, self.json_copy),
+            (0.48, self.spans), (0.18, self.news_spans), (0.03, self.plain), (0.09, self.news_plain),
+            (0.05, self.segment), (0.05, self.random_copy), (0.03, self.sentence_copy), (0.04, self.type_of),
+            (0.05, self.json_copy),
         ]  # fmt: skip
 
     def row(self) -> Row:
@@ -42,32 +48,46 @@ class Teacher:
         return {"user": user, "assistant": assistant}
 
     def spans(self) -> tuple[str, str]:
-        """All mentions of a sentence, in text order, in one of several formats."""
-        rng = self.rng
+        """All mentions of a made-up sentence, or those of some types."""
         text, mentions = self.writer.sentence()
-        names = {
-            label: rng.choice(synonyms) if rng.random() < 0.2 else synonyms[0] for label, synonyms in TYPES.items()
-        }
-        wanted = list(names)
-        if rng.random() < 0.12:
-            wanted = rng.sample(wanted, rng.randint(1, 9))
-            mentions = [m for m in mentions if m[0] in wanted]
-            asked = "、".join(names[label] for label in wanted)
-        else:
-            asked = "实体" if rng.random() < 0.8 else rng.choice("、，,").join(names.values())
-        pairs = [(names[label], text[start:end]) for label, start, end in mentions]
+        some = self.rng.random() < 0.12
+        return self.mark_up(
+            text, mentions, self.rng.sample(list(TYPES), self.rng.randint(1, 9)) if some else list(TYPES)
+        )
+
+    def news_spans(self) -> tuple[str, str]:
+        """The mentions of a clause of the news. Works and sights are not tagged there, so they are not asked for."""
+        clause = self.rng.choice(self.news_with_spans if self.rng.random() < 0.75 else self.news)
+        asked = NEWS_LABELS if self.rng.random() < 0.5 else self.rng.sample(NEWS_LABELS, self.rng.randint(1, 5))
+        return self.mark_up(clause.text, clause.spans, asked)
+
+    def mark_up(self, text: str, mentions: list[Mention], asked: list[str]) -> tuple[str, str]:
+        """The mentions of the types asked for, in text order, in one of several formats."""
+        rng = self.rng
+        every = len(asked) == len(TYPES)
+        listed = not every or rng.random() < 0.5
+        synonyms = listed and rng.random() < 0.3
+        names = {label: rng.choice(TYPES[label]) if synonyms else TYPES[label][0] for label in asked}
+        if rng.random() < 0.5:
+            names = dict(sorted(names.items()))
+        pairs = [(names[label], text[start:end]) for label, start, end in mentions if label in names]
         style = rng.random()
-        if style < 0.08:
-            return f"用方括号标出{asked}\n{text}", self.inline(text, mentions, names)
-        if style < 0.18:
-            ask, answer = "，分号隔开", "；".join(f"{t}：{s}" for t, s in pairs) or "无"
-        elif style < 0.35:
-            ask, answer = "，列表", json.dumps([[t, s] for t, s in pairs], ensure_ascii=False)
-        else:
-            rows = [{"type": t, "span": s} for t, s in pairs]
-            answer = json.dumps(rows, ensure_ascii=False)
-            ask = "，JSON" if rng.random() < 0.8 else '。输出JSON：[{"type": "类型", "span": "原文"}]'
-        return f"{rng.choice(ASK)}{asked}{ask}\n{text}", answer
+        what = rng.choice(["、", "，", ", "]).join(names.values()) if listed else "实体"
+        ask = f"{rng.choice(ASK)}{what}"
+        if style < 0.72:
+            rows = [{"label": label, "text": surface} for label, surface in pairs]
+            ask = TASK.format(what) if rng.random() < 0.5 else f"{ask}，JSON"
+            return f"{ask}\n{text}", json.dumps(rows, ensure_ascii=False)
+        if style < 0.80:
+            rows = [{"type": label, "span": surface} for label, surface in pairs]
+            return f'{ask}。输出JSON：[{{"type": "类型", "span": "原文"}}]\n{text}', json.dumps(
+                rows, ensure_ascii=False
+            )
+        if style < 0.87:
+            return f"{ask}，列表\n{text}", json.dumps(pairs, ensure_ascii=False)
+        if style < 0.94:
+            return f"{ask}，分号隔开\n{text}", "；".join(f"{t}：{s}" for t, s in pairs) or "无"
+        return f"用方括号标出{what}\n{text}", self.inline(text, [m for m in mentions if m[0] in names], names)
 
     def inline(self, text: str, mentions: list[Mention], names: dict[str, str]) -> str:
         """Return the sentence with its mentions marked as [surface|type]."""
@@ -92,16 +112,17 @@ class Teacher:
 
     def sentence_copy(self) -> tuple[str, str]:
         """A sentence to be repeated."""
-        text, _ = self.writer.sentence()
+        text = self.rng.choice(self.news).text if self.rng.random() < 0.5 else self.writer.sentence()[0]
         return f"重复\n{text}", text
 
-    def between(self) -> tuple[str, str]:
-        """The part of a text between two of its characters, or what stands in quotes."""
-        text = self.writer.sentence()[0] + self.maker.chars(2, 6)
-        start = self.rng.randrange(len(text) - 2)
-        end = min(len(text), start + self.rng.randint(2, 10))
-        before, after = text[max(0, start - 2) : start], text[end : end + 2]
-        return f"“{before}”和“{after}”之间\n{text}", text[start:end]
+    def news_plain(self) -> tuple[str, str]:
+        """A clause of the news as plain text."""
+        return "", self.rng.choice(self.news).text
+
+    def segment(self) -> tuple[str, str]:
+        """A clause of the news, to be cut into its words."""
+        clause = self.rng.choice(self.news)
+        return f"分词\n{clause.text}", "/".join(clause.words)
 
     def type_of(self) -> tuple[str, str]:
         """The types of bare surfaces."""
@@ -120,8 +141,8 @@ class Teacher:
         return f"重复\n{text}", text
 
 
-def rows(seed: int, count: int, words: Words | None = None) -> Iterator[Row]:
-    """Yield ``count`` rows; the same seed yields the same rows."""
-    teacher = Teacher(seed, words or Words())
+def rows(seed: int, count: int, news: list[Clause], words: Words | None = None) -> Iterator[Row]:
+    """Yield ``count`` rows; the same seed and news yield the same rows."""
+    teacher = Teacher(seed, news, words or Words())
     for _ in range(count):
         yield teacher.row()

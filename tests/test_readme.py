@@ -1,0 +1,55 @@
+"""Every command of the README is run: to its end where minutes allow, else as far as a dry run goes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ENVIRONMENT, ROOT
+from entitune.config import load_study
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(sh|yaml)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
+SERVING = [line for line in COMMANDS if "serve_runs" in line or "extract_entities" in line]  # test_server.py has them
+ENTRIES = [block for kind, block in BLOCKS if kind == "yaml"]
+INLINE = [line for line in re.findall(r"`(snakemake [^`]+)`", README) if "--lint" not in line]  # test_style.py has it
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [one for one in [*COMMANDS, *dict.fromkeys(INLINE)] if one not in SERVING])
+def test_a_command_does_what_it_says(demo: Path, command: str) -> None:
+    needed = {"docker": command.startswith("docker"), "nvidia-smi": "--gpus" in command}
+    if missing := [tool for tool, wanted in needed.items() if wanted and shutil.which(tool) is None]:
+        pytest.skip(f"no {missing[0]} here")
+    if command.endswith("pytest"):
+        command += " --collect-only -q"  # this very run; .ci/run gives the whole command
+    elif "runs=" in command and "estimate_resources" not in command:
+        command += " --dry-run"  # a GPU, a cluster, or half an hour
+    done = run(command, demo)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(("registry", "entry"), list(zip(("datasets", "models"), ENTRIES, strict=True)))
+def test_an_entry_is_valid(tmp_path: Path, registry: str, entry: str) -> None:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    with (tmp_path / "conf" / f"{registry}.yaml").open("a", encoding="utf-8") as stream:
+        stream.write(f"\n{entry}")
+    (name,) = yaml.safe_load(entry)
+    assert name in getattr(load_study({"runs": ["demo"]}, tmp_path / "conf"), registry)
