@@ -29,6 +29,13 @@ def decode_settings(wildcards) -> str:
     return json.dumps({key: settings[key] for key in ("max_tokens", "max_model_len", "max_num_seqs", "dtype", "gpus")})
 
 
+def allowed_labels(wildcards) -> str:
+    """The labels that an answer is held to, where the decode settings ask for it."""
+    if not decode_of(wildcards)["structured"]:
+        return ""
+    return f"--labels {shlex.join(STUDY.datasets[run_of(wildcards).dataset]['labels'])}"
+
+
 rule predict_shard:
     """the model's raw answers to a part of a split"""
     input:
@@ -48,12 +55,13 @@ rule predict_shard:
         runtime=lambda w, attempt: growing(decode_of(w)["runtime"], attempt),
     params:
         decode=decode_settings,
+        labels=allowed_labels,
         python=lambda w: f".envs/{predict_env_of(run_of(w))}/bin/python",
         adapter=lambda w, input: option("--adapter", os.path.dirname(input.get("adapter", ""))),
         shard=lambda w: "--shard {} --shards {}".format(*w.shard.split("-of-")),
     shell:
         "{params.python} scripts/predict_shard.py --tokens {input.tokens} --model $(dirname {input.model})"
-        " {params.adapter} --decode {params.decode:q} {params.shard} --threads {threads} --log {log}"
+        " {params.adapter} --decode {params.decode:q} {params.labels} {params.shard} --threads {threads} --log {log}"
         " --title 'stage 4 of 5, predict {wildcards.run} seed {wildcards.seed}, {wildcards.shard}' --output {output.answers}"
 
 

@@ -59,7 +59,7 @@ def kind_of(rule: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in rule["enum"])
     if rule["type"] == "array":
         return f"list of {kind_of(rule['items'])}"
-    names = {"string": "text", "integer": "whole number", "null": "null", "object": "map"}
+    names = {"string": "text", "integer": "whole number", "boolean": "true or false", "null": "null", "object": "map"}
     kinds = rule["type"] if isinstance(rule["type"], list) else [rule["type"]]
     least = f" from {rule['minimum']}" if "minimum" in rule else ""
     return " or ".join(names[kind] for kind in kinds) + least
@@ -68,7 +68,7 @@ def kind_of(rule: dict[str, Any]) -> str:
 def rows(rule: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
     """(key, value, default, meaning) of each property of an object and of the objects in it."""
     for key, child in rule["properties"].items():
-        default = f"`{child['default']}`" if "default" in child else ""
+        default = f"`{str(child['default']).lower()}`" if "default" in child else ""
         needed = "required" if key in rule.get("required", ()) else default
         yield f"`{prefix}{key}`", kind_of(child), needed, child["description"]
         if "properties" in child:

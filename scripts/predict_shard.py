@@ -10,16 +10,15 @@ import functools
 import io
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from entitune.cli import InputError, output_to, run
+from entitune.engine import engine_environment, engine_settings
 from entitune.files import atomic_write, read_jsonl, to_json
-from entitune.gpu import environment_of, find_gpus, lacks_bfloat16
 from entitune.progress import Progress
-
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The values that vLLM takes as max_lora_rank."""
+from entitune.prompts import answer_schema
 
 
 def shard_of(records: list[dict[str, Any]], shard: int, shards: int) -> list[dict[str, Any]]:
@@ -44,21 +43,15 @@ def check_lengths(records: list[dict[str, Any]], max_tokens: int, max_model_len:
         )
 
 
-def max_lora_rank(adapter: Path) -> int:
-    """The smallest max_lora_rank of vLLM that holds the adapter."""
-    rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
-    fitting = [limit for limit in LORA_RANKS if limit >= rank]
-    if not fitting:
-        raise InputError(f"{adapter}: rank {rank} is above vLLM's largest, {LORA_RANKS[-1]}")
-    return fitting[0]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", required=True, help="prompts as token ids, from encode_split")
     parser.add_argument("--model", required=True, help="folder of the base or merged model")
     parser.add_argument("--adapter", type=Path, help="folder of a LoRA adapter to serve on top of the model")
     parser.add_argument("--decode", type=json.loads, required=True, help="JSON: the decode settings")
+    parser.add_argument(
+        "--labels", nargs="+", help="allow no answer but the JSON that is asked for, with these labels (default: any)"
+    )
     parser.add_argument("--shard", type=int, default=1, help="which part, from 1 (default: 1)")
     parser.add_argument("--shards", type=int, default=1, help="of how many parts (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
@@ -72,37 +65,15 @@ def main() -> None:
     check_lengths(records, decode["max_tokens"], decode["max_model_len"], args.tokens)
 
     terminal = output_to(args.log)
-    # vLLM reads its environment when it is imported.
-    os.environ |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": str(args.threads)}
-    settings: dict[str, Any] = {"dtype": decode["dtype"]}
-    if decode["gpus"] == 0:
-        os.environ |= {
-            "VLLM_CPU_KVCACHE_SPACE": "1",
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two jobs side by side would else be bound to the same cores
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # a second process would import everything once more
-        }
-        settings["enforce_eager"] = True
-    else:
-        found = find_gpus()
-        os.environ |= environment_of(decode["gpus"], found)
-        settings["tensor_parallel_size"] = decode["gpus"]
-        if decode["dtype"] == "auto" and lacks_bfloat16(found):
-            settings["dtype"] = "float16"
-    if args.adapter:
-        settings |= {"enable_lora": True, "max_lora_rank": max_lora_rank(args.adapter)}
+    os.environ |= engine_environment(decode["gpus"], args.threads)
+    settings = engine_settings(decode, [args.adapter] if args.adapter else [])
 
     from tqdm import tqdm
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
+    from vllm.sampling_params import StructuredOutputsParams
 
-    engine = LLM(
-        model=args.model,
-        max_model_len=decode["max_model_len"],
-        max_num_seqs=decode["max_num_seqs"],
-        generation_config="vllm",  # Qwen2.5's own has a repetition penalty, which acts at temperature 0 too
-        seed=0,
-        **settings,
-    )
+    engine = LLM(model=args.model, **settings)
     progress = Progress(args.title, terminal)
 
     class Bar(tqdm):
@@ -116,12 +87,20 @@ def main() -> None:
                 details = f"{told['n']}/{told['total']} sentences, {rate:.1f} sentences/s"
                 progress.show(100 * told["n"] / told["total"], details, left)
 
+    started = time.monotonic()
     outputs = engine.generate(
         [{"prompt_token_ids": record["prompt_ids"]} for record in records],
-        SamplingParams(temperature=0.0, max_tokens=decode["max_tokens"]),
+        SamplingParams(
+            temperature=0.0,
+            max_tokens=decode["max_tokens"],
+            structured_outputs=StructuredOutputsParams(json=answer_schema(args.labels)) if args.labels else None,
+        ),
         lora_request=LoRARequest("adapter", 1, str(args.adapter)) if args.adapter else None,
         use_tqdm=functools.partial(Bar, file=io.StringIO(), mininterval=0.5),
     )
+    seconds = time.monotonic() - started
+    tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
+    print(f"{len(outputs)} answers, {tokens} tokens in {seconds:.2f} s: {tokens / seconds:.0f} tokens/s", flush=True)
     if len(outputs) != len(records):
         raise InputError(f"vLLM answered {len(outputs)} of {len(records)} prompts")
     with atomic_write(args.output) as stream:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from entitune.answers import read_answer
 from entitune.cli import InputError, run
 from entitune.files import atomic_write, read_jsonl, to_json
-from entitune.grounding import ground
+from entitune.predictions import read_prediction
 from entitune.records import Sentence
 
 
@@ -26,19 +25,14 @@ def main() -> None:
     statuses: Counter[str] = Counter()
     with atomic_write(args.output) as stream:
         for sentence, answer in zip(sentences, answers, strict=True):
-            read = read_answer(answer["raw"])
-            status = "truncated" if answer["finish_reason"] == "length" else read.status
-            statuses[status] += 1
             entities = sentence.entities
             prediction = {
                 "id": sentence.id,
                 "text": sentence.text,
                 "gold": None if entities is None else [entity.to_dict() for entity in entities],
-                "pred": [entity.to_dict() for entity in ground(sentence.text, read.mentions)],
-                "raw": answer["raw"],
-                "finish_reason": answer["finish_reason"],
-                "status": status,
+                **read_prediction(sentence.text, answer["raw"], answer["finish_reason"]),
             }
+            statuses[prediction["status"]] += 1
             stream.write(to_json(prediction) + "\n")
     print(f"{len(sentences)} answers: " + ", ".join(f"{count} {status}" for status, count in statuses.most_common()))
 

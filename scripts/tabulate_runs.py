@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from entitune.charts import read_table, write_page
+from entitune.charts import read_table
 from entitune.cli import run
+from entitune.pages import write_page
 
 SETTINGS = ("lora_rank", "learning_rate", "num_train_epochs")
 

@@ -6,7 +6,6 @@ A training that was killed goes on from its last whole checkpoint when the same 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import shutil
@@ -20,10 +19,10 @@ from typing import Any
 import yaml
 from entitune.cli import InputError, run
 from entitune.gpu import environment_of, find_gpus, lacks_bfloat16
+from entitune.processes import die_with_parent
 from entitune.progress import Progress
 
 RESULTS = ("adapter_model.safetensors", "adapter_config.json", "trainer_log.jsonl", "training_loss.png")
-PR_SET_PDEATHSIG = 1
 
 
 def drop_partial_checkpoints(folder: Path) -> None:
@@ -34,11 +33,6 @@ def drop_partial_checkpoints(folder: Path) -> None:
         except (OSError, json.JSONDecodeError):
             shutil.rmtree(checkpoint)
             print(f"{checkpoint} is not whole: removed", file=sys.stderr)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill the trainer when this process goes: an orphan would write into a resumed run's folder."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def last_record(log: Path) -> dict[str, Any] | None:
@@ -112,7 +106,7 @@ def train(config: Path, log: Path, command: list[str], processes: int, gpus: int
             stdout=stream,
             stderr=subprocess.STDOUT,
             env=environment,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent,  # an orphan would write into a resumed run's folder
         )
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
-import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import in_browser, need_browser
 from conftest import ROOT, snakemake
 from predictions import LABELS, run_script, write_jsonl
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 RUNS = (("甲", 1), ("甲", 2), ("乙", 1))
 
 
@@ -143,20 +141,6 @@ def test_errors_are_highlighted_where_they_stand(study: Path) -> None:
     assert "class=wrong>没有<small>" in page
 
 
-def in_browser(page: Path, profile: Path) -> str:
-    """The document that a headless browser makes of a page, after its scripts have run; no network."""
-    assert BROWSER
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--user-data-dir={profile}",
-        "--virtual-time-budget=10000",
-    ]
-    offline = ["--proxy-server=127.0.0.1:9", "--dump-dom", page.as_uri()]
-    return subprocess.run([BROWSER, *options, *offline], capture_output=True, text=True, check=True, timeout=180).stdout
-
-
 # A box is drawn for a code point that no font has; so a character that looks like U+10FFFE is one.
 BOXES = """<canvas id=c width=40 height=40></canvas><p id=boxes></p><script>
 const context = document.getElementById("c").getContext("2d", {willReadFrequently: true});
@@ -172,8 +156,7 @@ document.getElementById("boxes").textContent = "boxes: " + [...%s].filter(one =>
 
 @pytest.mark.slow
 def test_the_report_opens_in_a_browser(demo: Path, tmp_path: Path) -> None:
-    if BROWSER is None:
-        pytest.skip("no Chromium here: apt install chromium fonts-noto-cjk")
+    need_browser()
     check_report(demo, tmp_path)
 
 
@@ -186,7 +169,7 @@ def check_report(folder: Path, work: Path) -> None:
         assert category in document
     assert "The most instructive errors" in (work / "report.html").read_text(encoding="utf-8")
 
-    from entitune.charts import FONTS
+    from entitune.pages import FONTS
 
     figures = [path for path in (folder / "results" / "report").rglob("*.*") if path.suffix in (".svg", ".html")]
     characters = sorted({one for path in figures for one in path.read_text(encoding="utf-8") if one > "\u2000"})

@@ -12,9 +12,10 @@ import pytest
 import yaml
 from conftest import ROOT
 from entitune.cli import InputError
+from entitune.engine import max_lora_rank
 from entitune.prompts import Prompt, chat_of
 from entitune.records import Entity, Sentence
-from predict_shard import check_lengths, max_lora_rank, shard_of
+from predict_shard import check_lengths, shard_of
 from train_adapter import drop_partial_checkpoints, last_record
 
 SENTENCES = [
@@ -150,13 +151,14 @@ def test_prompts_that_leave_no_room_are_refused(capsys: pytest.CaptureFixture[st
         check_lengths(records, 20, 100, "tokens.jsonl")
 
 
-def test_max_lora_rank_fits_the_adapter(tmp_path: Path) -> None:
-    for rank, limit in ((1, 1), (8, 8), (24, 32), (64, 64)):
-        (tmp_path / "adapter_config.json").write_text(json.dumps({"r": rank}))
-        assert max_lora_rank(tmp_path) == limit
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 1024}))
+def test_max_lora_rank_fits_the_adapters(tmp_path: Path) -> None:
+    for rank in (1, 8, 24, 64, 1024):
+        (tmp_path / str(rank)).mkdir()
+        (tmp_path / str(rank) / "adapter_config.json").write_text(json.dumps({"r": rank}))
+    for ranks, limit in (([1], 1), ([8], 8), ([24], 32), ([64, 8], 64)):
+        assert max_lora_rank([tmp_path / str(rank) for rank in ranks]) == limit
     with pytest.raises(InputError, match="rank 1024"):
-        max_lora_rank(tmp_path)
+        max_lora_rank([tmp_path / "8", tmp_path / "1024"])
 
 
 def test_answers_that_miss_a_sentence_are_refused(tmp_path: Path) -> None:

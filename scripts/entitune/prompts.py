@@ -16,6 +16,17 @@ def format_answer(sentence: Sentence) -> str:
     return to_json([{"label": entity.label, "text": entity.text} for entity in sentence.entities or ()])
 
 
+def answer_schema(labels: Sequence[str]) -> dict[str, Any]:
+    """The JSON schema of an answer: what vLLM holds a model to where decoding is structured."""
+    mention = {
+        "type": "object",
+        "properties": {"label": {"enum": list(labels)}, "text": {"type": "string"}},
+        "required": ["label", "text"],
+        "additionalProperties": False,
+    }
+    return {"type": "array", "items": mention}
+
+
 @dataclass(frozen=True)
 class Prompt:
     """The fixed part of a chat: system turn, user text before the sentence, worked examples."""
@@ -38,6 +49,11 @@ class Prompt:
             raise ValueError(f"{shots} examples asked for, but the training split has {len(pool)} sentences")
         drawn = random.Random(seed).sample(list(pool), shots)
         return cls(*filled, [[f"{prompt.user}\n{sentence.text}", format_answer(sentence)] for sentence in drawn])
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Prompt:
+        """The prompt that an alpaca row was made with."""
+        return cls(row["instruction"], row["system"], row["history"])
 
     def row(self, sentence: Sentence) -> dict[str, Any]:
         """The alpaca row of a sentence; `output` is empty where the sentence is unlabelled."""

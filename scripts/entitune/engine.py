@@ -1,0 +1,60 @@
+"""How vLLM is set up, for a batch of prompts and for a server alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from entitune.cli import InputError
+from entitune.gpu import environment_of, find_gpus, lacks_bfloat16
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The values that vLLM takes as max_lora_rank."""
+
+
+def max_lora_rank(adapters: Sequence[Path]) -> int:
+    """The smallest max_lora_rank of vLLM that holds the adapters in these folders."""
+    needed = 0
+    for adapter in adapters:
+        rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+        if rank > LORA_RANKS[-1]:
+            raise InputError(
+                f"{adapter}: rank {rank} is above vLLM's largest, {LORA_RANKS[-1]}; "
+                "train with a smaller lora_rank, or merge it: `adapter: merged` in the run's decode settings"
+            )
+        needed = max(needed, rank)
+    return next(limit for limit in LORA_RANKS if limit >= needed)
+
+
+def engine_environment(gpus: int, threads: int) -> dict[str, str]:
+    """Environment variables. vLLM reads them when it is imported."""
+    environment = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": str(threads)}
+    if gpus:
+        return environment | environment_of(gpus, find_gpus())
+    return environment | {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two jobs side by side would else be bound to the same cores
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one more process would import everything once more
+    }
+
+
+def engine_settings(decode: dict[str, Any], adapters: Sequence[Path] = ()) -> dict[str, Any]:
+    """vLLM's engine arguments, from decode settings and the folders of the adapters that are served unmerged."""
+    settings: dict[str, Any] = {
+        "max_model_len": decode["max_model_len"],
+        "max_num_seqs": decode["max_num_seqs"],
+        "generation_config": "vllm",  # Qwen2.5's own has a repetition penalty, which acts at temperature 0 too
+        "seed": 0,
+        "dtype": decode["dtype"],
+    }
+    if decode["gpus"]:
+        settings["tensor_parallel_size"] = decode["gpus"]
+        if decode["dtype"] == "auto" and lacks_bfloat16(find_gpus()):
+            settings["dtype"] = "float16"
+    else:
+        settings["enforce_eager"] = True
+    if adapters:
+        settings |= {"enable_lora": True, "max_lora_rank": max_lora_rank(adapters), "max_loras": len(adapters)}
+    return settings

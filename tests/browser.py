@@ -1,0 +1,99 @@
+"""A real browser without a window, for the pages that people open."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+OPTIONS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--proxy-server=127.0.0.1:9",  # nothing listens there: no network, but for this machine
+)
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver's key of a reference to an element
+
+
+def need_browser() -> str:
+    if BROWSER is None:
+        pytest.skip("no Chromium here: apt install chromium fonts-noto-cjk")
+    return BROWSER
+
+
+def in_browser(page: Path, profile: Path) -> str:
+    """The document that a headless browser makes of a page, after its scripts have run; no network."""
+    command = [need_browser(), *OPTIONS, f"--user-data-dir={profile}", "--virtual-time-budget=10000", "--dump-dom"]
+    return subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=True, timeout=180).stdout
+
+
+class Window:
+    """A browser's window, steered as a person would, over the WebDriver protocol."""
+
+    def __init__(self, session: str) -> None:
+        self.session = session
+
+    def call(self, method: str, path: str, **body: Any) -> Any:
+        json = body if method == "POST" else None
+        answer = requests.request(method, f"{self.session}/{path}", json=json, timeout=120)
+        assert answer.ok, answer.text
+        return answer.json()["value"]
+
+    def open(self, address: str) -> None:
+        self.call("POST", "url", url=address)
+
+    def find(self, selector: str) -> list[str]:
+        found = self.call("POST", "elements", using="css selector", value=selector)
+        return [element[ELEMENT] for element in found]
+
+    def type(self, selector: str, text: str) -> None:
+        self.call("POST", f"element/{self.find(selector)[0]}/value", text=text)
+
+    def click(self, selector: str) -> None:
+        """Click, and wait for the page that follows: WebDriver does."""
+        self.call("POST", f"element/{self.find(selector)[0]}/click")
+
+    def texts(self, selector: str) -> list[str]:
+        return [self.call("GET", f"element/{element}/text") for element in self.find(selector)]
+
+    def css(self, selector: str, name: str) -> list[str]:
+        return [self.call("GET", f"element/{element}/css/{name}") for element in self.find(selector)]
+
+    def screenshot(self, path: Path) -> None:
+        path.write_bytes(base64.b64decode(self.call("GET", "screenshot")))
+
+
+@contextlib.contextmanager
+def window(profile: Path) -> Iterator[Window]:
+    """A window of a new browser, closed when the block ends."""
+    browser = need_browser()
+    if DRIVER is None:
+        pytest.skip("no chromedriver here: apt install chromium-driver")
+    with subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, text=True) as driver:
+        try:
+            assert driver.stdout is not None
+            line = next(line for line in driver.stdout if "started successfully on port" in line)
+            address = f"http://127.0.0.1:{line.rsplit(' ', 1)[1].strip().rstrip('.')}"
+            chrome = {"binary": browser, "args": [*OPTIONS, f"--user-data-dir={profile}"]}
+            wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome}}}
+            answer = requests.post(f"{address}/session", json=wanted, timeout=120)
+            assert answer.ok, answer.text
+            opened = Window(f"{address}/session/{answer.json()['value']['sessionId']}")
+            yield opened
+            requests.delete(opened.session, timeout=60)
+        finally:
+            driver.terminate()

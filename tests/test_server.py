@@ -1,0 +1,292 @@
+"""The real server on the CPU: asked by the client, the page and the official client, stopped, killed, and failing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+from browser import window
+from conftest import ENVIRONMENT, snakemake
+
+pytestmark = pytest.mark.slow
+
+KEY = "a-key-of-the-tests"
+
+
+def jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def free_port() -> int:
+    """A port that is free, and so is the one after it."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as second, contextlib.suppress(OSError):
+            port = int(second.getsockname()[1]) - 1
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+
+
+def command(*options: object) -> list[str]:
+    return [sys.executable, "scripts/serve_runs.py", *map(str, options)]
+
+
+@dataclass
+class Server:
+    """serve_runs.py that has said that it is ready."""
+
+    process: subprocess.Popen[str]
+    port: int
+    said: str
+    family: list[psutil.Process] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def post(self, body: dict[str, Any], key: str = KEY) -> requests.Response:
+        headers = {"Authorization": f"Bearer {key}"}
+        return requests.post(f"{self.url}/v1/chat/completions", json=body, headers=headers, timeout=120)
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *options: object) -> Iterator[Server]:
+    """A server in `folder`, killed with all that it started when the block ends."""
+    port = free_port()
+    process = subprocess.Popen(
+        command("--port", port, *options), cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
+    family = [psutil.Process(process.pid)]
+    assert process.stdout is not None
+    try:
+        said = ""
+        for line in process.stdout:
+            said += line
+            if line.startswith("Ctrl-C"):
+                break
+        assert "Ctrl-C" in said, "the server did not start"
+        family += family[0].children(recursive=True)
+        assert len(family) > 2
+        yield Server(process, port, said, family)
+    finally:
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(demo: Path) -> Iterator[Server]:
+    """The demo's first seed behind a key in a file, with the page."""
+    (demo / "key").write_text(KEY + "\n")
+    with serving(demo, "--runs", "demo", "--ui", "--api-key-file", "key") as started:
+        yield started
+
+
+def extract(folder: Path, server: Server, *options: object, **more: Any) -> subprocess.CompletedProcess[str]:
+    call = [sys.executable, "scripts/extract_entities.py", "--run", "demo", "--url", server.url, *map(str, options)]
+    return subprocess.run(
+        call,
+        cwd=folder,
+        env={**ENVIRONMENT, "ENTITUNE_API_KEY": KEY},
+        capture_output=True,
+        text=True,
+        check=False,
+        **more,
+    )
+
+
+def predictions(folder: Path) -> list[dict[str, Any]]:
+    """The batch path's predictions, in the client's form."""
+    records = jsonl(folder / "results/demo/seed-1/predictions/dev.jsonl")
+    return [
+        {"text": one["text"], "entities": one["pred"], **{key: one[key] for key in ("raw", "finish_reason", "status")}}
+        for one in records
+    ]
+
+
+def test_the_client_gets_what_the_batch_path_predicts(demo: Path, server: Server, tmp_path: Path) -> None:
+    expected = predictions(demo)
+    sentences, output = tmp_path / "sentences.txt", tmp_path / "entities.jsonl"
+    sentences.write_text("".join(one["text"] + "\n" for one in expected), encoding="utf-8")
+    # Interrupted after forty lines and a half. The first is another answer, to see that it is not asked for again.
+    kept = [{**expected[0], "raw": "kept"}, *expected[1:40]]
+    output.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept) + '{"text": "', "utf-8")
+    done = extract(demo, server, "--input", sentences, "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert jsonl(output) == [*kept, *expected[40:]]
+    assert f"{len(expected)}/{len(expected)}" in done.stderr, "no progress bar"
+
+
+def test_more_requests_than_the_server_takes_are_asked_again(demo: Path, server: Server) -> None:
+    expected = predictions(demo)
+    records = expected * 4
+    done = extract(demo, server, "--concurrency", 300, input="".join(one["text"] + "\n" for one in records) + "\n")
+    assert done.returncode == 0, done.stderr
+    nothing = {"text": "", "entities": [], "raw": "[]", "finish_reason": "stop", "status": "ok"}
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [*records, nothing]
+    refused = re.findall(r'" (\d+) ', (demo / "logs/serve_runs.log").read_text(encoding="utf-8"))
+    assert "503" in refused
+
+
+def test_the_client_says_what_is_wrong(demo: Path, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("another")
+    done = extract(demo, server, "--api-key-file", tmp_path / "key", input="温格\n")
+    assert "wants an API key, or another one" in done.stderr
+    done = extract(demo, server, input="长" * 2000 + "\n")
+    assert "长长' with status 400" in done.stderr
+    assert "512" in done.stderr  # the context length
+    (tmp_path / "out").write_text(json.dumps({"text": "别的"}) + "\n")
+    done = extract(demo, server, "--output", tmp_path / "out", input="温格\n")
+    assert "holds other sentences than standard input" in done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("Traceback")] == []
+
+
+def test_what_is_printed_can_be_pasted(demo: Path, server: Server) -> None:
+    assert "Models: demo\n" in server.said
+    assert KEY not in server.said + (demo / "logs/serve_runs.log").read_text(encoding="utf-8")
+    line = next(line for line in server.said.splitlines() if line.startswith("curl "))
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here")
+    done = subprocess.run(["bash", "-c", line], cwd=demo, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["choices"][0]["message"]["role"] == "assistant"
+
+
+def test_other_routes_of_vllm_are_closed(server: Server) -> None:
+    for path in ("/invocations", "/v1/completions", "/tokenize"):
+        assert requests.post(server.url + path, json={}, timeout=30).status_code == 404
+    assert requests.get(f"{server.url}/health", timeout=30).status_code == 200
+    assert requests.get(f"{server.url}/v1/models", timeout=30).status_code == 401
+    assert server.post({"model": "demo", "messages": [], "n": 2}).status_code == 400
+    assert server.post({"model": "demo", "messages": "x" * 300_000}).status_code == 413
+
+
+def test_the_page_shows_entities_in_a_browser(demo: Path, server: Server, tmp_path: Path) -> None:
+    example = next(one for one in predictions(demo) if len({entity["label"] for entity in one["entities"]}) > 1)
+    placed = [entity for entity in example["entities"] if entity["start"] is not None]
+    with window(tmp_path / "profile") as page:
+        page.open(f"http://127.0.0.1:{server.port + 1}/")
+        page.type("#text", example["text"])
+        page.click("button")
+        shown = page.texts("#sentence mark")
+        assert shown[: len(placed)] == [f"{entity['text']}{entity['label']}" for entity in placed]
+        assert page.texts("#sentence")[0].startswith(example["text"][: placed[0]["start"]])
+        colours = dict(zip(shown, page.css("#sentence mark", "background-color"), strict=True))
+        labels = {entity["label"] for entity in example["entities"]}
+        assert len(set(colours.values())) == len(labels), colours
+        cells = page.texts("td")
+        assert cells[2:4] == [str(example["entities"][0][key] or "") for key in ("start", "end")]
+        page.screenshot(Path(os.environ.get("SCREENSHOT", tmp_path / "page.png")))
+
+
+def test_sigterm_lets_requests_under_way_finish(server: Server) -> None:
+    """The last test of this server."""
+    body = {"model": "demo", "messages": [{"role": "user", "content": "好"}], "max_tokens": 400, "ignore_eos": True}
+    with ThreadPoolExecutor(40) as pool:
+        answers = [pool.submit(server.post, body) for _ in range(40)]
+        time.sleep(1)
+        assert not all(answer.done() for answer in answers), "nothing was under way"
+        server.process.send_signal(signal.SIGTERM)
+        choices = [answer.result().json()["choices"][0] for answer in answers]
+    assert {choice["finish_reason"] for choice in choices} == {"length"}
+    assert server.process.wait(60) == 0
+    _, left = psutil.wait_procs(server.family, timeout=10)
+    assert left == []
+
+
+def test_several_runs_and_a_kill(demo: Path) -> None:
+    """An adapter beside its base, as on a GPU; and nothing outlives the script, however it goes."""
+    with serving(demo, "--runs", "demo,demo-zeroshot") as started:
+        models = requests.get(f"{started.url}/v1/models", timeout=30).json()["data"]
+        assert {model["id"] for model in models} == {"entitune-tiny", "demo", "demo-zeroshot"}
+        answers = []
+        for name in ("demo", "demo-zeroshot", "entitune-tiny"):
+            row = json.loads((demo / "results/datasets/demo/ner-zh-short/dev.json").read_text(encoding="utf-8"))[0]
+            content = f"{row['instruction']}\n{row['input']}"
+            body = {
+                "model": name,
+                "messages": [{"role": "user", "content": content}],
+                "max_tokens": 60,
+                "temperature": 0,
+            }
+            answers.append(started.post(body).json()["choices"][0]["message"]["content"])
+        assert answers[0] != answers[1] == answers[2]
+        started.process.kill()
+        _, left = psutil.wait_procs(started.family, timeout=60)
+        assert left == []
+
+
+def test_the_check_is_a_target(demo: Path) -> None:
+    target = "results/demo/seed-1/serving_check.json"
+    done = snakemake(demo, target, "--cores", "all")
+    assert done.returncode == 0, done.stdout
+    found = json.loads((demo / target).read_text(encoding="utf-8"))
+    assert (found["health"], found["models"]) == (200, ["demo"])
+    assert found["refused"] == {"malformed": 400, "without_key": 401, "unknown_path": 404}
+    assert found["chat"]["answer"] == predictions(demo)[0]["raw"]
+    assert found["burst"]["sentences"] == 200
+    latency = found["burst"]["latency_seconds"]
+    assert 0 < latency["p50"] <= latency["p90"] <= latency["p95"] <= latency["p99"] <= latency["max"]
+    assert found["burst"]["seconds"] >= latency["max"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_outlives_a_script_that_ends_while_its_server_loads(demo: Path, signum: signal.Signals) -> None:
+    process = subprocess.Popen(command("--runs", "demo", "--port", free_port()), cwd=demo, env=ENVIRONMENT)
+    script, family = psutil.Process(process.pid), []
+    while not any("spawn_main" in " ".join(one.cmdline()) for one in family):  # the engine's process
+        assert process.poll() is None
+        time.sleep(0.1)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = script.children(recursive=True)
+    process.send_signal(signum)
+    assert process.wait(30) == (0 if signum == signal.SIGTERM else -signum)
+    _, left = psutil.wait_procs(family, timeout=120)
+    assert left == []
+
+
+def failing(folder: Path, *options: object, limit_kb: int | None = None) -> str:
+    """What a server that cannot start says; it must not take long."""
+    call = command("--runs", "demo", "--port", free_port(), *options)
+    shell = f'ulimit -v {limit_kb or "unlimited"}; exec "$@"'
+    done = subprocess.run(
+        ["bash", "-c", shell, "bash", *call], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr.split("; the end of")[0]
+    return done.stderr
+
+
+def test_a_server_that_is_not_ready_in_time_is_given_up(demo: Path) -> None:
+    assert "vLLM was not ready within 2 s (--start-timeout); the end of logs" in failing(demo, "--start-timeout", 2)
+
+
+def test_a_server_without_memory_says_so(demo: Path) -> None:
+    assert "while loading: memory ran out" in failing(demo, limit_kb=2_000_000)
+
+
+def test_a_server_that_dies_while_loading_says_why(demo: Path) -> None:
+    config = demo / "results/demo/seed-1/merged/config.json"
+    whole = config.read_bytes()
+    config.write_bytes(whole.replace(b"Qwen2ForCausalLM", b"Qwen2ForNothing_"))
+    try:
+        message = failing(demo)
+    finally:
+        config.write_bytes(whole)
+    assert "vLLM ended with exit code 1 while loading: " in message
+    assert "Qwen2ForNothing_" in message
