@@ -22,7 +22,7 @@ def prepared(demo: Path) -> Path:
     # Sorting by length deals differently to two processes; shuffling deals batch by batch, as accumulation takes them.
     config |= {"train_sampling_strategy": "random", "per_device_train_batch_size": 8, "logging_steps": 1}
     config |= {"max_steps": STEPS, "save_strategy": "steps", "save_steps": 6}
-    for name, accumulation in (("one", 2), ("two", 1), ("killed", 1)):
+    for name, accumulation in (("one", 2), ("two", 1), ("stopped", 1)):
         config |= {"gradient_accumulation_steps": accumulation, "output_dir": f"work/{name}/key"}
         (demo / f"{name}.yaml").write_text(yaml.safe_dump(config))
     return demo
@@ -62,8 +62,8 @@ def test_two_processes_train_as_one(prepared: Path, one: list[float]) -> None:
 
 
 def test_a_kill_takes_all_processes_along(prepared: Path) -> None:
-    process = subprocess.Popen(command("killed", "--processes", "2"), cwd=prepared)
-    checkpoint = prepared / "work/killed/key/checkpoint-6/trainer_state.json"
+    process = subprocess.Popen(command("stopped", "--processes", "2"), cwd=prepared)
+    checkpoint = prepared / "work/stopped/key/checkpoint-6/trainer_state.json"
     deadline = time.monotonic() + 120
     while not checkpoint.exists():
         assert process.poll() is None
@@ -72,5 +72,5 @@ def test_a_kill_takes_all_processes_along(prepared: Path) -> None:
     process.kill()
     process.wait()
     time.sleep(2)
-    alive = subprocess.run(["pgrep", "-f", "killed.yaml"], capture_output=True, text=True, check=False)
+    alive = subprocess.run(["pgrep", "-f", "stopped.yaml"], capture_output=True, text=True, check=False)
     assert alive.stdout == "", "processes of the training outlived its script"

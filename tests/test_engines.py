@@ -119,9 +119,9 @@ def losses(folder: Path, name: str) -> dict[int, float]:
 def test_a_killed_training_goes_on_from_its_checkpoint(longer: Path, kill: signal.Signals) -> None:
     process = train(longer, "killed")
     checkpoint = longer / f"work/killed/key/checkpoint-{EPOCH}/trainer_state.json"
-    for _ in range(600):
-        if checkpoint.exists():
-            break
+    deadline = time.monotonic() + 300
+    while not checkpoint.exists():
+        assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(kill)
     assert process.wait(60) != 0

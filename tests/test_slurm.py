@@ -173,7 +173,7 @@ def test_a_preempted_training_goes_on(finished: Path, demo: Path) -> None:
     assert losses[0] == losses[1]
 
 
-def test_a_killed_shard_ran_again_alone(finished: Path, demo: Path) -> None:
+def test_a_killed_shard_ran_again_alone(finished: Path, demo: Path, tmp_path: Path) -> None:
     states = [(job["Comment"], job["JobState"] == "COMPLETED") for job in of_rule("predict_shard")]
     killed = states[0][0]
     assert [done for comment, done in states if comment == killed] == [False, True]
@@ -182,11 +182,14 @@ def test_a_killed_shard_ran_again_alone(finished: Path, demo: Path) -> None:
     assert [record["id"] for record in merged] == [record["id"] for record in whole]
     # The same shard without an interruption: the same answers, to the last byte.
     (shard,) = re.findall(r"\d-of-\d", killed)
-    answers = RUN / "answers" / "dev" / f"{shard}.jsonl"
-    kept = (finished / answers).read_bytes()
-    done = snakemake(finished, str(answers), "--cores", "all", "--forcerun", "predict_shard", "--config", "runs=demo")
-    assert done.returncode == 0, done.stdout
-    assert (finished / answers).read_bytes() == kept
+    number, _, shards = shard.partition("-of-")
+    decode = yaml.safe_load((finished / "conf/decode.yaml").read_text(encoding="utf-8"))["cpu"] | {"dtype": "auto"}
+    words = [".envs/predict-cpu/bin/python", "scripts/predict_shard.py", "--model", str(RUN / "merged")]
+    words += ["--tokens", "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl"]
+    words += ["--decode", json.dumps(decode), "--shard", number, "--shards", shards, "--output", str(tmp_path / shard)]
+    done = subprocess.run(words, cwd=finished, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / shard).read_bytes() == (finished / RUN / f"answers/dev/{shard}.jsonl").read_bytes()
 
 
 def test_a_second_submission_runs_nothing(finished: Path) -> None:
