@@ -22,10 +22,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
-import openai
 import psutil
 import requests
 from entitune.answers import read_answer
@@ -35,6 +34,9 @@ from entitune.files import atomic_write, read_jsonl
 from entitune.processes import die_with_parent
 from entitune.prompts import answer_schema
 from entitune.serving import KEY_VARIABLE, FinishedRun, finished_run, read_study
+
+if TYPE_CHECKING:
+    import openai
 
 BURST = 200
 PERCENTILES = (50, 90, 95, 99)
@@ -122,9 +124,9 @@ def ask_once(client: openai.OpenAI, served_run: FinishedRun, text: str, structur
     return {"sentence": text, "answer": raw, "finish_reason": finish_reason}
 
 
-async def burst(url: str, key: str, served_run: FinishedRun, texts: Sequence[str]) -> dict[str, Any]:
+async def burst(client: openai.AsyncOpenAI, served_run: FinishedRun, texts: Sequence[str]) -> dict[str, Any]:
     """All sentences at once: latencies and throughput."""
-    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=10, timeout=600) as client:
+    async with client:
 
         async def ask(text: str) -> tuple[float, int]:
             asked = time.perf_counter()
@@ -157,6 +159,8 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="JSON: what each check found")
     args = parser.parse_args()
 
+    import openai  # late: the environment that serves has it, and --help works in any
+
     os.environ["NO_PROXY"] = "127.0.0.1"  # the openai client would ask a proxy for it
     finished = finished_run(read_study(), args.run, args.seed)
     texts = [record["text"] for record in read_jsonl(args.sentences)]
@@ -176,7 +180,8 @@ def main() -> None:
         found["chat"] = ask_once(client, finished, texts[0], structured=False)
         found["structured"] = ask_once(client, finished, texts[0], structured=True)
         found["refused"] = ask_for_errors(url, key)
-        found["burst"] = asyncio.run(burst(url, key, finished, list(itertools.islice(itertools.cycle(texts), BURST))))
+        crowd = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=10, timeout=600)
+        found["burst"] = asyncio.run(burst(crowd, finished, list(itertools.islice(itertools.cycle(texts), BURST))))
     found["seconds"] = seconds
     expect(key not in Path(args.server_log).read_text(encoding="utf-8"), f"{args.server_log} holds the API key")
     with atomic_write(args.output) as stream:
