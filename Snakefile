@@ -28,6 +28,7 @@ include: "rules/serve.smk"
 include: "rules/provenance.smk"
 include: "rules/gpu.smk"
 include: "rules/report.smk"
+include: "rules/base.smk"
 
 
 rule all:

