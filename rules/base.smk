@@ -6,8 +6,7 @@ the repository is an input of the pipeline, and a changed lexicon must not set o
 
 BASE_MODEL = "data/models/entitune-tiny"
 BASE_WORK = "results/base/entitune-tiny"
-TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"]
-WEIGHT_FILES = ["config.json", "generation_config.json", "model.safetensors", "training.json", "loss.svg"]
+OTHER_FILES = ["config.json", "generation_config.json", "training.json", "loss.svg"]
 NEWS = "results/base/news.txt"
 GENERATOR = [
     f"scripts/base/{name}" for name in ("lexicon.py", "lexicon.txt", "news.py", "rows.py", "sentences.py", "words.tsv")
@@ -44,13 +43,12 @@ rule train_tokenizer:
         script="scripts/base/train_tokenizer.py",
         env=".envs/train/.built",
     output:
-        expand("{folder}/{name}", folder=BASE_WORK, name=TOKENIZER_FILES),
+        tokenizer=f"{BASE_WORK}/tokenizer.json",
+        config=f"{BASE_WORK}/tokenizer_config.json",
     log:
         "logs/train_tokenizer.log",
-    params:
-        folder=BASE_WORK,
     shell:
-        ".envs/train/bin/python {input.script} {params.folder} --news {input.news} > {log} 2>&1"
+        ".envs/train/bin/python {input.script} $(dirname {output.tokenizer}) --news {input.news} > {log} 2>&1"
 
 
 rule pretrain:
@@ -62,7 +60,8 @@ rule pretrain:
         script="scripts/base/pretrain.py",
         env=".envs/train/.built",
     output:
-        expand("{folder}/{name}", folder=BASE_WORK, name=WEIGHT_FILES),
+        weights=f"{BASE_WORK}/model.safetensors",
+        others=expand("{folder}/{name}", folder=BASE_WORK, name=OTHER_FILES),
     log:
         "logs/pretrain.log",
     benchmark:
@@ -71,11 +70,9 @@ rule pretrain:
     resources:
         mem_mb=6000,
         runtime=120,
-    params:
-        folder=BASE_WORK,
     shell:
         "OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=-1 MALLOC_MMAP_MAX_=0"
-        " .envs/train/bin/python {input.script} {params.folder} --news {input.news} 2>&1 | tee {log} >&2"
+        " .envs/train/bin/python {input.script} $(dirname {output.weights}) --news {input.news} 2>&1 | tee {log} >&2"
 
 
 rule base_model:
