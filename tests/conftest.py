@@ -37,10 +37,10 @@ def copy_repository(target: Path) -> Path:
     return target
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in `folder`; stderr is folded into stdout."""
+def run_in(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in `folder`, the workflow's environment first on PATH; stderr is folded into stdout."""
     return subprocess.run(
-        [str(BIN / "snakemake"), *arguments],
+        command,
         cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
@@ -48,6 +48,11 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         text=True,
         check=False,
     )
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in `folder`."""
+    return run_in(folder, str(BIN / "snakemake"), *arguments)
 
 
 @functools.cache

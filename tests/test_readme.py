@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ENVIRONMENT, ROOT
+from conftest import ROOT, run_in
 from entitune.config import load_study
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,15 +21,7 @@ INLINE = [line for line in re.findall(r"`(snakemake [^`]+)`", README) if "--lint
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["bash", "-c", command],
-        cwd=folder,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    return run_in(folder, "bash", "-c", command)
 
 
 @pytest.mark.slow
