@@ -6,40 +6,73 @@ localrules:
     vote_predictions,
 
 
-def predict_inputs(wildcards) -> dict[str, str]:
-    """What answers: the base model, the base with its adapter beside it, or both merged."""
-    run, folder = run_of(wildcards), f"results/{wildcards.run}/seed-{wildcards.seed}"
-    if run.recipe and STUDY.decode[run.decode]["adapter"] == "merged":
-        files = {"model": f"{folder}/merged/manifest.json"}
-    elif run.recipe:
-        files = {"model": manifest_of(run), "adapter": f"{folder}/adapter/adapter_model.safetensors"}
-    else:
-        files = {"model": manifest_of(run)}
+# The runs and seeds whose adapters one engine answers for (`adapter: shared`), by the name of that pass. A pass is a part of
+# a row of the sheet: a larger one would lose more when it fails, and make a command too long for a shell.
+PASS_SIZE = 50
+PASSES: dict[str, list[tuple[Run, int]]] = {}
+for RUN in STUDY.runs.values():
+    if RUN.recipe and STUDY.decode[RUN.decode]["adapter"] == "shared":
+        for SEED in RUN.seeds:
+            PARTS = [name for name in PASSES if PASSES[name][0][0].row == RUN.row]
+            if not PARTS or len(PASSES[PARTS[-1]]) == PASS_SIZE:
+                PARTS.append(f"{RUN.row}-{len(PARTS) + 1}")
+            PASSES.setdefault(PARTS[-1], []).append((RUN, SEED))
+PASS_OF = {(run.name, seed): name for name, members in PASSES.items() for run, seed in members}
+PASS_ROWS = "|".join(re.escape(row) for row in {members[0][0].row for members in PASSES.values()})
+
+
+def pass_of(run: Run, seed) -> str | None:
+    """The name of the pass that predicts for a run and seed, or None where a job of its own does."""
+    return PASS_OF.get((run.name, int(seed)))
+
+
+def inputs_of(run: Run, seeds: list[tuple[Run, int]], split: str) -> dict:
+    """What answers for runs and seeds that share base model and decode settings: the base model, base and adapters, or both merged."""
+    adapter = STUDY.decode[run.decode]["adapter"] if run.recipe else None
     env = predict_env_of(run)
-    return files | {
+    files = {
         "env": environment(env),
-        "tokens": encoded_of(run, wildcards.split),
-        "parity": encoded_of(run, wildcards.split, f"{env}.parity.json"),
+        "tokens": [encoded_of(one, split) for one, _ in seeds],
+        "parity": [encoded_of(one, split, f"{env}.parity.json") for one, _ in seeds],
+        "model": manifest_of(run),
+    }
+    folders = [f"results/{one.name}/seed-{seed}" for one, seed in seeds]
+    if adapter == "merged":
+        files["model"] = f"{folders[0]}/merged/manifest.json"
+    elif adapter:
+        files["adapters"] = [f"{folder}/adapter/adapter_model.safetensors" for folder in folders]
+    return files
+
+
+def settings_of(run: Run) -> dict[str, str]:
+    """Parts of the command: the settings that an answer depends on (what a job asks of a scheduler is left out), the
+    labels that an answer is held to where the settings ask for it, and the python that runs the engine."""
+    decode = STUDY.decode[run.decode]
+    settings = {key: decode[key] for key in ("max_tokens", "max_model_len", "max_num_seqs", "dtype", "gpus")}
+    labels = f"--labels {shlex.join(STUDY.datasets[run.dataset]['labels'])}" if decode["structured"] else ""
+    return {
+        "decode": f"--decode {shlex.quote(json.dumps(settings))} {labels}",
+        "python": f".envs/{predict_env_of(run)}/bin/python",
     }
 
 
-def decode_settings(wildcards) -> str:
-    """The settings that an answer depends on: what a job asks of a scheduler is left out."""
-    settings = decode_of(wildcards)
-    return json.dumps({key: settings[key] for key in ("max_tokens", "max_model_len", "max_num_seqs", "dtype", "gpus")})
+def adapters_of(input) -> str:
+    """The option that names the adapters' folders, or nothing."""
+    folders = [os.path.dirname(path) for path in input.get("adapters", [])]
+    return f"--adapter {shlex.join(folders)}" if folders else ""
 
 
-def allowed_labels(wildcards) -> str:
-    """The labels that an answer is held to, where the decode settings ask for it."""
-    if not decode_of(wildcards)["structured"]:
-        return ""
-    return f"--labels {shlex.join(STUDY.datasets[run_of(wildcards).dataset]['labels'])}"
+PREDICT = (
+    "{params.python} scripts/predict_shard.py --tokens {input.tokens} --model $(dirname {input.model}) {params.adapters}"
+    " {params.decode} {params.shard} --threads {threads} --log {log}"
+    " --title 'stage 4 of 5, predict {params.title}, {wildcards.shard}' --output {output.answers}"
+)
 
 
 rule predict_shard:
     """the model's raw answers to a part of a split"""
     input:
-        unpack(predict_inputs),
+        unpack(lambda w: inputs_of(run_of(w), [(run_of(w), w.seed)], w.split)),
         code=code_of("predict_shard"),
     output:
         answers="results/{run}/seed-{seed}/answers/{split}/{shard}.jsonl",
@@ -47,6 +80,8 @@ rule predict_shard:
         "logs/predict_shard/{run}/{seed}/{split}/{shard}.log",
     benchmark:
         "results/{run}/seed-{seed}/benchmarks/predict_shard.{split}.{shard}.tsv"
+    wildcard_constraints:
+        run=rf"(?!(?:{PASS_ROWS})[/+])[^/]+" if PASSES else "[^/]+",
     threads: lambda w: decode_of(w)["threads"]
     resources:
         gpu=lambda w: decode_of(w)["gpus"],
@@ -54,15 +89,46 @@ rule predict_shard:
         mem_mb=lambda w, attempt: growing(decode_of(w)["mem_mb"], attempt),
         runtime=lambda w, attempt: growing(decode_of(w)["runtime"], attempt),
     params:
-        decode=decode_settings,
-        labels=allowed_labels,
-        python=lambda w: f".envs/{predict_env_of(run_of(w))}/bin/python",
-        adapter=lambda w, input: option("--adapter", os.path.dirname(input.get("adapter", ""))),
+        decode=lambda w: settings_of(run_of(w))["decode"],
+        python=lambda w: settings_of(run_of(w))["python"],
+        adapters=lambda w, input: adapters_of(input),
         shard=lambda w: "--shard {} --shards {}".format(*w.shard.split("-of-")),
+        title=lambda w: f"{w.run} seed {w.seed}",
     shell:
-        "{params.python} scripts/predict_shard.py --tokens {input.tokens} --model $(dirname {input.model})"
-        " {params.adapter} --decode {params.decode:q} {params.labels} {params.shard} --threads {threads} --log {log}"
-        " --title 'stage 4 of 5, predict {wildcards.run} seed {wildcards.seed}, {wildcards.shard}' --output {output.answers}"
+        PREDICT
+
+
+# A row whose adapters share an engine has rules of its own, one a pass: their outputs are the answers of all its members.
+for PASS, MEMBERS in PASSES.items():
+    LEADER = MEMBERS[0][0]
+    DECODE = STUDY.decode[LEADER.decode]
+
+    rule:
+        """the raw answers of a pass: one engine and several adapters"""
+        name:
+            f"predict_shard_{PASS}"
+        input:
+            unpack(lambda w, leader=LEADER, members=MEMBERS: inputs_of(leader, members, w.split)),
+            code=code_of("predict_shard"),
+        output:
+            answers=[f"results/{run.name}/seed-{seed}/answers/{{split}}/{{shard}}.jsonl" for run, seed in MEMBERS],
+        log:
+            f"logs/predict_shard/{PASS}/{{split}}/{{shard}}.log",
+        benchmark:
+            f"results/passes/{PASS}/predict_shard.{{split}}.{{shard}}.tsv"
+        threads: DECODE["threads"]
+        resources:
+            gpu=DECODE["gpus"],
+            gpu_model=DECODE.get("gpu_model"),
+            mem_mb=lambda w, attempt, base=DECODE["mem_mb"]: growing(base, attempt),
+            runtime=lambda w, attempt, base=DECODE["runtime"]: growing(base, attempt),
+        params:
+            **settings_of(LEADER),
+            adapters=lambda w, input: adapters_of(input),
+            shard=lambda w: "--shard {} --shards {}".format(*w.shard.split("-of-")),
+            title=PASS,
+        shell:
+            PREDICT
 
 
 def shards_of(wildcards) -> list[str]:

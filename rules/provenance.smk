@@ -19,7 +19,10 @@ def made_from(wildcards) -> dict[str, list[str]]:
     files += [f"results/datasets/{run.dataset}/{split}.jsonl" for split in splits]
     files += [alpaca_of(run, split) for split in splits]
     files += [manifest_of(run), f"{folder}/predictions/dev.jsonl", f"{folder}/scores/dev.tsv"]
-    benchmarks = [f"{folder}/benchmarks/predict_shard.dev.{i}-of-{shards}.tsv" for i in range(1, shards + 1)]
+    name = pass_of(run, wildcards.seed)
+    costs = f"results/passes/{name}" if name else f"{folder}/benchmarks"
+    predicted = [f"{costs}/predict_shard.dev.{i}-of-{shards}.tsv" for i in range(1, shards + 1)]
+    benchmarks = []
     if run.recipe:
         files += [registered_of(run), f"{folder}/train.yaml", f"{folder}/adapter/adapter_model.safetensors"]
         benchmarks.append(f"{folder}/benchmarks/train_adapter.tsv")
@@ -27,7 +30,8 @@ def made_from(wildcards) -> dict[str, list[str]]:
             benchmarks.append(f"{folder}/benchmarks/merge_adapter.tsv")
     return {
         "files": [*files, "envs/workflow.txt", *(f"envs/{env}.txt" for env in envs)],
-        "benchmarks": benchmarks,
+        "benchmarks": benchmarks if name else [*predicted, *benchmarks],
+        "passes": predicted if name else [],
         "envs": [environment(env) for env in envs],
     }
 
@@ -61,7 +65,11 @@ rule write_manifest:
         config=merged_config,
         environments=lambda w, input: [os.path.dirname(env) for env in input.get("envs", [])],
         benchmarks=lambda w, input: input.get("benchmarks", []),
+        passes=lambda w, input: option("--pass-size", len(PASSES[pass_of(run_of(w), w.seed)]))
+        + f" --pass-benchmarks {' '.join(input.passes)}"
+        if input.get("passes")
+        else "",
     shell:
         "python scripts/write_manifest.py --config {params.config:q} --files {input.files}"
-        " --environments {params.environments} --benchmarks {params.benchmarks} --output {output.manifest}"
+        " --environments {params.environments} --benchmarks {params.benchmarks} {params.passes} --output {output.manifest}"
         " 2>&1 | tee {log} >&2"

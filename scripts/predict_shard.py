@@ -1,6 +1,7 @@
 """Predict a shard of a split with vLLM, greedily: the raw answer to every prompt, in order.
 
-Runs in a predict environment (CPU or CUDA). Sends the token ids of encode_split, which are those of training.
+One engine can answer for several adapters of a base, one after the other: --tokens, --adapter and --output then have one
+value for each. Runs in a predict environment (CPU or CUDA). Sends the token ids of encode_split, which are those of training.
 """
 
 from __future__ import annotations
@@ -45,9 +46,11 @@ def check_lengths(records: list[dict[str, Any]], max_tokens: int, max_model_len:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens", required=True, help="prompts as token ids, from encode_split")
+    parser.add_argument("--tokens", nargs="+", required=True, help="prompts as token ids, from encode_split")
     parser.add_argument("--model", required=True, help="folder of the base or merged model")
-    parser.add_argument("--adapter", type=Path, help="folder of a LoRA adapter to serve on top of the model")
+    parser.add_argument(
+        "--adapter", type=Path, nargs="+", help="folder of a LoRA adapter to serve on top of the model (default: none)"
+    )
     parser.add_argument("--decode", type=json.loads, required=True, help="JSON: the decode settings")
     parser.add_argument(
         "--labels", nargs="+", help="allow no answer but the JSON that is asked for, with these labels (default: any)"
@@ -57,16 +60,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--title", default="predict", help="what progress lines begin with")
     parser.add_argument("--log", type=Path, help="file for vLLM's own output (default: the terminal)")
-    parser.add_argument("--output", required=True, help="JSONL: id, raw, finish_reason, output_tokens")
+    parser.add_argument("--output", nargs="+", required=True, help="JSONL: id, raw, finish_reason, output_tokens")
     args = parser.parse_args()
 
     decode = args.decode
-    records = shard_of(list(read_jsonl(args.tokens)), args.shard, args.shards)
-    check_lengths(records, decode["max_tokens"], decode["max_model_len"], args.tokens)
+    adapters = args.adapter or [None]
+    if not len(args.tokens) == len(adapters) == len(args.output):
+        parser.error("--tokens, --adapter and --output must have equally many values")
+    shards = []
+    for tokens in args.tokens:
+        shards.append(shard_of(list(read_jsonl(tokens)), args.shard, args.shards))
+        check_lengths(shards[-1], decode["max_tokens"], decode["max_model_len"], tokens)
 
     terminal = output_to(args.log)
     os.environ |= engine_environment(decode["gpus"], args.threads)
-    settings = engine_settings(decode, [args.adapter] if args.adapter else [])
+    settings = engine_settings(decode, args.adapter or [], at_once=1)
 
     from tqdm import tqdm
     from vllm import LLM, SamplingParams
@@ -74,7 +82,13 @@ def main() -> None:
     from vllm.sampling_params import StructuredOutputsParams
 
     engine = LLM(model=args.model, **settings)
+    sampling = SamplingParams(
+        temperature=0.0,
+        max_tokens=decode["max_tokens"],
+        structured_outputs=StructuredOutputsParams(json=answer_schema(args.labels)) if args.labels else None,
+    )
     progress = Progress(args.title, terminal)
+    answered, total = 0, sum(map(len, shards))
 
     class Bar(tqdm):
         """vLLM tells a tqdm how far it is; this one passes it on."""
@@ -82,37 +96,34 @@ def main() -> None:
         def display(self, *_: object, **__: object) -> None:
             told = self.format_dict
             if self.iterable is None and told["n"]:  # else prompts are being read, which takes no time
-                rate = told["n"] / told["elapsed"]
-                left = tqdm.format_interval((told["total"] - told["n"]) / rate)
-                details = f"{told['n']}/{told['total']} sentences, {rate:.1f} sentences/s"
-                progress.show(100 * told["n"] / told["total"], details, left)
+                rate, done = told["n"] / told["elapsed"], answered + told["n"]
+                left = tqdm.format_interval((total - done) / rate)
+                progress.show(100 * done / total, f"{done}/{total} sentences, {rate:.1f} sentences/s", left)
 
-    started = time.monotonic()
-    outputs = engine.generate(
-        [{"prompt_token_ids": record["prompt_ids"]} for record in records],
-        SamplingParams(
-            temperature=0.0,
-            max_tokens=decode["max_tokens"],
-            structured_outputs=StructuredOutputsParams(json=answer_schema(args.labels)) if args.labels else None,
-        ),
-        lora_request=LoRARequest("adapter", 1, str(args.adapter)) if args.adapter else None,
-        use_tqdm=functools.partial(Bar, file=io.StringIO(), mininterval=0.5),
-    )
-    seconds = time.monotonic() - started
-    tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
-    print(f"{len(outputs)} answers, {tokens} tokens in {seconds:.2f} s: {tokens / seconds:.0f} tokens/s", flush=True)
-    if len(outputs) != len(records):
-        raise InputError(f"vLLM answered {len(outputs)} of {len(records)} prompts")
-    with atomic_write(args.output) as stream:
-        for record, output in zip(records, outputs, strict=True):
-            answer = output.outputs[0]
-            line = {
-                "id": record["id"],
-                "raw": answer.text,
-                "finish_reason": answer.finish_reason,
-                "output_tokens": len(answer.token_ids),
-            }
-            stream.write(to_json(line) + "\n")
+    for number, (records, adapter, path) in enumerate(zip(shards, adapters, args.output, strict=True), 1):
+        started = time.monotonic()
+        outputs = engine.generate(
+            [{"prompt_token_ids": record["prompt_ids"]} for record in records],
+            sampling,
+            lora_request=LoRARequest(str(adapter), number, str(adapter)) if adapter else None,
+            use_tqdm=functools.partial(Bar, file=io.StringIO(), mininterval=0.5),
+        )
+        seconds = time.monotonic() - started
+        count = sum(len(output.outputs[0].token_ids) for output in outputs)
+        print(f"{len(outputs)} answers, {count} tokens in {seconds:.2f} s: {count / seconds:.0f} tokens/s", flush=True)
+        if len(outputs) != len(records):
+            raise InputError(f"vLLM answered {len(outputs)} of {len(records)} prompts")
+        answered += len(records)
+        with atomic_write(path) as stream:
+            for record, output in zip(records, outputs, strict=True):
+                answer = output.outputs[0]
+                line = {
+                    "id": record["id"],
+                    "raw": answer.text,
+                    "finish_reason": answer.finish_reason,
+                    "output_tokens": len(answer.token_ids),
+                }
+                stream.write(to_json(line) + "\n")
 
 
 if __name__ == "__main__":

@@ -55,13 +55,16 @@ def engine_versions(environment: Path) -> dict[str, str]:
     return {name: found[name] for name in ENGINES if name in found}
 
 
-def read_benchmark(path: Path) -> dict[str, float | None]:
-    """Wall time in seconds and peak resident memory in MB, from a file of Snakemake's `benchmark:`."""
+def read_benchmark(path: Path, shares: int = 1) -> dict[str, float | None]:
+    """Wall time in seconds and peak resident memory in MB, from a file of Snakemake's `benchmark:`.
+
+    A job that worked for several runs or seeds in equal shares costs each of them that share of its time.
+    """
     with path.open(encoding="utf-8") as stream:
         row = next(csv.DictReader(stream, delimiter="\t"))
     # A step that ends between two samples has "NA" for its memory.
     memory = None if row["max_rss"] in ("NA", "-") else float(row["max_rss"])
-    return {"wall_seconds": float(row["s"]), "peak_memory_mb": memory}
+    return {"wall_seconds": float(row["s"]) / shares, "peak_memory_mb": memory}
 
 
 def main() -> None:
@@ -78,6 +81,10 @@ def main() -> None:
         help="folders of the engines' environments (a vote has none)",
     )
     parser.add_argument("--benchmarks", type=Path, nargs="*", default=[], help="Snakemake's benchmark files")
+    parser.add_argument(
+        "--pass-benchmarks", type=Path, nargs="*", default=[], help="those of jobs that predicted for several runs or seeds"
+    )
+    parser.add_argument("--pass-size", type=int, default=1, help="for how many: the wall time is divided by it")
     parser.add_argument("--output", required=True, help="the manifest, JSON")
     args = parser.parse_args()
 
@@ -87,7 +94,8 @@ def main() -> None:
         "files": {str(path): sha256(path) for path in args.files},
         "engines": {path.name: engine_versions(path) for path in [Path(sys.prefix), *args.environments]},
         "hardware": hardware(),
-        "stages": {path.stem: read_benchmark(path) for path in args.benchmarks},
+        "stages": {path.stem: read_benchmark(path) for path in args.benchmarks}
+        | {path.stem: read_benchmark(path, args.pass_size) for path in args.pass_benchmarks},
     }
     with atomic_write(args.output) as stream:
         stream.write(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")

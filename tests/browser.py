@@ -57,6 +57,7 @@ class Window:
         self.call("POST", "url", url=address)
 
     def find(self, selector: str) -> list[str]:
+        """The elements of that kind, as soon as there is one."""
         found = self.call("POST", "elements", using="css selector", value=selector)
         return [element[ELEMENT] for element in found]
 
@@ -64,7 +65,7 @@ class Window:
         self.call("POST", f"element/{self.find(selector)[0]}/value", text=text)
 
     def click(self, selector: str) -> None:
-        """Click, and wait for the page that follows: WebDriver does."""
+        """Click. The page that follows may come later: ask for something that only it has."""
         self.call("POST", f"element/{self.find(selector)[0]}/click")
 
     def texts(self, selector: str) -> list[str]:
@@ -89,7 +90,8 @@ def window(profile: Path) -> Iterator[Window]:
             line = next(line for line in driver.stdout if "started successfully on port" in line)
             address = f"http://127.0.0.1:{line.rsplit(' ', 1)[1].strip().rstrip('.')}"
             chrome = {"binary": browser, "args": [*OPTIONS, f"--user-data-dir={profile}"]}
-            wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome}}}
+            patience = {"implicit": 60_000}  # of find(), in milliseconds: for pages that a slow server makes
+            wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome, "timeouts": patience}}}
             answer = requests.post(f"{address}/session", json=wanted, timeout=120)
             assert answer.ok, answer.text
             opened = Window(f"{address}/session/{answer.json()['value']['sessionId']}")

@@ -92,6 +92,25 @@ def test_a_sweep_shares_what_it_can_and_is_planned_within_ten_seconds(folder: Pa
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
 
 
+def test_adapters_of_a_sweep_share_an_engine_where_the_settings_say_so(folder: Path) -> None:
+    ranks = ",".join(map(str, range(1, 21)))
+    rows = [f"{name}\tdemo\tentitune-tiny\tner-zh-short\tdemo\t{decode}\t1,2,3\tlora_rank={ranks}\n" for name, decode in
+            (("grid", "shared"), ("grid2", "cpu"))]  # fmt: skip
+    (folder / "conf" / "runs.tsv").write_text(HEADER + "".join(rows), encoding="utf-8")
+    decode = folder / "conf" / "decode.yaml"
+    decode.write_text(decode.read_text() + "shared:\n  <<: *cpu\n  adapter: shared\n  shards: 2\n", encoding="utf-8")
+    planned = plan(folder, "--config", "runs=grid,grid2")
+    passed = plan(folder, "--config", "runs=grid+lora_rank=20")
+    subprocess.run(["git", "checkout", "-q", "conf"], cwd=folder, check=True)
+    jobs = Counter(re.findall(r"^(?:local)?rule ([\w-]+):", planned, re.MULTILINE))
+    assert jobs["train_adapter"] == 120
+    # 60 runs and seeds in passes of 50 and 10, two shards each; the other row's runs each for themselves, and merged.
+    assert (jobs["predict_shard_grid-1"], jobs["predict_shard_grid-2"], jobs["predict_shard"]) == (2, 2, 60)
+    assert jobs["merge_adapter"] == 60
+    # A run of a pass needs the adapters of its pass alone.
+    assert Counter(re.findall(r"^rule ([\w-]+):", passed, re.MULTILINE))["train_adapter"] == 10
+
+
 @pytest.mark.parametrize(("sentences", "shards"), [(10, 3), (2, 5), (1343, 8), (0, 2), (7, 1)])
 def test_shards_cover_a_split_once_and_in_order(sentences: int, shards: int) -> None:
     records = [{"id": str(number)} for number in range(sentences)]

@@ -183,6 +183,32 @@ def test_a_served_adapter_answers_as_the_merged_model(demo: Path, tmp_path: Path
     assert sum(a == b for a, b in zip(answers["served"], answers["base"], strict=True)) < 20
 
 
+def test_one_engine_answers_for_several_adapters_as_one_each_does(demo: Path) -> None:
+    """The demo's three seeds in one pass (`adapter: shared`), the first shard of ten."""
+    decode, kept = demo / "conf" / "decode.yaml", (demo / "conf" / "decode.yaml").read_text(encoding="utf-8")
+    folders = [demo / "results" / "demo" / f"seed-{seed}" for seed in (1, 2, 3)]
+    try:
+        changed = kept.replace("adapter: merged", "adapter: shared", 1).replace("shards: 1", "shards: 10", 1)
+        decode.write_text(changed, encoding="utf-8")
+        done = snakemake(demo, str((folders[0] / "answers/dev/1-of-10.jsonl").relative_to(demo)), "--cores", "all")
+    finally:
+        decode.write_text(kept, encoding="utf-8")
+    assert done.returncode == 0, done.stdout
+    assert "predict_shard_demo-1" in done.stdout
+    shared = [jsonl(folder / "answers/dev/1-of-10.jsonl") for folder in folders]
+    assert len({json.dumps(answers) for answers in shared}) == 3
+    settings = {"max_tokens": 200, "max_model_len": 512, "max_num_seqs": 128, "dtype": "auto", "gpus": 0}
+    for folder, answers in zip(folders, shared, strict=True):
+        alone = folder / "alone.jsonl"
+        command = ["--model", "results/models/entitune-tiny", "--adapter", folder / "adapter", "--shards", "10"]
+        command += ["--tokens", "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl"]
+        command += ["--decode", json.dumps(settings), "--output", alone]
+        done = run_python(PREDICT_PYTHON, demo, "scripts/predict_shard.py", *command)
+        assert done.returncode == 0, done.stderr
+        assert jsonl(alone) == answers
+        alone.unlink()
+
+
 def test_real_cluener_counts(cluener_archive: Path, demo: Path) -> None:
     """The counts of the published corpus, through the workflow's own rules."""
     targets = [f"results/datasets/cluener/{split}.jsonl" for split in ("train", "dev", "test")]

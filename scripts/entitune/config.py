@@ -37,6 +37,8 @@ class Run:
     """A name in `Study.recipes`; None where the base model predicts as it is (zero-shot, few-shot)."""
     decode: str
     seeds: tuple[int, ...]
+    row: str
+    """The name of its row in the sheet."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """LLaMA-Factory arguments of a sweep, over those of the recipe."""
     vote_of: str | None = None
@@ -190,6 +192,7 @@ def _expand(row: dict[str, str], registries: dict[str, dict[str, Any]]) -> Itera
             recipe=recipe,
             decode=row["decode"],
             seeds=seeds,
+            row=row["run"],
             overrides=overrides,
             vote_of=vote_of,
         )

@@ -40,8 +40,13 @@ def engine_environment(gpus: int, threads: int) -> dict[str, str]:
     }
 
 
-def engine_settings(decode: dict[str, Any], adapters: Sequence[Path] = ()) -> dict[str, Any]:
-    """vLLM's engine arguments, from decode settings and the folders of the adapters that are served unmerged."""
+def engine_settings(
+    decode: dict[str, Any], adapters: Sequence[Path] = (), at_once: int | None = None
+) -> dict[str, Any]:
+    """vLLM's engine arguments, from decode settings and the folders of the adapters that are served unmerged.
+
+    `at_once` of them take part in one batch (default: all).
+    """
     settings: dict[str, Any] = {
         "max_model_len": decode["max_model_len"],
         "max_num_seqs": decode["max_num_seqs"],
@@ -56,5 +61,5 @@ def engine_settings(decode: dict[str, Any], adapters: Sequence[Path] = ()) -> di
     else:
         settings["enforce_eager"] = True
     if adapters:
-        settings |= {"enable_lora": True, "max_lora_rank": max_lora_rank(adapters), "max_loras": len(adapters)}
+        settings |= {"enable_lora": True, "max_lora_rank": max_lora_rank(adapters), "max_loras": at_once or len(adapters)}
     return settings
