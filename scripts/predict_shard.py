@@ -1,7 +1,8 @@
 """Predict a shard of a split with vLLM, greedily: the raw answer to every prompt, in order.
 
-One engine can answer for several adapters of a base, one after the other: --tokens, --adapter and --output then have one
-value for each. Runs in a predict environment (CPU or CUDA). Sends the token ids of encode_split, which are those of training.
+One engine can answer for several adapters of a base, one after the other: --tokens, --adapter and --output then have
+one value for each. Runs in a predict environment (CPU or CUDA). Sends the token ids of encode_split, which are those of
+training.
 """
 
 from __future__ import annotations

@@ -82,7 +82,11 @@ def main() -> None:
     )
     parser.add_argument("--benchmarks", type=Path, nargs="*", default=[], help="Snakemake's benchmark files")
     parser.add_argument(
-        "--pass-benchmarks", type=Path, nargs="*", default=[], help="those of jobs that predicted for several runs or seeds"
+        "--pass-benchmarks",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="those of jobs that worked for several runs or seeds",
     )
     parser.add_argument("--pass-size", type=int, default=1, help="for how many: the wall time is divided by it")
     parser.add_argument("--output", required=True, help="the manifest, JSON")

@@ -61,5 +61,6 @@ def engine_settings(
     else:
         settings["enforce_eager"] = True
     if adapters:
-        settings |= {"enable_lora": True, "max_lora_rank": max_lora_rank(adapters), "max_loras": at_once or len(adapters)}
+        settings |= {"enable_lora": True, "max_lora_rank": max_lora_rank(adapters)}
+        settings["max_loras"] = at_once or len(adapters)
     return settings
