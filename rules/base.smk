@@ -1,16 +1,22 @@
-"""The embedded base model, made from nothing: `snakemake base_model --cores 2` (about an hour). No default target.
+"""The embedded base model, made from nothing: `snakemake base_model --cores 2` (about two hours). No default target.
 
 The files are made under results/ and copied over data/models/ at the end. That copy is no declared output: the model in
 the repository is an input of the pipeline, and a changed lexicon must not set off a pre-training inside a demo run.
 """
 
 BASE_MODEL = "data/models/entitune-tiny"
-BASE_WORK = "results/base/entitune-tiny"
-OTHER_FILES = ["config.json", "generation_config.json", "training.json", "loss.svg"]
-NEWS = "results/base/news.txt"
+BASE_WORK = "results/base"
+NEWS = f"{BASE_WORK}/news.txt"
+MODEL_FILES = ["config.json", "generation_config.json", "training.json"]
 GENERATOR = [
-    f"scripts/base/{name}" for name in ("lexicon.py", "lexicon.txt", "news.py", "rows.py", "sentences.py", "words.tsv")
+    f"scripts/base/{name}"
+    for name in ("lexicon.py", "lexicon.txt", "news.py", "rows.py", "sentences.py", "words.tsv", "written.py", "written.txt")
 ]
+PRETRAIN = (
+    "OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=-1 MALLOC_MMAP_MAX_=0 .envs/train/bin/python {input.script}"
+    " $(dirname {output.weights}) --tokenizer $(dirname {input.tokenizer[0]}) --news {input.news} {params.options}"
+    " 2>&1 | tee {log} >&2"
+)
 
 
 localrules:
@@ -43,8 +49,8 @@ rule train_tokenizer:
         script="scripts/base/train_tokenizer.py",
         env=".envs/train/.built",
     output:
-        tokenizer=f"{BASE_WORK}/tokenizer.json",
-        config=f"{BASE_WORK}/tokenizer_config.json",
+        tokenizer=f"{BASE_WORK}/tokenizer/tokenizer.json",
+        config=f"{BASE_WORK}/tokenizer/tokenizer_config.json",
     log:
         "logs/train_tokenizer.log",
     shell:
@@ -52,34 +58,62 @@ rule train_tokenizer:
 
 
 rule pretrain:
-    """the embedded base's weights, trained from nothing"""
+    """the embedded base's weights after the general course, trained from nothing"""
     input:
         GENERATOR,
-        rules.train_tokenizer.output,
+        tokenizer=rules.train_tokenizer.output,
         news=NEWS,
         script="scripts/base/pretrain.py",
         env=".envs/train/.built",
     output:
-        weights=f"{BASE_WORK}/model.safetensors",
-        others=expand("{folder}/{name}", folder=BASE_WORK, name=OTHER_FILES),
+        weights=f"{BASE_WORK}/general/model.safetensors",
+        others=expand("{folder}/general/{name}", folder=BASE_WORK, name=[*MODEL_FILES, "loss-general.svg"]),
     log:
         "logs/pretrain.log",
     benchmark:
         "results/base/benchmarks/pretrain.tsv"
+    params:
+        options="--course general",
     threads: 2
     resources:
         mem_mb=6000,
         runtime=120,
     shell:
-        "OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=-1 MALLOC_MMAP_MAX_=0"
-        " .envs/train/bin/python {input.script} $(dirname {output.weights}) --news {input.news} 2>&1 | tee {log} >&2"
+        PRETRAIN
+
+
+rule pretrain_on_written:
+    """the embedded base's weights, after the course of written sentences"""
+    input:
+        GENERATOR,
+        tokenizer=rules.train_tokenizer.output,
+        start=rules.pretrain.output.weights,
+        news=NEWS,
+        script="scripts/base/pretrain.py",
+        env=".envs/train/.built",
+    output:
+        weights=f"{BASE_WORK}/written/model.safetensors",
+        others=expand("{folder}/written/{name}", folder=BASE_WORK, name=[*MODEL_FILES, "loss-written.svg"]),
+    log:
+        "logs/pretrain_on_written.log",
+    benchmark:
+        "results/base/benchmarks/pretrain_on_written.tsv"
+    params:
+        options=f"--course written --start {BASE_WORK}/general --rows 540000",
+    threads: 2
+    resources:
+        mem_mb=6000,
+        runtime=180,
+    shell:
+        PRETRAIN
 
 
 rule base_model:
     """the embedded base made anew and copied to data/models"""
     input:
         rules.train_tokenizer.output,
-        rules.pretrain.output,
+        rules.pretrain.output.others[-1],
+        rules.pretrain_on_written.output,
     log:
         "logs/base_model.log",
     params:

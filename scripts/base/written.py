@@ -1,0 +1,101 @@
+"""Sentences written one by one for this project, as read and as varied: other mentions put in, parts cut out.
+
+A line of written.txt is a sentence with its mentions marked as [surface|label]. Every 25th is not trained on: what the
+base makes of those says how good it is.
+"""
+
+import random
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from lexicon import Maker
+
+WRITTEN = Path(__file__).with_name("written.txt")
+MARK = re.compile(r"\[([^\[\]|]+)\|([a-z]+)\]")
+HELD_OUT = 25
+CUT = re.compile(r"[，。！？；]")
+
+
+class Sentence(NamedTuple):
+    """Pieces (characters, label or None) that make up the sentence."""
+
+    pieces: tuple[tuple[str, str | None], ...]
+
+    def placed(self) -> tuple[str, list[tuple[str, int, int]]]:
+        """Return the text and its (label, start, end) in text order."""
+        text, spans = "", []
+        for piece, label in self.pieces:
+            if label:
+                spans.append((label, len(text), len(text) + len(piece)))
+            text += piece
+        return text, spans
+
+
+def read_sentence(line: str) -> Sentence:
+    """Return the sentence that a marked line stands for."""
+    pieces: list[tuple[str, str | None]] = []
+    last = 0
+    for found in MARK.finditer(line):
+        pieces += [(line[last : found.start()], None), (found[1], found[2])]
+        last = found.end()
+    pieces.append((line[last:], None))
+    return Sentence(tuple(piece for piece in pieces if piece[0]))
+
+
+def read_sentences(path: Path = WRITTEN) -> tuple[list[Sentence], list[Sentence]]:
+    """Return the sentences to train on, and those held out."""
+    sentences = [read_sentence(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    held_out = sentences[::HELD_OUT]
+    del sentences[::HELD_OUT]
+    return sentences, held_out
+
+
+class Variations:
+    """Gives written sentences, most of them varied with the surfaces of other sentences and of ``maker``."""
+
+    def __init__(self, maker: Maker) -> None:
+        self.rng: random.Random = maker.rng
+        self.maker = maker
+        self.sentences, _ = read_sentences()
+        self.surfaces: dict[str, list[str]] = {}
+        for sentence in self.sentences:
+            for piece, label in sentence.pieces:
+                if label:
+                    self.surfaces.setdefault(label, []).append(piece)
+
+    def surface(self, label: str) -> str:
+        """Return a surface of that label: one out of a written sentence, or a made one."""
+        made = self.rng.random() < 0.4
+        return self.maker.surface(label) if made else self.rng.choice(self.surfaces[label])
+
+    def sentence(self) -> Sentence:
+        """Return a written sentence as it is, or varied."""
+        sentence = self.rng.choice(self.sentences)
+        if self.rng.random() < 0.2:
+            sentence = self._part(sentence)
+        if self.rng.random() < 0.6:
+            share = self.rng.random()
+            pieces: list[tuple[str, str | None]] = []
+            for piece, label in sentence.pieces:
+                # A surface of one character stands beside others as a rule (中美): no other fits there.
+                if label and len(piece) > 1 and self.rng.random() < share:
+                    piece = self.surface(label)
+                pieces.append((piece, label))
+            sentence = Sentence(tuple(pieces))
+        return sentence
+
+    def _part(self, sentence: Sentence) -> Sentence:
+        """Return the sentence up to, or from, a mark of punctuation outside its mentions; whole where there is none."""
+        places = [
+            (i, found.end()) for i, (piece, label) in enumerate(sentence.pieces) if not label
+            for found in CUT.finditer(piece)
+        ]  # fmt: skip
+        if not places:
+            return sentence
+        i, at = self.rng.choice(places)
+        piece = sentence.pieces[i][0]
+        left = (*sentence.pieces[:i], (piece[:at], None))
+        right = ((piece[at:], None), *sentence.pieces[i + 1 :])
+        part = Sentence(tuple(one for one in (left if self.rng.random() < 0.5 else right) if one[0]))
+        return part if len(part.placed()[0]) >= 8 else sentence
