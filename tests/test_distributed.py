@@ -22,6 +22,7 @@ def prepared(demo: Path) -> Path:
     # Sorting by length deals differently to two processes; shuffling deals batch by batch, as accumulation takes them.
     config |= {"train_sampling_strategy": "random", "per_device_train_batch_size": 8, "logging_steps": 1}
     config |= {"max_steps": STEPS, "save_strategy": "steps", "save_steps": 6}
+    del config["neftune_noise_alpha"]  # each process draws its noise for itself
     for name, accumulation in (("one", 2), ("two", 1), ("stopped", 1)):
         config |= {"gradient_accumulation_steps": accumulation, "output_dir": f"work/{name}/key"}
         (demo / f"{name}.yaml").write_text(yaml.safe_dump(config))
