@@ -10,7 +10,16 @@ NEWS = f"{BASE_WORK}/news.txt"
 MODEL_FILES = ["config.json", "generation_config.json", "training.json"]
 GENERATOR = [
     f"scripts/base/{name}"
-    for name in ("lexicon.py", "lexicon.txt", "news.py", "rows.py", "sentences.py", "words.tsv", "written.py", "written.txt")
+    for name in (
+        "lexicon.py",
+        "lexicon.txt",
+        "news.py",
+        "rows.py",
+        "sentences.py",
+        "words.tsv",
+        "written.py",
+        "written.txt",
+    )
 ]
 PRETRAIN = (
     "OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=-1 MALLOC_MMAP_MAX_=0 .envs/train/bin/python {input.script}"
@@ -72,12 +81,12 @@ rule pretrain:
         "logs/pretrain.log",
     benchmark:
         "results/base/benchmarks/pretrain.tsv"
-    params:
-        options="--course general",
     threads: 2
     resources:
         mem_mb=6000,
         runtime=120,
+    params:
+        options="--course general",
     shell:
         PRETRAIN
 
@@ -98,12 +107,12 @@ rule pretrain_on_written:
         "logs/pretrain_on_written.log",
     benchmark:
         "results/base/benchmarks/pretrain_on_written.tsv"
-    params:
-        options=f"--course written --start {BASE_WORK}/general --rows 540000",
     threads: 2
     resources:
         mem_mb=6000,
         runtime=180,
+    params:
+        options=f"--course written --start {BASE_WORK}/general --rows 540000",
     shell:
         PRETRAIN
 

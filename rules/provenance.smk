@@ -65,10 +65,12 @@ rule write_manifest:
         config=merged_config,
         environments=lambda w, input: [os.path.dirname(env) for env in input.get("envs", [])],
         benchmarks=lambda w, input: input.get("benchmarks", []),
-        passes=lambda w, input: option("--pass-size", len(PASSES[pass_of(run_of(w), w.seed)]))
-        + f" --pass-benchmarks {' '.join(input.passes)}"
-        if input.get("passes")
-        else "",
+        passes=lambda w, input: (
+            option("--pass-size", len(PASSES[pass_of(run_of(w), w.seed)]))
+            + f" --pass-benchmarks {' '.join(input.passes)}"
+            if input.get("passes")
+            else ""
+        ),
     shell:
         "python scripts/write_manifest.py --config {params.config:q} --files {input.files}"
         " --environments {params.environments} --benchmarks {params.benchmarks} {params.passes} --output {output.manifest}"
