@@ -16,7 +16,7 @@ configfile: "conf/config.yaml"
 
 include: "rules/common.smk"
 include: "rules/envs.smk"
-include: "rules/data.smk"
+include: "rules/corpus.smk"
 include: "rules/alpaca.smk"
 include: "rules/model.smk"
 include: "rules/encode.smk"
@@ -26,9 +26,9 @@ include: "rules/score.smk"
 include: "rules/analyse.smk"
 include: "rules/serve.smk"
 include: "rules/provenance.smk"
-include: "rules/gpu.smk"
+include: "rules/resources.smk"
 include: "rules/report.smk"
-include: "rules/base.smk"
+include: "rules/base_model.smk"
 
 
 rule all:

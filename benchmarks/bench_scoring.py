@@ -56,8 +56,8 @@ def predictions(sentences: int) -> Iterator[str]:
 
 def score(path: str, sentences: int) -> Any:
     """Both scorings, as scripts/score_predictions.py computes them; returns the values of spans by label."""
-    from entitune.inputs import read_predictions
-    from entitune.scoring import measure, tally
+    from entitune.evaluation.scoring import measure, tally
+    from entitune.records import read_predictions
 
     counted = tally(islice(read_predictions(path), sentences), LABELS)
     values = {scoring: measure(one.totals) for scoring, one in counted.items()}["spans"]
@@ -91,8 +91,8 @@ def seqeval(path: str, sentences: int) -> Any:
 
 def bootstrap(path: str, sentences: int, resamples: int = 10_000) -> Any:
     """The intervals of every precision, recall and F1 of both scorings, counting included."""
-    from entitune.inputs import read_predictions
-    from entitune.scoring import intervals, tally
+    from entitune.evaluation.scoring import intervals, tally
+    from entitune.records import read_predictions
 
     for counted in tally(islice(read_predictions(path), sentences), LABELS).values():
         intervals(counted, resamples, 0)

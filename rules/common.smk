@@ -12,10 +12,10 @@ from snakemake.settings.enums import Quietness
 
 sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 
-from entitune.code import code_of
-from entitune.config import ConfigError, Run, load_study
+from entitune.code_inputs import code_of
+from entitune.study import ConfigError, Run, load_study
 from entitune.progress import QUIET
-from entitune.shell import put_first
+from entitune.processes import put_first
 
 try:
     STUDY = load_study(config)

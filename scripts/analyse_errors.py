@@ -13,14 +13,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from entitune.buckets import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, bucket, names
 from entitune.cli import InputError, run
-from entitune.errors import CATEGORIES, EntityDict, Error, distinct, errors_of
+from entitune.evaluation.bins import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, bucket, names
+from entitune.evaluation.error_categories import CATEGORIES, EntityDict, Error, distinct, errors_of
+from entitune.evaluation.scoring import OTHER
 from entitune.files import atomic_write, to_json
-from entitune.inputs import Record, read_predictions, read_sentences
-from entitune.records import Sentence
-from entitune.scoring import OTHER
-from entitune.tables import write_tsv
+from entitune.records import Record, Sentence, read_predictions, read_sentences
+from entitune.tsv import write_tsv
 
 STATUSES = ("ok", "repaired", "unparseable", "truncated")
 NONE = "(none)"

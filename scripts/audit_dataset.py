@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 
-from entitune.audit import Figure, audit_against, audit_split, audit_tokens
 from entitune.cli import InputError, run
-from entitune.inputs import read_sentences, read_tokens
-from entitune.records import Sentence
-from entitune.tables import write_tsv
+from entitune.evaluation.audit import Figure, audit_against, audit_split, audit_tokens
+from entitune.records import Sentence, read_sentences, read_tokens
+from entitune.tsv import write_tsv
 
 COLUMNS = ("dataset", "split", "measure", "label", "value")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from entitune.cli import InputError, run
 from entitune.files import atomic_write, read_jsonl, to_json
-from entitune.prompts import Prompt
+from entitune.prompting.prompt import Prompt
 from entitune.records import Sentence
 
 

@@ -27,13 +27,14 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import psutil
 import requests
-from entitune.answers import read_answer
+
 from entitune.cli import InputError, run
-from entitune.client import connect, request_of
 from entitune.files import atomic_write, read_jsonl
 from entitune.processes import die_with_parent
-from entitune.prompts import answer_schema
-from entitune.serving import KEY_VARIABLE, FinishedRun, finished_run, read_study
+from entitune.prompting.answer_parser import read_answer
+from entitune.prompting.prompt import answer_schema
+from entitune.serving.client import connect, request_of
+from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun, finished_run, read_study
 
 if TYPE_CHECKING:
     import openai

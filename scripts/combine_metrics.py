@@ -7,7 +7,7 @@ import statistics
 from typing import Any
 
 from entitune.cli import InputError, run
-from entitune.tables import MEASURES, METRICS_COLUMNS, read_tsv, write_tsv
+from entitune.tsv import MEASURES, METRICS_COLUMNS, read_tsv, write_tsv
 
 GROUP = ("run", "dataset", "split", "scoring", "label")
 SEED_COLUMNS = (*GROUP, "seeds", *(f"{name}_{figure}" for name in MEASURES for figure in ("mean", "sd")))

@@ -10,10 +10,10 @@ from itertools import combinations
 from typing import Any
 
 from entitune.cli import InputError, run
-from entitune.comparison import compare
-from entitune.inputs import read_predictions
-from entitune.scoring import OTHER, Floats, measure, tally_together
-from entitune.tables import write_tsv
+from entitune.evaluation.scoring import OTHER, Floats, measure, tally_together
+from entitune.evaluation.significance import compare
+from entitune.records import read_predictions
+from entitune.tsv import write_tsv
 
 COLUMNS = (
     *("dataset", "split", "scoring", "label", "run_a", "run_b"),

@@ -13,8 +13,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from entitune.cli import InputError, run
+from entitune.corpus.readers import READERS, Problem, file_problems
 from entitune.files import atomic_write, to_json
-from entitune.readers import READERS, Problem, file_problems
 
 
 class Report:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from entitune.cli import run
-from entitune.config import PIPELINE_ARGUMENTS, read_yaml
 from entitune.files import atomic_write
+from entitune.study import PIPELINE_ARGUMENTS, read_yaml
 
 INTRODUCTION = """# Configuration: every key of everything under conf/
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from entitune.cli import run
 from entitune.files import atomic_write, to_json
-from entitune.prompts import chat_of
+from entitune.prompting.prompt import chat_of
 
 
 def main() -> None:

@@ -6,7 +6,7 @@
 Reads conf/ and whatever is there already: the encoded training rows make it exact; before them (they need the model)
 rows are measured by their characters, and before those by the prompt's. After a training it shows the measured
 figures of trainer_log.jsonl (LLaMA-Factory writes memory into it when RECORD_VRAM=1 is set). Sources of the formulas:
-scripts/entitune/resources.py.
+scripts/entitune/engines/memory_estimate.py.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from entitune import resources
+
 from entitune.cli import InputError, run
-from entitune.config import ConfigError, Run, Study, load_study
+from entitune.engines import memory_estimate
+from entitune.engines.memory_estimate import GB, Recipe, Shape
 from entitune.files import read_jsonl
-from entitune.resources import GB, Recipe, Shape
+from entitune.study import ConfigError, Run, Study, load_study
 
 REFERENCE_GPU = ("NVIDIA A100-PCIE-40GB", 40 * 2**30)
 
@@ -80,13 +81,13 @@ def read_rows(study: Study, job: Run, shape: Shape, cutoff: int) -> Rows:
     elif alpaca.is_file():
         keys = ("system", "instruction", "input", "output")
         characters = [sum(len(row[key]) for key in keys) for row in json.loads(alpaca.read_text(encoding="utf-8"))]
-        lengths = [resources.tokens_of(count, shape) for count in characters]
+        lengths = [memory_estimate.tokens_of(count, shape) for count in characters]
         how = "about the longest row, by its characters"
     else:
         prompt = study.prompts[job.prompt]
         texts = [Path("conf") / prompt[turn] for turn in ("system", "user") if turn in prompt]
         characters = sum(len(path.read_text(encoding="utf-8")) for path in texts) + SENTENCE_AND_ANSWER
-        return Rows(min(resources.tokens_of(characters, shape), cutoff), "about a row, by the prompt", [])
+        return Rows(min(memory_estimate.tokens_of(characters, shape), cutoff), "about a row, by the prompt", [])
     lengths = [length for length in lengths if length <= cutoff]
     return Rows(max(lengths, default=cutoff), how, lengths)
 
@@ -125,10 +126,10 @@ def needed_bytes(study: Study, job: Run) -> float:
     if job.recipe and study.recipes[job.recipe]["gpus"]:
         recipe, shape = Recipe.from_arguments(study.train_arguments(job)), read_shape(study, job.model)
         longest = read_rows(study, job, shape, recipe.cutoff).longest
-        needs.append(sum(resources.training_memory(shape, recipe, longest).values()))
+        needs.append(sum(memory_estimate.training_memory(shape, recipe, longest).values()))
     if decode["gpus"]:
         # One sequence must fit, vLLM queues the others; tensor parallelism splits weights and cache.
-        parts = resources.prediction_memory(read_shape(study, job.model), decode["max_model_len"], 1)
+        parts = memory_estimate.prediction_memory(read_shape(study, job.model), decode["max_model_len"], 1)
         needs.append(sum(parts.values()) / decode["gpus"])
     return max(needs)
 
@@ -137,7 +138,7 @@ def describe(study: Study, job: Run, gpu: tuple[str, int], mfu: float) -> str:
     """The estimate of one run as a table, with the measured figures beside it where there are some."""
     name, available = gpu
     shape, decode, real = read_shape(study, job.model), study.decode[job.decode], measured(job)
-    lines = [f"{job.name}: {job.model}, {resources.parameters(shape):,} parameters"]
+    lines = [f"{job.name}: {job.model}, {memory_estimate.parameters(shape):,} parameters"]
 
     def table(title: str, parts: dict[str, float], measured_bytes: float = 0.0) -> None:
         lines.append(f"  {title}")
@@ -147,26 +148,26 @@ def describe(study: Study, job: Run, gpu: tuple[str, int], mfu: float) -> str:
 
     if job.recipe:
         recipe, gpus = Recipe.from_arguments(study.train_arguments(job)), max(1, study.recipes[job.recipe]["gpus"])
-        trainable = resources.lora_parameters(shape, recipe.rank, recipe.target)
+        trainable = memory_estimate.lora_parameters(shape, recipe.rank, recipe.target)
         rows = read_rows(study, job, shape, recipe.cutoff)
         table(
             f"training {trainable:,} parameters, {recipe.batch} rows of {rows.longest:,} tokens ({rows.how})",
-            resources.training_memory(shape, recipe, rows.longest),
+            memory_estimate.training_memory(shape, recipe, rows.longest),
             real.bytes,
         )
         if rows.lengths:
-            examples = resources.split_examples(len(rows.lengths), recipe)
-            steps = resources.optimisation_steps(examples, recipe, gpus)
+            examples = memory_estimate.split_examples(len(rows.lengths), recipe)
+            steps = memory_estimate.optimisation_steps(examples, recipe, gpus)
             mean = sum(rows.lengths) / len(rows.lengths)
             lines.append(f"    {examples:,} examples, {steps:,} optimisation steps, {mean:.0f} tokens a row")
-            if tflops := resources.peak_tflops(name):
-                seconds = resources.training_seconds(shape, recipe, rows.lengths, tflops, gpus, mfu)
+            if tflops := memory_estimate.peak_tflops(name):
+                seconds = memory_estimate.training_seconds(shape, recipe, rows.lengths, tflops, gpus, mfu)
                 lines.append(
                     f"    {duration(seconds)} on {gpus} x {name} at {mfu:.0%} of {tflops} TFLOPS"
                     + (f"; measured: {duration(real.seconds)}" if real.seconds else "")
                 )
     sequences = decode["max_num_seqs"]
-    parts = resources.prediction_memory(shape, decode["max_model_len"], sequences)
+    parts = memory_estimate.prediction_memory(shape, decode["max_model_len"], sequences)
     table(f"predicting, {sequences} sequences of {decode['max_model_len']:,} tokens at once", parts)
     return "\n".join(lines)
 
@@ -177,7 +178,7 @@ def main() -> None:
     parser.add_argument(
         "--mfu",
         type=float,
-        default=resources.REFERENCE_MFU,
+        default=memory_estimate.REFERENCE_MFU,
         help="share of the peak throughput that is reached, see gpu_check (default: %(default)s, the reference's)",
     )
     parser.add_argument("--check", action="store_true", help="end with exit code 1 where a run does not fit here")
@@ -201,7 +202,9 @@ def main() -> None:
     fitting = [name for name, need in needs.items() if need <= (available or 0)]
     too_big = [job for job in jobs if job.name not in fitting]
     if args.check and too_big:
-        raise InputError("\n".join(resources.refusal(job.name, needs[job.name], available, fitting) for job in too_big))
+        raise InputError(
+            "\n".join(memory_estimate.refusal(job.name, needs[job.name], available, fitting) for job in too_big)
+        )
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from entitune.cli import InputError, run
-from entitune.client import extract
-from entitune.files import to_json
-from entitune.serving import KEY_VARIABLE, finished_run, read_key, read_study
 from tqdm import tqdm
+
+from entitune.cli import InputError, run
+from entitune.files import to_json
+from entitune.serving.client import extract
+from entitune.serving.finished_runs import KEY_VARIABLE, finished_run, read_key, read_study
 
 
 def sentences_of(stream: TextIO, name: str) -> Iterator[str]:

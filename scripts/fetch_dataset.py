@@ -31,10 +31,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import requests
-from entitune.cli import InputError, run
-from entitune.files import atomic_write, sha256
 from tqdm import tqdm  # type: ignore[import-untyped]
 from urllib3.util import Retry
+
+from entitune.cli import InputError, run
+from entitune.files import atomic_write, sha256
 
 ATTEMPTS = 4  # at each URL
 BACKOFF_SECONDS = 1.0  # doubled after every attempt

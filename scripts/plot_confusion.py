@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 import altair as alt
+
 from entitune.charts import read_table, write_svg
 from entitune.cli import run
 

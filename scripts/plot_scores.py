@@ -6,6 +6,7 @@ import argparse
 
 import altair as alt
 import pandas as pd
+
 from entitune.charts import WIDTH, read_table, write_svg
 from entitune.cli import run
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import altair as alt
 import pandas as pd
+
 from entitune.charts import WIDTH, write_svg
 from entitune.cli import run
 

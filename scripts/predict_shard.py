@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from entitune.cli import InputError, output_to, run
-from entitune.engine import engine_environment, engine_settings
+from entitune.engines.vllm_settings import engine_environment, engine_settings
 from entitune.files import atomic_write, read_jsonl, to_json
 from entitune.progress import Progress
-from entitune.prompts import answer_schema
+from entitune.prompting.prompt import answer_schema
 
 
 def shard_of(records: list[dict[str, Any]], shard: int, shards: int) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections import Counter
 
 from entitune.cli import InputError, run
 from entitune.files import atomic_write, read_jsonl, to_json
-from entitune.predictions import read_prediction
+from entitune.prompting.predictions import read_prediction
 from entitune.records import Sentence
 
 

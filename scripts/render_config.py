@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 import yaml
+
 from entitune.cli import run
 from entitune.files import atomic_write, sha256
 

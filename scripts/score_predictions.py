@@ -9,11 +9,12 @@ import argparse
 from typing import Any
 
 import numpy as np
+
 from entitune.cli import run
+from entitune.evaluation.scoring import OTHER, Tally, intervals, measure, tally
 from entitune.files import atomic_write
-from entitune.inputs import read_predictions
-from entitune.scoring import OTHER, Tally, intervals, measure, tally
-from entitune.tables import COUNTS, MEASURES, METRICS_COLUMNS, write_tsv
+from entitune.records import read_predictions
+from entitune.tsv import COUNTS, MEASURES, METRICS_COLUMNS, write_tsv
 
 
 def score_rows(counted: Tally, resamples: int, seed: int) -> list[dict[str, Any]]:

@@ -28,13 +28,13 @@ from pathlib import Path
 from typing import Any
 
 import requests
+
 from entitune.cli import InputError, run
-from entitune.client import request_of
-from entitune.engine import engine_environment, engine_settings
-from entitune.guard import LIMIT_VARIABLE
-from entitune.keeper import kept
+from entitune.engines.vllm_settings import engine_environment, engine_settings
 from entitune.processes import die_with_parent
-from entitune.serving import (
+from entitune.serving.client import request_of
+from entitune.serving.demo_page import listen
+from entitune.serving.finished_runs import (
     KEY_VARIABLE,
     FinishedRun,
     environment_name,
@@ -44,7 +44,8 @@ from entitune.serving import (
     read_study,
     require,
 )
-from entitune.ui import listen
+from entitune.serving.middleware import LIMIT_VARIABLE
+from entitune.serving.supervisor import kept
 
 SECONDS_TO_FINISH = 60
 """How long requests under way may take after SIGTERM."""
@@ -91,7 +92,7 @@ def server_command(runs: Sequence[FinishedRun], python: Path, trusted: bool, hos
         command += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     if modules:  # as JSON: a run of a sweep has "=" in its name
         command += ["--lora-modules", *(json.dumps({"name": one.name, "path": str(one.adapter)}) for one in modules)]
-    command += ["--host", host, "--port", str(port), "--middleware", "entitune.guard.Guard"]
+    command += ["--host", host, "--port", str(port), "--middleware", "entitune.serving.middleware.Guard"]
     command += ["--shutdown-timeout", str(SECONDS_TO_FINISH), "--disable-fastapi-docs"]
     return command + (["--trust-remote-code"] if trusted else [])
 

@@ -7,7 +7,7 @@ import html
 
 from entitune.cli import run
 from entitune.files import read_jsonl
-from entitune.pages import highlight, hues_of, write_page
+from entitune.html_pages import highlight, hues_of, write_page
 
 STYLE = (
     "article {border-top: 1px solid #999; padding: .6rem 0} article p {margin: .2rem 0}"

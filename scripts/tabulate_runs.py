@@ -10,7 +10,7 @@ from typing import Any
 
 from entitune.charts import read_table
 from entitune.cli import run
-from entitune.pages import write_page
+from entitune.html_pages import write_page
 
 SETTINGS = ("lora_rank", "learning_rate", "num_train_epochs")
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from entitune.cli import InputError, run
-from entitune.gpu import environment_of, find_gpus, lacks_bfloat16
+from entitune.engines.gpu import environment_of, find_gpus, lacks_bfloat16
 from entitune.processes import die_with_parent
 from entitune.progress import Progress
 

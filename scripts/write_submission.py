@@ -13,7 +13,7 @@ from collections import Counter
 
 from entitune.cli import InputError, run
 from entitune.files import atomic_write, to_json
-from entitune.inputs import Record, read_predictions
+from entitune.records import Record, read_predictions
 
 
 def submission(record: Record, labels: list[str]) -> dict[str, object]:

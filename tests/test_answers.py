@@ -7,9 +7,10 @@ import time
 
 import json_repair
 import pytest
-from entitune.answers import Answer, read_answer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
+from entitune.prompting.answer_parser import Answer, read_answer
 
 WENGER = ("name", "温格")
 UNITED = ("organization", "曼联")

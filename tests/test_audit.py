@@ -8,11 +8,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from entitune.audit import NEAR, audit_against, audit_split, near_duplicates, normalise
-from entitune.records import Entity, Sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from predictions import LABELS, run_script, write_jsonl
+
+from entitune.evaluation.audit import NEAR, audit_against, audit_split, near_duplicates, normalise
+from entitune.records import Entity, Sentence
 
 
 def sentence(text: str, *entities: tuple[str, int, int]) -> Sentence:

@@ -31,9 +31,9 @@ Rows = Callable[[dict[str, Any]], Iterator[dict[str, str]]]
 @pytest.fixture(scope="module")
 def generator() -> Iterator[None]:
     """The generator's modules can be imported."""
-    sys.path.insert(0, str(ROOT / "scripts" / "base"))
+    sys.path.insert(0, str(ROOT / "scripts" / "base_model"))
     yield
-    sys.path.remove(str(ROOT / "scripts" / "base"))
+    sys.path.remove(str(ROOT / "scripts" / "base_model"))
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, copy_repository, snakemake
+
 from entitune.files import to_json
 from predict_shard import shard_of
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, snakemake
-from entitune.config import ConfigError, Study, load_study, read_sheet
+
+from entitune.study import ConfigError, Study, load_study, read_sheet
 
 HEADER = "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\tsweep\n"
 DEMO = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"

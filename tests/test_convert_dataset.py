@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
+
 from entitune.files import read_jsonl
 
 VALID = '{"text": "温格的球队战胜曼联", "label": {"name": {"温格": [[0, 1]]}, "organization": {"曼联": [[7, 8]]}}}'

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analyse_errors import BREAKDOWN, EXAMPLES, NONE, Analysis
-from entitune.buckets import ENTITY_LENGTHS, bucket, names
-from entitune.cli import InputError
-from entitune.errors import CATEGORIES, errors_of
-from entitune.scoring import OTHER, tally
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from predictions import entity, record, run_script, write_jsonl
+
+from analyse_errors import BREAKDOWN, EXAMPLES, NONE, Analysis
+from entitune.cli import InputError
+from entitune.evaluation.bins import ENTITY_LENGTHS, bucket, names
+from entitune.evaluation.error_categories import CATEGORIES, errors_of
+from entitune.evaluation.scoring import OTHER, tally
 
 TEXT = "北京大学在北京"
 UNIVERSITY = entity("org", "北京大学", 0, 4)

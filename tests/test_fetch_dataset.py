@@ -18,9 +18,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import fetch_dataset
 import pytest
 from conftest import ROOT
+
+import fetch_dataset
 from entitune.cli import InputError
 from fetch_dataset import fetch, parse_source
 

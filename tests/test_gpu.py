@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from entitune import gpu
-from entitune.gpu import Gpu, environment_of, lacks_bfloat16, parse_gpus
+
+from entitune.engines import gpu
+from entitune.engines.gpu import Gpu, environment_of, lacks_bfloat16, parse_gpus
 
 LISTED = "0, 8.0, 20000\n1, 8.0, 40000\n2, 8.0, 40000\n"
 
@@ -37,7 +38,7 @@ def test_jobs_that_start_together_take_different_gpus() -> None:
 
 
 def test_a_job_waits_for_gpus_until_another_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    take = "import sys, time; from entitune.gpu import claim, parse_gpus;"
+    take = "import sys, time; from entitune.engines.gpu import claim, parse_gpus;"
     take += f"print(claim(2, parse_gpus({LISTED!r})), flush=True); time.sleep(600)"
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT / "scripts")}
     other = subprocess.Popen([sys.executable, "-c", take], env=environment, stdout=subprocess.PIPE, text=True)

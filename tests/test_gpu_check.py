@@ -45,7 +45,7 @@ def run_check(work: Path, *arguments: str, python: str = str(TRAIN_PYTHON)) -> s
     (work / "fast.yaml").write_text(yaml.safe_dump(FAST), encoding="utf-8")
     (work / "shape.json").write_text(json.dumps(SHAPE), encoding="utf-8")
     (work / "prompt.txt").write_text("{labels}\n", encoding="utf-8")
-    command = [python, str(ROOT / "scripts" / "gpu_check.py"), "--reference", str(work / "reference.yaml")]
+    command = [python, str(ROOT / "benchmarks" / "gpu_check.py"), "--reference", str(work / "reference.yaml")]
     command += ["--fast", str(work / "fast.yaml"), "--shape", str(work / "shape.json")]
     command += ["--prompt", str(work / "prompt.txt"), "--output-dir", str(work / "out"), *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -146,7 +146,7 @@ def test_a_setting_that_ran_out_of_memory_is_a_row_of_the_table() -> None:
 
 
 def test_torch_is_needed_only_to_measure() -> None:
-    script = str(ROOT / "scripts" / "gpu_check.py")
+    script = str(ROOT / "benchmarks" / "gpu_check.py")
     result = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
     assert result.returncode == 0
     assert "--device {cuda,cpu}" in result.stdout

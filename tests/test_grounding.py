@@ -5,9 +5,10 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from entitune.grounding import ground
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from entitune.prompting.grounding import ground
 
 
 def spans(text: str, *mentions: tuple[str, str]) -> list[tuple[int | None, int | None]]:

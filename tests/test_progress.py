@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import copy_repository, snakemake
+
 from entitune.progress import QUIET, Progress
 
 

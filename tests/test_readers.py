@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from entitune.readers import MAX_ROW_BYTES, READERS, Row, file_problems
-from entitune.records import Entity, Sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from entitune.corpus.readers import MAX_ROW_BYTES, READERS, Row, file_problems
+from entitune.records import Entity, Sentence
 
 PROPERTY = settings(deadline=None)  # a busy machine is no failure
 

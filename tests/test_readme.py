@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, run_in
-from entitune.config import load_study
+
+from entitune.study import load_study
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(sh|yaml)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, snakemake
-from entitune.config import load_study
+
+from entitune.study import load_study
 
 TRAIN_BIN = ROOT / ".envs" / "train" / "bin"
 REFERENCE = {

@@ -169,7 +169,7 @@ def check_report(folder: Path, work: Path) -> None:
         assert category in document
     assert "The most instructive errors" in (work / "report.html").read_text(encoding="utf-8")
 
-    from entitune.pages import FONTS
+    from entitune.html_pages import FONTS
 
     figures = [path for path in (folder / "results" / "report").rglob("*.*") if path.suffix in (".svg", ".html")]
     characters = sorted({one for path in figures for one in path.read_text(encoding="utf-8") if one > "\u2000"})

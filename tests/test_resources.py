@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from entitune import resources
+
+from entitune.engines import memory_estimate
+from entitune.engines.memory_estimate import GB, Recipe, Shape
 from entitune.files import sha256
-from entitune.resources import GB, Recipe, Shape
 
 ROOT = Path(__file__).parents[1]
 TRAIN_PYTHON = ROOT / ".envs" / "train" / "bin" / "python"
@@ -36,34 +37,36 @@ def test_the_shape_is_the_published_config() -> None:
 
 
 def test_parameters_are_those_of_the_published_weights() -> None:
-    assert 2 * resources.parameters(QWEN) == 15_231_233_024  # total_size of Qwen2.5-7B-Instruct's weight index
-    assert resources.parameters(Shape.from_config(SMOLLM2)) == 134_515_008
+    assert 2 * memory_estimate.parameters(QWEN) == 15_231_233_024  # total_size of Qwen2.5-7B-Instruct's weight index
+    assert memory_estimate.parameters(Shape.from_config(SMOLLM2)) == 134_515_008
 
 
 def test_trainable_parameters_are_those_of_the_references_log() -> None:
-    assert resources.lora_parameters(QWEN, REFERENCE.rank, REFERENCE.target) == 20_185_088
-    assert resources.lora_parameters(QWEN, 64) == 8 * 20_185_088
-    assert resources.lora_parameters(QWEN, 8, "q_proj, v_proj") == 28 * 8 * (3584 + 3584 + 3584 + 512)
+    assert memory_estimate.lora_parameters(QWEN, REFERENCE.rank, REFERENCE.target) == 20_185_088
+    assert memory_estimate.lora_parameters(QWEN, 64) == 8 * 20_185_088
+    assert memory_estimate.lora_parameters(QWEN, 8, "q_proj, v_proj") == 28 * 8 * (3584 + 3584 + 3584 + 512)
 
 
 def test_examples_and_steps_are_those_of_the_references_log() -> None:
-    examples = resources.split_examples(10_748, REFERENCE)
+    examples = memory_estimate.split_examples(10_748, REFERENCE)
     assert examples == 9_673
-    assert resources.optimisation_steps(examples, REFERENCE) == 909  # its older Trainer left out 3: see the docstring
-    assert resources.optimisation_steps(examples, REFERENCE, gpus=2) == 3 * 152
-    assert resources.split_examples(20_000, REFERENCE) == 13_500  # max_samples comes before val_size
+    assert (
+        memory_estimate.optimisation_steps(examples, REFERENCE) == 909
+    )  # its older Trainer left out 3: see the docstring
+    assert memory_estimate.optimisation_steps(examples, REFERENCE, gpus=2) == 3 * 152
+    assert memory_estimate.split_examples(20_000, REFERENCE) == 13_500  # max_samples comes before val_size
 
 
 def test_the_references_memory_is_estimated_from_below() -> None:
     # 30.8 GB is what nvidia-smi showed: an older transformers, which copied the logits more often, and blocks that
     # the allocator did not give back.
-    at_cutoff = total(resources.training_memory(QWEN, REFERENCE, REFERENCE.cutoff))
+    at_cutoff = total(memory_estimate.training_memory(QWEN, REFERENCE, REFERENCE.cutoff))
     assert 0.8 < at_cutoff / 30.8 < 1
 
 
 def test_levers_act_in_the_right_direction() -> None:
     def memory(**changes: bool | int) -> float:
-        return total(resources.training_memory(QWEN, replace(REFERENCE, **changes), 400))
+        return total(memory_estimate.training_memory(QWEN, replace(REFERENCE, **changes), 400))
 
     assert memory(checkpointing=False) > memory() + 10
     assert memory(fused=True) < memory() - 2
@@ -71,7 +74,7 @@ def test_levers_act_in_the_right_direction() -> None:
     assert memory(rank=64) - memory() == pytest.approx(16 * 7 * 20_185_088 / GB, rel=0.05)
 
     def seconds(recipe: Recipe, **options: float) -> float:
-        return resources.training_seconds(QWEN, recipe, [300] * 10_748, 312, **options)
+        return memory_estimate.training_seconds(QWEN, recipe, [300] * 10_748, 312, **options)
 
     assert seconds(REFERENCE) == pytest.approx(6_306, rel=0.1)  # what the share of the peak was taken from
     assert seconds(replace(REFERENCE, checkpointing=False)) == pytest.approx(seconds(REFERENCE) * 2 / 3, rel=0.02)
@@ -80,7 +83,7 @@ def test_levers_act_in_the_right_direction() -> None:
 
 
 def test_the_kv_cache_is_that_of_the_models_attention() -> None:
-    parts = resources.prediction_memory(QWEN, max_model_len=1024, max_num_seqs=256)
+    parts = memory_estimate.prediction_memory(QWEN, max_model_len=1024, max_num_seqs=256)
     assert parts["KV cache"] == 256 * 1024 * 57_344  # bytes a token: 2 x 28 layers x 4 heads x 128 x 2
 
 
@@ -97,7 +100,7 @@ def test_the_kv_cache_is_that_of_the_models_attention() -> None:
     ],
 )
 def test_a_gpus_throughput_is_found_by_its_name(name: str, tflops: float | None) -> None:
-    assert resources.peak_tflops(name) == tflops
+    assert memory_estimate.peak_tflops(name) == tflops
 
 
 def test_what_is_not_counted_is_refused() -> None:
@@ -108,10 +111,10 @@ def test_what_is_not_counted_is_refused() -> None:
 
 
 def test_a_refusal_names_the_memory_and_what_fits() -> None:
-    text = resources.refusal("big", 26.4 * GB, None, ["demo", "cluener-tiny"])
+    text = memory_estimate.refusal("big", 26.4 * GB, None, ["demo", "cluener-tiny"])
     assert "run big needs a GPU with 26.4 GB of memory, this machine has none" in text
     assert "Runs that fit here: demo, cluener-tiny" in text
-    text = resources.refusal("big", 26.4 * GB, 16 * GB, [])
+    text = memory_estimate.refusal("big", 26.4 * GB, 16 * GB, [])
     assert "the GPU here has 16.0 GB" in text
     assert "No run of the sheet fits here" in text
 
@@ -187,8 +190,8 @@ def test_before_anything_is_there_rows_are_guessed_from_characters(study: Path) 
 
 
 def test_a_vocabulary_made_for_other_languages_spells_chinese() -> None:
-    assert resources.tokens_of(300, QWEN) == 200
-    assert resources.tokens_of(300, Shape.from_config(SMOLLM2)) == 300
+    assert memory_estimate.tokens_of(300, QWEN) == 200
+    assert memory_estimate.tokens_of(300, Shape.from_config(SMOLLM2)) == 300
 
 
 def test_a_run_that_does_not_fit_is_refused_with_those_that_do(study: Path) -> None:
@@ -283,7 +286,7 @@ def test_activations_are_what_autograd_saves() -> None:
     layer, checkpointed = json.loads(output.splitlines()[-1])
     tokens, shape = 2 * 256, Shape.from_config(config)
     lora = (
-        2 * resources.lora_parameters(shape, 8) / shape.layers
+        2 * memory_estimate.lora_parameters(shape, 8) / shape.layers
     )  # autocast's copies, once a batch: nothing at full size
-    assert layer == pytest.approx(resources.layer_activation_bytes(shape, 256, 8) * tokens + lora, rel=0.01)
+    assert layer == pytest.approx(memory_estimate.layer_activation_bytes(shape, 256, 8) * tokens + lora, rel=0.01)
     assert checkpointed == 2 * shape.hidden * tokens

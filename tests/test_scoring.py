@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from entitune.cli import InputError
-from entitune.grounding import ground
-from entitune.inputs import read_predictions, read_sentences, read_tokens
-from entitune.scoring import OTHER, measure, tally, tally_together
-from entitune.tables import COUNTS, METRICS_COLUMNS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nervaluate import Evaluator
 from predictions import LABELS, entity, noisy, record, run_script, write_jsonl
 from seqeval.metrics.v1 import precision_recall_fscore_support
 from seqeval.scheme import IOB2
+
+from entitune.cli import InputError
+from entitune.evaluation.scoring import OTHER, measure, tally, tally_together
+from entitune.prompting.grounding import ground
+from entitune.records import read_predictions, read_sentences, read_tokens
+from entitune.tsv import COUNTS, METRICS_COLUMNS
 
 # CLUENER dev: the reference's precision, recall and F1 (scoring pairs), and the gold pairs of each label.
 REFERENCE = {

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
+
 from entitune.cli import InputError
-from entitune.engine import max_lora_rank
-from entitune.prompts import Prompt, chat_of
+from entitune.engines.vllm_settings import max_lora_rank
+from entitune.prompting.prompt import Prompt, chat_of
 from entitune.records import Entity, Sentence
 from predict_shard import check_lengths, shard_of
 from train_adapter import drop_partial_checkpoints, last_record

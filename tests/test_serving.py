@@ -17,17 +17,18 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
-from entitune.cli import InputError
-from entitune.client import connect, request_of
-from entitune.config import Study, load_study
-from entitune.files import sha256, write_manifest
-from entitune.guard import LIMIT_VARIABLE, MAX_BODY, Guard
-from entitune.prompts import Prompt, answer_schema
-from entitune.records import Sentence
-from entitune.serving import FinishedRun, finished_run, is_loopback, read_key
-from entitune.ui import listen, result
-from extract_entities import finished_texts
 from predictions import run_script
+
+from entitune.cli import InputError
+from entitune.files import sha256, write_manifest
+from entitune.prompting.prompt import Prompt, answer_schema
+from entitune.records import Sentence
+from entitune.serving.client import connect, request_of
+from entitune.serving.demo_page import listen, result
+from entitune.serving.finished_runs import FinishedRun, finished_run, is_loopback, read_key
+from entitune.serving.middleware import LIMIT_VARIABLE, MAX_BODY, Guard
+from entitune.study import Study, load_study
+from extract_entities import finished_texts
 from serve_runs import check_port, check_together, curl_line, failure, server_command, server_environment
 
 PROMPT = Prompt("找出实体", "系统", [["找出实体\n好", "[]"]])

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from entitune.shell import put_first
+
+from entitune.processes import put_first
 
 
 @pytest.mark.parametrize(

@@ -103,12 +103,12 @@ def test_what_a_scheduler_is_asked_for(demo: Path, edit: Callable[..., None]) ->
 
 
 def test_the_scoring_code(demo: Path, edit: Callable[..., None]) -> None:
-    edit("scripts/entitune/scoring.py", '"""', '"""Changed. ')
+    edit("scripts/entitune/evaluation/scoring.py", '"""', '"""Changed. ')
     assert rules(would_run(demo)) == SCORE
 
 
 def test_a_shared_module(demo: Path, edit: Callable[..., None]) -> None:
-    edit("scripts/entitune/grounding.py", '"""', '"""Changed. ')
+    edit("scripts/entitune/prompting/grounding.py", '"""', '"""Changed. ')
     assert rules(would_run(demo)) == {"read_answers"} | SCORE
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from predictions import LABELS, entity, run_script, write_jsonl
+
 from entitune.cli import InputError
 from entitune.files import to_json
-from predictions import LABELS, entity, run_script, write_jsonl
 from write_submission import submission
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from entitune import scoring
-from entitune.comparison import compare
-from entitune.scoring import intervals, measure, resampled_counts, tally, tally_together
 from predictions import LABELS, entity, noisy, record, run_script, write_jsonl
+
+from entitune.evaluation import scoring
+from entitune.evaluation.scoring import intervals, measure, resampled_counts, tally, tally_together
+from entitune.evaluation.significance import compare
 
 
 def micro_f1(counts: Any) -> float:

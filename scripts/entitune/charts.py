@@ -11,7 +11,7 @@ import altair as alt
 import pandas as pd
 
 from entitune.files import atomic_write
-from entitune.pages import FONTS
+from entitune.html_pages import FONTS
 
 WIDTH = 420
 """Pixels of a plot without its labels: readable on a phone held sideways."""

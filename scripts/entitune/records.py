@@ -1,9 +1,15 @@
-"""The two records that every stage shares: an entity and a sentence."""
+"""The records that stages share, and their one reader: a wrong line is named with file, line, what would be right."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from entitune.cli import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +55,42 @@ class Sentence:
             value["text"],
             None if entities is None else tuple(Entity.from_dict(entity) for entity in entities),
         )
+
+
+Record: TypeAlias = dict[str, Any]
+"""An object as docs/contracts.md describes it."""
+
+_PREDICTION = frozenset(("id", "text", "gold", "pred", "status"))
+_SENTENCE = frozenset(("id", "text"))
+_TOKENS = frozenset(("prompt_ids", "answer_tokens"))
+_ENTITY = frozenset(("label", "text", "start", "end"))
+
+
+def read_predictions(path: str | Path) -> Iterator[Record]:
+    """Yield the predictions of a file. Raises InputError where one is not as docs/contracts.md says."""
+    return _read(path, _PREDICTION, ("gold", "pred"))
+
+
+def read_sentences(path: str | Path) -> Iterator[Sentence]:
+    """Yield the sentences of a canonical file. Raises InputError where one is not as docs/contracts.md says."""
+    return (Sentence.from_dict(record) for record in _read(path, _SENTENCE, ("entities",)))
+
+
+def read_tokens(path: str | Path) -> Iterator[Record]:
+    """Yield the rows of an encoded split. Raises InputError where one is not as docs/contracts.md says."""
+    return _read(path, _TOKENS, ())
+
+
+def _read(path: str | Path, keys: frozenset[str], entity_keys: Collection[str]) -> Iterator[Record]:
+    with open(path, "rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                record = json.loads(line.decode("utf-8"))
+            except ValueError as error:
+                raise InputError(f"{path}:{number}: expected an object in JSON, in UTF-8 ({error})") from None
+            if not isinstance(record, dict) or not record.keys() >= keys:
+                raise InputError(f"{path}:{number}: expected an object with {', '.join(sorted(keys))}")
+            for entity in chain.from_iterable(record.get(key) or () for key in entity_keys):
+                if not isinstance(entity, dict) or not entity.keys() >= _ENTITY:
+                    raise InputError(f"{path}:{number}: expected entities with {', '.join(sorted(_ENTITY))}")
+            yield record

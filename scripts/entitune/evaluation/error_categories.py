@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from entitune.grounding import occurs
-from entitune.inputs import Record
+from entitune.prompting.grounding import occurs
+from entitune.records import Record
 
 CATEGORIES = (
     *("wrong_label", "shorter", "longer", "shifted", "wrong_label_and_boundary"),

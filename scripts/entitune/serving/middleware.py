@@ -1,7 +1,7 @@
 """What stands in front of vLLM's own routes: few paths, bounded requests, a bounded number of them at once.
 
-vLLM loads the class as middleware (--middleware entitune.guard.Guard) into the server's process. Its API key guards
-/v1 alone; /invocations, for one, answers the same questions without it.
+vLLM loads the class as middleware (--middleware entitune.serving.middleware.Guard) into the server's process. Its API
+key guards /v1 alone; /invocations, for one, answers the same questions without it.
 """
 
 from __future__ import annotations

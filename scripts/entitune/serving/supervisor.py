@@ -20,7 +20,7 @@ from entitune.processes import die_with_parent
 
 def kept(command: Sequence[str], seconds: float) -> list[str]:
     """The command line of a keeper, to be started in a session of its own, with die_with_parent(SIGTERM)."""
-    return [sys.executable, "-m", "entitune.keeper", str(seconds), *command]
+    return [sys.executable, "-m", "entitune.serving.supervisor", str(seconds), *command]
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from entitune.cli import InputError
-from entitune.client import ask, connect
-from entitune.pages import highlight, hues_of, page
-from entitune.serving import FinishedRun
+from entitune.html_pages import highlight, hues_of, page
+from entitune.serving.client import ask, connect
+from entitune.serving.finished_runs import FinishedRun
 
 MAX_BODY = 64 * 1024
 TITLE = "EntiTune 实体识别"

@@ -1,6 +1,6 @@
 """Measure a GPU on EntiTune's own work, without Snakemake: on any CUDA machine with torch, transformers and peft.
 
-    .envs/train/bin/python scripts/gpu_check.py --train CLUENER/train.json \
+    .envs/train/bin/python benchmarks/gpu_check.py --train CLUENER/train.json \
         --model data/models/entitune-tiny=qwen --model results/models/smollm2-135m-instruct
 
 Two things are measured and written to results/gpu_check/ as gpu_check.json and gpu_check.md:
@@ -35,12 +35,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from entitune import resources
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+
 from entitune.cli import InputError, run
+from entitune.corpus.readers import read_cluener
+from entitune.engines import memory_estimate
+from entitune.engines.memory_estimate import GB, Recipe, Shape
 from entitune.files import atomic_write, to_json
-from entitune.prompts import Prompt
-from entitune.readers import read_cluener
-from entitune.resources import GB, Recipe, Shape
+from entitune.prompting.prompt import Prompt
 
 LEVERS = (
     "train_sampling_strategy",
@@ -91,7 +94,7 @@ def describe_device(device: str) -> dict[str, Any]:
             "memory_bytes": properties.total_memory,
             "capability": f"{properties.major}.{properties.minor}",
             "cuda": torch.version.cuda,
-            "peak_tflops": resources.peak_tflops(properties.name),
+            "peak_tflops": memory_estimate.peak_tflops(properties.name),
         }
     return record | {"date": datetime.date.today().isoformat()}
 
@@ -211,14 +214,16 @@ def compare_settings(
                 records.append(record)
                 continue
         mean = record["tokens"] / record["examples"]
-        flops = record["tokens"] * resources.training_flops_per_token(shape, replace(recipe, checkpointing=False), mean)
-        peak = resources.peak_tflops(describe_device(device)["device"])
+        flops = record["tokens"] * memory_estimate.training_flops_per_token(
+            shape, replace(recipe, checkpointing=False), mean
+        )
+        peak = memory_estimate.peak_tflops(describe_device(device)["device"])
         record |= {
             "tokens_per_second": record["tokens"] / record["seconds"],
             "examples_per_second": record["examples"] / record["seconds"],
             # Chowdhery et al. 2022 (PaLM), appendix B: operations that the model needs; recomputing them is no use.
             "mfu": flops / record["seconds"] / (peak * 1e12) if peak else None,
-            "memory_estimated": sum(resources.training_memory(shape, recipe, max(drawn)).values()),
+            "memory_estimated": sum(memory_estimate.training_memory(shape, recipe, max(drawn)).values()),
         }
         records.append(record)
     return records
@@ -355,7 +360,7 @@ def main() -> None:
     rows = build_rows(args.train, args.prompt, args.examples)
     characters = [sum(len(row[key]) for key in ("instruction", "input", "output")) for row in rows]
     shape = Shape.from_config(json.loads(args.shape.read_text(encoding="utf-8")))
-    lengths = [resources.tokens_of(count, shape) for count in characters]
+    lengths = [memory_estimate.tokens_of(count, shape) for count in characters]
 
     training = []
     if args.model and importlib.util.find_spec("llamafactory") is None:

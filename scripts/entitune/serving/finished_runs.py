@@ -18,9 +18,9 @@ from typing import Any
 import yaml
 
 from entitune.cli import InputError
-from entitune.config import ConfigError, Run, Study, load_study
 from entitune.files import MANIFEST, sha256
-from entitune.prompts import Prompt
+from entitune.prompting.prompt import Prompt
+from entitune.study import ConfigError, Run, Study, load_study
 
 KEY_VARIABLE = "ENTITUNE_API_KEY"
 

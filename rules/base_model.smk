@@ -9,7 +9,7 @@ BASE_WORK = "results/base"
 NEWS = f"{BASE_WORK}/news.txt"
 MODEL_FILES = ["config.json", "generation_config.json", "training.json"]
 GENERATOR = [
-    f"scripts/base/{name}"
+    f"scripts/base_model/{name}"
     for name in (
         "lexicon.py",
         "lexicon.txt",
@@ -55,7 +55,7 @@ rule train_tokenizer:
     input:
         GENERATOR,
         news=NEWS,
-        script="scripts/base/train_tokenizer.py",
+        script="scripts/base_model/train_tokenizer.py",
         env=".envs/train/.built",
     output:
         tokenizer=f"{BASE_WORK}/tokenizer/tokenizer.json",
@@ -72,7 +72,7 @@ rule pretrain:
         GENERATOR,
         tokenizer=rules.train_tokenizer.output,
         news=NEWS,
-        script="scripts/base/pretrain.py",
+        script="scripts/base_model/pretrain.py",
         env=".envs/train/.built",
     output:
         weights=f"{BASE_WORK}/general/model.safetensors",
@@ -98,7 +98,7 @@ rule pretrain_on_written:
         tokenizer=rules.train_tokenizer.output,
         start=rules.pretrain.output.weights,
         news=NEWS,
-        script="scripts/base/pretrain.py",
+        script="scripts/base_model/pretrain.py",
         env=".envs/train/.built",
     output:
         weights=f"{BASE_WORK}/written/model.safetensors",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from entitune.scoring import LEVEL, Floats, Tally, in_chunks, measure, resampled_counts
+from entitune.evaluation.scoring import LEVEL, Floats, Tally, in_chunks, measure, resampled_counts
 
 _TIE = 1e-12  # two F1 that differ by less are equal: sums in another order
 

@@ -2,7 +2,7 @@
 
 The list is committed, so nothing needs jieba at run time. To make it again:
 
-    uv run --no-project --with jieba==0.42.1 python scripts/base/extract_words.py scripts/base/words.tsv
+    uv run --no-project --with jieba==0.42.1 python scripts/base_model/extract_words.py scripts/base_model/words.tsv
 """
 
 import argparse

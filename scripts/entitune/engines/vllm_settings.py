@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from entitune.cli import InputError
-from entitune.gpu import environment_of, find_gpus, lacks_bfloat16
+from entitune.engines.gpu import environment_of, find_gpus, lacks_bfloat16
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes as max_lora_rank."""

@@ -16,10 +16,10 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from entitune.cli import InputError
-from entitune.predictions import read_prediction
-from entitune.prompts import answer_schema, chat_of
+from entitune.prompting.predictions import read_prediction
+from entitune.prompting.prompt import answer_schema, chat_of
 from entitune.records import Sentence
-from entitune.serving import KEY_VARIABLE, FinishedRun
+from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun
 
 RETRIES_AWAY, RETRIES_BUSY = 6, 9
 """With the pauses below: half a minute of a server that is not there, two minutes of one that is busy."""

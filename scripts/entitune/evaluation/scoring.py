@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entitune.cli import InputError
-from entitune.inputs import Record
+from entitune.records import Record
 
 SCORINGS = ("pairs", "spans")
 OTHER = "(other)"

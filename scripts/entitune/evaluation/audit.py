@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
-from entitune.buckets import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, Buckets, bucket, names
+from entitune.evaluation.bins import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, Buckets, bucket, names
 from entitune.records import Entity, Sentence
 
 Figure: TypeAlias = tuple[str, str, int | float]

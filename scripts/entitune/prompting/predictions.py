@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from entitune.answers import read_answer
-from entitune.grounding import ground
+from entitune.prompting.answer_parser import read_answer
+from entitune.prompting.grounding import ground
 
 
 def read_prediction(text: str, raw: str, finish_reason: str | None) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Raw corpora: rows, the formats that people have, canonical sentences."""

@@ -1,0 +1,1 @@
+"""Settings, devices and memory of the two engines."""

@@ -1,0 +1,1 @@
+"""Scores, error categories, audits of data, significance of differences."""

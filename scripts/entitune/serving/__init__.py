@@ -1,0 +1,1 @@
+"""Finished runs behind a server: server, client and page."""
