@@ -1,4 +1,4 @@
-"""Files written whole or not at all, JSON lines, checksums."""
+"""Files written whole or not at all; JSON, JSON lines and checksums: the one way to read and write them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -50,6 +50,42 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
 def to_json(value: Any) -> str:
     """One line of JSON, Chinese left readable. The form of every JSON text that EntiTune writes."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def write_jsonl(path: str | Path, values: Iterable[Any]) -> int:
+    """Write one line of JSON for each value, all or none. Returns the number of lines."""
+    count = 0
+    with atomic_write(path) as stream:
+        for value in values:
+            stream.write(to_json(value) + "\n")
+            count += 1
+    return count
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a value as indented JSON, for a person to read, whole or not at all."""
+    with atomic_write(path) as stream:
+        stream.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file. Raises InputError naming file and line where it is not JSON in UTF-8."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 ({error})") from error
+
+
+def write_rows(path: str | Path, rows: Iterable[Any]) -> None:
+    """Write a JSON array with one row a line, so that a person finds a row and a diff shows what changed."""
+    with atomic_write(path) as stream:
+        separator = "[\n"
+        for row in rows:
+            stream.write(separator + to_json(row))
+            separator = ",\n"
+        stream.write("\n]\n")
 
 
 def sha256(path: str | Path) -> str:

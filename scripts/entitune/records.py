@@ -34,6 +34,64 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
+class Mention:
+    """What an answer names: a label and a text, and where it was grounded in the sentence.
+
+    `start` and `end` are half-open offsets in Unicode code points, or both None where the text has no place in the
+    sentence.
+    """
+
+    label: str
+    text: str
+    start: int | None = None
+    end: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"label": self.label, "text": self.text, "start": self.start, "end": self.end}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Mention:
+        return cls(value["label"], value["text"], value["start"], value["end"])
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer to one sentence, read and grounded, with the sentence's gold entities (None: unlabelled)."""
+
+    id: str
+    text: str
+    gold: tuple[Entity, ...] | None
+    pred: tuple[Mention, ...]
+    raw: str
+    finish_reason: str | None
+    status: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "text": self.text,
+            "gold": None if self.gold is None else [entity.to_dict() for entity in self.gold],
+            "pred": [mention.to_dict() for mention in self.pred],
+            "raw": self.raw,
+            "finish_reason": self.finish_reason,
+            "status": self.status,
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Prediction:
+        gold = value["gold"]
+        return cls(
+            value["id"],
+            value["text"],
+            None if gold is None else tuple(Entity.from_dict(entity) for entity in gold),
+            tuple(Mention.from_dict(mention) for mention in value["pred"]),
+            value.get("raw", ""),
+            value.get("finish_reason"),
+            value["status"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Sentence:
     """A sentence of a corpus. `entities` is sorted by (start, end, label), or None where the split is unlabelled."""
 
