@@ -40,11 +40,11 @@ from entitune.manifests import (
     ModelManifest,
     check_distinct,
     check_path,
+    check_unlisted,
     describe,
     files_in,
     first_problem,
     printable,
-    unlisted_files,
 )
 from entitune.progress import Progress
 
@@ -311,9 +311,7 @@ def check_complete(output_dir: Path, names: set[str]) -> None:
             f"the model has weights twice: {', '.join(others)}, besides {', '.join(sorted(weights))}; transformers and "
             "vLLM would load different ones. Use a local copy without the former: source: path"
         )
-    if strangers := unlisted_files(output_dir, names):
-        # Not deleted unasked; an old model.safetensors would be loaded instead of new shards.
-        raise InputError(f"{output_dir} holds files of something else, delete them: {', '.join(strangers)}")
+    check_unlisted(output_dir, names)
 
 
 def weights_of(output_dir: Path, names: set[str]) -> set[str]:

@@ -179,6 +179,14 @@ def unlisted_files(folder: Path, paths: Iterable[str]) -> list[str]:
     return sorted(set(files_in(folder)) - set(paths))
 
 
+def check_unlisted(folder: Path, paths: Iterable[str]) -> None:
+    """Raise InputError where `folder` holds other files than `paths`: they are not deleted unasked."""
+    if others := unlisted_files(folder, paths):
+        # An old model.safetensors, for example, would be loaded instead of new shards.
+        listed = ", ".join(map(printable, others))
+        raise InputError(f"{folder} holds files of something else, delete them: {listed}")
+
+
 class _Checksum(BaseModel):
     """The checksum of a file in a certain state: the file itself, its size, its change time in nanoseconds."""
 
