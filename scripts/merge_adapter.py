@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from entitune.cli import run
-from entitune.files import write_manifest
+from entitune.manifests import ModelManifest
 
 
 def main() -> None:
@@ -31,7 +31,10 @@ def main() -> None:
     merged = PeftModel.from_pretrained(base.to(torch.float32), args.adapter).merge_and_unload().to(base.config.dtype)
     merged.save_pretrained(args.output_dir)
     AutoTokenizer.from_pretrained(args.model).save_pretrained(args.output_dir)
-    write_manifest(args.output_dir, model=f"{args.model} + {args.adapter}", source="merge_adapter", revision=None)
+    manifest = ModelManifest.of_folder(
+        args.output_dir, model=f"{args.model} + {args.adapter}", source="merge_adapter", revision=None
+    )
+    manifest.write(args.output_dir)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from conftest import ROOT
 from predictions import run_script
 
 from entitune.cli import InputError
-from entitune.files import sha256, write_manifest
+from entitune.files import sha256
+from entitune.manifests import ModelManifest
 from entitune.prompting.prompt import Prompt, answer_schema
 from entitune.records import Sentence
 from entitune.serving.client import connect, request_of
@@ -41,6 +42,10 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     return load_study(yaml.safe_load((ROOT / "conf/config.yaml").read_text(encoding="utf-8")), ROOT / "conf")
 
 
+def write_manifest(model: Path) -> None:
+    ModelManifest.of_folder(model, model=model.name, source="path", revision=None).write(model)
+
+
 def finish(study: Study, name: str, rank: int = 8, base: str | None = None) -> FinishedRun:
     """Write the files of a finished run that are read before a server starts, small as they are."""
     run = study.run(name)
@@ -50,7 +55,7 @@ def finish(study: Study, name: str, rank: int = 8, base: str | None = None) -> F
         path.mkdir(parents=True, exist_ok=True)
     for path in (model, folder / "merged"):
         (path / "model.safetensors").write_bytes(b"weights")
-        write_manifest(path, model=run.model)
+        write_manifest(path)
     alpaca.write_text(json.dumps([PROMPT.row(Sentence("dev-1", "好", ()))]), encoding="utf-8")
     files = [model / "manifest.json", alpaca]
     if run.recipe:
@@ -92,7 +97,7 @@ def test_files_that_do_not_belong_together_are_refused(study: Study) -> None:
     weights = Path("results/models/entitune-tiny/model.safetensors")
     weights.write_bytes(b"other weights")
     assert "is missing or not the file of results/models/entitune-tiny/manifest.json" in refusal(study, "demo")
-    write_manifest(weights.parent, model="entitune-tiny")
+    write_manifest(weights.parent)
     assert "results/models/entitune-tiny/manifest.json is not the one that" in refusal(study, "demo")
     finish(study, "demo")
     Path("results/demo/seed-1/adapter/adapter_model.safetensors").write_bytes(b"another adapter")

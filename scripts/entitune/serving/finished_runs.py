@@ -18,7 +18,8 @@ from typing import Any
 import yaml
 
 from entitune.cli import InputError
-from entitune.files import MANIFEST, sha256
+from entitune.files import sha256
+from entitune.manifests import MANIFEST, verify
 from entitune.prompting.prompt import Prompt
 from entitune.study import ConfigError, Run, Study, load_study
 
@@ -86,7 +87,7 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
     needed += [merged / MANIFEST] if merged else []
     require(needed, f"run {name}, seed {seed}, is not finished")
     for model in filter(None, (base, merged)):
-        check_model(model)
+        verify(model, deep=False)
     check_adapter(run, base, adapter)
     check_manifest(folder, [base / MANIFEST, alpaca, *([adapter / "adapter_model.safetensors"] if adapter else [])])
     return FinishedRun(
@@ -99,17 +100,6 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
         adapter=adapter,
         merged=merged,
     )
-
-
-def check_model(folder: Path) -> None:
-    """Raise InputError where a file of a model is missing or has another size than its manifest says."""
-    for file in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]:
-        path = folder / file["path"]
-        if not path.is_file() or path.stat().st_size != file["size"]:
-            raise InputError(
-                f"{path} is missing or not the file of {folder / MANIFEST}; make the model anew with\n"
-                f"    rm {folder / MANIFEST} && snakemake {folder / MANIFEST} --cores all"
-            )
 
 
 def check_adapter(run: Run, base: Path, adapter: Path | None) -> None:
