@@ -32,7 +32,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from entitune.cli import InputError, run
+from entitune.cli import InputError, printable, run
 from entitune.files import read_json
 from entitune.manifests import (
     MANIFEST,
@@ -44,7 +44,6 @@ from entitune.manifests import (
     describe,
     files_in,
     first_problem,
-    printable,
 )
 from entitune.progress import Progress
 

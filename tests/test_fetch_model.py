@@ -20,8 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from entitune.cli import InputError
-from entitune.manifests import ModelFile, printable
+from entitune.cli import InputError, printable
+from entitune.manifests import ModelFile
 from fetch_model import check_complete, check_pins
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fetch_model.py"

@@ -14,7 +14,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from entitune.cli import InputError
+from entitune.cli import InputError, printable
 from entitune.files import atomic_write, read_json, sha256, write_json
 
 MANIFEST = "manifest.json"
@@ -27,11 +27,6 @@ MAX_PROBLEMS = 10
 """How many problems of a folder a message lists."""
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-def printable(name: str) -> str:
-    """A name that somebody else chose, safe to print: control characters could rewrite the terminal."""
-    return name if name.isprintable() else ascii(name)
 
 
 def check_path(path: str) -> str:
