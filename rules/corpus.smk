@@ -2,15 +2,21 @@
 
 
 localrules:
-    fetch_dataset,
+    fetch_archive,
+    extract_split,
     convert_dataset,
 
 
-LOCAL_DATASETS = [name for name, dataset in STUDY.datasets.items() if "archive" not in dataset]
+def archive_of(wildcards) -> dict:
+    """The archive of a dataset. A dataset without one gets an answer that helps."""
+    dataset = dataset_of(wildcards)
+    if "archive" not in dataset:
+        raise WorkflowError(f"conf/datasets.yaml: {wildcards.dataset} has no archive; its splits are local files")
+    return dataset["archive"]
 
 
-def source_file(wildcards) -> str:
-    """The local file of a split. A split that the dataset does not have gets an answer that helps."""
+def source_of(wildcards) -> str:
+    """Where a split is: its name in the archive, or the local file. An unknown split gets an answer that helps."""
     splits = dataset_of(wildcards)["splits"]
     if wildcards.split not in splits:
         raise WorkflowError(
@@ -19,57 +25,45 @@ def source_file(wildcards) -> str:
     return splits[wildcards.split]
 
 
-rule fetch_dataset:
+def has_archive(wildcards) -> bool:
+    return "archive" in dataset_of(wildcards)
+
+
+rule fetch_archive:
+    """a dataset's archive as its publisher packed it"""
+    input:
+        code=code_of("fetch_archive"),
+    output:
+        archive="results/datasets/{dataset}/raw/archive",
+    log:
+        "logs/fetch_archive/{dataset}.log",
+    resources:
+        # No param: a local copy has the checksum of the archive that would be downloaded, so naming one is no reason
+        # to fetch again.
+        local_archive=lambda w: STUDY.local_archive.get(w.dataset, ""),
+    params:
+        urls=lambda w: archive_of(w)["urls"],
+        sha256=lambda w: archive_of(w)["sha256"],
+    shell:
+        "python scripts/fetch_archive.py --urls {params.urls:q} --sha256 {params.sha256}"
+        " --local-archive={resources.local_archive:q} --output {output.archive} 2>&1 | tee {log} >&2"
+
+
+rule extract_split:
     """a split as its publisher wrote it"""
     input:
-        raw=source_file,
-        code=code_of("fetch_dataset"),
+        source=lambda w: "results/datasets/{dataset}/raw/archive" if has_archive(w) else source_of(w),
+        code=code_of("extract_split"),
     output:
         raw="results/datasets/{dataset}/raw/{split}",
     log:
-        "logs/fetch_dataset/{dataset}/{split}.log",
-    wildcard_constraints:
-        dataset="|".join(map(re.escape, LOCAL_DATASETS)),
+        "logs/extract_split/{dataset}/{split}.log",
     params:
-        entry=lambda w: json.dumps({"splits": {w.split: source_file(w)}}),
+        member=lambda w: f"--member={shlex.quote(source_of(w))}" if has_archive(w) else "",
+        option=lambda w: "--archive" if has_archive(w) else "--file",
     shell:
-        "python scripts/fetch_dataset.py --entry {params.entry:q} --output-dir $(dirname {output.raw})"
+        "python scripts/extract_split.py {params.option} {input.source:q} {params.member} --output {output.raw}"
         " 2>&1 | tee {log} >&2"
-
-
-# What fetch_dataset.py is told of each archive. An archive at hand has the checksum of the one that would be downloaded,
-# so it is no reason to fetch again: the rule's params leave it out, and the shell command reads it from here.
-ARCHIVES = {
-    name: json.dumps(
-        {"archive": STUDY.datasets[name]["archive"], "splits": STUDY.datasets[name]["splits"]}
-        | ({"local_archive": STUDY.local_archive[name]} if name in STUDY.local_archive else {})
-    )
-    for name in STUDY.datasets
-    if name not in LOCAL_DATASETS
-}
-
-# One rule an archive: it is fetched once and gives all its splits, whose names the rule must know.
-for DATASET in ARCHIVES:
-
-    rule:
-        """all splits of an archive as their publisher wrote them"""
-        name:
-            f"fetch_dataset_{DATASET}"
-        input:
-            code=code_of("fetch_dataset"),
-        output:
-            raw=expand(
-                "results/datasets/{dataset}/raw/{split}", dataset=DATASET, split=STUDY.datasets[DATASET]["splits"]
-            ),
-        log:
-            f"logs/fetch_dataset/{DATASET}.log",
-        localrule: True
-        params:
-            archive=STUDY.datasets[DATASET]["archive"],
-            splits=STUDY.datasets[DATASET]["splits"],
-        shell:
-            "python scripts/fetch_dataset.py --entry {ARCHIVES[%s]:q} --output-dir results/datasets/%s/raw"
-            " 2>&1 | tee {log} >&2" % (DATASET, DATASET)
 
 
 rule convert_dataset:
