@@ -65,7 +65,7 @@ def adapters_of(input) -> str:
 PREDICT = (
     "{params.python} scripts/predict_shard.py --tokens {input.tokens} --model $(dirname {input.model}) {params.adapters}"
     " {params.decode} {params.shard} --threads {threads} --log {log}"
-    " --title 'stage 4 of 5, predict {params.title}, {wildcards.shard}' --output {output.answers}"
+    " --title 'stage 4 of 5, predict {params.title}, {wildcards.shard}' --record {output.record} --output {output.answers}"
 )
 
 
@@ -76,10 +76,9 @@ rule predict_shard:
         code=code_of("predict_shard"),
     output:
         answers="results/{run}/seed-{seed}/answers/{split}/{shard}.jsonl",
+        record="results/{run}/seed-{seed}/jobs/predict_shard.{split}.{shard}.json",
     log:
         "logs/predict_shard/{run}/{seed}/{split}/{shard}.log",
-    benchmark:
-        "results/{run}/seed-{seed}/benchmarks/predict_shard.{split}.{shard}.tsv"
     wildcard_constraints:
         run=rf"(?!(?:{PASS_ROWS})[/+])[^/]+" if PASSES else "[^/]+",
     threads: lambda w: decode_of(w)["threads"]
@@ -112,10 +111,9 @@ for PASS, MEMBERS in PASSES.items():
             code=code_of("predict_shard"),
         output:
             answers=[f"results/{run.name}/seed-{seed}/answers/{{split}}/{{shard}}.jsonl" for run, seed in MEMBERS],
+            record=f"results/passes/{PASS}/predict_shard.{{split}}.{{shard}}.json",
         log:
             f"logs/predict_shard/{PASS}/{{split}}/{{shard}}.log",
-        benchmark:
-            f"results/passes/{PASS}/predict_shard.{{split}}.{{shard}}.tsv"
         threads: DECODE["threads"]
         resources:
             gpu=DECODE["gpus"],

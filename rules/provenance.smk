@@ -20,18 +20,18 @@ def made_from(wildcards) -> dict[str, list[str]]:
     files += [alpaca_of(run, split) for split in splits]
     files += [manifest_of(run), f"{folder}/predictions/dev.jsonl", f"{folder}/scores/dev.tsv"]
     name = pass_of(run, wildcards.seed)
-    costs = f"results/passes/{name}" if name else f"{folder}/benchmarks"
-    predicted = [f"{costs}/predict_shard.dev.{i}-of-{shards}.tsv" for i in range(1, shards + 1)]
-    benchmarks = []
+    records = f"results/passes/{name}" if name else f"{folder}/jobs"
+    predicted = [f"{records}/predict_shard.dev.{i}-of-{shards}.json" for i in range(1, shards + 1)]
+    jobs = []
     if run.recipe:
         files += [registered_of(run), f"{folder}/train.yaml", f"{folder}/adapter/adapter_model.safetensors"]
-        benchmarks.append(f"{folder}/benchmarks/train_adapter.tsv")
+        jobs.append(f"{folder}/jobs/train_adapter.json")
         if STUDY.decode[run.decode]["adapter"] == "merged":
-            benchmarks.append(f"{folder}/benchmarks/merge_adapter.tsv")
+            jobs.append(f"{folder}/jobs/merge_adapter.json")
     return {
         "files": [*files, "envs/workflow.txt", *(f"envs/{env}.txt" for env in envs)],
-        "benchmarks": benchmarks if name else [*predicted, *benchmarks],
-        "passes": predicted if name else [],
+        "jobs": jobs if name else [*predicted, *jobs],
+        "shared_jobs": predicted if name else [],
         "envs": [environment(env) for env in envs],
     }
 
@@ -64,14 +64,14 @@ rule write_manifest:
     params:
         config=merged_config,
         environments=lambda w, input: [os.path.dirname(env) for env in input.get("envs", [])],
-        benchmarks=lambda w, input: input.get("benchmarks", []),
-        passes=lambda w, input: (
-            option("--pass-size", len(PASSES[pass_of(run_of(w), w.seed)]))
-            + f" --pass-benchmarks {' '.join(input.passes)}"
-            if input.get("passes")
+        jobs=lambda w, input: input.get("jobs", []),
+        shared_jobs=lambda w, input: (
+            option("--shares", len(PASSES[pass_of(run_of(w), w.seed)]))
+            + f" --shared-jobs {' '.join(input.shared_jobs)}"
+            if input.get("shared_jobs")
             else ""
         ),
     shell:
         "python scripts/write_manifest.py --config {params.config:q} --files {input.files}"
-        " --environments {params.environments} --benchmarks {params.benchmarks} {params.passes} --output {output.manifest}"
+        " --environments {params.environments} --jobs {params.jobs} {params.shared_jobs} --output {output.manifest}"
         " 2>&1 | tee {log} >&2"

@@ -42,10 +42,9 @@ rule train_adapter:
         config="results/{run}/seed-{seed}/adapter/adapter_config.json",
         log="results/{run}/seed-{seed}/adapter/trainer_log.jsonl",
         plot="results/{run}/seed-{seed}/adapter/training_loss.png",
+        record="results/{run}/seed-{seed}/jobs/train_adapter.json",
     log:
         "logs/train_adapter/{run}/{seed}.log",
-    benchmark:
-        "results/{run}/seed-{seed}/benchmarks/train_adapter.tsv"
     threads: lambda w: recipe_of(w)["threads"]
     resources:
         gpu=lambda w: recipe_of(w)["gpus"],
@@ -58,7 +57,8 @@ rule train_adapter:
     shell:
         "python scripts/train_adapter.py --config {input.config} --llamafactory .envs/train/bin/llamafactory-cli"
         " --gpus {params.gpus} --threads {threads}"
-        " --title 'stage 3 of 5, train {wildcards.run} seed {wildcards.seed}' --log {log} --output-dir $(dirname {output.adapter})"
+        " --title 'stage 3 of 5, train {wildcards.run} seed {wildcards.seed}' --log {log} --record {output.record}"
+        " --output-dir $(dirname {output.adapter})"
 
 
 rule merge_adapter:
@@ -71,13 +71,13 @@ rule merge_adapter:
         code=code_of("merge_adapter"),
     output:
         manifest="results/{run}/seed-{seed}/merged/manifest.json",
+        record="results/{run}/seed-{seed}/jobs/merge_adapter.json",
     log:
         "logs/merge_adapter/{run}/{seed}.log",
-    benchmark:
-        "results/{run}/seed-{seed}/benchmarks/merge_adapter.tsv"
     resources:
         mem_mb=lambda w, attempt: growing(recipe_of(w)["mem_mb"], attempt),
         runtime=lambda w, attempt: growing(30, attempt),
     shell:
         ".envs/train/bin/python scripts/merge_adapter.py --model $(dirname {input.model})"
-        " --adapter $(dirname {input.adapter}) --output-dir $(dirname {output.manifest}) > {log} 2>&1"
+        " --adapter $(dirname {input.adapter}) --record {output.record} --output-dir $(dirname {output.manifest})"
+        " > {log} 2>&1"

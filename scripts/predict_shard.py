@@ -19,6 +19,7 @@ from typing import Any
 from entitune.cli import InputError, output_to, run
 from entitune.engines.vllm_settings import engine_environment, engine_settings
 from entitune.files import atomic_write, read_jsonl, to_json
+from entitune.job_records import recorded_job
 from entitune.progress import Progress
 from entitune.prompting.prompt import answer_schema
 
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--title", default="predict", help="what progress lines begin with")
     parser.add_argument("--log", type=Path, help="file for vLLM's own output (default: the terminal)")
+    parser.add_argument("--record", type=Path, help="JSON: node, time and memory of the job (default: none)")
     parser.add_argument("--output", nargs="+", required=True, help="JSONL: id, raw, finish_reason, output_tokens")
     args = parser.parse_args()
 
@@ -73,6 +75,13 @@ def main() -> None:
         shards.append(shard_of(list(read_jsonl(tokens)), args.shard, args.shards))
         check_lengths(shards[-1], decode["max_tokens"], decode["max_model_len"], tokens)
 
+    with recorded_job(args.record):
+        predict(args, shards)
+
+
+def predict(args: argparse.Namespace, shards: list[list[dict[str, Any]]]) -> None:
+    """Answer the prompts of each list in `shards` with its adapter and write its output."""
+    decode, adapters = args.decode, args.adapter or [None]
     terminal = output_to(args.log)
     os.environ |= engine_environment(decode["gpus"], args.threads)
     settings = engine_settings(decode, args.adapter or [], at_once=1)
