@@ -4,21 +4,18 @@ Snakemake's own environments need conda or apptainer; uv needs a package index a
 """
 
 
-localrules:
-    build_env,
-
-
 # The marker is what the lock was when the environment was built. It is kept until it is replaced (`update`), so that
 # an environment that a lock file describes already is left alone: clones may share .envs/, and a fresh clone or another
 # branch dates lock files anew. Of two workflows that want to build it, one waits for the other.
 rule build_env:
     """an environment of an engine, from its lock file"""
     input:
-        lock="envs/{env}.txt",
+        lock=paths.lock("{env}"),
     output:
-        built=update(".envs/{env}/.built"),
+        built=update(paths.environment("{env}")),
     log:
         "logs/build_env/{env}.log",
+    localrule: True
     shell:
         """
         exec 9>.envs/.{wildcards.env}.lock

@@ -41,7 +41,7 @@ def written(generator: None, demo: Path) -> Rows:
     """Writes every row of a course of the training again."""
     done = snakemake(demo, "results/base/news.txt", "--cores", "1")
     assert done.returncode == 0, done.stdout
-    news = importlib.import_module("news").read_clauses(demo / "results" / "base" / "news.txt")
+    news = importlib.import_module("news").read_clauses(demo / "results" / "base_model" / "news.txt")
     rows = importlib.import_module("rows").rows
     return lambda course: rows(course["course"], course["seed"], course["rows"], news)
 

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from conftest import ROOT, snakemake
 
-from entitune.study import ConfigError, Study, load_study, read_sheet
+from entitune.config_files import ConfigError, read_sheet
+from entitune.study import Study, TunedRun, load_study
 
 HEADER = "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\tsweep\n"
 DEMO = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
@@ -48,8 +49,8 @@ def test_committed_configuration_is_valid() -> None:
 
 def test_defaults_are_filled_in(conf: Path) -> None:
     study = load_study({"runs": ["demo"]}, conf)
-    assert study.datasets["demo"]["on_invalid"] == "fail"
-    assert study.prompts["ner-zh-short"]["shots"] == 0
+    assert study.datasets["demo"].on_invalid == "fail"
+    assert study.prompts["ner-zh-short"].shots == 0
 
 
 def test_runs_from_the_command_line_arrive_as_text(conf: Path) -> None:
@@ -64,8 +65,9 @@ def test_sweep_expands_into_runs(conf: Path) -> None:
     assert len(study.selected) == 4
     assert study.selected[2] == "demo+lora_rank=16+learning_rate=0.0001"
     run = study.runs[study.selected[2]]
-    assert study.train_arguments(run)["lora_rank"] == 16
-    assert study.train_arguments(run)["learning_rate"] == 1.0e-4
+    assert isinstance(run, TunedRun)
+    assert run.arguments["lora_rank"] == 16
+    assert run.arguments["learning_rate"] == 1.0e-4
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_sweep_expands_into_runs(conf: Path) -> None:
         ("recipes", ["demo"], {"gpus": -1}, ["recipes.yaml: demo: gpus", "-1"]),
         ("recipes", ["demo"], {"config": "train/no.yaml"}, ["train/no.yaml", "no such file"]),
         ("recipes", ["reference"], {"gpus": 0}, ["recipes.yaml: reference", "use_cpu"]),
-        ("decode", ["cpu"], {"adapter": "both"}, ["decode.yaml: cpu: adapter", "merged", "served"]),
+        ("decode", ["cpu"], {"adapter": "both"}, ["decode.yaml: cpu: adapter", "merged", "lora"]),
         ("decode", ["cpu"], {"max_tokens": "many"}, ["decode.yaml: cpu: max_tokens", "integer"]),
     ],
 )
@@ -127,7 +129,7 @@ def test_mistakes_in_config_yaml(conf: Path) -> None:
 def test_equal_keys_are_refused(conf: Path) -> None:
     with (conf / "models.yaml").open("a") as stream:
         stream.write("entitune-tiny: {}\n")
-    assert "'entitune-tiny' stands twice" in problem(conf)
+    assert "'entitune-tiny' is given twice" in problem(conf)
 
 
 def test_broken_yaml_names_the_line(conf: Path) -> None:
