@@ -19,11 +19,13 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def test_configuration_page_is_what_the_schema_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    schema, page = ROOT / "conf" / "schemas" / "study.schema.yaml", tmp_path / "configuration.md"
+def test_configuration_page_and_schema_are_what_the_models_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, schema = tmp_path / "configuration.md", tmp_path / "study.schema.json"
     monkeypatch.setattr(sys, "argv", ["document_config", "--schema", str(schema), "--output", str(page)])
     document_config()
     assert read("docs/configuration.md") == page.read_text(encoding="utf-8"), "run scripts/document_config.py"
+    committed = read("conf/schemas/study.schema.json")
+    assert committed == schema.read_text(encoding="utf-8"), "run scripts/document_config.py"
 
 
 def test_both_readmes_have_the_same_commands_and_sections() -> None:
