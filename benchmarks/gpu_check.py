@@ -80,13 +80,14 @@ def describe_device(device: str) -> dict[str, Any]:
     """The machine and the versions that the figures were measured with."""
     import torch
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    record = {"device": platform.processor() or platform.machine(), "python": platform.python_version()} | versions
+    record: dict[str, Any] = {"device": platform.processor() or platform.machine(), "python": platform.python_version()}
+    record |= versions
     if device == "cuda":
         properties = torch.cuda.get_device_properties(0)
         record |= {

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from predictions import LABELS, run_script, write_jsonl
 
@@ -118,7 +118,6 @@ def similarity(a: str, b: str) -> float:
 texts = st.lists(st.text("ab", max_size=14) | st.text("甲乙丙", max_size=8), max_size=12)
 
 
-@settings(deadline=None)
 @given(texts, texts)
 def test_near_duplicates_are_all_pairs_that_are_similar_enough(one: list[str], other: list[str]) -> None:
     within = {(i, j) for j in range(len(one)) for i in range(j) if similarity(one[i], one[j]) >= NEAR}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from predictions import entity, record, run_script, write_jsonl
 
@@ -89,7 +89,6 @@ corpora = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(corpora)
 def test_the_numbers_add_up(records: list[dict[str, Any]]) -> None:
     labels = ["org", "loc"]

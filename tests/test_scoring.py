@@ -194,7 +194,7 @@ def spans_record(gold: list[Span], pred: list[Span]) -> dict[str, Any]:
     return record([entity(label, "", a, b) for label, a, b in gold], [entity(label, "", a, b) for label, a, b in pred])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(corpora)
 def test_spans_equal_seqeval_strict(corpus: list[tuple[list[Span], list[Span]]]) -> None:
     counted = tally([spans_record(*sentence) for sentence in corpus], ["a", "b", "c"])["spans"]
@@ -217,7 +217,6 @@ def test_spans_equal_seqeval_strict(corpus: list[tuple[list[Span], list[Span]]])
         assert values[counted.names.index("macro")].tolist() == pytest.approx(list(macro[:3]))
 
 
-@settings(max_examples=100, deadline=None)
 @given(corpora)
 def test_spans_equal_nervaluate_strict(corpus: list[tuple[list[Span], list[Span]]]) -> None:
     counted = tally([spans_record(*sentence) for sentence in corpus], ["a", "b", "c"])["spans"]
