@@ -27,8 +27,8 @@ SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     ),
     "conf/runs.tsv": (
         SheetRow,
-        "The sheet: tab-separated, a header, one line per run. Empty lines and lines that begin with `#` are skipped. A "
-        "row with a sweep gives one run per combination, called `RUN+key=value`.",
+        "The sheet: tab-separated, a header, one line per run. Empty lines and lines that begin with `#` are "
+        "skipped. A row with a sweep gives one run per combination, called `RUN+key=value`.",
     ),
     "conf/datasets.yaml": (Dataset, "Corpora by name."),
     "conf/models.yaml": (Model, "Base models by name."),

@@ -78,7 +78,7 @@ def test_clocks_of_other_nodes_rerun_nothing(folder: Path) -> None:
 def test_a_sweep_shares_what_it_can_and_is_planned_within_ten_seconds(folder: Path) -> None:
     rates = ",".join(f"{rate}.0e-5" for rate in range(1, 51))
     sweep = f"lora_rank=8,64;learning_rate={rates};prompt=ner-zh-short,ner-zh"
-    row = f"grid\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t{sweep}\n"
+    row = f"grid\tdemo\tentitune-tiny\tner-zh-short\tdemo\tgpu\t1\t{sweep}\n"
     (folder / "conf" / "runs.tsv").write_text(HEADER + row, encoding="utf-8")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     planned = plan(folder, "--config", "runs=grid")
@@ -96,19 +96,22 @@ def test_a_sweep_shares_what_it_can_and_is_planned_within_ten_seconds(folder: Pa
 def test_adapters_of_a_sweep_share_an_engine_where_the_settings_say_so(folder: Path) -> None:
     ranks = ",".join(map(str, range(1, 21)))
     rows = [f"{name}\tdemo\tentitune-tiny\tner-zh-short\tdemo\t{decode}\t1,2,3\tlora_rank={ranks}\n" for name, decode in
-            (("grid", "shared"), ("grid2", "cpu"))]  # fmt: skip
+            (("grid", "shared"), ("grid2", "alone"))]  # fmt: skip
     (folder / "conf" / "runs.tsv").write_text(HEADER + "".join(rows), encoding="utf-8")
     decode = folder / "conf" / "decode.yaml"
-    decode.write_text(decode.read_text() + "shared:\n  <<: *cpu\n  adapter: shared\n  shards: 2\n", encoding="utf-8")
+    entries = "shared:\n  <<: *cpu\n  adapter: lora\n  shards: 2\nalone:\n  <<: *cpu\n  share_engine: false\n"
+    decode.write_text(decode.read_text() + entries, encoding="utf-8")
     planned = plan(folder, "--config", "runs=grid,grid2")
     passed = plan(folder, "--config", "runs=grid+lora_rank=20")
     subprocess.run(["git", "checkout", "-q", "conf"], cwd=folder, check=True)
     jobs = Counter(re.findall(r"^(?:local)?rule ([\w-]+):", planned, re.MULTILINE))
     assert jobs["train_adapter"] == 120
-    # 60 runs and seeds in passes of 50 and 10, two shards each; the other row's runs each for themselves, and merged.
-    assert (jobs["predict_shard_grid-1"], jobs["predict_shard_grid-2"], jobs["predict_shard"]) == (2, 2, 60)
+    # 60 runs and seeds in groups of 50 and 10, two shards each; the other row's runs each alone, and merged.
+    groups = Counter(re.findall(r"^    wildcards: group=(\S+), split=dev, shard=", planned, re.MULTILINE))
+    assert (groups["grid@part-1"], groups["grid@part-2"]) == (2, 2)
+    assert jobs["predict_shard"] == 64
     assert jobs["merge_adapter"] == 60
-    # A run of a pass needs the adapters of its pass alone.
+    # A run needs the adapters of its own group alone.
     assert Counter(re.findall(r"^rule ([\w-]+):", passed, re.MULTILINE))["train_adapter"] == 10
 
 
@@ -125,11 +128,16 @@ def test_shards_are_merged_in_order_and_completely(tmp_path: Path) -> None:
     sentences = [{"id": id_, "text": "温格", "entities": []} for id_ in ids]
     (tmp_path / "dev.jsonl").write_text("".join(to_json(sentence) + "\n" for sentence in sentences))
     for shard in (1, 2):
-        answers = [{"id": id_, "raw": "[]", "finish_reason": "stop"} for id_ in shard_of(ids, shard, 2)]
+        answers = [
+            {"run": run, "seed": 1, "id": id_, "raw": "[]", "finish_reason": "stop"}
+            for run in ("other", "demo")  # members of one engine group
+            for id_ in shard_of(ids, shard, 2)
+        ]
         (tmp_path / f"{shard}.jsonl").write_text("".join(to_json(answer) + "\n" for answer in answers))
 
     def merge(*shards: int) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "scripts/read_answers.py", "--sentences", str(tmp_path / "dev.jsonl")]
+        command += ["--run", "demo", "--seed", "1"]
         command += ["--output", str(tmp_path / "merged.jsonl"), "--answers"]
         command += [str(tmp_path / f"{shard}.jsonl") for shard in shards]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

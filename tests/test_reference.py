@@ -67,15 +67,15 @@ def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_recipe_is_the_reference_to_the_letter() -> None:
     study = load_study({"runs": ["cluener-qwen2.5-7b"]}, ROOT / "conf")
     run = study.run("cluener-qwen2.5-7b")
-    assert study.train_arguments(run) == REFERENCE | {"max_steps": 906}
-    assert (run.model, run.dataset, run.prompt) == ("qwen2.5-7b-instruct", "cluener", "ner-zh")
-    assert study.models[run.model]["id"] == "Qwen/Qwen2.5-7B-Instruct"
-    assert study.models[run.model]["template"] == "qwen"
+    assert run.arguments == REFERENCE | {"max_steps": 906}
+    assert (run.model.name, run.dataset.name, run.prompt.name) == ("qwen2.5-7b-instruct", "cluener", "ner-zh")
+    assert run.model.id == "Qwen/Qwen2.5-7B-Instruct"
+    assert run.model.template == "qwen"
 
 
 def test_the_fast_recipe_keeps_what_decides_quality() -> None:
     study = load_study({"runs": ["cluener-qwen2.5-7b-fast"]}, ROOT / "conf")
-    fast = study.train_arguments(study.run("cluener-qwen2.5-7b-fast"))
+    fast = study.run("cluener-qwen2.5-7b-fast").arguments
     keys = ("lora_rank", "lora_target", "learning_rate", "num_train_epochs", "max_steps", "warmup_ratio", "val_size")
     assert {key: fast[key] for key in keys} == {key: (REFERENCE | {"max_steps": 906})[key] for key in keys}
     assert fast["per_device_train_batch_size"] * fast["gradient_accumulation_steps"] == 4 * 8

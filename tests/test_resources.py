@@ -122,7 +122,6 @@ def test_a_refusal_names_the_memory_and_what_fits() -> None:
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     """A repository with two runs, one of which needs a GPU, and nothing derived yet."""
-    shutil.copytree(ROOT / "conf" / "schemas", tmp_path / "conf" / "schemas")
     shutil.copytree(ROOT / "conf" / "train", tmp_path / "conf" / "train")
     files = {
         "config.yaml": {"runs": ["small"]},
@@ -139,7 +138,7 @@ def study(tmp_path: Path) -> Path:
                 "max_tokens": 512,
                 "max_model_len": 1024,
                 "max_num_seqs": 256,
-                "adapter": "served",
+                "adapter": "lora",
                 "gpus": gpus,
                 "shards": 1,
             }

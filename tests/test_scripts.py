@@ -15,7 +15,7 @@ from conftest import ROOT
 from entitune.cli import InputError
 from entitune.engines.vllm_settings import max_lora_rank
 from entitune.prompting.prompt import Prompt, chat_of
-from entitune.records import Entity, Sentence
+from entitune.records import Entity, Sentence, Tokens
 from predict_shard import check_lengths, shard_of
 from train_adapter import drop_partial_checkpoints, last_record
 
@@ -145,7 +145,7 @@ def test_shards_are_contiguous_and_complete() -> None:
 
 
 def test_prompts_that_leave_no_room_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    records = [{"id": "a", "prompt_ids": [1] * 90, "answer_tokens": 20}]
+    records = [Tokens("a", [1] * 90, 20)]
     check_lengths(records, 10, 100, "tokens.jsonl")
     assert "1 gold answers (the first: a) are longer than max_tokens" in capsys.readouterr().out
     with pytest.raises(InputError, match="set max_model_len to at least 110"):
@@ -164,9 +164,10 @@ def test_max_lora_rank_fits_the_adapters(tmp_path: Path) -> None:
 
 def test_answers_that_miss_a_sentence_are_refused(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "s.jsonl", [sentence.to_dict() for sentence in SENTENCES[:2]])
-    answer = {"raw": "[]", "finish_reason": "stop", "output_tokens": 2}
+    answer = {"run": "demo", "seed": 1, "raw": "[]", "finish_reason": "stop", "output_tokens": 2}
     write_jsonl(tmp_path / "a.jsonl", [{"id": "dev-2", **answer}])
     arguments = ["--sentences", tmp_path / "s.jsonl", "--answers", tmp_path / "a.jsonl", "--output", tmp_path / "p"]
+    arguments += ["--run", "demo", "--seed", 1]
     done = script("read_answers", *arguments)
     assert done.returncode == 1
     assert "not one answer for each sentence" in done.stderr
@@ -178,12 +179,13 @@ def test_answers_are_grounded_and_counted(tmp_path: Path) -> None:
     raws = [('[{"label": "name", "text": "温格"}, {"label": "name", "text": "曼城"}]', "stop"), ("好的", "stop")]
     raws.append(('[{"label": "name", "text": "不知道"}, {"la', "length"))
     answers = [
-        {"id": sentence.id, "raw": raw, "finish_reason": reason, "output_tokens": 1}
+        {"run": "demo", "seed": 1, "id": sentence.id, "raw": raw, "finish_reason": reason, "output_tokens": 1}
         for sentence, (raw, reason) in zip(SENTENCES, raws, strict=True)
     ]
     write_jsonl(tmp_path / "a1.jsonl", answers[:2])
     write_jsonl(tmp_path / "a2.jsonl", answers[2:])
     paths = ["--answers", tmp_path / "a1.jsonl", tmp_path / "a2.jsonl", "--output", tmp_path / "p.jsonl"]
+    paths += ["--run", "demo", "--seed", 1]
     done = script("read_answers", "--sentences", tmp_path / "s.jsonl", *paths)
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()]
