@@ -89,4 +89,4 @@ def test_the_contracts_name_every_path() -> None:
     own += [run.errors("{split}", table) for table in paths.ERROR_TABLES]
     relative = [path.removeprefix(f"{run.folder}/") for path in own]
     names = {path: (path, path.rsplit("/", 1)[0] + "/", path.rsplit("/", 1)[-1]) for path in relative}
-    assert [path for path, forms in names.items() if not any(f"`{form}`" in page for form in forms)] == []
+    assert [path for path, forms in names.items() if not any(f"`{form}" in page for form in forms)] == []
