@@ -23,6 +23,7 @@ import yaml
 from entitune.cli import InputError, run
 from entitune.engines import memory_estimate
 from entitune.engines.memory_estimate import GB, Recipe, Shape
+from entitune.engines.schedule import plan
 from entitune.files import read_jsonl
 from entitune.study import ConfigError, Run, Study, load_study
 
@@ -156,12 +157,15 @@ def describe(study: Study, job: Run, gpu: tuple[str, int], mfu: float) -> str:
             real.bytes,
         )
         if rows.lengths:
-            examples = memory_estimate.split_examples(len(rows.lengths), recipe)
-            steps = memory_estimate.optimisation_steps(examples, recipe, gpus)
+            whole = study.recipes[job.recipe].get("whole_accumulations", False)
+            length = plan(study.train_arguments(job), len(rows.lengths), gpus, whole)
             mean = sum(rows.lengths) / len(rows.lengths)
-            lines.append(f"    {examples:,} examples, {steps:,} optimisation steps, {mean:.0f} tokens a row")
+            lines.append(
+                f"    {length.examples:,} examples, {length.steps:,} optimisation steps, {mean:.0f} tokens a row"
+            )
             if tflops := memory_estimate.peak_tflops(name):
-                seconds = memory_estimate.training_seconds(shape, recipe, rows.lengths, tflops, gpus, mfu)
+                seen = length.examples * length.epochs
+                seconds = memory_estimate.training_seconds(shape, recipe, mean, seen, tflops, gpus, mfu)
                 lines.append(
                     f"    {duration(seconds)} on {gpus} x {name} at {mfu:.0%} of {tflops} TFLOPS"
                     + (f"; measured: {duration(real.seconds)}" if real.seconds else "")
