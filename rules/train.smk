@@ -22,8 +22,11 @@ rule render_config:
         arguments=lambda w: json.dumps(STUDY.train_arguments(run_of(w))),
         template=lambda w: option("--template", STUDY.models[run_of(w).model]["template"]),
         dataset=lambda w: f"{run_of(w).dataset}_train",
+        processes=lambda w: max(1, recipe_of(w)["gpus"]),
+        whole=lambda w: "--whole-accumulations" if recipe_of(w)["whole_accumulations"] else "",
     shell:
         "python scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.template}"
+        " --processes {params.processes} {params.whole}"
         " --dataset {params.dataset} --train {input.train} --seed {wildcards.seed} --lock {input.lock}"
         " --checkpoints results/{wildcards.run}/seed-{wildcards.seed}/checkpoints --output {output.config}"
         " 2>&1 | tee {log} >&2"

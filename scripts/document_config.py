@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from entitune.cli import run
+from entitune.engines.llamafactory_arguments import RecipeArguments
 from entitune.files import atomic_write
-from entitune.study import PIPELINE_ARGUMENTS, read_yaml
+from entitune.study import read_yaml
 
 INTRODUCTION = """# Configuration: every key of everything under conf/
 
@@ -37,9 +38,9 @@ SECTIONS = {
     "recipes": (
         "conf/recipes.yaml",
         "Train recipes by name: LLaMA-Factory's arguments, and what the job needs of a machine. The file of arguments "
-        "is an ordinary LLaMA-Factory YAML that must have `cutoff_len` and must not have what the pipeline fills in: "
-        + ", ".join(f"`{name}`" for name in PIPELINE_ARGUMENTS)
-        + ". With `gpus: 0` it needs `use_cpu: true`.",
+        "is a LLaMA-Factory YAML. It must have `cutoff_len`, and with `gpus: 0` also `use_cpu: true`. It may have: "
+        + ", ".join(f"`{name}`" for name in RecipeArguments.model_fields)
+        + ". LLaMA-Factory's other arguments are filled in by the pipeline or refused, with the reason in the message.",
     ),
     "decode": ("conf/decode.yaml", "Decode settings by name: how vLLM predicts. Always greedily."),
 }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,9 @@ from typing import Any
 
 import jsonschema
 import yaml
+
+from entitune.engines.llamafactory_arguments import check_recipe
+from entitune.engines.vllm_settings import check_adapter_served
 
 REGISTRIES = ("datasets", "models", "prompts", "recipes", "decode")
 NO_TRAINING = "none"
@@ -210,40 +212,17 @@ def _check_vote(run: Run, runs: dict[str, Run]) -> None:
         raise ConfigError(f"{where}: seeds: a vote takes a run of three seeds or more and has itself one")
 
 
-def _check_recipe(name: str, recipe: dict[str, Any], conf: Path, owned: Iterable[str]) -> dict[str, Any]:
+def _check_recipe(name: str, recipe: dict[str, Any], conf: Path) -> dict[str, Any]:
     """The arguments of a recipe's LLaMA-Factory file, with the checks that no schema can make."""
     path = conf / recipe["config"]
-    arguments = read_yaml(path)
+    arguments: Any = read_yaml(path)
     if not isinstance(arguments, dict):
         raise ConfigError(f"{path}: expected LLaMA-Factory arguments as key: value lines")
-    if taken := [key for key in owned if key in arguments]:
-        raise ConfigError(f"{path}: {', '.join(taken)}: the pipeline fills this in; remove it")
-    if not isinstance(arguments.get("cutoff_len"), int):
-        raise ConfigError(f"{path}: cutoff_len: a whole number of tokens is needed, to check every sentence against")
-    for key, value in arguments.items():
-        if isinstance(value, str) and re.fullmatch(r"[\d.]+[eE][-+]?\d+", value):
-            raise ConfigError(f"{path}: {key}: YAML reads {value} as text; write it with a point, as 1.0e-4")
-    if arguments.get("train_sampling_strategy") == "group_by_length" and arguments.get("save_strategy") != "epoch":
-        raise ConfigError(
-            f"{path}: save_strategy: must be epoch with group_by_length, which draws an epoch's order of rows anew: "
-            "a training that goes on from within an epoch would not see the rows that are left"
-        )
+    if problems := check_recipe(arguments, str(path)):
+        raise ConfigError("\n".join(problems))
     if recipe["gpus"] == 0 and not arguments.get("use_cpu"):
         raise ConfigError(f"conf/recipes.yaml: {name}: gpus: 0 needs use_cpu: true in {path}")
     return arguments
-
-
-PIPELINE_ARGUMENTS = (
-    "model_name_or_path",
-    "template",
-    "dataset",
-    "dataset_dir",
-    "output_dir",
-    "overwrite_output_dir",
-    "seed",
-    "data_seed",
-)
-"""LLaMA-Factory arguments that the pipeline fills in for each run; a recipe must not set them."""
 
 
 def load_study(config: dict[str, Any], conf: Path = Path("conf")) -> Study:
@@ -271,7 +250,7 @@ def load_study(config: dict[str, Any], conf: Path = Path("conf")) -> Study:
         if sum(path.read_text(encoding="utf-8").count("{labels}") for path in texts) != 1:
             raise ConfigError(f"conf/prompts.yaml: {name}: {{labels}} must stand once in {', '.join(map(str, texts))}")
     for name, recipe in registries["recipes"].items():
-        registries["recipes"][name] = {**recipe, "arguments": _check_recipe(name, recipe, conf, PIPELINE_ARGUMENTS)}
+        registries["recipes"][name] = {**recipe, "arguments": _check_recipe(name, recipe, conf)}
 
     rows = read_sheet(conf / "runs.tsv")
     _check(rows, schema, "runs", "conf/runs.tsv")
@@ -283,6 +262,14 @@ def load_study(config: dict[str, Any], conf: Path = Path("conf")) -> Study:
         for run in _expand(row, registries):
             if run.recipe and "train" not in registries["datasets"][run.dataset]["splits"]:
                 raise ConfigError(f"conf/runs.tsv: row {row['run']!r}: dataset {run.dataset!r} has no split train")
+            if run.recipe:
+                where = f"conf/runs.tsv: row {row['run']!r}: sweep"
+                arguments = {**registries["recipes"][run.recipe]["arguments"], **run.overrides}
+                found = check_recipe(arguments, where)
+                if registries["decode"][run.decode]["adapter"] != "merged":
+                    found += check_adapter_served(arguments, f"conf/runs.tsv: row {row['run']!r}")
+                if found:
+                    raise ConfigError("\n".join(found))
             runs[run.name] = run
             groups.setdefault(row["run"], []).append(run.name)
 
