@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from entitune.cli import run
+from entitune.engines.llamafactory_arguments import RecipeArguments
 from entitune.files import atomic_write, write_json
 from entitune.registries import Dataset, Decode, Model, PromptFiles, Recipe, Selection, SheetRow
-from entitune.study import PIPELINE_ARGUMENTS
 
 INTRODUCTION = """# Configuration: every key of everything under conf/
 
@@ -39,10 +39,10 @@ SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "conf/recipes.yaml": (
         Recipe,
         "Training recipes by name: LLaMA-Factory's arguments, and what the job needs of a machine. The file of "
-        "arguments is an ordinary LLaMA-Factory YAML. It must have `cutoff_len`, and with `gpus: 0` also "
-        "`use_cpu: true`. It must not have what the pipeline fills in: "
-        + ", ".join(f"`{name}`" for name in PIPELINE_ARGUMENTS)
-        + ".",
+        "arguments is a LLaMA-Factory YAML. It must have `cutoff_len`, and with `gpus: 0` also `use_cpu: true`. It may "
+        "have: "
+        + ", ".join(f"`{name}`" for name in RecipeArguments.model_fields)
+        + ". LLaMA-Factory's other arguments are filled in by the pipeline or refused, with the reason in the message.",
     ),
     "conf/decode.yaml": (Decode, "Decode settings by name: how vLLM predicts. Always greedily."),
 }

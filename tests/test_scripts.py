@@ -109,12 +109,14 @@ def test_rows_that_would_be_cut_are_refused_or_dropped(tmp_path: Path, registere
 
 
 def render(tmp_path: Path, **changes: object) -> dict[str, Any]:
-    files = {"train": "t", "manifest": "m", "lock": "l"} | {k: v for k, v in changes.items() if k != "rank"}
+    files = {"train": "[1]", "manifest": "m", "lock": "l"}
+    files |= {name: content for name, content in changes.items() if name in files}
     for name, content in files.items():
         (tmp_path / name).write_text(str(content))
-    arguments = {"lora_rank": changes.get("rank", 8), "learning_rate": 1e-4}
+    arguments = {"lora_rank": changes.get("rank", 8), "learning_rate": 1e-4, **changes.get("arguments", {})}
     options = ["--arguments", json.dumps(arguments), "--dataset", "x_train", "--seed", changes.get("seed", 1)]
-    options += [word for name in files if name != "seed" for word in (f"--{name}", tmp_path / name)]
+    options += [word for name in files for word in (f"--{name}", tmp_path / name)]
+    options += ["--whole-accumulations"] if changes.get("whole") else []
     options += ["--checkpoints", tmp_path / "checkpoints", "--output", tmp_path / "train.yaml"]
     done = script("render_config", *options)
     assert done.returncode == 0, done.stderr
@@ -127,10 +129,22 @@ def test_rendered_config_names_seed_and_files(tmp_path: Path) -> None:
     assert rendered["dataset"] == "x_train"
     assert rendered["learning_rate"] == 1e-4
     assert rendered["overwrite_output_dir"] is False
+    assert rendered["mask_history"] is True
+    assert rendered["logging_nan_inf_filter"] is False
     assert "template" not in rendered
 
 
-@pytest.mark.parametrize("change", [{"train": "x"}, {"manifest": "x"}, {"lock": "x"}, {"rank": 9}, {"seed": 2}])
+def test_the_same_recipe_follows_the_number_of_rows(tmp_path: Path) -> None:
+    """Steps are those of the rows; a training shorter than logging_steps still logs its loss once."""
+    arguments = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8, "num_train_epochs": 3.0}
+    for rows, steps, logged in ((9_673, 906, 10), (330, 30, 10), (40, 3, 3)):
+        train = json.dumps(list(range(rows)))
+        rendered = render(tmp_path, train=train, arguments={**arguments, "logging_steps": 10}, whole=True)
+        assert (rendered["max_steps"], rendered["logging_steps"]) == (steps, logged)
+        assert "max_steps" not in render(tmp_path, train=train, arguments=arguments)
+
+
+@pytest.mark.parametrize("change", [{"train": "[2]"}, {"manifest": "x"}, {"lock": "x"}, {"rank": 9}, {"seed": 2}])
 def test_other_data_model_settings_or_seed_get_another_folder(tmp_path: Path, change: dict[str, object]) -> None:
     assert render(tmp_path)["output_dir"] == render(tmp_path)["output_dir"]
     assert render(tmp_path)["output_dir"] != render(tmp_path, **change)["output_dir"]

@@ -238,6 +238,9 @@ class Recipe(Machine):
     """How an adapter is trained."""
 
     config: FilePath = Field(description="LLaMA-Factory arguments, a YAML file under conf/")
+    whole_accumulations: bool = Field(
+        False, description="leave out the last, incomplete accumulation of each epoch, as older trainers did"
+    )
     gpus: Count = Field(description="GPUs of one training, one process each; 0: the CPU")
 
 
