@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
-from predictions import run_script
+from helpers import ROOT, run_script
 
 from entitune.cli import InputError
 from entitune.files import sha256, write_manifest
