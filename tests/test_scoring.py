@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import read_tsv, run_script, write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nervaluate import Evaluator
-from predictions import LABELS, entity, noisy, record, run_script, write_jsonl
+from predictions import LABELS, entity, noisy, record
 from seqeval.metrics.v1 import precision_recall_fscore_support
 from seqeval.scheme import IOB2
 
@@ -50,8 +51,7 @@ def score(
         *("--resamples", 200, "--output", output, *arguments, "--labels", ",".join(labels)),
     )
     assert done.returncode == 0, done.stderr
-    with open(output, encoding="utf-8") as stream:
-        return list(csv.DictReader(stream, delimiter="\t"))
+    return read_tsv(output)
 
 
 def test_the_reference_table_to_the_fourth_decimal(tmp_path: Path) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from helpers import ROOT, read_jsonl, run_script, write_jsonl
 
 from entitune.cli import InputError
 from entitune.engines.vllm_settings import max_lora_rank
@@ -26,23 +24,13 @@ SENTENCES = [
 ]
 
 
-def script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def write_jsonl(path: Path, records: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
-    return path
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)
 def test_every_script_explains_itself(path: Path) -> None:
-    done = script(path.stem, "--help")
+    done = run_script(path.stem, "--help")
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
-    assert script(path.stem, "--no-such-option").returncode == 2
+    assert run_script(path.stem, "--no-such-option").returncode == 2
 
 
 def test_alpaca_rows(tmp_path: Path) -> None:
@@ -50,7 +38,7 @@ def test_alpaca_rows(tmp_path: Path) -> None:
     (tmp_path / "user.txt").write_text('类别：{labels}。格式：[{"label": "x"}]\n', encoding="utf-8")
     output = tmp_path / "dev.json"
     arguments = ["--sentences", tmp_path / "dev.jsonl", "--user", tmp_path / "user.txt", "--output", output]
-    done = script("build_alpaca", *arguments, "--labels", "name,organization")
+    done = run_script("build_alpaca", *arguments, "--labels", "name,organization")
     assert done.returncode == 0, done.stderr
     rows = json.loads(output.read_text(encoding="utf-8"))
     assert [row["id"] for row in rows] == ["dev-1", "dev-2", "dev-3"]
@@ -86,7 +74,7 @@ def registered(tmp_path: Path) -> list[object]:
 
 
 def test_rows_that_fit_are_registered(tmp_path: Path, registered: list[object]) -> None:
-    assert script("register_dataset", *registered, "--cutoff-len", 16).returncode == 0
+    assert run_script("register_dataset", *registered, "--cutoff-len", 16).returncode == 0
     assert len(json.loads((tmp_path / "out" / "train.json").read_text(encoding="utf-8"))) == 2
     info = json.loads((tmp_path / "out" / "dataset_info.json").read_text(encoding="utf-8"))
     assert info["x_train"]["file_name"] == "train.json"
@@ -94,16 +82,16 @@ def test_rows_that_fit_are_registered(tmp_path: Path, registered: list[object]) 
 
 
 def test_rows_that_would_be_cut_are_refused_or_dropped(tmp_path: Path, registered: list[object]) -> None:
-    done = script("register_dataset", *registered, "--cutoff-len", 15)
+    done = run_script("register_dataset", *registered, "--cutoff-len", 15)
     assert done.returncode == 1
     assert "sentence dev-1: 16 tokens with prompt and answer, cutoff_len is 15" in done.stderr
     assert not (tmp_path / "out" / "train.json").exists()
-    done = script("register_dataset", *registered, "--cutoff-len", 15, "--on-invalid", "drop")
+    done = run_script("register_dataset", *registered, "--cutoff-len", 15, "--on-invalid", "drop")
     assert done.returncode == 0
     assert "dropped 1 of 2 rows" in done.stdout
-    (dropped,) = (tmp_path / "out" / "too_long.jsonl").read_text(encoding="utf-8").splitlines()
-    assert json.loads(dropped)["id"] == "dev-1"
-    done = script("register_dataset", *registered, "--cutoff-len", 5, "--on-invalid", "drop")
+    (dropped,) = read_jsonl(tmp_path / "out" / "too_long.jsonl")
+    assert dropped["id"] == "dev-1"
+    done = run_script("register_dataset", *registered, "--cutoff-len", 5, "--on-invalid", "drop")
     assert done.returncode == 1
     assert "no row is left" in done.stderr
 
@@ -118,7 +106,7 @@ def render(tmp_path: Path, **changes: object) -> dict[str, Any]:
     options += [word for name in files for word in (f"--{name}", tmp_path / name)]
     options += ["--whole-accumulations"] if changes.get("whole") else []
     options += ["--checkpoints", tmp_path / "checkpoints", "--output", tmp_path / "train.yaml"]
-    done = script("render_config", *options)
+    done = run_script("render_config", *options)
     assert done.returncode == 0, done.stderr
     return yaml.safe_load((tmp_path / "train.yaml").read_text(encoding="utf-8"))
 
@@ -182,7 +170,7 @@ def test_answers_that_miss_a_sentence_are_refused(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", [{"id": "dev-2", **answer}])
     arguments = ["--sentences", tmp_path / "s.jsonl", "--answers", tmp_path / "a.jsonl", "--output", tmp_path / "p"]
     arguments += ["--run", "demo", "--seed", 1]
-    done = script("read_answers", *arguments)
+    done = run_script("read_answers", *arguments)
     assert done.returncode == 1
     assert "not one answer for each sentence" in done.stderr
     assert not (tmp_path / "p").exists()
@@ -200,9 +188,9 @@ def test_answers_are_grounded_and_counted(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a2.jsonl", answers[2:])
     paths = ["--answers", tmp_path / "a1.jsonl", tmp_path / "a2.jsonl", "--output", tmp_path / "p.jsonl"]
     paths += ["--run", "demo", "--seed", 1]
-    done = script("read_answers", "--sentences", tmp_path / "s.jsonl", *paths)
+    done = run_script("read_answers", "--sentences", tmp_path / "s.jsonl", *paths)
     assert done.returncode == 0, done.stderr
-    records = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()]
+    records = read_jsonl(tmp_path / "p.jsonl")
     assert [record["status"] for record in records] == ["ok", "unparseable", "truncated"]
     assert records[0]["pred"] == [
         {"label": "name", "text": "温格", "start": 0, "end": 2},

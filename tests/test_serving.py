@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
-from predictions import run_script
+from helpers import ROOT, run_script
 
 from entitune import paths
 from entitune.cli import InputError
