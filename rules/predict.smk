@@ -24,7 +24,8 @@ def group_inputs(wildcards) -> dict[str, list[str]]:
     members, env = group_of(wildcards).members, group_decode(wildcards).environment
     adapters = [run.engine_adapter(seed) for run, seed in members]
     return {
-        "env": [paths.environment(env)],
+        "env": [ancient(paths.environment(env))],
+        "lock": [paths.lock(env)],
         "tokens": list(dict.fromkeys(run.data.tokens(wildcards.split) for run, _ in members)),
         "parity": list(dict.fromkeys(run.data.parity(wildcards.split, env) for run, _ in members)),
         "models": list(dict.fromkeys(run.engine_model(seed) for run, seed in members)),

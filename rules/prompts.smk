@@ -48,7 +48,8 @@ rule encode_split:
     input:
         alpaca=DATA.alpaca("{split}"),
         model=paths.model("{model}"),
-        env=paths.environment("train"),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
         tokens=DATA.tokens("{split}"),
     log:
@@ -92,7 +93,8 @@ rule check_parity:
         alpaca=DATA.alpaca("{split}"),
         tokens=DATA.tokens("{split}"),
         model=paths.model("{model}"),
-        env=paths.environment("{env}"),
+        env=ancient(paths.environment("{env}")),
+        lock=paths.lock("{env}"),
     output:
         parity=DATA.parity("{split}", "{env}"),
     log:

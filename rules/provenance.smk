@@ -7,7 +7,7 @@ def made_from(wildcards) -> dict[str, list[str]]:
     inputs = {"files": STUDY.made_from(run, int(wildcards.seed), "dev")}
     if isinstance(run, VoteRun):
         return inputs
-    inputs["envs"] = [paths.environment(env) for env in run.environments]
+    inputs["envs"] = [ancient(paths.environment(env)) for env in run.environments]
     group = STUDY.group_of(run.name, wildcards.seed)
     inputs["shared"] = [group.files.benchmark("dev", shard) for shard in paths.shards(run.decode.shards)]
     if isinstance(run, TunedRun):

@@ -40,7 +40,8 @@ rule train_adapter:
         config=RUN.config,
         train=lambda w: run_of(w).training_rows,
         model=lambda w: paths.model(run_of(w).model.name),
-        env=paths.environment("train"),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
         adapter=RUN.adapter(),
         config=RUN.adapter("adapter_config.json"),
@@ -74,7 +75,8 @@ rule merge_adapter:
         adapter=RUN.adapter(),
         config=RUN.adapter("adapter_config.json"),
         model=lambda w: paths.model(run_of(w).model.name),
-        env=paths.environment("train"),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
         manifest=RUN.merged,
     log:

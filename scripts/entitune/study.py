@@ -285,6 +285,23 @@ class Study:
         """The engine group that answers for a run and seed."""
         return self._group_of[run, int(seed)]
 
+    def check_files(self) -> None:
+        """Raise ConfigError where a selected run needs a file or folder of this machine that is not there."""
+        for run in self.selected_runs:
+            splits = run.dataset.splits.files()
+            needed = ["dev", *(["train"] if isinstance(run, TunedRun) or run.prompt.shots else [])]
+            if run.dataset.archive is None and not isinstance(run, VoteRun):
+                for split in needed:
+                    if not Path(splits[split]).exists():
+                        raise ConfigError(
+                            f"conf/datasets.yaml: {run.dataset.name}: splits: {split}: no such file: {splits[split]}"
+                        )
+            if run.model.path and not Path(run.model.path).is_dir():
+                raise ConfigError(f"conf/models.yaml: {run.model.name}: path: no such folder: {run.model.path}")
+        for name, path in self.local_archive.items():
+            if not Path(path).is_file():
+                raise ConfigError(f"conf/config.yaml: local_archive: {name}: no such file: {path}")
+
     def made_from(self, run: Run, seed: int, split: str) -> list[str]:
         """Every file behind a run's scores of a split."""
         if isinstance(run, VoteRun):
