@@ -140,12 +140,16 @@ def find(members: list[Member], name: str) -> Member:
     return found[0]
 
 
-def read_file(path: Path) -> Iterator[bytes]:
-    """Yield the bytes of a local file. Raises InputError where it is a folder, a pipe or a device."""
+def check_source(path: Path) -> None:
+    """Raise InputError where `path` is a folder, a pipe or a device. What is not there at all is an OSError later."""
     if path.is_dir():
-        raise InputError(f"{path} is a folder; a split is one file")
+        raise InputError(f"{path} is a folder; a split is one file, or in one archive")
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is a pipe or a device; a split is a file")
+
+
+def read_file(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a local file."""
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             yield chunk
@@ -165,18 +169,14 @@ def write_split(chunks: Iterator[bytes], name: str, checksum: str | None, output
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--archive", type=Path, help="a zip or tar archive (gzip, bzip2, xz), with --member")
-    source.add_argument("--file", type=Path, help="a local file")
-    parser.add_argument("--member", help="the name of the split within the archive")
+    parser.add_argument("--source", required=True, type=Path, help="a local file; with --member: a zip or tar archive")
+    parser.add_argument("--member", help="the split's name within the archive (gzip, bzip2 and xz are read)")
     parser.add_argument("--sha256", metavar="HASH", help="the split's checksum (default: not checked)")
     parser.add_argument("--output", required=True, type=Path, help="the raw split")
     args = parser.parse_args()
-    if (args.archive is None) != (args.member is None):
-        parser.error("--archive and --member are given together")
-
-    chunks = unpack(args.archive, args.member) if args.archive else read_file(args.file)
-    write_split(chunks, args.member or args.file, args.sha256, args.output)
+    check_source(args.source)
+    chunks = unpack(args.source, args.member) if args.member else read_file(args.source)
+    write_split(chunks, args.member or str(args.source), args.sha256, args.output)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from entitune.job_records import JobRecord
 from entitune.provenance import code_version, engine_versions
 
 
-def stage(record: JobRecord, shares: int = 1) -> dict[str, Any]:
+def stage(record: JobRecord, shared_by: int = 1) -> dict[str, Any]:
     """A job's entry in the manifest. A job that worked for several runs or seeds costs each of them its share."""
     return {
         "date": record.date,
-        "wall_seconds": record.seconds / shares,
+        "wall_seconds": record.seconds / shared_by,
         "peak_memory_mb": record.peak_memory_mb,
         "peak_memory_of": record.peak_memory_of,
         "hardware": record.hardware.model_dump(mode="json"),
@@ -40,11 +40,11 @@ def main() -> None:
         default=[],
         help="folders of the engines' environments (a vote has none)",
     )
-    parser.add_argument("--jobs", type=Path, nargs="*", default=[], help="records of the run's own jobs, JSON")
+    parser.add_argument("--records", type=Path, nargs="*", default=[], help="records of the run's own jobs, JSON")
     parser.add_argument(
-        "--shared-jobs", type=Path, nargs="*", default=[], help="records of jobs that worked for several runs or seeds"
+        "--shared-records", type=Path, nargs="*", default=[], help="those of jobs that worked for several runs or seeds"
     )
-    parser.add_argument("--shares", type=int, default=1, help="for how many: their time is divided by it (default: 1)")
+    parser.add_argument("--shared-by", type=int, default=1, help="for how many: their time is divided by it")
     parser.add_argument("--output", required=True, help="the manifest, JSON")
     args = parser.parse_args()
 
@@ -55,8 +55,8 @@ def main() -> None:
         "config": args.config,
         "files": {str(path): sha256(path) for path in args.files},
         "engines": {path.name: engine_versions(path) for path in [Path(sys.prefix), *args.environments]},
-        "stages": {path.stem: stage(JobRecord.read(path)) for path in args.jobs}
-        | {path.stem: stage(JobRecord.read(path), args.shares) for path in args.shared_jobs},
+        "stages": {path.stem: stage(JobRecord.read(path)) for path in args.records}
+        | {path.stem: stage(JobRecord.read(path), args.shared_by) for path in args.shared_records},
     }
     write_json(args.output, manifest)
 

@@ -10,15 +10,13 @@ import io
 import lzma
 import os
 import random
-import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from helpers import run_script
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -254,21 +252,19 @@ def test_a_failure_leaves_the_former_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "expected"),
     [
-        (["--file", "nowhere.json"], 1, "error: [Errno 2] No such file or directory: 'nowhere.json'"),
-        (["--file", "."], 1, "error: . is a folder; a split is one file"),
-        (["--file", "/dev/zero"], 1, "error: /dev/zero is a pipe or a device"),
-        (["--file", "pipe"], 1, "error: pipe is a pipe or a device"),
-        (["--archive", "nowhere.zip", "--member", "x"], 1, "No such file or directory: 'nowhere.zip'"),
-        (["--archive", "."], 2, "--archive and --member are given together"),
-        (["--file", "a", "--member", "x"], 2, "--archive and --member are given together"),
-        (["--file", "a", "--archive", "b"], 2, "not allowed with argument"),
-        ([], 2, "one of the arguments --archive --file is required"),
+        (["--source", "nowhere.json"], 1, "error: [Errno 2] No such file or directory: 'nowhere.json'"),
+        (["--source", "."], 1, "error: . is a folder; a split is one file, or in one archive"),
+        (["--source", "/dev/zero"], 1, "error: /dev/zero is a pipe or a device"),
+        (["--source", "pipe"], 1, "error: pipe is a pipe or a device"),
+        (["--source", "nowhere.zip", "--member", "x"], 1, "No such file or directory: 'nowhere.zip'"),
+        (["--source", ".", "--member", "x"], 1, "error: . is a folder"),
+        (["--source", "/dev/zero", "--member", "x"], 1, "error: /dev/zero is a pipe or a device"),
+        (["--member", "x"], 2, "the following arguments are required: --source"),
     ],
 )
 def test_command_line_ends_with_a_message(tmp_path: Path, options: list[str], code: int, expected: str) -> None:
     os.mkfifo(tmp_path / "pipe")
-    command = [sys.executable, str(ROOT / "scripts" / "extract_split.py"), *options, "--output", "out/dev"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    done = run_script("extract_split", *options, "--output", "out/dev", cwd=tmp_path)
     assert done.returncode == code
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
@@ -277,7 +273,8 @@ def test_command_line_ends_with_a_message(tmp_path: Path, options: list[str], co
 
 def test_command_line_says_what_it_wrote(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(zip_archive())
-    command = [sys.executable, str(ROOT / "scripts" / "extract_split.py"), "--archive", "a.zip", "--member", "dev.json"]
-    done = subprocess.run([*command, "--output", "raw/dev"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    options = ["--source", "a.zip", "--member", "dev.json", "--output", "raw/dev"]
+    done = run_script("extract_split", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert done.stdout == f"raw/dev: {len(DEV)} bytes, sha256 {hashlib.sha256(DEV).hexdigest()}\n"
     assert (tmp_path / "raw" / "dev").read_bytes() == DEV

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT, Result, run_script
 
 import fetch_archive
 from entitune.cli import InputError
@@ -339,22 +339,16 @@ def test_leftovers_of_another_file_are_thrown_away(
     assert [asked for _, asked in server.ranges] == ["bytes=1000-", None]
 
 
-def command(output: Path, *options: str, sha256: str = SHA256) -> list[str]:
-    script = [sys.executable, "scripts/fetch_archive.py", "--output", str(output), "--sha256", sha256]
-    return [*script, *options]
-
-
-def run_command(output: Path, *options: str, sha256: str = SHA256) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command(output, *options, sha256=sha256), cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def run_command(output: Path, *options: str, sha256: str = SHA256) -> Result:
+    done = run_script("fetch_archive", "--output", output, "--sha256", sha256, *options)
     assert "Traceback" not in done.stderr
     return done
 
 
 def test_killed_download_is_resumed_by_the_next_run(server: Server, tmp_path: Path) -> None:
     url, output = server.url("/a", body(sent=200_000, hang=True), rest()), tmp_path / "raw" / "archive"
-    process = subprocess.Popen(command(output, "--urls", url), cwd=ROOT, stderr=subprocess.DEVNULL)
+    script = [sys.executable, str(ROOT / "scripts" / "fetch_archive.py"), "--output", str(output), "--sha256", SHA256]
+    process = subprocess.Popen([*script, "--urls", url], stderr=subprocess.DEVNULL)
     part = output.parent / f".{SHA256}.part"
     try:
         deadline = time.monotonic() + 20

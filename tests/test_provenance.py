@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT, run_script
 
 from entitune.cli import InputError
 from entitune.job_records import ControlGroup, JobRecord, hardware, peak_memory, recorded_job
@@ -221,10 +221,9 @@ def test_a_manifest_says_what_each_job_took_and_where(tmp_path: Path) -> None:
     (tmp_path / "predict_shard.dev.1-of-1.json").write_text(elsewhere.model_dump_json())
     (tmp_path / "file").write_text("x")
     arguments = ["--config", '{"run": "r"}', "--files", str(tmp_path / "file"), "--output", str(tmp_path / "m.json")]
-    arguments += ["--jobs", str(tmp_path / "train_adapter.json"), "--shares", "3"]
-    arguments += ["--shared-jobs", str(tmp_path / "predict_shard.dev.1-of-1.json")]
-    script = [sys.executable, str(ROOT / "scripts" / "write_manifest.py"), *arguments]
-    done = subprocess.run(script, capture_output=True, text=True, check=False, cwd=tmp_path)
+    arguments += ["--records", str(tmp_path / "train_adapter.json"), "--shared-by", "3"]
+    arguments += ["--shared-records", str(tmp_path / "predict_shard.dev.1-of-1.json")]
+    done = run_script("write_manifest", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     manifest = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
     assert manifest["code_sha256"] == checksum_of_code(ROOT)
