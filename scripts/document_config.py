@@ -34,7 +34,8 @@ SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "conf/models.yaml": (Model, "Base models by name."),
     "conf/prompts.yaml": (
         PromptFiles,
-        "Prompts by name. Their text files hold `{labels}` once in all: the dataset's labels replace it.",
+        "Prompts by name. Their text files hold once in all `{labels}`, which the names of the dataset's labels replace, or "
+        "`{definitions}`, which they replace with a line for each and its description.",
     ),
     "conf/recipes.yaml": (
         Recipe,
