@@ -82,7 +82,14 @@ def test_another_template_stops_the_run(demo: Path, tmp_path: Path) -> None:
     common = ["--alpaca", "results/datasets/demo/ner-zh-short/dev.json", "--model", "results/models/entitune-tiny"]
     tokens = tmp_path / "tokens.jsonl"
     done = run_python(
-        TRAIN_PYTHON, demo, "scripts/encode_split.py", *common, "--template", "chatml", "--output", tokens
+        TRAIN_PYTHON,
+        demo,
+        "scripts/encode_split.py",
+        *common,
+        "--chat",
+        json.dumps({"template": "chatml"}),
+        "--output",
+        tokens,
     )
     assert done.returncode == 0, done.stderr
     parity = tmp_path / "parity.json"
