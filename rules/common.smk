@@ -13,6 +13,7 @@ from snakemake.settings.enums import Quietness
 sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 
 from entitune.code_inputs import code_of
+from entitune.prompting.chat import ChatSettings
 from entitune.study import ConfigError, Run, load_study
 from entitune.progress import QUIET
 from entitune.processes import put_first
@@ -87,6 +88,12 @@ def encoded_of(run: Run, split: str, suffix: str = "tokens.jsonl") -> str:
 def registered_of(run: Run) -> str:
     cutoff = STUDY.train_arguments(run)["cutoff_len"]
     return f"results/datasets/{run.dataset}/{run.prompt}/{run.model}/cutoff-{cutoff}/train.json"
+
+
+def chat_settings(model: str) -> str:
+    """How a model is talked to, as an option of scripts."""
+    entry = entry_of("models", model)
+    return option("--chat", ChatSettings(entry["template"], entry["thinking"]).to_json())
 
 
 def manifest_of(run: Run) -> str:

@@ -20,10 +20,12 @@ rule encode_split:
         mem_mb=lambda w, attempt: growing(4000, attempt),
         runtime=lambda w, attempt: growing(30, attempt),
     params:
-        template=lambda w: option("--template", entry_of("models", w.model)["template"]),
+        chat=lambda w: chat_settings(w.model),
+        # A sentence that is scored is never dropped.
+        on_invalid=lambda w: dataset_of(w)["on_invalid"] if w.split == "train" else "fail",
     shell:
         ".envs/train/bin/python scripts/encode_split.py --alpaca {input.alpaca} --model results/models/{wildcards.model}"
-        " {params.template} --output {output.tokens} > {log} 2>&1"
+        " {params.chat} --on-invalid {params.on_invalid} --output {output.tokens} > {log} 2>&1"
 
 
 rule register_dataset:
@@ -61,6 +63,8 @@ rule check_parity:
     resources:
         mem_mb=lambda w, attempt: growing(4000, attempt),
         runtime=lambda w, attempt: growing(30, attempt),
+    params:
+        chat=lambda w: chat_settings(w.model),
     shell:
         ".envs/{wildcards.env}/bin/python scripts/check_parity.py --alpaca {input.alpaca} --tokens {input.tokens}"
-        " --model results/models/{wildcards.model} --output {output.parity} > {log} 2>&1"
+        " --model results/models/{wildcards.model} {params.chat} --output {output.parity} > {log} 2>&1"

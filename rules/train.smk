@@ -20,22 +20,45 @@ rule render_config:
     params:
         # One JSON text: Snakemake keeps params as a set of values and would not see two that change places.
         arguments=lambda w: json.dumps(STUDY.train_arguments(run_of(w))),
-        template=lambda w: option("--template", STUDY.models[run_of(w).model]["template"]),
+        chat=lambda w: chat_settings(run_of(w).model),
         dataset=lambda w: f"{run_of(w).dataset}_train",
         processes=lambda w: max(1, recipe_of(w)["gpus"]),
         whole=lambda w: "--whole-accumulations" if recipe_of(w)["whole_accumulations"] else "",
     shell:
-        "python scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.template}"
+        "python scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.chat}"
         " --processes {params.processes} {params.whole}"
         " --dataset {params.dataset} --train {input.train} --seed {wildcards.seed} --lock {input.lock}"
         " --checkpoints results/{wildcards.run}/seed-{wildcards.seed}/checkpoints --output {output.config}"
         " 2>&1 | tee {log} >&2"
 
 
+rule check_training_rows:
+    """whether the trainer itself sees the rows that were encoded, once for the seeds of a run"""
+    input:
+        config=lambda w: f"results/{w.run}/seed-{STUDY.run(w.run).seeds[0]}/train.yaml",
+        train=lambda w: registered_of(STUDY.run(w.run)),
+        tokens=lambda w: encoded_of(STUDY.run(w.run), "train"),
+        model=lambda w: manifest_of(STUDY.run(w.run)),
+        env=environment("train"),
+        code=code_of("check_training_rows"),
+    output:
+        checked="results/{run}/training_rows.json",
+    log:
+        "logs/check_training_rows/{run}.log",
+    resources:
+        mem_mb=lambda w, attempt: growing(4000, attempt),
+        runtime=lambda w, attempt: growing(30, attempt),
+    shell:
+        ".envs/train/bin/python scripts/check_training_rows.py --config {input.config} --tokens {input.tokens}"
+        " --output {output.checked} > {log} 2>&1"
+
+
 rule train_adapter:
     """a run's LoRA adapter"""
     input:
         config="results/{run}/seed-{seed}/train.yaml",
+        rows="results/{run}/training_rows.json",
+        parity=lambda w: encoded_of(run_of(w), "train", f"{predict_env_of(run_of(w))}.parity.json"),
         train=lambda w: registered_of(run_of(w)),
         model=lambda w: manifest_of(run_of(w)),
         env=environment("train"),
