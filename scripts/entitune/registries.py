@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from entitune.prompting.answer_formats import AnswerFormat
+from entitune.prompting.chat import ChatSettings
 
 Arguments: TypeAlias = dict[str, JsonValue]
 """LLaMA-Factory arguments: names and whatever value a YAML file can give them."""
@@ -187,6 +188,9 @@ class Model(Entry):
     revision: Annotated[str, Field(min_length=1)] = Field(description="the pinned revision")
     licence: str = Field(description="the model's licence, for the reader")
     template: str | None = Field(description="LLaMA-Factory's template; null: the model's own chat template")
+    thinking: bool = Field(
+        False, description="whether the model may think before it answers; needs a chat template with a switch for it"
+    )
     trust_remote_code: bool = Field(
         False, description="whether a server may run the Python code that comes with the model; read it before"
     )
@@ -197,6 +201,11 @@ class Model(Entry):
         if getattr(self, key) is None:
             raise ValueError(f"source {self.source} needs the key {key!r}")
         return self
+
+    @property
+    def chat(self) -> ChatSettings:
+        """How the model is talked to, in training and everywhere else."""
+        return ChatSettings(self.template, self.thinking)
 
     def source_settings(self) -> dict[str, JsonValue]:
         """What decides which files the model has: where they come from, the revision, the pins."""
