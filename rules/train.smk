@@ -73,6 +73,8 @@ rule train_adapter:
         # Not read: no training without the proof that the trainer and a server see the rows that were encoded.
         rows=paths.training_rows_check("{run}"),
         parity=lambda w: run_of(w).data.parity("train", run_of(w).decode.environment),
+        # Other decode settings are no reason to train again.
+        lengths=ancient(paths.lengths_check("{run}", "dev")),
         train=lambda w: run_of(w).training_rows,
         model=lambda w: paths.model(run_of(w).model.name),
         env=ancient(paths.environment("train")),
