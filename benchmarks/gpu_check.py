@@ -129,6 +129,7 @@ def measure_shape(
     from transformers import AutoConfig, AutoModelForCausalLM
 
     recipe, dtype = Recipe.from_arguments(arguments), half_precision(device)
+    accumulation = arguments.get("gradient_accumulation_steps", 1)
     if recipe.fused:
         from liger_kernel.transformers import apply_liger_kernel_to_qwen2
 
@@ -154,19 +155,19 @@ def measure_shape(
         labels = ids.masked_fill(~mask, -100)
         with torch.autocast(device, dtype=dtype):
             loss = model(input_ids=ids, attention_mask=mask.long(), labels=labels).loss
-        (loss / recipe.accumulation).backward()
+        (loss / accumulation).backward()
 
     batches = make_batches(lengths, recipe.batch, "train_sampling_strategy" in arguments)
     started, timed = 0.0, []
     for number, batch in enumerate(batches):
-        if number == warmup * recipe.accumulation:
+        if number == warmup * accumulation:
             if device == "cuda":
                 torch.cuda.synchronize()
             started = time.perf_counter()
-        if number >= warmup * recipe.accumulation:
+        if number >= warmup * accumulation:
             timed += batch
         step(batch)
-        if (number + 1) % recipe.accumulation == 0:
+        if (number + 1) % accumulation == 0:
             optimiser.step()
             optimiser.zero_grad()
     record: dict[str, Any] = {"memory_allocated": None, "memory_reserved": None}

@@ -25,8 +25,11 @@ rule render_config:
         template=lambda w: option("--template", run_of(w).model.template),
         dataset=lambda w: f"{run_of(w).dataset.name}_train",
         checkpoints=RUN.checkpoints,
+        processes=lambda w: max(1, recipe_of(w).gpus),
+        whole=lambda w: "--whole-accumulations" if recipe_of(w).whole_accumulations else "",
     shell:
         "python scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.template}"
+        " --processes {params.processes} {params.whole}"
         " --dataset {params.dataset} --train {input.train} --seed {wildcards.seed} --lock {input.lock}"
         " --checkpoints {params.checkpoints} --output {output.config} 2>&1 | tee {log} >&2"
 

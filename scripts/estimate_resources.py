@@ -22,6 +22,7 @@ from entitune import paths
 from entitune.cli import InputError, run
 from entitune.engines import memory_estimate
 from entitune.engines.memory_estimate import GB, Recipe, Shape
+from entitune.engines.schedule import plan
 from entitune.files import read_json, read_jsonl
 from entitune.records import read_tokens
 from entitune.registries import Model
@@ -155,12 +156,14 @@ def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
             real.bytes,
         )
         if rows.lengths:
-            examples = memory_estimate.split_examples(len(rows.lengths), recipe)
-            steps = memory_estimate.optimisation_steps(examples, recipe, gpus)
+            length = plan(job.arguments, len(rows.lengths), gpus, job.recipe.whole_accumulations)
             mean = sum(rows.lengths) / len(rows.lengths)
-            lines.append(f"    {examples:,} examples, {steps:,} optimisation steps, {mean:.0f} tokens a row")
+            lines.append(
+                f"    {length.examples:,} examples, {length.steps:,} optimisation steps, {mean:.0f} tokens a row"
+            )
             if tflops := memory_estimate.peak_tflops(name):
-                seconds = memory_estimate.training_seconds(shape, recipe, rows.lengths, tflops, gpus, mfu)
+                seen = length.examples * length.epochs
+                seconds = memory_estimate.training_seconds(shape, recipe, mean, seen, tflops, gpus, mfu)
                 lines.append(
                     f"    {duration(seconds)} on {gpus} x {name} at {mfu:.0%} of {tflops} TFLOPS"
                     + (f"; measured: {duration(real.seconds)}" if real.seconds else "")

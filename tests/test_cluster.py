@@ -74,7 +74,7 @@ def test_clocks_of_other_nodes_rerun_nothing(folder: Path) -> None:
 def test_a_sweep_shares_what_it_can_and_is_planned_within_ten_seconds(folder: Path) -> None:
     rates = ",".join(f"{rate}.0e-5" for rate in range(1, 51))
     sweep = f"lora_rank=8,64;learning_rate={rates};prompt=ner-zh-short,ner-zh"
-    row = f"grid\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t{sweep}\n"
+    row = f"grid\tdemo\tentitune-tiny\tner-zh-short\tdemo\tgpu\t1\t{sweep}\n"
     (folder / "conf" / "runs.tsv").write_text(SHEET + row, encoding="utf-8")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     planned = plan(folder, "--config", "runs=grid")
@@ -93,19 +93,22 @@ def test_a_sweep_shares_what_it_can_and_is_planned_within_ten_seconds(folder: Pa
 def test_adapters_of_a_sweep_share_an_engine_where_the_settings_say_so(folder: Path) -> None:
     ranks = ",".join(map(str, range(1, 21)))
     rows = [f"{name}\tdemo\tentitune-tiny\tner-zh-short\tdemo\t{decode}\t1,2,3\tlora_rank={ranks}\n" for name, decode in
-            (("grid", "shared"), ("grid2", "cpu"))]  # fmt: skip
+            (("grid", "shared"), ("grid2", "alone"))]  # fmt: skip
     (folder / "conf" / "runs.tsv").write_text(SHEET + "".join(rows), encoding="utf-8")
     decode = folder / "conf" / "decode.yaml"
-    decode.write_text(decode.read_text() + "shared:\n  <<: *cpu\n  adapter: shared\n  shards: 2\n", encoding="utf-8")
+    entries = "shared:\n  <<: *cpu\n  adapter: lora\n  shards: 2\nalone:\n  <<: *cpu\n  share_engine: false\n"
+    decode.write_text(decode.read_text() + entries, encoding="utf-8")
     planned = plan(folder, "--config", "runs=grid,grid2")
     passed = plan(folder, "--config", "runs=grid+lora_rank=20")
     subprocess.run(["git", "checkout", "-q", "conf"], cwd=folder, check=True)
     jobs = Counter(re.findall(r"^(?:local)?rule ([\w-]+):", planned, re.MULTILINE))
     assert jobs["train_adapter"] == 120
-    # 60 runs and seeds in passes of 50 and 10, two shards each; the other row's runs each for themselves, and merged.
-    assert (jobs["predict_shard_grid-1"], jobs["predict_shard_grid-2"], jobs["predict_shard"]) == (2, 2, 60)
+    # 60 runs and seeds in groups of 50 and 10, two shards each; the other row's runs each alone, and merged.
+    groups = Counter(re.findall(r"^    wildcards: group=(\S+), split=dev, shard=", planned, re.MULTILINE))
+    assert (groups["grid@part-1"], groups["grid@part-2"]) == (2, 2)
+    assert jobs["predict_shard"] == 64
     assert jobs["merge_adapter"] == 60
-    # A run of a pass needs the adapters of its pass alone.
+    # A run needs the adapters of its own group alone.
     assert Counter(re.findall(r"^rule ([\w-]+):", passed, re.MULTILINE))["train_adapter"] == 10
 
 
@@ -122,15 +125,17 @@ def test_shards_are_merged_in_order_and_completely(tmp_path: Path) -> None:
     sentences = [{"id": id_, "text": "温格", "entities": []} for id_ in ids]
     write_jsonl(tmp_path / "dev.jsonl", sentences)
     for shard in (1, 2):
-        answers = [{"id": id_, "raw": "[]", "finish_reason": "stop"} for id_ in shard_of(ids, shard, 2)]
+        answers = [
+            {"run": run, "seed": 1, "id": id_, "raw": "[]", "finish_reason": "stop"}
+            for run in ("other", "demo")  # members of one engine group
+            for id_ in shard_of(ids, shard, 2)
+        ]
         write_jsonl(tmp_path / f"{shard}.jsonl", answers)
 
     def merge(*shards: int) -> Result:
         answers = [tmp_path / f"{shard}.jsonl" for shard in shards]
-        output = tmp_path / "merged.jsonl"
-        return run_script(
-            "read_answers", "--sentences", tmp_path / "dev.jsonl", "--output", output, "--answers", *answers
-        )
+        given = ["--sentences", tmp_path / "dev.jsonl", "--run", "demo", "--seed", 1]
+        return run_script("read_answers", *given, "--output", tmp_path / "merged.jsonl", "--answers", *answers)
 
     for wrong in ((1,), (2, 1), (1, 2, 2)):
         assert "not one answer for each sentence" in merge(*wrong).stderr

@@ -162,7 +162,7 @@ def test_analyse_errors_writes_the_contract(tmp_path: Path) -> None:
     )
     train = write_jsonl(tmp_path / "train.jsonl", [{"id": "1", "text": TEXT, "entities": [BEIJING]}])
     out = tmp_path / "errors"
-    given = ["--predictions", path, "--train", train, "--labels", "org", "loc", "--output-dir", out]
+    given = ["--predictions", path, "--train", train, "--labels", "org,loc", "--output-dir", out]
     done = run_script("analyse_errors", *given)
     assert done.returncode == 0, done.stderr
 

@@ -17,6 +17,7 @@ from helpers import ROOT, python_of, snakemake
 from entitune.study import load_study
 
 TRAIN_BIN = python_of("train").parent
+RECIPES = yaml.safe_load((ROOT / "conf" / "recipes.yaml").read_text(encoding="utf-8"))
 REFERENCE = {
     "stage": "sft",
     "do_train": True,
@@ -25,7 +26,6 @@ REFERENCE = {
     "lora_rank": 8,
     "lora_target": "all",
     "cutoff_len": 1024,
-    "max_samples": 15000,
     "overwrite_cache": True,
     "preprocessing_num_workers": 16,
     "dataloader_num_workers": 8,
@@ -67,17 +67,18 @@ def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_recipe_is_the_reference_to_the_letter() -> None:
     study = load_study({"runs": ["cluener-qwen2.5-7b"]}, ROOT / "conf")
     run = study.run("cluener-qwen2.5-7b")
-    assert study.train_arguments(run) == REFERENCE | {"max_steps": 906}
-    assert (run.model, run.dataset, run.prompt) == ("qwen2.5-7b-instruct", "cluener", "ner-zh")
-    assert study.models[run.model]["id"] == "Qwen/Qwen2.5-7B-Instruct"
-    assert study.models[run.model]["template"] == "qwen"
+    assert run.arguments == REFERENCE
+    assert (run.model.name, run.dataset.name, run.prompt.name) == ("qwen2.5-7b-instruct", "cluener", "ner-zh")
+    assert run.model.id == "Qwen/Qwen2.5-7B-Instruct"
+    assert run.model.template == "qwen"
 
 
 def test_the_fast_recipe_keeps_what_decides_quality() -> None:
     study = load_study({"runs": ["cluener-qwen2.5-7b-fast"]}, ROOT / "conf")
-    fast = study.train_arguments(study.run("cluener-qwen2.5-7b-fast"))
-    keys = ("lora_rank", "lora_target", "learning_rate", "num_train_epochs", "max_steps", "warmup_ratio", "val_size")
-    assert {key: fast[key] for key in keys} == {key: (REFERENCE | {"max_steps": 906})[key] for key in keys}
+    fast = study.run("cluener-qwen2.5-7b-fast").arguments
+    keys = ("lora_rank", "lora_target", "learning_rate", "num_train_epochs", "warmup_ratio", "val_size")
+    assert {key: fast[key] for key in keys} == {key: REFERENCE[key] for key in keys}
+    assert RECIPES["reference-fast"]["whole_accumulations"] is RECIPES["reference"]["whole_accumulations"] is True
     assert fast["per_device_train_batch_size"] * fast["gradient_accumulation_steps"] == 4 * 8
 
 
@@ -92,6 +93,7 @@ def render(folder: Path, recipe: str, model: Path) -> dict[str, object]:
     command = [sys.executable, "scripts/render_config.py", "--arguments", json.dumps(arguments), "--template", "qwen"]
     command += ["--manifest", str(model / "manifest.json"), "--dataset", "cluener_train", "--train", str(data)]
     command += ["--seed", "1", "--lock", "envs/train.txt", "--checkpoints", "work", "--output", f"{recipe}.yaml"]
+    command += ["--whole-accumulations"] if RECIPES[recipe].get("whole_accumulations") else []
     subprocess.run(command, cwd=folder, check=True)
     return yaml.safe_load((folder / f"{recipe}.yaml").read_text())
 

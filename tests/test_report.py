@@ -71,7 +71,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_jsonl(own / "log.jsonl", log)
         about = ["--run", name, "--seed", seed, "--dataset", "cluener", "--split", "dev"]
         outputs = ["--output", own / "dev.tsv", "--table", own / "dev.md"]
-        ran("score_predictions", "--predictions", own / "dev.jsonl", "--labels", *LABELS, *about, *outputs)
+        ran("score_predictions", "--predictions", own / "dev.jsonl", "--labels", ",".join(LABELS), *about, *outputs)
         scores.append(own / "dev.tsv")
         compared += ["--predictions", name, seed, "cluener", "dev", own / "dev.jsonl"]
     ran(
@@ -83,11 +83,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--seeds-output",
         folder / "seeds.tsv",
     )
-    ran("compare_runs", *compared, "--labels", "cluener", *LABELS, "--output", folder / "comparison.tsv")
-    errors = ["--train", folder / "dev.jsonl", "--labels", *LABELS, "--output-dir", folder / "errors"]
+    ran("compare_runs", *compared, "--labels", "cluener", ",".join(LABELS), "--output", folder / "comparison.tsv")
+    errors = ["--train", folder / "dev.jsonl", "--labels", ",".join(LABELS), "--output-dir", folder / "errors"]
     ran("analyse_errors", "--predictions", folder / "甲-1" / "dev.jsonl", *errors)
     splits = ["--split", "train", folder / "dev.jsonl", "--split", "dev", folder / "dev.jsonl"]
-    ran("audit_dataset", "--dataset", "cluener", "--labels", *LABELS, *splits, "--output", folder / "audit.tsv")
+    splits += ["--labels", ",".join(LABELS)]
+    ran("audit_dataset", "--dataset", "cluener", *splits, "--output", folder / "audit.tsv")
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -15,12 +16,14 @@ from helpers import ROOT, Result, python_of, run_script, write_jsonl
 
 from entitune.engines import memory_estimate
 from entitune.engines.memory_estimate import GB, Recipe, Shape
+from entitune.engines.schedule import plan
 from entitune.files import sha256
 
 QWEN_7B = json.loads((ROOT / "conf/shapes/qwen2.5-7b-instruct.json").read_text(encoding="utf-8"))
 SMOLLM2 = json.loads((ROOT / "conf/shapes/smollm2-135m-instruct.json").read_text(encoding="utf-8"))
 QWEN = Shape.from_config(QWEN_7B)
-REFERENCE = Recipe.from_arguments(yaml.safe_load((ROOT / "conf/train/reference.yaml").read_text(encoding="utf-8")))
+ARGUMENTS = yaml.safe_load((ROOT / "conf/train/reference.yaml").read_text(encoding="utf-8"))
+REFERENCE = Recipe.from_arguments(ARGUMENTS)
 
 
 def total(parts: dict[str, float]) -> float:
@@ -45,13 +48,32 @@ def test_trainable_parameters_are_those_of_the_references_log() -> None:
 
 
 def test_examples_and_steps_are_those_of_the_references_log() -> None:
-    examples = memory_estimate.split_examples(10_748, REFERENCE)
-    assert examples == 9_673
-    assert (
-        memory_estimate.optimisation_steps(examples, REFERENCE) == 909
-    )  # its older Trainer left out 3: see the docstring
-    assert memory_estimate.optimisation_steps(examples, REFERENCE, gpus=2) == 3 * 152
-    assert memory_estimate.split_examples(20_000, REFERENCE) == 13_500  # max_samples comes before val_size
+    """Its Trainer left out the last, incomplete accumulation of an epoch; today's makes a step of it."""
+    reference = plan(ARGUMENTS, 10_748, whole_accumulations=True)
+    assert (reference.examples, reference.steps_per_epoch, reference.steps) == (9_673, 302, 906)
+    assert plan(ARGUMENTS, 10_748).steps == 909
+    assert plan(ARGUMENTS, 10_748, processes=2).steps == 3 * 152
+
+
+def test_a_recipe_means_the_same_for_every_corpus() -> None:
+    for rows in (40, 1_000, 50_000):
+        length = plan(ARGUMENTS, rows, whole_accumulations=True)
+        assert length.examples == rows - math.ceil(rows / 10)
+        assert length.epochs == 3
+    assert plan({"max_steps": 40, "per_device_train_batch_size": 4}, 12).epochs == pytest.approx(40 / 3)
+    assert plan({"val_size": 5}, 12).examples == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rows", "message"),
+    [
+        ({"val_size": 20}, 20, "val_size 20 holds out all of 20 rows"),
+        ({"gradient_accumulation_steps": 8}, 16, "not one whole accumulation of 8"),
+    ],
+)
+def test_too_few_rows_for_a_step_are_refused(arguments: dict[str, int], rows: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan(arguments, rows, whole_accumulations=True)
 
 
 def test_the_references_memory_is_estimated_from_below() -> None:
@@ -71,7 +93,7 @@ def test_levers_act_in_the_right_direction() -> None:
     assert memory(rank=64) - memory() == pytest.approx(16 * 7 * 20_185_088 / GB, rel=0.05)
 
     def seconds(recipe: Recipe, **options: float) -> float:
-        return memory_estimate.training_seconds(QWEN, recipe, [300] * 10_748, 312, **options)
+        return memory_estimate.training_seconds(QWEN, recipe, 300, 3 * 9_673, 312, **options)
 
     assert seconds(REFERENCE) == pytest.approx(6_306, rel=0.1)  # what the share of the peak was taken from
     assert seconds(replace(REFERENCE, checkpointing=False)) == pytest.approx(seconds(REFERENCE) * 2 / 3, rel=0.02)
@@ -119,7 +141,6 @@ def test_a_refusal_names_the_memory_and_what_fits() -> None:
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     """A repository with two runs, one of which needs a GPU, and nothing derived yet."""
-    shutil.copytree(ROOT / "conf" / "schemas", tmp_path / "conf" / "schemas")
     shutil.copytree(ROOT / "conf" / "train", tmp_path / "conf" / "train")
     files = {
         "config.yaml": {"runs": ["small"]},
@@ -136,7 +157,7 @@ def study(tmp_path: Path) -> Path:
                 "max_tokens": 512,
                 "max_model_len": 1024,
                 "max_num_seqs": 256,
-                "adapter": "served",
+                "adapter": "lora",
                 "gpus": gpus,
                 "shards": 1,
             }

@@ -48,7 +48,7 @@ def score(
     done = run_script(
         "score_predictions",
         *("--predictions", path, "--run", "r", "--seed", seed, "--dataset", "d", "--split", "dev"),
-        *("--resamples", 200, "--output", output, *arguments, "--labels", *labels),
+        *("--resamples", 200, "--output", output, *arguments, "--labels", ",".join(labels)),
     )
     assert done.returncode == 0, done.stderr
     return read_tsv(output)
@@ -151,9 +151,9 @@ def test_bad_input_is_named() -> None:
         ),
         (
             read_tokens,
-            {"prompt_ids": [], "answer_tokens": 1},
+            {"id": "1", "prompt_ids": [], "answer_tokens": 1},
             b"{}",
-            ":2: expected an object with answer_tokens, prompt_ids",
+            ":2: expected an object with answer_tokens, id, prompt_ids",
         ),
     ],
 )

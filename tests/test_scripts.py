@@ -13,7 +13,7 @@ from helpers import ROOT, read_jsonl, run_script, write_jsonl
 from entitune.cli import InputError
 from entitune.engines.vllm_settings import max_lora_rank
 from entitune.prompting.prompt import Prompt, chat_of
-from entitune.records import Entity, Sentence
+from entitune.records import Entity, Sentence, Tokens
 from predict_shard import check_lengths, shard_of
 from train_adapter import drop_partial_checkpoints, last_record
 
@@ -97,12 +97,14 @@ def test_rows_that_would_be_cut_are_refused_or_dropped(tmp_path: Path, registere
 
 
 def render(tmp_path: Path, **changes: object) -> dict[str, Any]:
-    files = {"train": "t", "manifest": "m", "lock": "l"} | {k: v for k, v in changes.items() if k != "rank"}
+    files = {"train": "[1]", "manifest": "m", "lock": "l"}
+    files |= {name: content for name, content in changes.items() if name in files}
     for name, content in files.items():
         (tmp_path / name).write_text(str(content))
-    arguments = {"lora_rank": changes.get("rank", 8), "learning_rate": 1e-4}
+    arguments = {"lora_rank": changes.get("rank", 8), "learning_rate": 1e-4, **changes.get("arguments", {})}
     options = ["--arguments", json.dumps(arguments), "--dataset", "x_train", "--seed", changes.get("seed", 1)]
-    options += [word for name in files if name != "seed" for word in (f"--{name}", tmp_path / name)]
+    options += [word for name in files for word in (f"--{name}", tmp_path / name)]
+    options += ["--whole-accumulations"] if changes.get("whole") else []
     options += ["--checkpoints", tmp_path / "checkpoints", "--output", tmp_path / "train.yaml"]
     done = run_script("render_config", *options)
     assert done.returncode == 0, done.stderr
@@ -115,10 +117,22 @@ def test_rendered_config_names_seed_and_files(tmp_path: Path) -> None:
     assert rendered["dataset"] == "x_train"
     assert rendered["learning_rate"] == 1e-4
     assert rendered["overwrite_output_dir"] is False
+    assert rendered["mask_history"] is True
+    assert rendered["logging_nan_inf_filter"] is False
     assert "template" not in rendered
 
 
-@pytest.mark.parametrize("change", [{"train": "x"}, {"manifest": "x"}, {"lock": "x"}, {"rank": 9}, {"seed": 2}])
+def test_the_same_recipe_follows_the_number_of_rows(tmp_path: Path) -> None:
+    """Steps are those of the rows; a training shorter than logging_steps still logs its loss once."""
+    arguments = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8, "num_train_epochs": 3.0}
+    for rows, steps, logged in ((9_673, 906, 10), (330, 30, 10), (40, 3, 3)):
+        train = json.dumps(list(range(rows)))
+        rendered = render(tmp_path, train=train, arguments={**arguments, "logging_steps": 10}, whole=True)
+        assert (rendered["max_steps"], rendered["logging_steps"]) == (steps, logged)
+        assert "max_steps" not in render(tmp_path, train=train, arguments=arguments)
+
+
+@pytest.mark.parametrize("change", [{"train": "[2]"}, {"manifest": "x"}, {"lock": "x"}, {"rank": 9}, {"seed": 2}])
 def test_other_data_model_settings_or_seed_get_another_folder(tmp_path: Path, change: dict[str, object]) -> None:
     assert render(tmp_path)["output_dir"] == render(tmp_path)["output_dir"]
     assert render(tmp_path)["output_dir"] != render(tmp_path, **change)["output_dir"]
@@ -133,7 +147,7 @@ def test_shards_are_contiguous_and_complete() -> None:
 
 
 def test_prompts_that_leave_no_room_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    records = [{"id": "a", "prompt_ids": [1] * 90, "answer_tokens": 20}]
+    records = [Tokens("a", [1] * 90, 20)]
     check_lengths(records, 10, 100, "tokens.jsonl")
     assert "1 gold answers (the first: a) are longer than max_tokens" in capsys.readouterr().out
     with pytest.raises(InputError, match="set max_model_len to at least 110"):
@@ -152,9 +166,10 @@ def test_max_lora_rank_fits_the_adapters(tmp_path: Path) -> None:
 
 def test_answers_that_miss_a_sentence_are_refused(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "s.jsonl", [sentence.to_dict() for sentence in SENTENCES[:2]])
-    answer = {"raw": "[]", "finish_reason": "stop", "output_tokens": 2}
+    answer = {"run": "demo", "seed": 1, "raw": "[]", "finish_reason": "stop", "output_tokens": 2}
     write_jsonl(tmp_path / "a.jsonl", [{"id": "dev-2", **answer}])
     arguments = ["--sentences", tmp_path / "s.jsonl", "--answers", tmp_path / "a.jsonl", "--output", tmp_path / "p"]
+    arguments += ["--run", "demo", "--seed", 1]
     done = run_script("read_answers", *arguments)
     assert done.returncode == 1
     assert "not one answer for each sentence" in done.stderr
@@ -166,12 +181,13 @@ def test_answers_are_grounded_and_counted(tmp_path: Path) -> None:
     raws = [('[{"label": "name", "text": "温格"}, {"label": "name", "text": "曼城"}]', "stop"), ("好的", "stop")]
     raws.append(('[{"label": "name", "text": "不知道"}, {"la', "length"))
     answers = [
-        {"id": sentence.id, "raw": raw, "finish_reason": reason, "output_tokens": 1}
+        {"run": "demo", "seed": 1, "id": sentence.id, "raw": raw, "finish_reason": reason, "output_tokens": 1}
         for sentence, (raw, reason) in zip(SENTENCES, raws, strict=True)
     ]
     write_jsonl(tmp_path / "a1.jsonl", answers[:2])
     write_jsonl(tmp_path / "a2.jsonl", answers[2:])
     paths = ["--answers", tmp_path / "a1.jsonl", tmp_path / "a2.jsonl", "--output", tmp_path / "p.jsonl"]
+    paths += ["--run", "demo", "--seed", 1]
     done = run_script("read_answers", "--sentences", tmp_path / "s.jsonl", *paths)
     assert done.returncode == 0, done.stderr
     records = read_jsonl(tmp_path / "p.jsonl")

@@ -56,12 +56,21 @@ def _matching(pattern: str, description: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Name: TypeAlias = Annotated[str, AfterValidator(_check_name)]
+def _shown_as(name: str) -> Any:
+    """What the schema and docs/configuration.md call the values of a type."""
+    return Field(json_schema_extra={"format": name})
+
+
+Name: TypeAlias = Annotated[str, AfterValidator(_check_name), _shown_as("name")]
 """A name that is safe in a path."""
-FilePath: TypeAlias = Annotated[str, AfterValidator(_check_path)]
+FilePath: TypeAlias = Annotated[str, AfterValidator(_check_path), _shown_as("path")]
 """A path relative to the repository's root, or absolute."""
-Sha256: TypeAlias = Annotated[str, _matching("[0-9a-f]{64}", "a checksum of 64 hexadecimal digits")]
-Url: TypeAlias = Annotated[str, _matching(r"https?://\S+", "an address that begins with http:// or https://")]
+Sha256: TypeAlias = Annotated[
+    str, _matching("[0-9a-f]{64}", "a checksum of 64 hexadecimal digits"), _shown_as("sha256")
+]
+Url: TypeAlias = Annotated[
+    str, _matching(r"https?://\S+", "an address that begins with http:// or https://"), _shown_as("url")
+]
 Positive: TypeAlias = Annotated[int, Field(ge=1)]
 Count: TypeAlias = Annotated[int, Field(ge=0)]
 
@@ -88,6 +97,8 @@ class Entry(Section):
 
 class Label(Section):
     """An entity type of a dataset."""
+
+    model_config = ConfigDict(json_schema_extra={"format": "label"})
 
     name: Annotated[str, AfterValidator(_check_label)]
     description: str = ""
@@ -227,6 +238,9 @@ class Recipe(Machine):
     """How an adapter is trained."""
 
     config: FilePath = Field(description="LLaMA-Factory arguments, a YAML file under conf/")
+    whole_accumulations: bool = Field(
+        False, description="leave out the last, incomplete accumulation of each epoch, as older trainers did"
+    )
     gpus: Count = Field(description="GPUs of one training, one process each; 0: the CPU")
 
 

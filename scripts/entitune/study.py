@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,8 @@ from pydantic import JsonValue
 
 from entitune import paths
 from entitune.config_files import ConfigError, parse_entry, parse_registry, read_sheet, read_text, read_yaml
+from entitune.engines.llamafactory_arguments import check_recipe
+from entitune.engines.vllm_settings import check_adapter_served
 from entitune.paths import GroupFiles, PromptData, RunFiles
 from entitune.registries import (
     Arguments,
@@ -37,18 +38,6 @@ VOTE = "vote:"
 GROUP_SIZE = 50
 """Runs and seeds that share an engine, at most: a larger group would lose more when it fails, and make a command too
 long for a shell."""
-
-PIPELINE_ARGUMENTS = (
-    "model_name_or_path",
-    "template",
-    "dataset",
-    "dataset_dir",
-    "output_dir",
-    "overwrite_output_dir",
-    "seed",
-    "data_seed",
-)
-"""LLaMA-Factory arguments that the pipeline fills in for each run; a recipe must not set them."""
 
 
 # --- runs ---------------------------------------------------------------------------------------------------------
@@ -333,21 +322,6 @@ def _scalar(text: str) -> JsonValue:
     return value
 
 
-def _check_sweep(overrides: Arguments, arguments: Arguments, config: str, where: str) -> None:
-    for key, value in overrides.items():
-        if key not in arguments:
-            raise ConfigError(f"{where}: sweep: {key!r} is neither prompt nor a key of the recipe's conf/{config}")
-        expected = arguments[key]
-        numbers = (int, float)
-        alike = type(value) is type(expected) or (
-            isinstance(value, numbers) and isinstance(expected, float) and not isinstance(value, bool)
-        )
-        if not alike:
-            raise ConfigError(
-                f"{where}: sweep: {key}={value}: {value!r} is not of the type that conf/{config} has, {expected!r}"
-            )
-
-
 @dataclass(frozen=True)
 class _Registries:
     datasets: dict[str, Dataset]
@@ -388,9 +362,10 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
         if vote:
             yield _vote(row.train.removeprefix(VOTE), common, runs, where)
         elif recipe:
-            arguments = registries.arguments[recipe.name]
-            _check_sweep(overrides, arguments, recipe.config, where)
-            yield TunedRun(**common, recipe=recipe, arguments={**arguments, **overrides}, overrides=overrides)
+            arguments = {**registries.arguments[recipe.name], **overrides}
+            if problems := check_recipe(arguments, f"{where}: sweep"):
+                raise ConfigError("\n".join(problems))
+            yield TunedRun(**common, recipe=recipe, arguments=arguments, overrides=overrides)
         else:
             yield BaseRun(**common)
 
@@ -413,6 +388,8 @@ def _check_run(run: Run) -> None:
     where = f"conf/runs.tsv: row {run.row!r}"
     if run.dataset.splits.train is None and (isinstance(run, TunedRun) or run.prompt.shots):
         raise ConfigError(f"{where}: dataset {run.dataset.name!r} has no split train")
+    if isinstance(run, TunedRun) and not run.merges and (problems := check_adapter_served(run.arguments, where)):
+        raise ConfigError("\n".join(problems))
 
 
 def _check_prompt(prompt: PromptFiles, conf: Path) -> None:
@@ -424,23 +401,13 @@ def _check_prompt(prompt: PromptFiles, conf: Path) -> None:
 
 
 def _read_arguments(recipe: Recipe, conf: Path) -> Arguments:
-    """The arguments of a recipe's LLaMA-Factory file, with the checks that need no run."""
+    """The arguments of a recipe's LLaMA-Factory file, checked."""
     path = conf / recipe.config
     arguments: Arguments = read_yaml(path)
     if not isinstance(arguments, dict):
         raise ConfigError(f"{path}: expected LLaMA-Factory arguments as key: value lines")
-    if taken := [key for key in PIPELINE_ARGUMENTS if key in arguments]:
-        raise ConfigError(f"{path}: {', '.join(taken)}: the pipeline fills this in; remove it")
-    if not isinstance(arguments.get("cutoff_len"), int):
-        raise ConfigError(f"{path}: cutoff_len: a whole number of tokens is needed, to check every sentence against")
-    for key, value in arguments.items():
-        if isinstance(value, str) and re.fullmatch(r"[\d.]+[eE][-+]?\d+", value):
-            raise ConfigError(f"{path}: {key}: YAML reads {value} as text; write it with a point, as 1.0e-4")
-    if arguments.get("train_sampling_strategy") == "group_by_length" and arguments.get("save_strategy") != "epoch":
-        raise ConfigError(
-            f"{path}: save_strategy: must be epoch with group_by_length, which draws an epoch's order of rows anew: "
-            "a training that resumes within an epoch would not see the rows that are left"
-        )
+    if problems := check_recipe(arguments, str(path)):
+        raise ConfigError("\n".join(problems))
     if recipe.gpus == 0 and not arguments.get("use_cpu"):
         raise ConfigError(f"conf/recipes.yaml: {recipe.name}: gpus: 0 needs use_cpu: true in {path}")
     return arguments

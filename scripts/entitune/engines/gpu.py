@@ -67,8 +67,8 @@ def claim(count: int, gpus: list[Gpu]) -> list[int]:
             if len(found) == min(count, len(gpus)):
                 _claims.extend(found.values())
                 return list(found)
-            for lock in found.values():
-                lock.close()
+            for held in found.values():
+                held.close()
             time.sleep(1)
 
 
