@@ -129,7 +129,6 @@ def measure_shape(
     from transformers import AutoConfig, AutoModelForCausalLM
 
     recipe, dtype = Recipe.from_arguments(arguments), half_precision(device)
-    accumulation = arguments.get("gradient_accumulation_steps", 1)
     if recipe.fused:
         from liger_kernel.transformers import apply_liger_kernel_to_qwen2
 
@@ -155,8 +154,9 @@ def measure_shape(
         labels = ids.masked_fill(~mask, -100)
         with torch.autocast(device, dtype=dtype):
             loss = model(input_ids=ids, attention_mask=mask.long(), labels=labels).loss
-        (loss / accumulation).backward()
+        (loss / arguments.get("gradient_accumulation_steps", 1)).backward()
 
+    accumulation = arguments.get("gradient_accumulation_steps", 1)
     batches = make_batches(lengths, recipe.batch, "train_sampling_strategy" in arguments)
     started, timed = 0.0, []
     for number, batch in enumerate(batches):

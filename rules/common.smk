@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 
 from entitune import paths, snakemake_internals
-from entitune.code_inputs import code_of
+from entitune.code_inputs import code_digest
 from entitune.config_files import ConfigError
 from entitune.processes import put_first
 from entitune.progress import QUIET

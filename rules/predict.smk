@@ -4,7 +4,6 @@ An engine group is the runs and seeds that one engine answers for, one after the
 conf/decode.yaml); every other run and seed is a group of its own.
 """
 
-
 VOTES = [run.name for run in STUDY.runs.values() if isinstance(run, VoteRun)]
 
 
@@ -52,7 +51,6 @@ rule predict_shard:
     """the raw answers of an engine group to a part of a split"""
     input:
         unpack(group_inputs),
-        code=code_of("predict_shard"),
     output:
         answers=GROUP.answers("{split}", "{shard}"),
     log:
@@ -66,6 +64,7 @@ rule predict_shard:
         mem_mb=lambda w, attempt: growing(group_decode(w).mem_mb, attempt),
         runtime=lambda w, attempt: growing(group_decode(w).runtime, attempt),
     params:
+        code=code_digest("predict_shard"),
         python=lambda w: paths.python(group_decode(w).environment),
         jobs=group_jobs,
         decode=lambda w: json.dumps(group_decode(w).engine_settings()),
@@ -92,14 +91,15 @@ rule read_answers:
     input:
         sentences=lambda w: paths.sentences(run_of(w).dataset.name, w.split),
         answers=answers_of,
-        code=code_of("read_answers"),
     output:
         predictions=RUN.predictions("{split}"),
     log:
         "logs/read_answers/{run}/{seed}/{split}.log",
-    localrule: True
     wildcard_constraints:
         run=none_of(VOTES),
+    localrule: True
+    params:
+        code=code_digest("read_answers"),
     shell:
         "python scripts/read_answers.py --sentences {input.sentences} --answers {input.answers}"
         " --run {wildcards.run} --seed {wildcards.seed} --output {output.predictions} 2>&1 | tee {log} >&2"
@@ -115,14 +115,15 @@ rule vote_predictions:
     """predictions that most seeds of a run agree on"""
     input:
         predictions=votes_of,
-        code=code_of("vote_predictions"),
     output:
         predictions=RUN.predictions("{split}"),
     log:
         "logs/vote_predictions/{run}/{seed}/{split}.log",
-    localrule: True
     wildcard_constraints:
         run=one_of(VOTES),
+    localrule: True
+    params:
+        code=code_digest("vote_predictions"),
     shell:
         "python scripts/vote_predictions.py --predictions {input.predictions} --output {output.predictions}"
         " 2>&1 | tee {log} >&2"

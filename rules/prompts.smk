@@ -29,13 +29,13 @@ rule build_alpaca:
     input:
         unpack(prompt_files),
         sentences=paths.sentences("{dataset}", "{split}"),
-        code=code_of("build_alpaca"),
     output:
         alpaca=DATA.alpaca("{split}"),
     log:
         "logs/build_alpaca/{dataset}/{prompt}/{split}.log",
     localrule: True
     params:
+        code=code_digest("build_alpaca"),
         labels=lambda w: labels_of(dataset_of(w)),
         options=prompt_options,
     shell:
@@ -49,7 +49,6 @@ rule encode_split:
         alpaca=DATA.alpaca("{split}"),
         model=paths.model("{model}"),
         env=paths.environment("train"),
-        code=code_of("encode_split"),
     output:
         tokens=DATA.tokens("{split}"),
     log:
@@ -58,6 +57,7 @@ rule encode_split:
         mem_mb=lambda w, attempt: growing(4000, attempt),
         runtime=lambda w, attempt: growing(30, attempt),
     params:
+        code=code_digest("encode_split"),
         python=paths.python("train"),
         template=template_option,
     shell:
@@ -70,7 +70,6 @@ rule register_dataset:
     input:
         alpaca=DATA.alpaca("train"),
         tokens=DATA.tokens("train"),
-        code=code_of("register_dataset"),
     output:
         train=DATA.training_rows("{cutoff}"),
         info=DATA.training_rows("{cutoff}", "dataset_info.json"),
@@ -79,6 +78,7 @@ rule register_dataset:
         "logs/register_dataset/{dataset}/{prompt}/{model}/{cutoff}.log",
     localrule: True
     params:
+        code=code_digest("register_dataset"),
         on_invalid=lambda w: dataset_of(w).on_invalid,
     shell:
         "python scripts/register_dataset.py --alpaca {input.alpaca} --tokens {input.tokens}"
@@ -93,7 +93,6 @@ rule check_parity:
         tokens=DATA.tokens("{split}"),
         model=paths.model("{model}"),
         env=paths.environment("{env}"),
-        code=code_of("check_parity"),
     output:
         parity=DATA.parity("{split}", "{env}"),
     log:
@@ -102,6 +101,7 @@ rule check_parity:
         mem_mb=lambda w, attempt: growing(4000, attempt),
         runtime=lambda w, attempt: growing(30, attempt),
     params:
+        code=code_digest("check_parity"),
         python=paths.python("{env}"),
     shell:
         "{params.python} scripts/check_parity.py --alpaca {input.alpaca} --tokens {input.tokens}"

@@ -26,13 +26,13 @@ rule write_manifest:
     """from what a run's figures were made"""
     input:
         unpack(made_from),
-        code=code_of("write_manifest"),
     output:
         manifest=RUN.manifest,
     log:
         "logs/write_manifest/{run}/{seed}.log",
     localrule: True
     params:
+        code=code_digest("write_manifest"),
         config=lambda w: json.dumps({**run_of(w).settings(), "seed": int(w.seed)}, ensure_ascii=False),
         environments=lambda w, input: [os.path.dirname(env) for env in input.get("envs", [])],
         benchmarks=lambda w, input: input.get("benchmarks", []),

@@ -13,13 +13,13 @@ rule render_config:
         info=lambda w: run_of(w).data.training_rows(run_of(w).cutoff, "dataset_info.json"),
         model=lambda w: paths.model(run_of(w).model.name),
         lock=paths.lock("train"),
-        code=code_of("render_config"),
     output:
         config=RUN.config,
     log:
         "logs/render_config/{run}/{seed}.log",
     localrule: True
     params:
+        code=code_digest("render_config"),
         # One JSON text: Snakemake keeps params as a set of values and would not see two that change places.
         arguments=lambda w: json.dumps(run_of(w).arguments),
         template=lambda w: option("--template", run_of(w).model.template),
@@ -41,7 +41,6 @@ rule train_adapter:
         train=lambda w: run_of(w).training_rows,
         model=lambda w: paths.model(run_of(w).model.name),
         env=paths.environment("train"),
-        code=code_of("train_adapter"),
     output:
         adapter=RUN.adapter(),
         config=RUN.adapter("adapter_config.json"),
@@ -58,6 +57,7 @@ rule train_adapter:
         mem_mb=lambda w, attempt: growing(recipe_of(w).mem_mb, attempt),
         runtime=lambda w, attempt: growing(recipe_of(w).runtime, attempt),
     params:
+        code=code_digest("train_adapter"),
         # Of the recipe: Snakemake lowers a resource silently to the limit of a profile.
         gpus=lambda w: recipe_of(w).gpus,
         llamafactory=os.path.join(os.path.dirname(paths.python("train")), "llamafactory-cli"),
@@ -75,7 +75,6 @@ rule merge_adapter:
         config=RUN.adapter("adapter_config.json"),
         model=lambda w: paths.model(run_of(w).model.name),
         env=paths.environment("train"),
-        code=code_of("merge_adapter"),
     output:
         manifest=RUN.merged,
     log:
@@ -86,6 +85,7 @@ rule merge_adapter:
         mem_mb=lambda w, attempt: growing(recipe_of(w).mem_mb, attempt),
         runtime=lambda w, attempt: growing(30, attempt),
     params:
+        code=code_digest("merge_adapter"),
         python=paths.python("train"),
     shell:
         "{params.python} scripts/merge_adapter.py --model $(dirname {input.model})"

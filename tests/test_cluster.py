@@ -134,7 +134,7 @@ def test_shards_are_merged_in_order_and_completely(tmp_path: Path) -> None:
 
     def merge(*shards: int) -> Result:
         answers = [tmp_path / f"{shard}.jsonl" for shard in shards]
-        given = ["--sentences", tmp_path / "dev.jsonl", "--run", "demo", "--seed", 1]
+        given = ["--run", "demo", "--seed", 1, "--sentences", tmp_path / "dev.jsonl"]
         return run_script("read_answers", *given, "--output", tmp_path / "merged.jsonl", "--answers", *answers)
 
     for wrong in ((1,), (2, 1), (1, 2, 2)):
