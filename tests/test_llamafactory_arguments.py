@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
 import pytest
 import yaml
-from helpers import ROOT, python_of
+from helpers import ROOT, run_code
 
 from entitune.engines.llamafactory_arguments import OWNED, RECIPE, REFUSED, RecipeArguments, check_recipe
 from entitune.engines.vllm_settings import check_adapter_served
@@ -31,10 +30,7 @@ print("FIELDS" + json.dumps({field.name: plain(field) for field in fields}))
 @pytest.fixture(scope="module")
 def defaults() -> dict[str, Any]:
     """LLaMA-Factory's own arguments with their defaults, asked of the train environment."""
-    command = [str(python_of("train")), "-c", FIELDS]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    fields: dict[str, Any] = json.loads(done.stdout.split("FIELDS")[1])
+    fields: dict[str, Any] = json.loads(run_code("train", FIELDS).split("FIELDS")[1])
     return fields
 
 
