@@ -4,12 +4,12 @@ SELECTED_DATASETS = list(dict.fromkeys(run.dataset.name for run in STUDY.selecte
 
 
 rule analysis:
+    """the table, comparisons, error tables and data audits of the selected runs"""
     input:
         paths.METRICS,
         paths.COMPARISON,
         [paths.audit(dataset) for dataset in SELECTED_DATASETS],
         of_selected(lambda files: files.errors("dev", "categories.tsv")),
-    """the table, comparisons, error tables and data audits of the selected runs"""
     localrule: True
 
 

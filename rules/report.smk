@@ -12,13 +12,13 @@ TRAINED = [(run, seed) for run in STUDY.selected_runs if isinstance(run, TunedRu
 
 
 rule report:
+    """all figures of the report; then: snakemake report --report report.html"""
     input:
         [paths.figure(name) for name in ("runs.html", "scores.svg", "differences.svg", "labels.svg", "stages.svg")],
         [paths.figure("curves.svg")] if TRAINED else [],
         [paths.figure(f"audit/{dataset}.svg") for dataset in SELECTED_DATASETS],
         of_selected(lambda files: paths.figure(f"confusion/{files.run}/seed-{files.seed}.svg")),
         of_selected(lambda files: paths.figure(f"errors/{files.run}/seed-{files.seed}.html")),
-    """all figures of the report; then: snakemake report --report report.html"""
     localrule: True
 
 

@@ -8,7 +8,8 @@ def served_files(wildcards) -> dict[str, str]:
         raise WorkflowError(f"run {run.name!r} is a vote: it has no model to serve; {run.voters.name!r} has")
     served = {
         "manifest": files.manifest,
-        "env": paths.environment(run.decode.environment),
+        "env": ancient(paths.environment(run.decode.environment)),
+        "lock": paths.lock(run.decode.environment),
         "model": run.engine_model(wildcards.seed),
     }
     adapter = run.engine_adapter(wildcards.seed)

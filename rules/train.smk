@@ -40,16 +40,16 @@ rule train_adapter:
         config=RUN.config,
         train=lambda w: run_of(w).training_rows,
         model=lambda w: paths.model(run_of(w).model.name),
-        env=paths.environment("train"),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
         adapter=RUN.adapter(),
         config=RUN.adapter("adapter_config.json"),
         log=RUN.adapter("trainer_log.jsonl"),
         plot=RUN.adapter("training_loss.png"),
+        record=RUN.record("train_adapter"),
     log:
         "logs/train_adapter/{run}/{seed}.log",
-    benchmark:
-        RUN.benchmark("train_adapter")
     threads: lambda w: recipe_of(w).threads
     resources:
         gpu=lambda w: recipe_of(w).gpus,
@@ -65,7 +65,7 @@ rule train_adapter:
         "python scripts/train_adapter.py --config {input.config} --llamafactory {params.llamafactory}"
         " --gpus {params.gpus} --threads {threads}"
         " --title 'stage 3 of 5, train {wildcards.run} seed {wildcards.seed}' --log {log}"
-        " --output-dir $(dirname {output.adapter})"
+        " --record {output.record} --output-dir $(dirname {output.adapter})"
 
 
 rule merge_adapter:
@@ -74,13 +74,13 @@ rule merge_adapter:
         adapter=RUN.adapter(),
         config=RUN.adapter("adapter_config.json"),
         model=lambda w: paths.model(run_of(w).model.name),
-        env=paths.environment("train"),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
         manifest=RUN.merged,
+        record=RUN.record("merge_adapter"),
     log:
         "logs/merge_adapter/{run}/{seed}.log",
-    benchmark:
-        RUN.benchmark("merge_adapter")
     resources:
         mem_mb=lambda w, attempt: growing(recipe_of(w).mem_mb, attempt),
         runtime=lambda w, attempt: growing(30, attempt),
@@ -89,4 +89,5 @@ rule merge_adapter:
         python=paths.python("train"),
     shell:
         "{params.python} scripts/merge_adapter.py --model $(dirname {input.model})"
-        " --adapter $(dirname {input.adapter}) --output-dir $(dirname {output.manifest}) > {log} 2>&1"
+        " --adapter $(dirname {input.adapter}) --record {output.record} --output-dir $(dirname {output.manifest})"
+        " > {log} 2>&1"
