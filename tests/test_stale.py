@@ -17,6 +17,10 @@ TRAIN = {"render_config", "train_adapter", "merge_adapter"}
 PREDICT = {"predict_shard", "read_answers"}
 SCORE = {"score_predictions", "write_manifest", "combine_metrics"}
 
+IMPORT = "from __future__ import annotations\n"
+CODE = (IMPORT, f"{IMPORT}\nCHANGED = True\n")
+"""What is replaced in a module, so that it does something else."""
+
 
 def would_run(folder: Path, *arguments: str) -> set[tuple[str, str]]:
     """(rule, wildcards) of every job of a dry run, the target rule `all` left out."""
@@ -103,13 +107,19 @@ def test_what_a_scheduler_is_asked_for(demo: Path, edit: Callable[..., None]) ->
 
 
 def test_the_scoring_code(demo: Path, edit: Callable[..., None]) -> None:
-    edit("scripts/entitune/evaluation/scoring.py", '"""', '"""Changed. ')
+    edit("scripts/entitune/evaluation/scoring.py", *CODE)
     assert rules(would_run(demo)) == SCORE
 
 
 def test_a_shared_module(demo: Path, edit: Callable[..., None]) -> None:
-    edit("scripts/entitune/prompting/grounding.py", '"""', '"""Changed. ')
+    edit("scripts/entitune/prompting/grounding.py", *CODE)
     assert rules(would_run(demo)) == {"read_answers"} | SCORE
+
+
+def test_the_words_of_a_shared_module(demo: Path, edit: Callable[..., None]) -> None:
+    edit("scripts/entitune/files.py", '"""', '"""Another docstring. ')
+    edit("scripts/entitune/files.py", IMPORT, f"# A comment.\n\n{IMPORT}")
+    assert would_run(demo) == set()
 
 
 def test_the_environment_of_prediction(demo: Path, edit: Callable[..., None]) -> None:
