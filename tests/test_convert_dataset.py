@@ -114,28 +114,38 @@ def test_fail_reports_every_problem_and_writes_nothing(tmp_path: Path) -> None:
         "raw:2: empty text; expected a sentence",
         "raw:2: missing key 'label', which other rows have; expected {} where a sentence has no entities",
         "raw:4: broken JSON at column 1: Expecting value, found 'not JSON'; expected one object a line",
-        "error: raw: 3 problems in 4 rows, nothing is written. Mend them, or leave the invalid rows out with "
+        "error: raw: 3 problems in 4 rows, nothing is written. Fix them, or leave the invalid rows out with "
         "on_invalid: drop",
     ]
     assert files(tmp_path) == ["raw"]
 
 
-def test_problems_are_printed_up_to_the_limit_and_all_counted(tmp_path: Path) -> None:
-    done = convert(tmp_path, "[]\n" * 7, "--limit", "5")
+def test_the_same_problem_is_one_line_with_a_count(tmp_path: Path) -> None:
+    done = convert(tmp_path, "[]\n" * 10_000)
+    assert done.returncode == 1
+    printed, summary = done.stderr.splitlines()
+    assert printed == (
+        "raw:1: expected a JSON object, found [] (9999 more like this: line 2, line 3, line 4, line 5, line 6, ...)"
+    )
+    assert summary.startswith("error: raw: 10000 problems in 10000 rows")
+
+
+def test_kinds_of_problems_are_printed_up_to_the_limit_and_all_counted(tmp_path: Path) -> None:
+    done = convert(tmp_path, "[]\n" * 2 + '{"text": ""}\n{"text": 1}\n{"text": 2}\n' + VALID, "--limit", "2")
     assert done.returncode == 1
     *printed, rest, summary = done.stderr.splitlines()
-    assert [line.split(": ")[0] for line in printed] == ["raw:1", "raw:2", "raw:3", "raw:4", "raw:5"]
-    assert rest == "... and 2 more"
-    assert summary.startswith("error: raw: 7 problems in 7 rows")
+    assert [line.split(": ")[0] for line in printed] == ["raw:1", "raw:3"]
+    assert rest == "... and 5 more"
+    assert summary.startswith("error: raw: 8 problems in 6 rows")
 
 
 def test_drop_writes_what_it_drops_with_the_reasons(tmp_path: Path) -> None:
-    raw = VALID.encode() + b'\n{"text": "\xff"}\n{"text": "\\ud83d", "label": []}\n' + VALID.encode() + b"\n"
-    done = convert(tmp_path, raw, "--on-invalid", "drop", "--limit", "1")
+    raw = VALID.encode() + b'\n{"text": "\xff"}\n{"text": "\\ud83d", "label": []}\n{"text": "x", "label": {}}\n'
+    done = convert(tmp_path, raw, "--on-invalid", "drop", "--limit", "1", "--options", '{"max_dropped": 0.5}')
     assert done.returncode == 0
-    assert done.stdout == "out.jsonl: 2 sentences, 4 mentions; dropped 2 of 4 rows, see dropped.jsonl\n"
+    assert done.stdout == "out.jsonl: 2 sentences, 2 mentions; dropped 2 of 4 rows, see dropped.jsonl\n"
     assert done.stderr.splitlines()[1:] == ["... and 2 more"]
-    assert records(tmp_path / "out.jsonl") == [CANONICAL, {**CANONICAL, "id": "dev-4"}]
+    assert records(tmp_path / "out.jsonl") == [CANONICAL, {"id": "dev-4", "text": "x", "entities": []}]
     first, second = records(tmp_path / "dropped.jsonl")
     assert first == {
         "line": 2,
@@ -149,7 +159,8 @@ def test_drop_writes_what_it_drops_with_the_reasons(tmp_path: Path) -> None:
 
 def test_drop_of_a_conll_sentence_names_the_line_inside_it(tmp_path: Path) -> None:
     raw = "温\tB-name\n\n曼\tO\n联\tI-name\n"
-    assert convert(tmp_path, raw, "--on-invalid", "drop", raw_format="conll-bio").returncode == 0
+    options = ("--on-invalid", "drop", "--options", '{"max_dropped": 0.5}')
+    assert convert(tmp_path, raw, *options, raw_format="conll-bio").returncode == 0
     assert [record["text"] for record in records(tmp_path / "out.jsonl")] == ["温"]
     assert records(tmp_path / "dropped.jsonl") == [
         {
@@ -160,19 +171,15 @@ def test_drop_of_a_conll_sentence_names_the_line_inside_it(tmp_path: Path) -> No
     ]
 
 
-def test_byte_order_mark_and_crlf_fail_but_cost_no_row(tmp_path: Path) -> None:
-    raw = f"\ufeff{VALID}\r\n"
-    done = convert(tmp_path, raw)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[:2] == [
-        "raw:1: the file begins with a byte order mark; expected UTF-8 without one",
-        "raw:1: 1 lines end with CRLF, the first of them here; expected LF (sed -i 's/\\r$//' FILE)",
-    ]
-    assert files(tmp_path) == ["raw"]
-    done = convert(tmp_path, raw, "--on-invalid", "drop")
+@pytest.mark.parametrize("on_invalid", ["fail", "drop"])
+def test_byte_order_mark_and_crlf_are_read_past_with_a_note(tmp_path: Path, on_invalid: str) -> None:
+    done = convert(tmp_path, f"\ufeff{VALID}\r\n{VALID}\r\n", "--on-invalid", on_invalid)
     assert done.returncode == 0
-    assert len(done.stderr.splitlines()) == 2
-    assert records(tmp_path / "out.jsonl") == [CANONICAL]
+    assert done.stderr.splitlines()[:2] == [
+        "raw:1: note: a byte order mark was skipped",
+        "raw:1: note: lines that end with CRLF were read as if they ended with LF (2 times)",
+    ]
+    assert records(tmp_path / "out.jsonl") == [CANONICAL, {**CANONICAL, "id": "dev-2"}]
 
 
 @pytest.mark.parametrize("raw", ["", "\n\n", "\ufeff"])

@@ -33,6 +33,8 @@ class Dialect(NamedTuple):
 
     about: str
     """What it is, for messages and pages."""
+    labels: str
+    """Where labels are, for messages."""
     read: Reader
     options: frozenset[str] = frozenset()
     """The keys of `CorpusOptions` that it takes, besides those that every format takes."""
@@ -62,10 +64,11 @@ _LISTS = {
 }
 
 FORMATS: Mapping[str, Dialect] = {
-    "cluener": Dialect("CLUENER's JSON lines", read_cluener),
+    "cluener": Dialect("CLUENER's JSON lines", "the key 'label'", read_cluener),
     **{
         f"conll-{scheme}": Dialect(
             f"a token and its {scheme.upper()} tag per line",
+            "the column of tags",
             partial(read_conll, scheme=scheme),
             _TAGGED | {"repair_iob1"} if scheme == "bio" else _TAGGED,
         )
@@ -74,14 +77,18 @@ FORMATS: Mapping[str, Dialect] = {
     **{
         name: Dialect(
             about,
+            "the key " + " or ".join(dict.fromkeys(repr(one.mapping.mentions) for one in DIALECTS[name])),
             partial(read_mention_lists, dialects=DIALECTS[name]),
             write=_write_doccano if name == "doccano" else partial(write_mention_lists, dialect=DIALECTS[name][0]),
         )
         for name, about in _LISTS.items()
     },
-    "json": Dialect("JSON rows of another dialect", read_mention_lists, frozenset({"mapping"})),
+    "json": Dialect(
+        "JSON rows of another dialect", "the key that the mapping names", read_mention_lists, frozenset({"mapping"})
+    ),
     "label-studio": Dialect(
         "Label Studio's export",
+        "'annotations' (or, with use_predictions: true, 'predictions')",
         read_label_studio,
         frozenset({"text_key", "use_predictions"}),
         write_label_studio,
@@ -89,16 +96,18 @@ FORMATS: Mapping[str, Dialect] = {
     ),
     "huggingface": Dialect(
         "tokens and ner_tags (Hugging Face)",
+        "the key 'ner_tags', or the one that columns names",
         lambda source, reading: read_huggingface(source, reading, _scheme(reading)),
         _TAGGED | {"scheme", "repair_iob1", "tag_names"},
     ),
     "parallel": Dialect(
         "a file of sentences and a file of tags",
+        "the file of tags",
         lambda source, reading: read_parallel(source, reading, _scheme(reading)),
         frozenset({"scheme", "repair_iob1", "separator"}),
     ),
-    "brat": Dialect("brat's .txt and .ann files", read_brat),
-    "boson": Dialect("Boson's marks, {{label:text}}", read_boson),
+    "brat": Dialect("brat's .txt and .ann files", "the .ann files", read_brat),
+    "boson": Dialect("Boson's marks, {{label:text}}", "the marks", read_boson),
 }
 """Format -> how it is read and written."""
 
@@ -120,19 +129,17 @@ def check_options(name: str, options: CorpusOptions) -> None:
 
 
 def read_split(
-    paths: Sequence[Any],
+    source: Source,
     name: str,
     split: str,
     labels: Sequence[str] | None = None,
     options: CorpusOptions | None = None,
-    names: Sequence[str] = (),
 ) -> tuple[Reading, Iterator[Row]]:
     """Read a raw split in a format: what is told besides the rows, complete when they have been read, and the rows.
 
-    `labels` are the dataset's labels, or None where any label is welcome; `names` are what messages call the files.
-    The rows raise InputError where a file cannot be read on.
+    `labels` are the dataset's labels, or None where any label is welcome. The rows raise InputError where a file cannot
+    be read on.
     """
-    source = Source.of(paths, names)
     reading = Reading(split, labels, options, source.name)
     return reading, _check_encoding(FORMATS[name].read(source, reading), source)
 

@@ -6,6 +6,7 @@ Tags are names, or numbers with a list of names: `tag_names`, or the ClassLabel 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -52,6 +53,13 @@ def read_huggingface(source: Source, reading: Reading, scheme: Scheme) -> Iterat
             if draft.problems and not row.raw:  # a row of a parquet file has no text of its own
                 draft.raw = json.dumps(row.value, ensure_ascii=False, default=str).encode()
         yield draft.finish(name, labelled)
+
+
+def read_parquet_head(source: Source, count: int) -> tuple[list[str] | None, list[Json]]:
+    """The names of the tags of a parquet file, where it keeps them, and its first rows."""
+    keys, names = _read_parquet_schema(source, "ner_tags")
+    rows = itertools.islice(_read_parquet(source, keys), count)
+    return names, [row.value for row in rows if row.value is not None]
 
 
 def is_parquet(path: Path) -> bool:

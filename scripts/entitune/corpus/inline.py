@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from entitune.corpus.rows import Draft, Kind, Reading, Row, quote
 from entitune.corpus.sources import Source, decode, note_file, note_line_ends, read_lines
 
-_MARK = re.compile(r"\{\{([^{}:\s]+):([^{}]+)\}\}")
+MARK = re.compile(r"\{\{([^{}:\s]+):([^{}]+)\}\}")
 
 
 def read_boson(source: Source, reading: Reading) -> Iterator[Row]:
@@ -31,7 +31,7 @@ def _read_line(content: str, draft: Draft) -> None:
     pieces = []
     mentions = []
     length, end = 0, 0
-    for mark in _MARK.finditer(content):
+    for mark in MARK.finditer(content):
         pieces += [content[end : mark.start()], mark[2]]
         start = length + mark.start() - end
         length, end = start + len(mark[2]), mark.end()

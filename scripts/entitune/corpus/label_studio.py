@@ -30,7 +30,7 @@ def read_label_studio(source: Source, reading: Reading) -> Iterator[Row]:
     text_key = reading.options.text_key or "text"
     short_key = find_short_key(source)
     labelled = short_key is not None or any(
-        _annotations(row.value, reading.options.use_predictions) for row in read_objects(source) if row.value
+        annotations_of(row.value, reading.options.use_predictions) for row in read_objects(source) if row.value
     )
     ids = Ids(reading.split, "row" if is_array(source.path) else "line")
     for row in read_objects(source, reading):
@@ -63,7 +63,7 @@ def find_short_key(source: Source) -> str | None:
     return None
 
 
-def _annotations(task: Json, predictions: bool) -> list[Any]:
+def annotations_of(task: Json, predictions: bool) -> list[Any]:
     """The annotations of a task that a person did not cancel, or its predictions."""
     if predictions:
         found = task.get("predictions")
@@ -83,7 +83,7 @@ def _regions(task: Json, short_key: str | None, draft: Draft, reading: Reading) 
         elif not isinstance(regions, list):
             draft.problem(Kind.VALUE, f"{short_key} {quote(regions)}; expected a list of regions")
         return regions if isinstance(regions, list) else []
-    found = _annotations(task, reading.options.use_predictions)
+    found = annotations_of(task, reading.options.use_predictions)
     what = "predictions" if reading.options.use_predictions else "annotations"
     if len(found) != 1:
         kind = Kind.ANNOTATIONS if found else Kind.KEY

@@ -80,7 +80,8 @@ def lines_of(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             rest = line
             while rest and not rest.endswith(b"\n"):
                 rest = stream.readline(MAX_ROW_BYTES)
-        yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if number > 1 or (line := line.removeprefix(codecs.BOM_UTF8)):
+            yield number, line
 
 
 def begins_with_mark(path: Path) -> bool:
