@@ -11,15 +11,15 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
 from entitune.cli import InputError, run
+from entitune.corpus.counts import Counts
 from entitune.corpus.formats import FORMATS, check_options, read_split
 from entitune.corpus.options import CorpusOptions
 from entitune.corpus.problems import Problems, note_lines
@@ -27,45 +27,9 @@ from entitune.corpus.recognise import looks_annotated, recognise, sample_rows
 from entitune.corpus.rows import Kind, Reading, Row
 from entitune.corpus.sources import Source
 from entitune.files import atomic_write, to_json, write_json
-from entitune.records import Sentence
 
-
-@dataclass
-class Counts:
-    """What became of a split's rows."""
-
-    rows: int = 0
-    sentences: int = 0
-    mentions: int = 0
-    labelled: bool = False
-    texts: array[int] = field(default_factory=lambda: array("q"))
-    """A hash of each sentence's text, to count those that repeat another."""
-    annotated: array[int] = field(default_factory=lambda: array("q"))
-    """A hash of each sentence's text and entities."""
-
-    def add(self, sentence: Sentence) -> None:
-        """Count a valid row."""
-        self.sentences += 1
-        self.texts.append(hash(sentence.text))
-        self.annotated.append(hash((sentence.text, sentence.entities)))
-        if sentence.entities is not None:
-            self.labelled = True
-            self.mentions += len(sentence.entities)
-
-    @property
-    def dropped(self) -> int:
-        """Rows with problems."""
-        return self.rows - self.sentences
-
-    def duplicates(self) -> tuple[int, int]:
-        """How many sentences repeat the text of another, and how many of these are annotated differently."""
-        texts, annotated = (_distinct(self.texts), _distinct(self.annotated))
-        return self.sentences - texts, annotated - texts
-
-
-def _distinct(hashes: array[int]) -> int:
-    """How many different numbers there are, in less memory than a set of them takes."""
-    return len(hashes[:1]) + sum(before != after for before, after in itertools.pairwise(sorted(hashes)))
+MAX_LISTED = 100
+"""How many labels of a file a message lists."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +61,12 @@ def convert(request: Request, output: Path, dropped: Path) -> tuple[Counts, Prob
     with atomic_write(output) as stream, atomic_write(dropped) as dropped_stream:
         reading, rows = read_split(request.source, request.format, request.split, request.labels, request.options)
         for row in _with_advice(rows, request):
-            counts.rows += 1
+            counts.add(row)
             if row.sentence is None:
                 reasons = [problems.add(problem) for problem in row.problems]
                 raw_text = row.raw.decode(errors="backslashreplace")
                 dropped_stream.write(to_json({"line": row.line, "reasons": reasons, "raw": raw_text}) + "\n")
             else:
-                counts.add(row.sentence)
                 stream.write(to_json(row.sentence.to_dict()) + "\n")
         for line in itertools.chain(note_lines(reading.notes), problems.lines(request.limit)):
             print(line, file=sys.stderr)
@@ -124,8 +87,9 @@ def _with_advice(rows: Iterator[Row], request: Request) -> Iterator[Row]:
 
 def label_line(request: Request, found: Counter[str]) -> str:
     """All labels of the file, and how to declare them."""
-    listed = ", ".join(f"{label} ({count})" for label, count in found.most_common())
-    every = dict.fromkeys((*request.labels, *(label for label, _ in found.most_common())))
+    most = found.most_common(MAX_LISTED)
+    listed = ", ".join(f"{label} ({count})" for label, count in most) + (", ..." if len(found) > len(most) else "")
+    every = dict.fromkeys((*request.labels, *(label for label, _ in most)))
     return (
         f"{request.name}: labels in the file: {listed}; declared: {', '.join(request.labels)}. "
         f"To declare all of them: labels: [{', '.join(every)}]"

@@ -35,6 +35,10 @@ class Problems:
             self._others.setdefault(problem.kind, []).append(place)
         return message
 
+    def examples(self) -> Iterator[tuple[Kind, int, str]]:
+        """Each kind in the order in which it was met, how often, and the first problem."""
+        return ((kind, self.by_kind[kind], first) for kind, first in self._first.items())
+
     def lines(self, limit: int | None = None) -> Iterator[str]:
         """One line per kind, in the order in which they were met: the first problem, and how many more there are.
 

@@ -132,23 +132,18 @@ def other_encoding(path: Path) -> str | None:
             return "UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE"
         stream.seek(0)
         decoder = codecs.getincrementaldecoder("gb18030")()
+        is_utf8 = True
         try:
             for _, line in lines_of(stream):
                 decoder.decode(line)
-                if not line.isascii() and _is_chinese_utf8(line):
+                text, reason = ("", None) if line.isascii() else decode(line)
+                is_utf8 = is_utf8 and reason is None
+                if sum("\u3000" <= character <= "\uffef" for character in text) >= 2:
                     return None
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             return None
-    return "GB18030, not UTF-8; convert it: iconv -f GB18030 -t UTF-8 FILE > NEW_FILE"
-
-
-def _is_chinese_utf8(line: bytes) -> bool:
-    try:
-        text = line.decode()
-    except UnicodeDecodeError:
-        return False
-    return sum("\u3000" <= character <= "\uffef" for character in text) >= 2
+    return None if is_utf8 else "GB18030, not UTF-8; convert it: iconv -f GB18030 -t UTF-8 FILE > NEW_FILE"
 
 
 # Folders and archives
