@@ -22,12 +22,13 @@ import yaml
 from pydantic import JsonValue
 
 from entitune.cli import InputError, run
-from entitune.corpus.counts import Counts, spread
+from entitune.corpus.counts import Counts
 from entitune.corpus.formats import FORMATS, read_split
 from entitune.corpus.huggingface import is_parquet
 from entitune.corpus.options import CorpusOptions
 from entitune.corpus.problems import Problems, note_lines
 from entitune.corpus.recognise import Recognised, flow, recognise, sample_rows
+from entitune.corpus.rows import Row
 from entitune.corpus.sources import Source, begins_with_mark, other_encoding
 from entitune.files import atomic_write
 
@@ -53,6 +54,48 @@ class Split:
     recognised: Recognised
     counts: Counts
     labels: Counter[str]
+
+
+class Lengths:
+    """How long sentences and mentions are, and how mentions lie in them."""
+
+    def __init__(self) -> None:
+        self.sentences: Counter[int] = Counter()
+        """Characters -> sentences of that length."""
+        self.mentions: Counter[int] = Counter()
+        self.bare = 0
+        """Labelled sentences without a mention."""
+        self.overlapping = 0
+        """Mentions that overlap one that begins before them, or with them."""
+
+    def add(self, row: Row) -> None:
+        """Count a row."""
+        if row.sentence is None:
+            return
+        self.sentences[len(row.sentence.text)] += 1
+        self.bare += row.sentence.entities == ()
+        reached = 0
+        for entity in row.sentence.entities or ():
+            self.mentions[len(entity.text)] += 1
+            start = reached if entity.start is None else entity.start
+            self.overlapping += start < reached
+            reached = max(reached, start + len(entity.text))
+
+
+def quantile(lengths: Counter[int], share: float) -> int:
+    """The smallest length that at least this share of the counted things does not exceed."""
+    below = 0
+    for length, count in sorted(lengths.items()):
+        below += count
+        if below >= share * lengths.total():
+            return length
+    raise ValueError("nothing was counted")
+
+
+def spread(lengths: Counter[int]) -> str:
+    """A distribution of lengths in words."""
+    median, most = quantile(lengths, 0.5), quantile(lengths, 0.95)
+    return f"shortest {min(lengths)}, median {median}, 95 % up to {most}, longest {max(lengths)}"
 
 
 def split_of(argument: str) -> tuple[str | None, str]:
@@ -106,11 +149,12 @@ def unknown(source: Source) -> str:
 
 def inspect(split: str, source: Source, recognised: Recognised) -> Split:
     """Read a split and print what it is. Raises InputError where it cannot be read on."""
-    counts, problems = Counts(), Problems(source.name)
+    counts, lengths, problems = Counts(), Lengths(), Problems(source.name)
     options = CorpusOptions.model_validate(recognised.options)
     reading, rows = read_split(source, recognised.format, split, options=options)
     for row in rows:
         counts.add(row)
+        lengths.add(row)
         for problem in row.problems:
             problems.add(problem)
     repeated, contradictory = counts.duplicates()
@@ -119,17 +163,17 @@ def inspect(split: str, source: Source, recognised: Recognised) -> Split:
     print_line("encoding", encoding(source.paths[0]))
     print_line("rows", f"{counts.rows}, of which {counts.dropped} have problems")
     print_line(
-        "sentences", f"{counts.sentences}" + (f", {counts.bare} of them without a mention" if counts.labelled else "")
+        "sentences", f"{counts.sentences}" + (f", {lengths.bare} of them without a mention" if counts.labelled else "")
     )
     if counts.labelled:
-        print_line("mentions", f"{counts.mentions}, {counts.overlapping} of them overlap an earlier one")
+        print_line("mentions", f"{counts.mentions}, {lengths.overlapping} of them overlap an earlier one")
         print_line("labels", ", ".join(f"{label} ({count})" for label, count in reading.label_counts.most_common()))
     elif counts.sentences:
         print_line("mentions", "none: the split is unlabelled")
     if counts.sentences:
-        print_line("characters", spread(counts.lengths))
+        print_line("characters", spread(lengths.sentences))
     if counts.mentions:
-        print_line("of a mention", spread(counts.mention_lengths))
+        print_line("of a mention", spread(lengths.mentions))
     print_line("duplicates", f"{repeated} sentences repeat an earlier one, {contradictory} with another annotation")
     found = [f"{kind} ({count} times): {first}" for kind, count, first in problems.examples()]
     for title, lines in (("notes", list(note_lines(reading.notes))), ("problems", found)):
