@@ -4,87 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from corpora import PROPERTY, notes, read, reasons, sentences, to_cluener, to_conll, with_ids
+from hypothesis import given
 from hypothesis import strategies as st
 
 from entitune.cli import InputError
-from entitune.corpus.formats import read_split
-from entitune.corpus.rows import MAX_ROW_BYTES, Note, Row
-from entitune.corpus.sources import Source
+from entitune.corpus.rows import MAX_ROW_BYTES, Row
 from entitune.records import Entity, Sentence
-
-PROPERTY = settings(deadline=None)  # a busy machine is no failure
-
-LABELS = ("name", "book", "game")
-
-# What a reader may get as text: anything that UTF-8 can hold, the line breaks that are none (U+2028, U+0085) apart
-# from control characters, and characters beyond the basic plane.
-CHARACTERS = st.one_of(
-    st.sampled_from("温格的球队书《》\u2028\u3000 a1𠀀😀"),
-    st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff"),
-)
-
-
-@st.composite
-def sentences(draw: st.DrawFn, disjoint: bool = False) -> Sentence:
-    """A labelled sentence; CoNLL can only hold mentions that are `disjoint`."""
-    text = "".join(draw(st.lists(CHARACTERS, min_size=1, max_size=12).filter(lambda found: "".join(found).strip())))
-    if disjoint:
-        cuts = sorted(draw(st.sets(st.integers(0, len(text)), max_size=6)))
-        spans = {(start, end): draw(st.sampled_from(LABELS)) for start, end in zip(cuts[::2], cuts[1::2], strict=False)}
-        triples = {(start, end, label) for (start, end), label in spans.items()}
-    else:
-        offset = st.integers(0, len(text) - 1)
-        spans_of_any_kind = st.sets(st.tuples(offset, offset, st.sampled_from(LABELS)), max_size=5)
-        triples = {(min(a, b), max(a, b) + 1, label) for a, b, label in draw(spans_of_any_kind)}
-    return Sentence(
-        "", text, tuple(Entity(label, text[start:end], start, end) for start, end, label in sorted(triples))
-    )
-
-
-def to_cluener(sentence: Sentence) -> str:
-    label: dict[str, dict[str, list[list[int | None]]]] = {}
-    for entity in sentence.entities or ():
-        assert entity.end is not None
-        label.setdefault(entity.label, {}).setdefault(entity.text, []).append([entity.start, entity.end - 1])
-    return json.dumps({"id": sentence.id, "text": sentence.text, "label": label}, ensure_ascii=False) + "\n"
-
-
-def to_conll(sentence: Sentence, scheme: str) -> str:
-    first, inside, last, single = {"bio": "BIIB", "bmes": "BMES", "bioes": "BIES"}[scheme]
-    tags = ["O"] * len(sentence.text)
-    for entity in sentence.entities or ():
-        assert entity.start is not None
-        assert entity.end is not None
-        size = entity.end - entity.start
-        prefixes = single if size == 1 else first + inside * (size - 2) + last
-        tags[entity.start : entity.end] = [f"{prefix}-{entity.label}" for prefix in prefixes]
-    return "".join(f"{character}\t{tag}\n" for character, tag in zip(sentence.text, tags, strict=True)) + "\n"
 
 
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("readers") / "raw"
-
-
-def read(path: Path, raw: str | bytes, raw_format: str = "cluener", labels: Sequence[str] = LABELS) -> list[Row]:
-    path.write_bytes(raw if isinstance(raw, bytes) else raw.encode())
-    return list(read_split(Source.of([path]), raw_format, "train", labels)[1])
-
-
-def notes(path: Path, raw_format: str = "cluener", labels: Sequence[str] = LABELS) -> list[Note]:
-    """What is told of a file besides its rows."""
-    reading, rows = read_split(Source.of([path]), raw_format, "train", labels)
-    list(rows)
-    return reading.notes
-
-
-def reasons(rows: list[Row]) -> list[tuple[int, str]]:
-    return [(problem.line, problem.reason) for row in rows for problem in row.problems]
 
 
 # Round trips
@@ -93,7 +27,7 @@ def reasons(rows: list[Row]) -> list[tuple[int, str]]:
 @PROPERTY
 @given(corpus=st.lists(sentences(), min_size=1, max_size=4))
 def test_cluener_round_trip(scratch: Path, corpus: list[Sentence]) -> None:
-    corpus = [Sentence(f"id-{number}", sentence.text, sentence.entities) for number, sentence in enumerate(corpus)]
+    corpus = with_ids(corpus)
     rows = read(scratch, "".join(map(to_cluener, corpus)))
     assert [row.sentence for row in rows] == corpus
 

@@ -134,8 +134,8 @@ def read_row(
         draft.problem(Kind.KEY, reason)
     elif not isinstance(mentions, list):
         draft.problem(Kind.VALUE, f"{key} {quote(mentions)}; expected a list of mentions")
-    elif len({reader.mentions for reader in found}) > 1:
-        names = " and ".join(".".join(map(str, reader.mentions)) for reader in found)
+    elif len(lists := dict.fromkeys(reader.mentions for reader in found)) > 1:
+        names = " and ".join(".".join(map(str, place)) for place in lists)
         draft.problem(Kind.VALUE, f"mentions under {names}; expected one list of mentions")
     else:
         for mention in mentions:

@@ -156,6 +156,10 @@ _DECOMPRESSORS: dict[bytes, Callable[[Path], IO[bytes]]] = {
 """The first bytes of a compressed file -> what reads it."""
 
 
+_DAMAGES = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
+"""What the libraries raise for an archive that is damaged."""
+
+
 class Member(NamedTuple):
     """A file of a folder or an archive."""
 
@@ -165,7 +169,12 @@ class Member(NamedTuple):
 
 def is_folder(path: Path) -> bool:
     """Whether a path is a folder, or a zip or tar archive of one."""
-    return path.is_dir() or zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    if path.is_dir() or zipfile.is_zipfile(path):
+        return True
+    try:
+        return tarfile.is_tarfile(path)
+    except _DAMAGES:
+        return False
 
 
 @contextlib.contextmanager
@@ -182,7 +191,7 @@ def open_members(source: Source) -> Iterator[list[Member]]:
                 for member in members
                 if not any(part.startswith((".", "__MACOSX")) for part in member.name.removeprefix("./").split("/"))
             ]
-        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+        except _DAMAGES as error:
             raise InputError(f"{source.name}: expected a folder, or a zip or tar archive of one ({error})") from None
 
 
