@@ -103,10 +103,9 @@ def split_of(argument: str) -> tuple[str | None, str]:
     name, equals, path = argument.partition("=")
     if equals and name in SPLITS and not Path(argument).exists():
         return name, path
-    for part in (Path(argument).name, Path(argument).resolve().parent.name):
-        words = re.split(r"[^a-z]+", part.lower())
-        for split, pattern in SPLITS.items():
-            if any(re.fullmatch(pattern, word) for word in words):
+    for words in (re.split(r"[^a-z]+", Path(argument).name.lower()), [Path(argument).resolve().parent.name.lower()]):
+        for split, names in SPLITS.items():
+            if any(re.fullmatch(names, word) for word in words):
                 return split, argument
     return None, argument
 

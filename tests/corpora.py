@@ -69,7 +69,7 @@ def to_cluener(sentence: Sentence) -> str:
 
 def tags_of(sentence: Sentence, scheme: str = "bio") -> list[str]:
     """The tag of each character."""
-    first, inside, last, single = {"bio": "BIIB", "bmes": "BMES", "bioes": "BIES"}[scheme]
+    first, inside, last, single = list({"bio": "BIIB", "bmes": "BMES", "bioes": "BIES"}[scheme])
     tags = ["O"] * len(sentence.text)
     for start, end, label in places(sentence):
         size = end - start

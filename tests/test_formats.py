@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import tarfile
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,13 @@ from corpora import (
     sentences,
     tags_of,
     to_cluener,
+    to_conll,
     with_ids,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from seqeval.metrics.sequence_labeling import get_entities  # type: ignore[import-untyped]
 
 from entitune.cli import InputError
 from entitune.corpus import json_objects
@@ -34,7 +38,7 @@ from entitune.corpus.formats import FORMATS, check_options
 from entitune.corpus.mention_lists import DIALECTS, write_mention_lists
 from entitune.corpus.options import CorpusOptions
 from entitune.corpus.sources import pack
-from entitune.records import Sentence
+from entitune.records import Entity, Sentence
 
 TEXT = "王小明在上海看病。"
 MENTION = [(0, 3, "name")]
@@ -507,13 +511,13 @@ def test_offsets_of_javascript_are_converted(scratch: Path) -> None:
     ],
 )
 def test_a_row_is_refused(scratch: Path, name: str, row: dict[str, Any], expected: str) -> None:
-    good: dict[str, Any] = {
+    goods: dict[str, dict[str, Any]] = {
         "doccano": {"text": "好", "label": []},
         "spans": {"text": "好", "spans": []},
         "huggingface": {"tokens": ["好"], "ner_tags": ["O"]},
         "label-studio": {"data": {"text": "好"}, "annotations": [{"result": []}]},
-    }[name]
-    before, bad, after = read(scratch / "raw", as_lines([good, row, good]), name)
+    }
+    before, bad, after = read(scratch / "raw", as_lines([goods[name], row, goods[name]]), name)
     assert before.sentence is not None
     assert after.sentence is not None
     assert [line for line, _ in reasons([bad])] == [2]
@@ -669,6 +673,47 @@ def test_damaged_files_are_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("brackets", ["{{name:", "}}", "{{:王}}", "{{name}}"])
 def test_marks_that_mark_nothing_are_refused(scratch: Path, brackets: str) -> None:
     assert "marks no mention" in reasons(read(scratch / "raw", f"王{brackets}来\n", "boson"))[0][1]
+
+
+# Counts of generated corpora of the sizes of public ones, against seqeval
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme", "size"),
+    [
+        ("conll-bmes", "bmes", 463),
+        ("conll-bio", "bio", 3442),
+        ("parallel", "bio", 2318),
+        ("huggingface", "bioes", 477),
+    ],
+)
+def test_mentions_are_those_that_seqeval_finds(scratch: Path, name: str, scheme: str, size: int) -> None:
+    generator = random.Random(size)
+    corpus = []
+    for number in range(size):
+        length = generator.randint(1, 40)
+        cuts = sorted(generator.sample(range(length + 1), min(length + 1, 2 * generator.randint(0, 3)) // 2 * 2))
+        spans = zip(cuts[::2], cuts[1::2], strict=True)
+        text = "".join(generator.choices("温格的球队战胜曼联", k=length))
+        entities = (Entity(generator.choice(LABELS), text[start:end], start, end) for start, end in spans)
+        corpus.append(Sentence(str(number), text, tuple(entities)))
+    tags = [tags_of(sentence, scheme) for sentence in corpus]
+    expected = Counter(label for one in tags for label, _, _ in get_entities([tag.replace("M-", "I-") for tag in one]))
+    files = [scratch / "raw"]
+    options: dict[str, Any] = {}
+    if name == "parallel":
+        files.append(scratch / "tags")
+        files[0].write_text("".join(f"{sentence.text}\n" for sentence in corpus), encoding="utf-8")
+        files[1].write_text("".join(" ".join(one) + "\n" for one in tags), encoding="utf-8")
+    elif name == "huggingface":
+        rows = [{"tokens": list(one.text), "ner_tags": tagged} for one, tagged in zip(corpus, tags, strict=True)]
+        files[0].write_text(as_lines(rows), encoding="utf-8")
+        options["scheme"] = scheme
+    else:
+        files[0].write_text("".join(to_conll(sentence, scheme) for sentence in corpus), encoding="utf-8")
+    read_back = found(read(files, None, name, **options))
+    assert len(read_back) == size
+    assert Counter(label for _, spans in read_back for _, _, label in spans) == expected
 
 
 # Unlabelled splits, labels, options

@@ -58,8 +58,8 @@ def recognise(source: Source) -> Recognised | None:
             names, rows = read_parquet_head(source, _SAMPLE)
             return _tokens_and_tags(rows, names)
         beginning = next((line for _, line in read_lines(source.path) if not line.isspace()), b"")
-        if beginning.lstrip()[:1] in (b"{", b"["):
-            return _recognise_json(source)
+        if beginning.lstrip()[:1] in (b"{", b"[") and (rows := sample_rows(source)):
+            return _recognise_json(source, rows)
         return _recognise_lines(source)
     except InputError:  # damaged: what is wrong is told where it is read
         return None
@@ -106,10 +106,7 @@ def _recognise_folder(source: Source) -> Recognised | None:
         return Recognised("parallel", _tag_options([decode(line)[0].split() for line in lines], "scheme"))
 
 
-def _recognise_json(source: Source) -> Recognised | None:
-    rows = sample_rows(source)
-    if not rows:
-        return None
+def _recognise_json(source: Source, rows: Sequence[Json]) -> Recognised | None:
     if is_task(rows[0]):
         return Recognised("label-studio", {}, any(annotations_of(row, predictions=False) for row in rows))
     if find_short_key(source) is not None:
@@ -182,14 +179,7 @@ def _recognise_lines(source: Source) -> Recognised | None:
     layout = find_layout(source, None)
     sentences = list(_table(lines, layout.columns))
     columns = list(range(layout.columns))
-    tag = next(
-        (
-            column
-            for column in reversed(columns[1:])
-            if sentences and all(_TAG.fullmatch(fields[column]) for sentence in sentences for fields in sentence)
-        ),
-        None,
-    )
+    tag = next((column for column in reversed(columns[1:]) if _is_tags(sentences, column, len(columns))), None)
     if tag is None:
         return Recognised("boson", {}) if any(map(MARK.search, lines)) else None
     token = 0
@@ -207,6 +197,12 @@ def _recognise_lines(source: Source) -> Recognised | None:
     if _are_words(fields[token] for sentence in sentences for fields in sentence):
         options["separator"] = " "
     return Recognised(name, options)
+
+
+def _is_tags(sentences: Sequence[Sequence[Sequence[str]]], column: int, columns: int) -> bool:
+    """Whether a column is nothing but tags. One of O alone is not, where there are others."""
+    tags = {fields[column] for sentence in sentences for fields in sentence}
+    return bool(tags) and all(map(_TAG.fullmatch, tags)) and (tags != {"O"} or columns == 2)
 
 
 def _table(lines: Iterable[str], columns: int) -> Iterator[list[list[str]]]:
