@@ -143,7 +143,7 @@ def write_parallel(folder: Path, sentences: Sentences) -> list[Path]:
 
 def write_parquet(folder: Path, sentences: Sentences) -> list[Path]:
     """As `datasets` writes it: tags are numbers, and their names are in the metadata."""
-    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow
     from pyarrow import parquet
 
     names = ["O", *(f"{prefix}-{label}" for label in LABELS for prefix in "BI")]

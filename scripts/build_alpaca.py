@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from entitune.cli import InputError, run
+from entitune.cli import InputError, label_names, run
 from entitune.files import atomic_write, read_jsonl, to_json
 from entitune.prompting.prompt import Prompt
 from entitune.records import Sentence
@@ -16,7 +16,9 @@ def main() -> None:
     parser.add_argument("--sentences", required=True, help="canonical JSONL of the split")
     parser.add_argument("--user", type=Path, required=True, help="text file: the user turn before the sentence")
     parser.add_argument("--system", type=Path, help="text file: the system turn (default: the chat template's)")
-    parser.add_argument("--labels", required=True, help="comma-separated; replace {labels} in the prompt")
+    parser.add_argument(
+        "--labels", type=label_names, required=True, metavar="A,B,...", help="replace {labels} in the prompt"
+    )
     parser.add_argument("--examples", help="canonical JSONL of the training split, for --shots")
     parser.add_argument("--shots", type=int, default=0, help="examples before the sentence (default: 0)")
     parser.add_argument("--shots-seed", type=int, default=1, help="seed that draws the examples (default: 1)")
@@ -28,7 +30,7 @@ def main() -> None:
         prompt = Prompt.build(
             user=args.user.read_text(encoding="utf-8"),
             system=args.system.read_text(encoding="utf-8") if args.system else "",
-            labels=args.labels.split(","),
+            labels=args.labels,
             pool=pool,
             shots=args.shots,
             seed=args.shots_seed,

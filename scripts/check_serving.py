@@ -34,7 +34,8 @@ from entitune.processes import die_with_parent
 from entitune.prompting.answer_parser import read_answer
 from entitune.prompting.prompt import answer_schema
 from entitune.serving.client import connect, request_of
-from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun, finished_run, read_study
+from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun, finished_run
+from entitune.study import read_study
 
 if TYPE_CHECKING:
     import openai

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
-from entitune.cli import InputError, run
+from entitune.cli import InputError, label_names, run
 from entitune.corpus.counts import Counts
 from entitune.corpus.formats import FORMATS, check_options, read_split
 from entitune.corpus.options import CorpusOptions
@@ -164,13 +164,6 @@ def summarise(request: Request, counts: Counts, problems: Problems, reading: Rea
     }
 
 
-def _labels(value: str) -> list[str]:
-    labels = value.split(",")
-    if "" in labels or len(set(labels)) != len(labels):
-        raise argparse.ArgumentTypeError(f"{value!r}; expected distinct names with commas between them")
-    return labels
-
-
 def _limit(value: str) -> int:
     limit = int(value)
     if limit < 1:
@@ -200,7 +193,7 @@ def main() -> None:
         metavar="JSON",
         help="how the file is read where the format does not say it: the keys in docs/corpora.md",
     )
-    parser.add_argument("--labels", required=True, type=_labels, metavar="A,B,...", help="the dataset's labels")
+    parser.add_argument("--labels", required=True, type=label_names, metavar="A,B,...", help="the dataset's labels")
     parser.add_argument("--split", required=True, help="the split's name; rows without an id are called SPLIT-LINE")
     parser.add_argument("--require-labels", action="store_true", help="refuse a split without labels")
     parser.add_argument(

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import requests
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 from urllib3.util import Retry
 
 from entitune.cli import InputError, run

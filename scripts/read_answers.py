@@ -15,10 +15,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", required=True, help="canonical JSONL of the split")
     parser.add_argument("--answers", nargs="+", required=True, help="predict_shard's files, in order")
+    parser.add_argument("--run", required=True, help="the run whose answers are read")
+    parser.add_argument("--seed", type=int, required=True, help="and its seed")
     parser.add_argument("--output", required=True, help="predictions, one JSON line a sentence")
     args = parser.parse_args()
 
-    answers = [answer for path in args.answers for answer in read_jsonl(path)]
+    answers = [
+        answer
+        for path in args.answers
+        for answer in read_jsonl(path)
+        if (answer["run"], answer["seed"]) == (args.run, args.seed)
+    ]
     sentences = [Sentence.from_dict(record) for record in read_jsonl(args.sentences)]
     if [answer["id"] for answer in answers] != [sentence.id for sentence in sentences]:
         raise InputError(f"{', '.join(args.answers)}: not one answer for each sentence of {args.sentences}, in order")

@@ -42,9 +42,10 @@ def last_record(log: Path) -> dict[str, Any] | None:
         return None
     for line in reversed(log.read_text(encoding="utf-8").splitlines()):
         try:
-            return json.loads(line)
+            record: dict[str, Any] = json.loads(line)
         except json.JSONDecodeError:
             continue  # the line that is being written
+        return record
     return None
 
 

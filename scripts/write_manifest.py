@@ -82,13 +82,13 @@ def main() -> None:
     )
     parser.add_argument("--benchmarks", type=Path, nargs="*", default=[], help="Snakemake's benchmark files")
     parser.add_argument(
-        "--pass-benchmarks",
+        "--shared-benchmarks",
         type=Path,
         nargs="*",
         default=[],
         help="those of jobs that worked for several runs or seeds",
     )
-    parser.add_argument("--pass-size", type=int, default=1, help="for how many: the wall time is divided by it")
+    parser.add_argument("--shared-by", type=int, default=1, help="for how many: the wall time is divided by it")
     parser.add_argument("--output", required=True, help="the manifest, JSON")
     args = parser.parse_args()
 
@@ -99,7 +99,7 @@ def main() -> None:
         "engines": {path.name: engine_versions(path) for path in [Path(sys.prefix), *args.environments]},
         "hardware": hardware(),
         "stages": {path.stem: read_benchmark(path) for path in args.benchmarks}
-        | {path.stem: read_benchmark(path, args.pass_size) for path in args.pass_benchmarks},
+        | {path.stem: read_benchmark(path, args.shared_by) for path in args.shared_benchmarks},
     }
     with atomic_write(args.output) as stream:
         stream.write(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from entitune.corpus.formats import read_split
@@ -15,8 +14,6 @@ from entitune.corpus.options import CorpusOptions
 from entitune.corpus.rows import Note, Row
 from entitune.corpus.sources import Source
 from entitune.records import Entity, Sentence
-
-PROPERTY = settings(deadline=None)  # a busy machine is no failure
 
 LABELS = ("name", "book", "game")
 

@@ -15,7 +15,6 @@ import pytest
 from corpora import (
     CHARACTERS,
     LABELS,
-    PROPERTY,
     found,
     notes,
     places,
@@ -30,7 +29,7 @@ from corpora import (
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from seqeval.metrics.sequence_labeling import get_entities  # type: ignore[import-untyped]
+from seqeval.metrics.sequence_labeling import get_entities
 
 from entitune.cli import InputError
 from entitune.corpus import json_objects
@@ -65,17 +64,14 @@ def as_array(rows: list[dict[str, Any]]) -> str:
 @pytest.mark.parametrize(
     ("name", "dialect"), [(name, dialect) for name, dialects in DIALECTS.items() for dialect in dialects]
 )
-@pytest.mark.parametrize("write", [as_lines, as_array])
-@PROPERTY
-@given(corpus=st.lists(sentences(), min_size=1, max_size=4))
-def test_mention_lists_round_trip(scratch: Path, name: str, dialect: Any, write: Any, corpus: list[Sentence]) -> None:
+@given(corpus=st.lists(sentences(), min_size=1, max_size=4), write=st.sampled_from([as_lines, as_array]))
+def test_mention_lists_round_trip(scratch: Path, name: str, dialect: Any, corpus: list[Sentence], write: Any) -> None:
     corpus = with_ids(corpus)
     rows = read(scratch / "raw", write(list(write_mention_lists(corpus, dialect))), name)
     assert [row.sentence for row in rows] == corpus
 
 
 @pytest.mark.parametrize("inclusive", [False, True])
-@PROPERTY
 @given(corpus=st.lists(sentences(), min_size=1, max_size=4))
 def test_a_mapping_round_trip(scratch: Path, inclusive: bool, corpus: list[Sentence]) -> None:
     corpus = with_ids(corpus)
@@ -91,7 +87,6 @@ def test_a_mapping_round_trip(scratch: Path, inclusive: bool, corpus: list[Sente
     assert [row.sentence for row in read(scratch / "raw", as_lines(rows), "json", mapping=mapping)] == corpus
 
 
-@PROPERTY
 @given(corpus=st.lists(sentences(), min_size=1, max_size=4))
 def test_a_cluener_array_is_read_like_its_lines(scratch: Path, corpus: list[Sentence]) -> None:
     rows = [json.loads(to_cluener(sentence)) for sentence in with_ids(corpus)]
@@ -110,7 +105,6 @@ def task(sentence: Sentence, where: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("where", ["annotations", "completions", "predictions", "min"])
-@PROPERTY
 @given(corpus=st.lists(sentences(), min_size=1, max_size=4).filter(lambda corpus: any(one.entities for one in corpus)))
 def test_label_studio_round_trip(scratch: Path, where: str, corpus: list[Sentence]) -> None:
     corpus = with_ids(corpus)
@@ -120,16 +114,13 @@ def test_label_studio_round_trip(scratch: Path, where: str, corpus: list[Sentenc
 
 
 @pytest.mark.parametrize("scheme", ["bio", "bmes", "bioes"])
-@pytest.mark.parametrize("write", [as_lines, as_array])
-@PROPERTY
-@given(corpus=st.lists(sentences(disjoint=True), min_size=1, max_size=4))
-def test_huggingface_round_trip(scratch: Path, scheme: str, write: Any, corpus: list[Sentence]) -> None:
+@given(corpus=st.lists(sentences(disjoint=True), min_size=1, max_size=4), write=st.sampled_from([as_lines, as_array]))
+def test_huggingface_round_trip(scratch: Path, scheme: str, corpus: list[Sentence], write: Any) -> None:
     corpus = with_ids(corpus)
     rows = [{"id": one.id, "tokens": list(one.text), "ner_tags": tags_of(one, scheme)} for one in corpus]
     assert [row.sentence for row in read(scratch / "raw", write(rows), "huggingface", scheme=scheme)] == corpus
 
 
-@PROPERTY
 @given(corpus=st.lists(sentences(disjoint=True), min_size=1, max_size=4), named=st.booleans())
 def test_parquet_round_trip(scratch: Path, corpus: list[Sentence], named: bool) -> None:
     pyarrow = pytest.importorskip("pyarrow")
@@ -152,7 +143,6 @@ def test_parquet_round_trip(scratch: Path, corpus: list[Sentence], named: bool) 
 
 
 @pytest.mark.parametrize("scheme", ["bio", "bmes", "bioes"])
-@PROPERTY
 @given(corpus=st.lists(sentences(disjoint=True), min_size=1, max_size=4))
 def test_parallel_round_trip(scratch: Path, scheme: str, corpus: list[Sentence]) -> None:
     texts, tags = scratch / "texts", scratch / "tags"
@@ -164,7 +154,6 @@ def test_parallel_round_trip(scratch: Path, scheme: str, corpus: list[Sentence])
     ]
 
 
-@PROPERTY
 @given(
     corpus=st.lists(
         st.tuples(
@@ -196,7 +185,6 @@ def test_conll_tokens_and_columns_of_any_kind(
     assert found(read(scratch / "raw", raw, "conll-bio", separator=separator)) == expected
 
 
-@PROPERTY
 @given(documents=st.lists(st.lists(sentences(), min_size=1, max_size=3), min_size=1, max_size=3), crlf=st.booleans())
 def test_brat_round_trip(scratch: Path, documents: list[list[Sentence]], crlf: bool) -> None:
     expected = []
@@ -218,7 +206,6 @@ def test_brat_round_trip(scratch: Path, documents: list[list[Sentence]], crlf: b
     assert [row.sentence for row in read(scratch / "raw", None, "brat")] == expected
 
 
-@PROPERTY
 @given(corpus=st.lists(sentences(disjoint=True, characters=NO_BRACES), min_size=1, max_size=4))
 def test_boson_round_trip(scratch: Path, corpus: list[Sentence]) -> None:
     raw = ""
@@ -603,7 +590,6 @@ def test_a_wrong_row_of_an_array_costs_that_row(scratch: Path) -> None:
     assert rows[2].sentence == Sentence("train-3", "好", ())
 
 
-@PROPERTY
 @given(corpus=st.lists(sentences(), min_size=1, max_size=30), chunk=st.integers(1, 40))
 def test_an_array_is_read_in_pieces(scratch: Path, corpus: list[Sentence], chunk: int) -> None:
     corpus = with_ids(corpus)

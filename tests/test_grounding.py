@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from entitune.prompting.grounding import ground
@@ -84,7 +84,6 @@ sentences = st.text(characters, max_size=20)
 answers = st.lists(st.tuples(st.sampled_from("xy"), st.text(characters, max_size=4)), max_size=12)
 
 
-@settings(deadline=None)
 @given(sentences, answers)
 def test_invariants(text: str, mentions: list[tuple[str, str]]) -> None:
     entities = ground(text, mentions)
@@ -107,7 +106,6 @@ def test_invariants(text: str, mentions: list[tuple[str, str]]) -> None:
             assert starts <= given_to_label
 
 
-@settings(deadline=None)
 @given(sentences, st.data())
 def test_mentions_that_do_not_repeat_come_back_exactly(text: str, data: st.DataObject) -> None:
     bounds = data.draw(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 4)), max_size=5))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
-from corpora import LABELS, PROPERTY, sentences, tags_of, to_cluener, to_conll, with_ids
+from corpora import LABELS, sentences, tags_of, to_cluener, to_conll, with_ids
+from helpers import Result, run_script
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -126,7 +124,6 @@ def test_a_file_is_recognised_and_its_options_read_it(tmp_path: Path, name: str,
 
 
 @pytest.mark.parametrize("name", [*DIALECTS, "conll-bmes", "conll-bioes"])
-@PROPERTY
 @given(
     corpus=st.lists(sentences(disjoint=True), min_size=1, max_size=4).filter(
         lambda all_: any(one.entities for one in all_)
@@ -205,7 +202,7 @@ def test_keys_with_offsets_look_annotated(row: dict[str, Any], keys: list[str]) 
 
 
 @pytest.fixture
-def inspect(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def inspect(tmp_path: Path) -> Callable[..., Result]:
     """Run the script in a folder with a conf/ of its own."""
     conf = tmp_path / "conf"
     conf.mkdir()
@@ -215,16 +212,15 @@ def inspect(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         encoding="utf-8",
     )
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "scripts" / "inspect_corpus.py"), *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    def run(*arguments: str) -> Result:
+        done = run_script("inspect_corpus", *arguments, cwd=tmp_path)
         assert "Traceback" not in done.stderr
         return done
 
     return run
 
 
-def test_a_corpus_is_described(tmp_path: Path, inspect: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_a_corpus_is_described(tmp_path: Path, inspect: Callable[..., Result]) -> None:
     rows: list[dict[str, Any]] = [
         {"text": TEXT, "label": [[0, 3, "name"], [0, 2, "name"], [4, 6, "body part"]]},
         {"text": "好", "label": []},
@@ -264,9 +260,7 @@ def test_a_corpus_is_described(tmp_path: Path, inspect: Callable[..., subprocess
     assert "2 rows have problems" in done.stdout
 
 
-def test_entry_and_row_are_added_behind_what_is_there(
-    tmp_path: Path, inspect: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_entry_and_row_are_added_behind_what_is_there(tmp_path: Path, inspect: Callable[..., Result]) -> None:
     for split in ("train", "dev"):
         (tmp_path / f"{split}.json").write_text("".join(map(to_cluener, CORPUS)), encoding="utf-8")
     done = inspect("train.json", "dev.json", "--add", "mine")
@@ -304,7 +298,7 @@ def test_entry_and_row_are_added_behind_what_is_there(
 )
 def test_what_cannot_be_used_is_refused(
     tmp_path: Path,
-    inspect: Callable[..., subprocess.CompletedProcess[str]],
+    inspect: Callable[..., Result],
     files: dict[str, str],
     arguments: list[str],
     expected: str,
@@ -325,9 +319,7 @@ def test_what_cannot_be_used_is_refused(
     assert (tmp_path / "conf" / "datasets.yaml").read_bytes() == before
 
 
-def test_two_files_of_a_split_are_sentences_and_tags(
-    tmp_path: Path, inspect: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_two_files_of_a_split_are_sentences_and_tags(tmp_path: Path, inspect: Callable[..., Result]) -> None:
     for split in ("train", "dev"):
         (tmp_path / f"{split}.texts").write_text("王 小 明\n好\n", encoding="utf-8")
         (tmp_path / f"{split}.tags").write_text("B-name I-name I-name\nO\n", encoding="utf-8")

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from conftest import ROOT
-from predictions import run_script
+from helpers import ROOT, run_script
 
+from entitune import paths
 from entitune.cli import InputError
 from entitune.files import sha256, write_manifest
 from entitune.prompting.prompt import Prompt, answer_schema
@@ -27,7 +26,7 @@ from entitune.serving.client import connect, request_of
 from entitune.serving.demo_page import listen, result
 from entitune.serving.finished_runs import FinishedRun, finished_run, is_loopback, read_key
 from entitune.serving.middleware import LIMIT_VARIABLE, MAX_BODY, Guard
-from entitune.study import Study, load_study
+from entitune.study import Study, TunedRun, read_study
 from extract_entities import finished_texts
 from serve_runs import check_port, check_together, curl_line, failure, server_command, server_environment
 
@@ -38,22 +37,22 @@ PROMPT = Prompt("找出实体", "系统", [["找出实体\n好", "[]"]])
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """The repository's study; what runs have made is looked for in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    return load_study(yaml.safe_load((ROOT / "conf/config.yaml").read_text(encoding="utf-8")), ROOT / "conf")
+    return read_study(conf=ROOT / "conf")
 
 
 def finish(study: Study, name: str, rank: int = 8, base: str | None = None) -> FinishedRun:
     """Write the files of a finished run that are read before a server starts, small as they are."""
     run = study.run(name)
-    folder, model = Path(f"results/{name}/seed-{run.seeds[0]}"), Path(f"results/models/{run.model}")
-    alpaca = Path(f"results/datasets/{run.dataset}/{run.prompt}/dev.json")
+    folder, model = Path(run.files(run.seeds[0]).folder), Path(paths.model(run.model.name)).parent
+    alpaca = Path(run.data.alpaca("dev"))
     for path in (folder / "adapter", folder / "merged", model, alpaca.parent):
         path.mkdir(parents=True, exist_ok=True)
     for path in (model, folder / "merged"):
         (path / "model.safetensors").write_bytes(b"weights")
-        write_manifest(path, model=run.model)
+        write_manifest(path, model=run.model.name)
     alpaca.write_text(json.dumps([PROMPT.row(Sentence("dev-1", "好", ()))]), encoding="utf-8")
     files = [model / "manifest.json", alpaca]
-    if run.recipe:
+    if isinstance(run, TunedRun):
         config = {"r": rank, "base_model_name_or_path": base or str(model)}
         (folder / "adapter/adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
         (folder / "adapter/adapter_model.safetensors").write_bytes(b"adapter")
@@ -111,7 +110,7 @@ def test_the_prompt_is_that_of_the_run(study: Study) -> None:
     assert request_of(run, "温格")["max_tokens"] == 200
     assert "response_format" not in request_of(run, "温格")
     schema = request_of(finish(study, "demo-structured"), "温格")["response_format"]["json_schema"]["schema"]
-    assert schema == answer_schema(study.datasets["demo"]["labels"])
+    assert schema == answer_schema(study.datasets["demo"].label_names)
 
 
 def option(command: list[str], name: str, count: int = 1) -> list[str]:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import snakemake
+from helpers import snakemake
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 
 DATA = {"fetch_dataset", "convert_dataset", "build_alpaca"}
 TRAIN = {"render_config", "train_adapter", "merge_adapter"}

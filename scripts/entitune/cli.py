@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
+
+
+def label_names(value: str) -> list[str]:
+    """Labels as every command line has them, for argparse: `address,name`. Distinct names with commas between them."""
+    names = value.split(",")
+    if "" in names or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{value!r}; expected distinct names with commas between them")
+    return names
 
 
 class InputError(Exception):

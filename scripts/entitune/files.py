@@ -81,11 +81,11 @@ def read_json(path: str | Path) -> Any:
 def write_rows(path: str | Path, rows: Iterable[Any]) -> None:
     """Write a JSON array with one row a line, so that a person finds a row and a diff shows what changed."""
     with atomic_write(path) as stream:
-        separator = "[\n"
+        separator = "["
         for row in rows:
-            stream.write(separator + to_json(row))
-            separator = ",\n"
-        stream.write("\n]\n")
+            stream.write(f"{separator}\n{to_json(row)}")
+            separator = ","
+        stream.write("[\n]\n" if separator == "[" else "\n]\n")
 
 
 def sha256(path: str | Path) -> str:

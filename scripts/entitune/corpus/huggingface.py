@@ -131,7 +131,7 @@ def _read_parquet(source: Source, columns: list[str]) -> Iterator[JsonRow]:
 @contextlib.contextmanager
 def _open_parquet(source: Source) -> Iterator[Any]:
     """Open a file with pyarrow, which is loaded for parquet alone. Raises InputError where the file is damaged."""
-    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow
     from pyarrow import parquet
 
     try:

@@ -43,12 +43,11 @@ class Prompt:
     ) -> Prompt:
         """Fill in `{labels}` and draw `shots` labelled sentences from `pool` with `seed`."""
         # str.replace, not str.format: the braces of the JSON example in a prompt are meant as they stand.
-        filled = [text.strip("\n").replace("{labels}", ", ".join(labels)) for text in (user, system)]
-        prompt = cls(*filled)
+        user, system = (text.strip("\n").replace("{labels}", ", ".join(labels)) for text in (user, system))
         if shots > len(pool):
             raise ValueError(f"{shots} examples asked for, but the training split has {len(pool)} sentences")
         drawn = random.Random(seed).sample(list(pool), shots)
-        return cls(*filled, [[f"{prompt.user}\n{sentence.text}", format_answer(sentence)] for sentence in drawn])
+        return cls(user, system, [[f"{user}\n{sentence.text}", format_answer(sentence)] for sentence in drawn])
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Prompt:

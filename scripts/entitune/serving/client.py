@@ -53,9 +53,9 @@ def request_of(run: FinishedRun, text: str) -> dict[str, Any]:
         "model": run.name,
         "messages": chat_of(run.prompt.row(Sentence(id="", text=text, entities=None))),
         "temperature": 0,
-        "max_tokens": run.decode["max_tokens"],
+        "max_tokens": run.decode.max_tokens,
     }
-    if run.decode["structured"]:
+    if run.decode.structured:
         schema = {"name": "entities", "schema": answer_schema(run.labels)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return body
