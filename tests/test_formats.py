@@ -9,7 +9,7 @@ import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from corpora import (
@@ -35,7 +35,7 @@ from entitune.cli import InputError
 from entitune.corpus import json_objects
 from entitune.corpus.formats import FORMATS, check_options
 from entitune.corpus.mention_lists import DIALECTS, write_mention_lists
-from entitune.corpus.options import CorpusOptions
+from entitune.corpus.options import CorpusOptions, Format
 from entitune.corpus.sources import pack
 from entitune.records import Entity, Sentence
 
@@ -163,14 +163,14 @@ def test_parallel_round_trip(scratch: Path, scheme: str, corpus: list[Sentence])
         min_size=1,
         max_size=3,
     ),
-    separator=st.sampled_from(["", " "]),
+    spaces=st.booleans(),
     columns=st.integers(2, 4),
 )
 def test_conll_tokens_and_columns_of_any_kind(
-    scratch: Path, corpus: list[tuple[list[str], st.DataObject]], separator: str, columns: int
+    scratch: Path, corpus: list[tuple[list[str], st.DataObject]], spaces: bool, columns: int
 ) -> None:
     """Tokens of several characters, with spaces in them, and more columns; offsets are those of the joined text."""
-    raw, expected = "", []
+    raw, expected, separator = "", [], " " if spaces else ""
     for tokens, data in corpus:
         tokens = [token.strip() for token in tokens]
         start = data.draw(st.integers(0, len(tokens) - 1))
@@ -182,7 +182,7 @@ def test_conll_tokens_and_columns_of_any_kind(
         text = separator.join(tokens)
         offset = len(separator.join([*tokens[:start], ""])) if start else 0
         expected.append((text, [(offset, offset + len(separator.join(tokens[start:end])), "name")]))
-    assert found(read(scratch / "raw", raw, "conll-bio", separator=separator)) == expected
+    assert found(read(scratch / "raw", raw, "conll-bio", spaces=spaces)) == expected
 
 
 @given(documents=st.lists(st.lists(sentences(), min_size=1, max_size=3), min_size=1, max_size=3), crlf=st.booleans())
@@ -290,8 +290,8 @@ def test_rows_as_people_have_them(scratch: Path, name: str, row: dict[str, Any],
     ("raw", "options", "expected"),
     [
         ("王小明 B-name\n来 O\n", {}, ("王小明来", MENTION)),
-        ("EU B-name\nrejects O\nit O\n", {"separator": " "}, ("EU rejects it", [(0, 2, "name")])),
-        ("New York\tB-name\nis\tO\n", {"separator": " "}, ("New York is", [(0, 8, "name")])),
+        ("EU B-name\nrejects O\nit O\n", {"spaces": True}, ("EU rejects it", [(0, 2, "name")])),
+        ("New York\tB-name\nis\tO\n", {"spaces": True}, ("New York is", [(0, 8, "name")])),
         ("-DOCSTART- -X- O O\n\n北 NR B-NP B-name\n京 NR I-NP I-name\n", {}, ("北京", [(0, 2, "name")])),
         ("王 -X- _ B-name\n来 -X- _ O\n", {}, ("王来", [(0, 1, "name")])),
         (
@@ -743,13 +743,17 @@ def test_options_that_a_format_does_not_take_are_refused(name: str, options: dic
         check_options(name, CorpusOptions.model_validate(options))
 
 
+def test_the_formats_are_those_that_a_dataset_may_name() -> None:
+    assert get_args(Format) == tuple(FORMATS)
+
+
 def test_every_format_takes_its_own_options() -> None:
     values: dict[str, Any] = {
         "columns": None,
         "scheme": "bio",
         "repair_iob1": True,
         "tag_names": ["O"],
-        "separator": " ",
+        "spaces": True,
         "mapping": {**MAPPING},
         "text_key": "body",
         "use_predictions": True,

@@ -68,7 +68,7 @@ def read_tagged(
 
     `first` is the line of the first token where each has a line of its own. Without it, messages count tokens from 1.
     """
-    separator = reading.options.separator
+    separator = " " if reading.options.spaces else ""
     text = separator.join(tokens)
     offsets: Sequence[int] = range(len(text) + 1)
     if len(tokens) != len(text) or separator:

@@ -53,7 +53,7 @@ def _write_doccano(sentences: Iterable[Sentence]) -> Iterator[dict[str, Any]]:
         yield {**row, SENTENCE_ID: row["id"]} if "id" in row else row
 
 
-_TAGGED = frozenset(("columns", "separator"))
+_TAGGED = frozenset(("columns", "spaces"))
 _LISTS = {
     "doccano": "doccano's export",
     "entity-list": "JSON rows with entity_list",
@@ -104,7 +104,7 @@ FORMATS: Mapping[str, Dialect] = {
         "a file of sentences and a file of tags",
         "the file of tags",
         lambda source, reading: read_parallel(source, reading, _scheme(reading)),
-        frozenset({"scheme", "repair_iob1", "separator"}),
+        frozenset({"scheme", "repair_iob1", "spaces"}),
     ),
     "brat": Dialect("brat's .txt and .ann files", "the .ann files", read_brat),
     "boson": Dialect("Boson's marks, {{label:text}}", "the marks", read_boson),

@@ -6,6 +6,26 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Format: TypeAlias = Literal[
+    "cluener",
+    "conll-bio",
+    "conll-bmes",
+    "conll-bioes",
+    "doccano",
+    "entity-list",
+    "cmeee",
+    "ccks",
+    "spans",
+    "entitune",
+    "json",
+    "label-studio",
+    "huggingface",
+    "parallel",
+    "brat",
+    "boson",
+]
+"""The names of `formats.FORMATS`, where each has its reader."""
+
 Scheme: TypeAlias = Literal["bio", "bmes", "bioes"]
 
 Place: TypeAlias = int | str
@@ -67,9 +87,9 @@ class CorpusOptions(_Options):
     tag_names: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = Field(
         default=None, description="huggingface: names of the tags that the file has as numbers, in order"
     )
-    separator: Literal["", " "] = Field(
-        default="",
-        description="what is between two tokens in the text (CoNLL, parallel, huggingface): ' ' for English words",
+    spaces: bool = Field(
+        default=False,
+        description="CoNLL, parallel, huggingface: join tokens with a space, as English words; default: without",
     )
     mapping: Mapping | None = Field(default=None, description="format json: where rows have text and mentions")
     text_key: str | None = Field(

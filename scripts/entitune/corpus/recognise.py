@@ -169,7 +169,7 @@ def _tokens_and_tags(rows: Sequence[Json], names: Sequence[str] | None) -> Recog
         else:
             continue
         if _are_words(token for tokens, _ in pairs for token in tokens or ()):
-            options["separator"] = " "
+            options["spaces"] = True
         return Recognised("huggingface", options)
     return None
 
@@ -195,7 +195,7 @@ def _recognise_lines(source: Source) -> Recognised | None:
     if chosen:
         options["columns"] = chosen
     if _are_words(fields[token] for sentence in sentences for fields in sentence):
-        options["separator"] = " "
+        options["spaces"] = True
     return Recognised(name, options)
 
 
