@@ -54,6 +54,11 @@ def dropped(dataset: str, split: str) -> str:
     return f"{RESULTS}/datasets/{dataset}/{split}.dropped.jsonl"
 
 
+def conversion(dataset: str, split: str) -> str:
+    """What was read of a split and what was dropped, in numbers."""
+    return f"{RESULTS}/datasets/{dataset}/{split}.summary.json"
+
+
 def conversion_benchmark(dataset: str, split: str) -> str:
     """Time and memory of a split's conversion."""
     return f"{RESULTS}/datasets/{dataset}/benchmarks/convert_dataset.{split}.tsv"
