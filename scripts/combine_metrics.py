@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import statistics
 from typing import Any
 
 from entitune.cli import InputError, run
-from entitune.tsv import MEASURES, METRICS_COLUMNS, read_tsv, write_tsv
+from entitune.evaluation.seeds import mean_and_deviation
+from entitune.tsv import MEASURES, METRICS_COLUMNS, Row, read_tsv, write_tsv
 
 GROUP = ("run", "dataset", "split", "scoring", "label")
 SEED_COLUMNS = (*GROUP, "seeds", *(f"{name}_{figure}" for name in MEASURES for figure in ("mean", "sd")))
 
 
-def seed_rows(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
+def seed_rows(rows: list[dict[str, str]]) -> list[Row]:
     """Mean and sample standard deviation over seeds, one row a run, dataset, split, scoring and label.
 
     The deviation of a single seed is empty. A label that only some seeds have rows for (OTHER) counts those seeds.
@@ -21,13 +21,12 @@ def seed_rows(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[column] for column in GROUP), []).append(row)
-    result = []
+    result: list[Row] = []
     for group, members in groups.items():
         figures: dict[str, Any] = {**dict(zip(GROUP, group, strict=True)), "seeds": len(members)}
         for name in MEASURES:
-            values = [float(member[name]) for member in members]
-            figures[f"{name}_mean"] = statistics.fmean(values)
-            figures[f"{name}_sd"] = statistics.stdev(values) if len(values) > 1 else None
+            mean, deviation = mean_and_deviation([float(member[name]) for member in members])
+            figures |= {f"{name}_mean": mean, f"{name}_sd": deviation}
         result.append(figures)
     return result
 

@@ -14,15 +14,15 @@ from entitune.cli import label_names, run
 from entitune.evaluation.scoring import OTHER, Tally, intervals, measure, tally
 from entitune.files import atomic_write
 from entitune.records import read_predictions
-from entitune.tsv import COUNTS, MEASURES, METRICS_COLUMNS, write_tsv
+from entitune.tsv import COUNTS, MEASURES, METRICS_COLUMNS, Row, write_tsv
 
 
-def score_rows(counted: Tally, resamples: int, seed: int) -> list[dict[str, Any]]:
+def score_rows(counted: Tally, resamples: int, seed: int) -> list[Row]:
     """One row a label, then micro and macro. OTHER has a row where an answer names a label that the dataset lacks."""
     values = measure(counted.totals)
     counts = np.vstack([counted.totals, counted.totals.sum(axis=0), counted.totals[:-1].sum(axis=0)])
     low, high = intervals(counted, resamples, seed)
-    rows = []
+    rows: list[Row] = []
     for position, name in enumerate(counted.names):
         if name == OTHER and not counts[position].any():
             continue
@@ -36,7 +36,7 @@ def score_rows(counted: Tally, resamples: int, seed: int) -> list[dict[str, Any]
     return rows
 
 
-def markdown(title: str, rows: list[dict[str, Any]]) -> str:
+def markdown(title: str, rows: list[Row]) -> str:
     """The rows as a table to read, a section a scoring."""
     lines = [f"# {title}", ""]
     for scoring in dict.fromkeys(row["scoring"] for row in rows):
@@ -76,7 +76,7 @@ def main() -> None:
 
     counted = tally(read_predictions(args.predictions), args.labels)
     key = {"run": args.run, "seed": args.seed, "dataset": args.dataset, "split": args.split}
-    rows = [
+    rows: list[Row] = [
         {**key, "scoring": scoring, **row}
         for scoring, scored in counted.items()
         for row in score_rows(scored, args.resamples, args.bootstrap_seed)

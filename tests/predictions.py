@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import random
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from entitune.files import to_json
+from entitune.records import Entity, Mention, Prediction, Sentence, Status
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 LABELS = ["address", "book", "company", "game", "government", "movie", "name", "organization", "position", "scene"]
@@ -17,8 +20,20 @@ def entity(label: str, text: str, start: int | None = None, end: int | None = No
     return {"label": label, "text": text, "start": start, "end": end}
 
 
-def record(gold: list[dict[str, Any]] | None, pred: list[dict[str, Any]], number: int = 1) -> dict[str, Any]:
-    return {"id": f"dev-{number}", "text": "", "gold": gold, "pred": pred, "status": "ok"}
+def record(
+    gold: list[dict[str, Any]] | None,
+    pred: list[dict[str, Any]],
+    number: int = 1,
+    text: str = "",
+    status: Status = "ok",
+) -> Prediction:
+    return Prediction(
+        id=f"dev-{number}",
+        text=text,
+        gold=None if gold is None else tuple(Entity(**one) for one in gold),
+        pred=tuple(Mention(**one) for one in pred),
+        status=status,
+    )
 
 
 def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -26,12 +41,13 @@ def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def write_jsonl(path: Path, records: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in records), encoding="utf-8")
+def write_jsonl(path: Path, records: Iterable[Prediction | Sentence | dict[str, Any]]) -> Path:
+    values = (one if isinstance(one, dict) else one.to_dict() for one in records)
+    path.write_text("".join(to_json(value) + "\n" for value in values), encoding="utf-8")
     return path
 
 
-def noisy(generator: random.Random, sentences: int = 30) -> list[dict[str, Any]]:
+def noisy(generator: random.Random, sentences: int = 30) -> list[Prediction]:
     """Predictions that are right, wrong or missing by chance."""
     records = []
     for number in range(sentences):

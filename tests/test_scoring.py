@@ -23,7 +23,7 @@ from seqeval.scheme import IOB2
 from entitune.cli import InputError
 from entitune.evaluation.scoring import OTHER, measure, tally, tally_together
 from entitune.prompting.grounding import ground
-from entitune.records import read_predictions, read_sentences, read_tokens
+from entitune.records import Prediction, read_predictions, read_sentences, read_tokens
 from entitune.tsv import COUNTS, METRICS_COLUMNS
 
 # CLUENER dev: the reference's precision, recall and F1 (scoring pairs), and the gold pairs of each label.
@@ -81,7 +81,7 @@ def test_the_reference_table_to_the_fourth_decimal(tmp_path: Path) -> None:
     assert f"{2 * 0.7986 * 0.7991 / (0.7986 + 0.7991):.4f}" == "0.7988"
 
 
-def counts_of(records: list[dict[str, Any]], labels: list[str]) -> dict[str, dict[str, list[int]]]:
+def counts_of(records: list[Prediction], labels: list[str]) -> dict[str, dict[str, list[int]]]:
     """{scoring: {label: [gold, predicted, correct]}}"""
     return {
         scoring: dict(zip([*labels, OTHER], counted.totals.astype(int).tolist(), strict=True))
@@ -133,12 +133,12 @@ def test_bad_input_is_named() -> None:
 @pytest.mark.parametrize(
     ("read", "good", "bad", "message"),
     [
-        (read_predictions, record([], []), b"{", ":2: expected an object in JSON, in UTF-8"),
-        (read_predictions, record([], []), b"\xff", ":2: expected an object in JSON, in UTF-8"),
-        (read_predictions, record([], []), b"[]", ":2: expected an object with gold, id, pred, status, text"),
+        (read_predictions, record([], []).to_dict(), b"{", ":2: expected an object in JSON, in UTF-8"),
+        (read_predictions, record([], []).to_dict(), b"\xff", ":2: expected an object in JSON, in UTF-8"),
+        (read_predictions, record([], []).to_dict(), b"[]", ":2: expected an object with gold, id, pred, status, text"),
         (
             read_predictions,
-            record([], []),
+            record([], []).to_dict(),
             b'{"id": "1", "text": "", "gold": [], "pred": [{"label": "a"}], "status": "ok"}',
             ":2: expected entities with end, label, start, text",
         ),
@@ -190,7 +190,7 @@ def bio(spans: list[Span], length: int) -> list[str]:
     return tags
 
 
-def spans_record(gold: list[Span], pred: list[Span]) -> dict[str, Any]:
+def spans_record(gold: list[Span], pred: list[Span]) -> Prediction:
     return record([entity(label, "", a, b) for label, a, b in gold], [entity(label, "", a, b) for label, a, b in pred])
 
 
@@ -289,7 +289,7 @@ def test_combine_metrics_refuses_another_table(tmp_path: Path) -> None:
 # --- CLUENER ------------------------------------------------------------------------------------------------------
 
 
-def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]], list[Any]]) -> list[dict[str, Any]]:
+def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]], list[Any]]) -> list[Prediction]:
     records = []
     with zipfile.ZipFile(archive) as files, files.open(f"{split}.json") as stream:
         for number, line in enumerate(stream, 1):

@@ -24,13 +24,13 @@ import unicodedata
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 
-from entitune.records import Entity
+from entitune.records import Mention
 
 
-def ground(text: str, mentions: Iterable[tuple[str, str]]) -> list[Entity]:
+def ground(text: str, mentions: Iterable[tuple[str, str]]) -> list[Mention]:
     """Give each (label, text) of `mentions` its offsets in `text`; the order and the texts stay as they are."""
     mentions = list(mentions)
-    places = _Places(text)
+    places = Places(text)
     taken = bytearray(len(text))  # 1 where a character belongs to a mention that has been grounded
     spans: dict[int, tuple[int, int]] = {}
     given: set[tuple[str, int, int]] = set()
@@ -56,16 +56,14 @@ def ground(text: str, mentions: Iterable[tuple[str, str]]) -> list[Entity]:
         insort(grounded, index)
         taken[start:end] = b"\1" * (end - start)
 
-    return [Entity(label, surface, *spans.get(index, (None, None))) for index, (label, surface) in enumerate(mentions)]
+    return [Mention(label, surface, *spans.get(index, (None, None))) for index, (label, surface) in enumerate(mentions)]
 
 
-def occurs(surface: str, text: str) -> bool:
-    """Whether `surface` has a place in `text`, exactly or after NFKC."""
-    return bool(_Places(text).of(surface))
+class Places:
+    """The occurrences of surfaces in one text, found once each: (0 if exact else 1, start, end).
 
-
-class _Places:
-    """The occurrences of surfaces in one text, found once each: (0 if exact else 1, start, end)."""
+    Empty for a surface that has no place in the text, exactly or after NFKC.
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text
