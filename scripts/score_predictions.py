@@ -1,6 +1,6 @@
 """Score the predictions of one run: precision, recall and F1 by label, micro and macro, with bootstrap intervals.
 
-Writes the run's rows of results/metrics.tsv (columns: docs/contracts.md), and a table to read.
+Writes the run's rows of results/metrics.tsv (columns: docs/contracts.md), a table to read, and seqeval's report.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
     parser.add_argument("--output", required=True, help="TSV: the run's rows of results/metrics.tsv")
     parser.add_argument("--table", help="Markdown: the same figures to read")
+    parser.add_argument("--seqeval", help="text: seqeval's own report, in strict mode, of what BIO tags can write")
     args = parser.parse_args()
     if args.resamples < 1:
         parser.error("--resamples: expected at least 1")
@@ -82,9 +83,20 @@ def main() -> None:
         for row in score_rows(scored, args.resamples, args.bootstrap_seed)
     ]
     write_tsv(args.output, METRICS_COLUMNS, rows)
+    title = f"{args.run}, seed {args.seed}: {args.dataset} {args.split}"
     if args.table:
         with atomic_write(args.table) as stream:
-            stream.write(markdown(f"{args.run}, seed {args.seed}: {args.dataset} {args.split}", rows))
+            stream.write(markdown(title, rows))
+    if args.seqeval:
+        from entitune.evaluation.seqeval_report import seqeval_report  # imports scikit-learn, which takes seconds
+
+        report = seqeval_report(read_predictions(args.predictions), args.labels)
+        micro = next(row for row in rows if row["scoring"] == "spans" and row["label"] == "micro")
+        with atomic_write(args.seqeval) as stream:
+            stream.write(f"{title}\nseqeval, strict mode, IOB2 tags, one tag a character\n\n{report}")
+            stream.write(
+                "Micro precision, recall and F1 of `spans`: {precision:.4f} {recall:.4f} {f1:.4f}\n".format(**micro)
+            )
     for row in rows:
         if row["label"] == "micro":
             print("{run} seed {seed} {scoring}: F1 {f1:.4f} ({f1_low:.4f} to {f1_high:.4f})".format(**row))

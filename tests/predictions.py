@@ -53,5 +53,5 @@ def noisy(generator: random.Random, sentences: int = 30) -> list[Prediction]:
     for number in range(sentences):
         gold = [entity(generator.choice(LABELS), "X", i, i + 1) for i in range(generator.randint(0, 4))]
         pred = [generator.choice([one, {**one, "label": generator.choice([*LABELS, "动物"])}]) for one in gold[:3]]
-        records.append(record(gold, pred, number))
+        records.append(record(gold, pred, number, "XXXX"))
     return records

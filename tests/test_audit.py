@@ -200,7 +200,7 @@ def test_audit_dataset_writes_the_contract(tmp_path: Path) -> None:
 
 
 def test_cluener_has_the_known_counts(cluener_archive: Path) -> None:
-    splits = {}
+    splits: dict[str, list[Sentence]] = {}
     with zipfile.ZipFile(cluener_archive) as files:
         for split in ("train", "dev"):
             splits[split] = []

@@ -30,7 +30,7 @@ CATEGORIES = (
 )
 
 Span: TypeAlias = tuple[str, int | None, int | None]
-Named = TypeVar("Named", Entity, Mention)
+Named = TypeVar("Named", bound=Entity | Mention)
 
 
 @dataclass(frozen=True)
