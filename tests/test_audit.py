@@ -16,8 +16,9 @@ from predictions import LABELS, run_script, write_jsonl
 from steps import grows_linearly
 
 import entitune.evaluation.near_duplicates as module
+from entitune.corpus.same_text import normalise
 from entitune.evaluation.audit import audit_against, audit_split
-from entitune.evaluation.near_duplicates import NEAR, near_duplicates, normalise
+from entitune.evaluation.near_duplicates import NEAR, near_duplicates
 from entitune.records import Entity, Sentence
 
 

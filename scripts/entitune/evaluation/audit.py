@@ -13,8 +13,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
+from entitune.corpus.same_text import normalise
 from entitune.evaluation.bins import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, Buckets, bucket, names
-from entitune.evaluation.near_duplicates import near_duplicates, normalise
+from entitune.corpus.same_text import normalise
+from entitune.evaluation.bins import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, Buckets, bucket, names
+from entitune.evaluation.near_duplicates import near_duplicates
 from entitune.records import Entity, Sentence, Tokens
 
 Figure: TypeAlias = tuple[str, str, int | float]

@@ -8,7 +8,6 @@ both sets bounds how many they can share.
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -19,11 +18,6 @@ _GRAM = 3
 
 Grams: TypeAlias = tuple[int, ...]
 """The ranks of a text's trigrams, sorted: the rarest first."""
-
-
-def normalise(text: str) -> str:
-    """A text without what makes no other sentence of it: NFKC, no letter case, only letters and digits."""
-    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
 
 
 def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -> list[int]:
