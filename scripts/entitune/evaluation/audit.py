@@ -15,8 +15,6 @@ from typing import TypeAlias
 
 from entitune.corpus.same_text import normalise
 from entitune.evaluation.bins import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, Buckets, bucket, names
-from entitune.corpus.same_text import normalise
-from entitune.evaluation.bins import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, Buckets, bucket, names
 from entitune.evaluation.near_duplicates import near_duplicates
 from entitune.records import Entity, Sentence, Tokens
 
