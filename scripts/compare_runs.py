@@ -9,16 +9,16 @@ import argparse
 from itertools import combinations
 
 from entitune.cli import InputError, label_names, run
-from entitune.evaluation.scoring import OTHER, measure, tally_together
+from entitune.evaluation.scoring import measure, tally_together
 from entitune.evaluation.seeds import mean_and_deviation
-from entitune.evaluation.significance import compare
+from entitune.evaluation.significance import compare, show_p
 from entitune.records import read_predictions
-from entitune.tsv import Row, write_tsv
+from entitune.tsv import OTHER, Row, write_tsv
 
 COLUMNS = (
     *("dataset", "split", "scoring", "label", "run_a", "run_b"),
     *("f1_a", "f1_b", "sd_a", "sd_b", "seeds_a", "seeds_b"),
-    *("difference", "low", "high", "p_bootstrap", "p_randomisation"),
+    *("difference", "low", "high", "p_bootstrap", "p_randomisation", "resamples"),
 )
 
 
@@ -58,6 +58,7 @@ def compare_pair(
                     "high": float(result.high[position]),
                     "p_bootstrap": float(result.p_bootstrap[position]),
                     "p_randomisation": float(result.p_randomisation[position]),
+                    "resamples": resamples,
                 }
             )
     return rows
@@ -103,9 +104,10 @@ def main() -> None:
     write_tsv(args.output, COLUMNS, rows)
     for row in rows:
         if row["label"] == "micro":
+            p_values = (show_p(row[name], args.resamples) for name in ("p_bootstrap", "p_randomisation"))
             print(
                 "{dataset} {split} {scoring}: {run_a} - {run_b} = {difference:+.4f} ({low:+.4f} to {high:+.4f}),"
-                " p {p_bootstrap:.4f} (bootstrap), {p_randomisation:.4f} (randomisation)".format(**row)
+                " {} (bootstrap), {} (randomisation)".format(*p_values, **row)
             )
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from entitune.cli import label_names, run
-from entitune.evaluation.scoring import OTHER, Tally, intervals, measure, tally
+from entitune.evaluation.scoring import Tally, intervals, measure, tally
 from entitune.files import atomic_write
 from entitune.records import read_predictions
-from entitune.tsv import COUNTS, MEASURES, METRICS_COLUMNS, Row, write_tsv
+from entitune.tsv import COUNTS, MEASURES, METRICS_COLUMNS, OTHER, Row, write_tsv
 
 
 def score_rows(counted: Tally, resamples: int, seed: int) -> list[Row]:

@@ -19,8 +19,9 @@ from entitune.cli import InputError
 from entitune.evaluation.bins import ENTITY_LENGTHS, bucket, names
 from entitune.evaluation.error_analysis import BREAKDOWN, EXAMPLES, NONE, Analysis
 from entitune.evaluation.error_categories import CATEGORIES, errors_of
-from entitune.evaluation.scoring import OTHER, tally
+from entitune.evaluation.scoring import tally
 from entitune.records import Prediction, Status
+from entitune.tsv import OTHER
 
 TEXT = "北京大学在北京"
 UNIVERSITY = entity("org", "北京大学", 0, 4)

@@ -22,11 +22,11 @@ from seqeval.metrics.v1 import precision_recall_fscore_support
 from seqeval.scheme import IOB2
 
 from entitune.cli import InputError
-from entitune.evaluation.scoring import OTHER, measure, tally, tally_together
+from entitune.evaluation.scoring import measure, tally, tally_together
 from entitune.evaluation.seqeval_report import seqeval_report
 from entitune.prompting.grounding import ground
 from entitune.records import Prediction, read_predictions, read_sentences, read_tokens
-from entitune.tsv import COUNTS, METRICS_COLUMNS
+from entitune.tsv import COUNTS, METRICS_COLUMNS, OTHER
 
 # CLUENER dev: the reference's precision, recall and F1 (scoring pairs), and the gold pairs of each label.
 REFERENCE = {

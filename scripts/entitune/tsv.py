@@ -10,6 +10,12 @@ from typing import Any, TypeAlias
 from entitune.cli import InputError
 from entitune.files import atomic_write
 
+MICRO, MACRO, OTHER = "micro", "macro", "(other)"
+NOT_LABELS = (MICRO, MACRO, OTHER)
+"""What the column `label` holds besides the dataset's labels.
+
+OTHER is all labels that answers name and the dataset does not have: part of micro, not of macro.
+"""
 MEASURES = ("precision", "recall", "f1")
 COUNTS = ("support", "predicted", "correct")
 METRICS_COLUMNS = (

@@ -12,9 +12,9 @@ import numpy as np
 
 from entitune.evaluation.bins import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, bucket, names
 from entitune.evaluation.error_categories import CATEGORIES, Error, distinct, errors_of, span_of
-from entitune.evaluation.scoring import OTHER, gold_of, ratios
+from entitune.evaluation.scoring import gold_of, ratios
 from entitune.records import STATUSES, Entity, Mention, Prediction, Sentence, Status
-from entitune.tsv import COUNTS, MEASURES, Row
+from entitune.tsv import COUNTS, MEASURES, OTHER, Row
 
 NONE = "(none)"
 """In the confusion matrix: no mention, or no prediction, with these characters."""

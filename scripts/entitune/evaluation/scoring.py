@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 
 from entitune.cli import InputError
 from entitune.records import Entity, Prediction
+from entitune.tsv import MACRO, MICRO, NOT_LABELS, OTHER
 
 SCORINGS = ("pairs", "spans")
-OTHER = "(other)"
-"""The row of all predicted labels that the dataset does not have. Part of micro, not of macro."""
 LEVEL = 0.95
 
 Row: TypeAlias = tuple[int, ...]
@@ -53,15 +52,15 @@ class Tally:
     @property
     def names(self) -> tuple[str, ...]:
         """What `measure` returns values for, in its order."""
-        return (*self.labels, OTHER, "micro", "macro")
+        return (*self.labels, OTHER, MICRO, MACRO)
 
 
 class RowMaker:
     """Makes the rows of sentences, for one set of labels."""
 
     def __init__(self, labels: Sequence[str]) -> None:
-        if not labels or len(set(labels)) < len(labels) or {OTHER, "micro", "macro"} & set(labels):
-            raise InputError(f"labels: expected distinct names other than {OTHER}, micro and macro, got {list(labels)}")
+        if not labels or len(set(labels)) < len(labels) or set(NOT_LABELS) & set(labels):
+            raise InputError(f"labels: expected distinct names other than {', '.join(NOT_LABELS)}, got {list(labels)}")
         self.labels = tuple(labels)
         self._codes = {label: 3 * position for position, label in enumerate(labels)}
         self._other = 3 * len(labels)
