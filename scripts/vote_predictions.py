@@ -6,12 +6,11 @@ import argparse
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from entitune.cli import InputError, run
-from entitune.files import to_json, write_jsonl
-from entitune.records import Mention, Prediction, read_predictions
+from entitune.files import write_jsonl
+from entitune.records import Mention, Prediction, Sentence, read_predictions
 
 
 def vote(predictions: Sequence[Sequence[Mention]]) -> list[Mention]:
@@ -26,10 +25,9 @@ def voted(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
     for predictions in itertools.zip_longest(*map(read_predictions, paths)):
         if None in predictions or len({(one.id, one.text, one.gold) for one in predictions}) > 1:
             raise InputError(f"{', '.join(paths)}: not the same sentences in the same order")
-        winners = vote([one.pred for one in predictions])
-        raw = to_json([{"label": mention.label, "text": mention.text} for mention in winners])
         first: Prediction = predictions[0]
-        yield replace(first, pred=tuple(winners), raw=raw, finish_reason="vote", status="ok").to_dict()
+        sentence = Sentence(first.id, first.text, first.gold)
+        yield Prediction.without_answer(sentence, vote([one.pred for one in predictions]), "vote").to_dict()
 
 
 def main() -> None:

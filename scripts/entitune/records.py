@@ -6,14 +6,14 @@ value, and is faster than `json.loads` alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from entitune.files import NOT_AN_OBJECT, read_lines
+from entitune.files import NOT_AN_OBJECT, read_lines, to_json
 
 Record = TypeVar("Record")
 
@@ -60,6 +60,26 @@ class Mention:
         return cls(value["label"], value["text"], value["start"], value["end"])
 
 
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a corpus. `entities` is sorted by (start, end, label), or None where the split is unlabelled."""
+
+    id: str
+    text: str
+    entities: tuple[Entity, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        record: dict[str, Any] = {"id": self.id, "text": self.text}
+        if self.entities is not None:
+            record["entities"] = [entity.to_dict() for entity in self.entities]
+        return record
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Sentence:
+        entities = value.get("entities")
+        return cls(value["id"], value["text"], None if entities is None else tuple(Entity(**one) for one in entities))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """The answer to one sentence, read and grounded, with the sentence's gold entities (None: unlabelled)."""
@@ -83,6 +103,22 @@ class Prediction:
             "status": self.status,
         }
 
+    @classmethod
+    def without_answer(cls, sentence: Sentence, mentions: Sequence[Entity | Mention], source: str) -> Prediction:
+        """The prediction of a system that names mentions and writes no answer.
+
+        Its `finish_reason` is the `source`: vote, imported or crf. Its answer is what a model would have written.
+        """
+        return cls(
+            id=sentence.id,
+            text=sentence.text,
+            gold=sentence.entities,
+            pred=tuple(Mention(one.label, one.text, one.start, one.end) for one in mentions),
+            raw=to_json([{"label": one.label, "text": one.text} for one in mentions]),
+            finish_reason=source,
+            status="ok",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -97,26 +133,6 @@ class Tokens:
     def length(self) -> int:
         """Prompt and answer together, in tokens."""
         return len(self.prompt_ids) + (self.answer_tokens or 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """A sentence of a corpus. `entities` is sorted by (start, end, label), or None where the split is unlabelled."""
-
-    id: str
-    text: str
-    entities: tuple[Entity, ...] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        record: dict[str, Any] = {"id": self.id, "text": self.text}
-        if self.entities is not None:
-            record["entities"] = [entity.to_dict() for entity in self.entities]
-        return record
-
-    @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> Sentence:
-        entities = value.get("entities")
-        return cls(value["id"], value["text"], None if entities is None else tuple(Entity(**one) for one in entities))
 
 
 def read_predictions(path: str | Path) -> Iterator[Prediction]:

@@ -16,11 +16,11 @@ often than the sentence has it) or `spurious`; as a mention, `unparseable` or `t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from entitune.prompting.grounding import Places
+from entitune.prompting.grounding import occurring
 from entitune.records import Entity, Mention, Prediction
 
 CATEGORIES = (
@@ -79,8 +79,8 @@ def errors_of(prediction: Prediction) -> list[Error]:
         found.append(Error(_category(mention, counterpart), missed.pop(mention.key), wrong.pop(counterpart.key)))
     absent = prediction.status if prediction.status in ("unparseable", "truncated") else "missed"
     found += [Error(absent, mention, None) for mention in missed.values()]
-    places = Places(prediction.text)
-    found += [Error(_category_alone(one, places), None, one) for one in wrong.values()]
+    somewhere = occurring({one.text for one in wrong.values() if one.start is None}, prediction.text)
+    found += [Error(_category_alone(one, somewhere), None, one) for one in wrong.values()]
     return found
 
 
@@ -136,7 +136,7 @@ def _category(mention: _Interval, prediction: _Interval) -> str:
     return "longer" if start <= 0 and end >= 0 else "shifted"
 
 
-def _category_alone(prediction: Mention, places: Places) -> str:
+def _category_alone(prediction: Mention, somewhere: Container[str]) -> str:
     if prediction.start is not None:
         return "spurious"
-    return "repeated" if places.of(prediction.text) else "hallucinated"
+    return "repeated" if prediction.text in somewhere else "hallucinated"

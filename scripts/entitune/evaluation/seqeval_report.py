@@ -7,19 +7,22 @@ what and in which sentences.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
+from entitune.bio_tags import OUTSIDE, Reason, write_bio
 from entitune.cli import InputError
 from entitune.evaluation.error_categories import distinct
 from entitune.evaluation.scoring import gold_of
 from entitune.records import Entity, Mention, Prediction
 
-OVERLAP = "overlap another one that begins before or is longer"
-NO_PLACE = "are not in their sentence, or more often than it has them"
-LABEL = "have a label that a tag cannot hold: empty, not printable, or with a hyphen at an end"
+REASONS: dict[Reason, str] = {
+    "overlap": "overlap another one that begins before or is longer",
+    "no place": "are not in their sentence, or more often than it has them",
+    "label": "have a label that a tag cannot hold: empty, not printable, or with a hyphen at an end",
+}
 
 
 def seqeval_report(predictions: Iterable[Prediction], labels: Sequence[str]) -> str:
@@ -28,7 +31,7 @@ def seqeval_report(predictions: Iterable[Prediction], labels: Sequence[str]) -> 
     Raises InputError where a sentence is unlabelled, has a gold label that is not among `labels`, or an entity that is
     not within it.
     """
-    left_out: defaultdict[tuple[str, str], list[str]] = defaultdict(list)  # (side, reason): ids, one an entity
+    left_out: defaultdict[tuple[str, Reason], list[str]] = defaultdict(list)  # (side, reason): ids, one an entity
     tags: dict[str, list[list[str]]] = {"gold": [], "predicted": []}
     for prediction in predictions:
         sides: list[tuple[str, Sequence[Entity | Mention]]] = [
@@ -38,11 +41,11 @@ def seqeval_report(predictions: Iterable[Prediction], labels: Sequence[str]) -> 
         for side, entities in sides:
             if any(one.end is not None and one.end > len(prediction.text) for one in entities):
                 raise InputError(f"sentence {prediction.id}: a {side} entity ends behind the end of the sentence")
-            written, reasons = _write_bio(distinct(entities), len(prediction.text))
+            written, reasons = write_bio(distinct(entities), len(prediction.text))
             tags[side].append(written)
             for reason in reasons:
                 left_out[side, reason].append(prediction.id)
-    if any(tag != "O" for side in tags.values() for sentence in side for tag in sentence):
+    if any(tag != OUTSIDE for side in tags.values() for sentence in side for tag in sentence):
         report = classification_report(
             tags["gold"], tags["predicted"], mode="strict", scheme=IOB2, digits=4, zero_division=0
         )
@@ -51,25 +54,7 @@ def seqeval_report(predictions: Iterable[Prediction], labels: Sequence[str]) -> 
     return f"{report}\n{_coverage(left_out)}"
 
 
-def _write_bio(entities: Sequence[Entity | Mention], length: int) -> tuple[list[str], list[str]]:
-    """The tags of one side of a sentence of `length` characters, and for each entity left out the reason."""
-    tags = ["O"] * length
-    reasons = []
-    end_before = 0
-    for one in sorted(entities, key=lambda one: (one.start or 0, -(one.end or 0), one.label)):
-        if one.start is None or one.end is None:
-            reasons.append(NO_PLACE)
-        elif not one.label or not one.label.isprintable() or one.label != one.label.strip("-"):
-            reasons.append(LABEL)
-        elif one.start < end_before:
-            reasons.append(OVERLAP)
-        else:
-            tags[one.start : one.end] = [f"B-{one.label}"] + [f"I-{one.label}"] * (one.end - one.start - 1)
-            end_before = one.end
-    return tags, reasons
-
-
-def _coverage(left_out: dict[tuple[str, str], list[str]]) -> str:
+def _coverage(left_out: Mapping[tuple[str, Reason], Sequence[str]]) -> str:
     if not left_out:
         return (
             "BIO tags can write all entities of this split and run: micro avg and each label are those of `spans`.\n"
@@ -77,5 +62,6 @@ def _coverage(left_out: dict[tuple[str, str], list[str]]) -> str:
         )
     lines = ["Left out, because BIO tags cannot write it (`spans` counts it, so its values differ from these):"]
     for (side, reason), ids in left_out.items():
-        lines.append(f"- {len(ids)} {side} entities that {reason}; in sentences {', '.join(dict.fromkeys(ids))}")
+        sentences = ", ".join(dict.fromkeys(ids))
+        lines.append(f"- {len(ids)} {side} entities that {REASONS[reason]}; in sentences {sentences}")
     return "\n".join(lines) + "\n"

@@ -30,7 +30,7 @@ from entitune.records import Mention
 def ground(text: str, mentions: Iterable[tuple[str, str]]) -> list[Mention]:
     """Give each (label, text) of `mentions` its offsets in `text`; the order and the texts stay as they are."""
     mentions = list(mentions)
-    places = Places(text)
+    places = _Places(text)
     taken = bytearray(len(text))  # 1 where a character belongs to a mention that has been grounded
     spans: dict[int, tuple[int, int]] = {}
     given: set[tuple[str, int, int]] = set()
@@ -59,11 +59,14 @@ def ground(text: str, mentions: Iterable[tuple[str, str]]) -> list[Mention]:
     return [Mention(label, surface, *spans.get(index, (None, None))) for index, (label, surface) in enumerate(mentions)]
 
 
-class Places:
-    """The occurrences of surfaces in one text, found once each: (0 if exact else 1, start, end).
+def occurring(surfaces: Iterable[str], text: str) -> set[str]:
+    """Those of the surfaces that have a place in `text`, exactly or after NFKC."""
+    places = _Places(text)
+    return {surface for surface in surfaces if places.of(surface)}
 
-    Empty for a surface that has no place in the text, exactly or after NFKC.
-    """
+
+class _Places:
+    """The occurrences of surfaces in one text, found once each: (0 if exact else 1, start, end)."""
 
     def __init__(self, text: str) -> None:
         self._text = text
