@@ -1,17 +1,16 @@
 """Analyse: audits of the data, the errors of a run, the benchmark's submission file."""
 
-
 SELECTED_DATASETS = list(dict.fromkeys(run.dataset.name for run in STUDY.selected_runs))
 
 
 rule analysis:
     """the table, comparisons, error tables and data audits of the selected runs"""
-    localrule: True
     input:
         paths.METRICS,
         paths.COMPARISON,
         [paths.audit(dataset) for dataset in SELECTED_DATASETS],
         of_selected(lambda files: files.errors("dev", "categories.tsv")),
+    localrule: True
 
 
 def encodings_of(dataset: str) -> list[tuple[str, str, str]]:
@@ -26,13 +25,13 @@ rule audit_dataset:
     input:
         splits=lambda w: [paths.sentences(w.dataset, split) for split in dataset_of(w).splits.files()],
         tokens=lambda w: [file for _, _, file in encodings_of(w.dataset)],
-        code=code_of("audit_dataset"),
     output:
         audit=paths.audit("{dataset}"),
     log:
         "logs/audit_dataset/{dataset}.log",
     localrule: True
     params:
+        code=code_digest("audit_dataset"),
         labels=lambda w: labels_of(dataset_of(w)),
         splits=lambda w, input: " ".join(
             f"--split {split} {path}" for split, path in zip(dataset_of(w).splits.files(), input.splits)
@@ -48,13 +47,13 @@ rule analyse_errors:
     input:
         predictions=RUN.predictions("{split}"),
         train=lambda w: paths.sentences(run_of(w).dataset.name, "train"),
-        code=code_of("analyse_errors"),
     output:
         tables=[RUN.errors("{split}", table) for table in paths.ERROR_TABLES],
     log:
         "logs/analyse_errors/{run}/{seed}/{split}.log",
     localrule: True
     params:
+        code=code_digest("analyse_errors"),
         labels=lambda w: labels_of(run_of(w).dataset),
     shell:
         "python scripts/analyse_errors.py --predictions {input.predictions} --train {input.train}"
@@ -65,13 +64,13 @@ rule write_submission:
     """the benchmark's submission file of a run"""
     input:
         predictions=RUN.predictions("test"),
-        code=code_of("write_submission"),
     output:
         submission=RUN.submission,
     log:
         "logs/write_submission/{run}/{seed}.log",
     localrule: True
     params:
+        code=code_digest("write_submission"),
         labels=lambda w: labels_of(run_of(w).dataset),
     shell:
         "python scripts/write_submission.py --predictions {input.predictions} --labels {params.labels:q}"

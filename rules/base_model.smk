@@ -51,7 +51,8 @@ rule train_tokenizer:
         GENERATOR,
         news=NEWS,
         script="scripts/base_model/train_tokenizer.py",
-        env=paths.environment("train"),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
         tokenizer=paths.base_model("tokenizer/tokenizer.json"),
         config=paths.base_model("tokenizer/tokenizer_config.json"),
@@ -68,7 +69,8 @@ rule pretrain:
         tokenizer=rules.train_tokenizer.output,
         news=NEWS,
         script="scripts/base_model/pretrain.py",
-        env=paths.environment("train"),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
         weights=paths.base_model("general/model.safetensors"),
         others=[paths.base_model(f"general/{name}") for name in (*MODEL_FILES, "loss-general.svg")],
@@ -94,7 +96,8 @@ rule pretrain_on_written:
         start=rules.pretrain.output.weights,
         news=NEWS,
         script="scripts/base_model/pretrain.py",
-        env=paths.environment("train"),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
         weights=paths.base_model("written/model.safetensors"),
         others=[paths.base_model(f"written/{name}") for name in (*MODEL_FILES, "loss-written.svg")],

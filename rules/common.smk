@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 
 from entitune import paths, snakemake_internals
-from entitune.code_inputs import code_of
+from entitune.code_inputs import code_digest
 from entitune.config_files import ConfigError
 from entitune.processes import put_first
 from entitune.progress import QUIET
@@ -20,8 +20,12 @@ from entitune.study import TunedRun, VoteRun, read_study
 
 try:
     STUDY = read_study(config)
+    if snakemake_internals.is_main(workflow):
+        STUDY.check_files()
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
+
+snakemake_internals.rerun_what_is_missing()
 
 # Shell commands find this environment's `python` and `uv` first, whether it is activated or not, and the libraries that
 # scripts/setup.sh has unpacked where the system lacks them.

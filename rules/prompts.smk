@@ -1,5 +1,7 @@
 """Prompts: canonical sentences -> alpaca rows -> token ids, what fits, and whether serving would send the same."""
 
+from entitune.prompting.prompt import DEFINITIONS
+
 
 def prompt_files(wildcards) -> dict[str, str]:
     """The prompt's text files, and the training split where the prompt shows examples of it."""
@@ -14,6 +16,10 @@ def prompt_options(wildcards) -> str:
     """The command-line options of build_alpaca that say what the prompt is."""
     prompt = entry_of("prompts", wildcards.prompt)
     options = [option(f"--{name}", file) for name, file in prompt_files(wildcards).items()]
+    options.append(option("--answer", prompt.answer))
+    if any(DEFINITIONS in Path("conf", path).read_text(encoding="utf-8") for path in prompt.turns().values()):
+        definitions = {label.name: label.description for label in dataset_of(wildcards).labels}
+        options.append(option("--definitions", json.dumps(definitions, ensure_ascii=False)))
     if prompt.shots:
         options.append(f"--shots {prompt.shots} --shots-seed {prompt.shots_seed}")
     return " ".join(options)
@@ -29,18 +35,19 @@ rule build_alpaca:
     input:
         unpack(prompt_files),
         sentences=paths.sentences("{dataset}", "{split}"),
-        code=code_of("build_alpaca"),
     output:
         alpaca=DATA.alpaca("{split}"),
     log:
         "logs/build_alpaca/{dataset}/{prompt}/{split}.log",
     localrule: True
     params:
+        code=code_digest("build_alpaca"),
         labels=lambda w: labels_of(dataset_of(w)),
+        on_invalid=lambda w: dataset_of(w).on_invalid,
         options=prompt_options,
     shell:
         "python scripts/build_alpaca.py --sentences {input.sentences} --labels {params.labels:q} {params.options}"
-        " --output {output.alpaca} 2>&1 | tee {log} >&2"
+        " --on-invalid {params.on_invalid} --output {output.alpaca} 2>&1 | tee {log} >&2"
 
 
 rule encode_split:
@@ -48,8 +55,8 @@ rule encode_split:
     input:
         alpaca=DATA.alpaca("{split}"),
         model=paths.model("{model}"),
-        env=paths.environment("train"),
-        code=code_of("encode_split"),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
         tokens=DATA.tokens("{split}"),
     log:
@@ -58,6 +65,7 @@ rule encode_split:
         mem_mb=lambda w, attempt: growing(4000, attempt),
         runtime=lambda w, attempt: growing(30, attempt),
     params:
+        code=code_digest("encode_split"),
         python=paths.python("train"),
         template=template_option,
     shell:
@@ -70,7 +78,6 @@ rule register_dataset:
     input:
         alpaca=DATA.alpaca("train"),
         tokens=DATA.tokens("train"),
-        code=code_of("register_dataset"),
     output:
         train=DATA.training_rows("{cutoff}"),
         info=DATA.training_rows("{cutoff}", "dataset_info.json"),
@@ -79,6 +86,7 @@ rule register_dataset:
         "logs/register_dataset/{dataset}/{prompt}/{model}/{cutoff}.log",
     localrule: True
     params:
+        code=code_digest("register_dataset"),
         on_invalid=lambda w: dataset_of(w).on_invalid,
     shell:
         "python scripts/register_dataset.py --alpaca {input.alpaca} --tokens {input.tokens}"
@@ -92,8 +100,8 @@ rule check_parity:
         alpaca=DATA.alpaca("{split}"),
         tokens=DATA.tokens("{split}"),
         model=paths.model("{model}"),
-        env=paths.environment("{env}"),
-        code=code_of("check_parity"),
+        env=ancient(paths.environment("{env}")),
+        lock=paths.lock("{env}"),
     output:
         parity=DATA.parity("{split}", "{env}"),
     log:
@@ -102,6 +110,7 @@ rule check_parity:
         mem_mb=lambda w, attempt: growing(4000, attempt),
         runtime=lambda w, attempt: growing(30, attempt),
     params:
+        code=code_digest("check_parity"),
         python=paths.python("{env}"),
     shell:
         "{params.python} scripts/check_parity.py --alpaca {input.alpaca} --tokens {input.tokens}"

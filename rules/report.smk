@@ -8,19 +8,18 @@ snakemake report --report report.html
 report: "../report/workflow.rst"
 
 
-
 TRAINED = [(run, seed) for run in STUDY.selected_runs if isinstance(run, TunedRun) for seed in run.seeds]
 
 
 rule report:
     """all figures of the report; then: snakemake report --report report.html"""
-    localrule: True
     input:
         [paths.figure(name) for name in ("runs.html", "scores.svg", "differences.svg", "labels.svg", "stages.svg")],
         [paths.figure("curves.svg")] if TRAINED else [],
         [paths.figure(f"audit/{dataset}.svg") for dataset in SELECTED_DATASETS],
         of_selected(lambda files: paths.figure(f"confusion/{files.run}/seed-{files.seed}.svg")),
         of_selected(lambda files: paths.figure(f"errors/{files.run}/seed-{files.seed}.html")),
+    localrule: True
 
 
 rule tabulate_runs:
@@ -28,7 +27,6 @@ rule tabulate_runs:
     input:
         manifests=of_selected(lambda files: files.manifest),
         metrics=paths.METRICS,
-        code=code_of("tabulate_runs"),
     output:
         page=report(
             paths.figure("runs.html"), caption="../report/runs.rst", category="1 Runs", labels={"figure": "run table"}
@@ -36,6 +34,8 @@ rule tabulate_runs:
     log:
         "logs/tabulate_runs.log",
     localrule: True
+    params:
+        code=code_digest("tabulate_runs"),
     shell:
         "python scripts/tabulate_runs.py --manifests {input.manifests} --metrics {input.metrics}"
         " --output {output.page} 2>&1 | tee {log} >&2"
@@ -45,7 +45,6 @@ rule plot_scores:
     """micro F1 of the runs beside published values"""
     input:
         metrics=paths.METRICS,
-        code=code_of("plot_scores"),
     output:
         figure=report(
             paths.figure("scores.svg"),
@@ -56,6 +55,8 @@ rule plot_scores:
     log:
         "logs/plot_scores.log",
     localrule: True
+    params:
+        code=code_digest("plot_scores"),
     shell:
         "python scripts/plot_scores.py --metrics {input.metrics} --output {output.figure} 2>&1 | tee {log} >&2"
 
@@ -64,7 +65,6 @@ rule plot_differences:
     """differences between runs"""
     input:
         comparison=paths.COMPARISON,
-        code=code_of("plot_differences"),
     output:
         figure=report(
             paths.figure("differences.svg"),
@@ -75,6 +75,8 @@ rule plot_differences:
     log:
         "logs/plot_differences.log",
     localrule: True
+    params:
+        code=code_digest("plot_differences"),
     shell:
         "python scripts/plot_differences.py --comparison {input.comparison} --output {output.figure}"
         " 2>&1 | tee {log} >&2"
@@ -84,7 +86,6 @@ rule plot_labels:
     """F1 by label and run"""
     input:
         seeds=paths.SEEDS,
-        code=code_of("plot_labels"),
     output:
         figure=report(
             paths.figure("labels.svg"),
@@ -95,6 +96,8 @@ rule plot_labels:
     log:
         "logs/plot_labels.log",
     localrule: True
+    params:
+        code=code_digest("plot_labels"),
     shell:
         "python scripts/plot_labels.py --seeds {input.seeds} --output {output.figure} 2>&1 | tee {log} >&2"
 
@@ -103,7 +106,6 @@ rule plot_curves:
     """loss and learning rate"""
     input:
         logs=[run.files(seed).adapter("trainer_log.jsonl") for run, seed in TRAINED],
-        code=code_of("plot_curves"),
     output:
         figure=report(
             paths.figure("curves.svg"),
@@ -115,6 +117,7 @@ rule plot_curves:
         "logs/plot_curves.log",
     localrule: True
     params:
+        code=code_digest("plot_curves"),
         logs=lambda w, input: " ".join(
             f"--log {run.name} {seed} {log}" for (run, seed), log in zip(TRAINED, input.logs)
         ),
@@ -126,7 +129,6 @@ rule plot_confusion:
     """labels that a run takes for others"""
     input:
         confusion=RUN.errors("dev", "confusion.tsv"),
-        code=code_of("plot_confusion"),
     output:
         figure=report(
             paths.figure("confusion/{run}/seed-{seed}.svg"),
@@ -137,6 +139,8 @@ rule plot_confusion:
     log:
         "logs/plot_confusion/{run}/{seed}.log",
     localrule: True
+    params:
+        code=code_digest("plot_confusion"),
     shell:
         "python scripts/plot_confusion.py --confusion {input.confusion}"
         " --title '{wildcards.run}, seed {wildcards.seed}' --output {output.figure} 2>&1 | tee {log} >&2"
@@ -146,7 +150,6 @@ rule show_errors:
     """a run's most instructive errors, highlighted"""
     input:
         examples=RUN.errors("dev", "examples.jsonl"),
-        code=code_of("show_errors"),
     output:
         page=report(
             paths.figure("errors/{run}/seed-{seed}.html"),
@@ -157,6 +160,8 @@ rule show_errors:
     log:
         "logs/show_errors/{run}/{seed}.log",
     localrule: True
+    params:
+        code=code_digest("show_errors"),
     shell:
         "python scripts/show_errors.py --examples {input.examples}"
         " --title 'Errors: {wildcards.run}, seed {wildcards.seed}' --output {output.page} 2>&1 | tee {log} >&2"
@@ -166,7 +171,6 @@ rule plot_audit:
     """the audit of a dataset"""
     input:
         audit=paths.audit("{dataset}"),
-        code=code_of("plot_audit"),
     output:
         figure=report(
             paths.figure("audit/{dataset}.svg"),
@@ -177,6 +181,8 @@ rule plot_audit:
     log:
         "logs/plot_audit/{dataset}.log",
     localrule: True
+    params:
+        code=code_digest("plot_audit"),
     shell:
         "python scripts/plot_audit.py --audit {input.audit} --output {output.figure} 2>&1 | tee {log} >&2"
 
@@ -185,7 +191,6 @@ rule plot_stages:
     """time and memory by stage"""
     input:
         manifests=of_selected(lambda files: files.manifest),
-        code=code_of("plot_stages"),
     output:
         figure=report(
             paths.figure("stages.svg"),
@@ -196,5 +201,7 @@ rule plot_stages:
     log:
         "logs/plot_stages.log",
     localrule: True
+    params:
+        code=code_digest("plot_stages"),
     shell:
         "python scripts/plot_stages.py --manifests {input.manifests} --output {output.figure} 2>&1 | tee {log} >&2"

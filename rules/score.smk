@@ -5,7 +5,6 @@ rule score_predictions:
     """a run's table of scores"""
     input:
         predictions=RUN.predictions("{split}"),
-        code=code_of("score_predictions"),
     output:
         scores=RUN.scores("{split}"),
         table=RUN.score_page("{split}"),
@@ -13,6 +12,7 @@ rule score_predictions:
         "logs/score_predictions/{run}/{seed}/{split}.log",
     localrule: True
     params:
+        code=code_digest("score_predictions"),
         dataset=lambda w: run_of(w).dataset.name,
         labels=lambda w: labels_of(run_of(w).dataset),
     shell:
@@ -27,13 +27,14 @@ rule combine_metrics:
         scores=of_selected(lambda files: files.scores("dev")),
         # Not read: no table without the manifests that say from what its figures were made.
         manifests=of_selected(lambda files: files.manifest),
-        code=code_of("combine_metrics"),
     output:
         metrics=paths.METRICS,
         seeds=paths.SEEDS,
     log:
         "logs/combine_metrics.log",
     localrule: True
+    params:
+        code=code_digest("combine_metrics"),
     shell:
         "python scripts/combine_metrics.py --scores {input.scores} --output {output.metrics}"
         " --seeds-output {output.seeds} 2>&1 | tee {log} >&2"
@@ -58,13 +59,13 @@ rule compare_runs:
     """differences between the selected runs, with intervals and p-values"""
     input:
         predictions=of_selected(lambda files: files.predictions("dev")),
-        code=code_of("compare_runs"),
     output:
         comparison=paths.COMPARISON,
     log:
         "logs/compare_runs.log",
     localrule: True
     params:
+        code=code_digest("compare_runs"),
         predictions=predictions_to_compare,
         labels=labels_to_compare,
     shell:

@@ -8,7 +8,8 @@ def served_files(wildcards) -> dict[str, str]:
         raise WorkflowError(f"run {run.name!r} is a vote: it has no model to serve; {run.voters.name!r} has")
     served = {
         "manifest": files.manifest,
-        "env": paths.environment(run.decode.environment),
+        "env": ancient(paths.environment(run.decode.environment)),
+        "lock": paths.lock(run.decode.environment),
         "model": run.engine_model(wildcards.seed),
     }
     adapter = run.engine_adapter(wildcards.seed)
@@ -20,7 +21,6 @@ rule check_serving:
     input:
         unpack(served_files),
         sentences=lambda w: paths.sentences(run_of(w).dataset.name, "dev"),
-        code=sorted({*code_of("check_serving"), *code_of("serve_runs")}),
     output:
         check=RUN.serving_check,
     log:
@@ -33,6 +33,7 @@ rule check_serving:
         mem_mb=lambda w, attempt: growing(run_of(w).decode.mem_mb, attempt),
         runtime=lambda w, attempt: growing(run_of(w).decode.runtime, attempt),
     params:
+        code=code_digest("check_serving") + code_digest("serve_runs"),
         python=lambda w: paths.python(run_of(w).decode.environment),
     shell:
         "{params.python} scripts/check_serving.py --run {wildcards.run:q} --seed {wildcards.seed}"

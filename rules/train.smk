@@ -13,13 +13,13 @@ rule render_config:
         info=lambda w: run_of(w).data.training_rows(run_of(w).cutoff, "dataset_info.json"),
         model=lambda w: paths.model(run_of(w).model.name),
         lock=paths.lock("train"),
-        code=code_of("render_config"),
     output:
         config=RUN.config,
     log:
         "logs/render_config/{run}/{seed}.log",
     localrule: True
     params:
+        code=code_digest("render_config"),
         # One JSON text: Snakemake keeps params as a set of values and would not see two that change places.
         arguments=lambda w: json.dumps(run_of(w).arguments),
         template=lambda w: option("--template", run_of(w).model.template),
@@ -40,17 +40,16 @@ rule train_adapter:
         config=RUN.config,
         train=lambda w: run_of(w).training_rows,
         model=lambda w: paths.model(run_of(w).model.name),
-        env=paths.environment("train"),
-        code=code_of("train_adapter"),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
         adapter=RUN.adapter(),
         config=RUN.adapter("adapter_config.json"),
         log=RUN.adapter("trainer_log.jsonl"),
         plot=RUN.adapter("training_loss.png"),
+        record=RUN.record("train_adapter"),
     log:
         "logs/train_adapter/{run}/{seed}.log",
-    benchmark:
-        RUN.benchmark("train_adapter")
     threads: lambda w: recipe_of(w).threads
     resources:
         gpu=lambda w: recipe_of(w).gpus,
@@ -58,6 +57,7 @@ rule train_adapter:
         mem_mb=lambda w, attempt: growing(recipe_of(w).mem_mb, attempt),
         runtime=lambda w, attempt: growing(recipe_of(w).runtime, attempt),
     params:
+        code=code_digest("train_adapter"),
         # Of the recipe: Snakemake lowers a resource silently to the limit of a profile.
         gpus=lambda w: recipe_of(w).gpus,
         llamafactory=os.path.join(os.path.dirname(paths.python("train")), "llamafactory-cli"),
@@ -65,7 +65,7 @@ rule train_adapter:
         "python scripts/train_adapter.py --config {input.config} --llamafactory {params.llamafactory}"
         " --gpus {params.gpus} --threads {threads}"
         " --title 'stage 3 of 5, train {wildcards.run} seed {wildcards.seed}' --log {log}"
-        " --output-dir $(dirname {output.adapter})"
+        " --record {output.record} --output-dir $(dirname {output.adapter})"
 
 
 rule merge_adapter:
@@ -74,19 +74,20 @@ rule merge_adapter:
         adapter=RUN.adapter(),
         config=RUN.adapter("adapter_config.json"),
         model=lambda w: paths.model(run_of(w).model.name),
-        env=paths.environment("train"),
-        code=code_of("merge_adapter"),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
         manifest=RUN.merged,
+        record=RUN.record("merge_adapter"),
     log:
         "logs/merge_adapter/{run}/{seed}.log",
-    benchmark:
-        RUN.benchmark("merge_adapter")
     resources:
         mem_mb=lambda w, attempt: growing(recipe_of(w).mem_mb, attempt),
         runtime=lambda w, attempt: growing(30, attempt),
     params:
+        code=code_digest("merge_adapter"),
         python=paths.python("train"),
     shell:
         "{params.python} scripts/merge_adapter.py --model $(dirname {input.model})"
-        " --adapter $(dirname {input.adapter}) --output-dir $(dirname {output.manifest}) > {log} 2>&1"
+        " --adapter $(dirname {input.adapter}) --record {output.record} --output-dir $(dirname {output.manifest})"
+        " > {log} 2>&1"

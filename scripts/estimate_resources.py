@@ -86,8 +86,8 @@ def read_rows(job: TunedRun, shape: Shape) -> Rows:
         how = "about the longest row, by its characters"
     else:
         texts = [CONF / path for path in job.prompt.turns().values()]
-        characters = sum(len(path.read_text(encoding="utf-8")) for path in texts) + SENTENCE_AND_ANSWER
-        return Rows(min(memory_estimate.tokens_of(characters, shape), cutoff), "about a row, by the prompt", [])
+        count = sum(len(path.read_text(encoding="utf-8")) for path in texts) + SENTENCE_AND_ANSWER
+        return Rows(min(memory_estimate.tokens_of(count, shape), cutoff), "about a row, by the prompt", [])
     lengths = [length for length in lengths if length <= cutoff]
     return Rows(max(lengths, default=cutoff), how, lengths)
 

@@ -64,6 +64,13 @@ def mean_rows(scores: Sequence[Score], splits: int) -> dict[str, dict[str, str]]
     return rows
 
 
+def nodes(manifest: dict[str, Any]) -> str:
+    """The GPUs or processors that the run's jobs ran on."""
+    found = [stage["hardware"] for stage in manifest["stages"].values()]
+    names = [", ".join(node["gpus"]) or f"{node['cores']} cores of {node['processor']}" for node in found]
+    return "; ".join(dict.fromkeys(names))
+
+
 def describe(manifest: dict[str, Any], f1: dict[str, str]) -> dict[str, str]:
     """The cells of one run and seed."""
     config = manifest["config"]
@@ -75,7 +82,6 @@ def describe(manifest: dict[str, Any], f1: dict[str, str]) -> dict[str, str]:
     else:
         training = f"vote of {config['vote_of']}" if config["vote_of"] else "none"
     commit = (manifest["git"]["commit"] or "unknown")[:8] + (" and changes" if manifest["git"]["modified"] else "")
-    hardware = manifest["hardware"]
     shots = f", {config['prompt']['shots']} examples" if config["prompt"]["shots"] else ""
     return {
         "run": config["run"],
@@ -88,7 +94,7 @@ def describe(manifest: dict[str, Any], f1: dict[str, str]) -> dict[str, str]:
         "decode": config["decode"]["name"],
         "wall time": show_duration(sum(cost["wall_seconds"] for cost in manifest["stages"].values())),
         "GPU-hours": f"{gpu_hours(manifest):.2f}",
-        "hardware": ", ".join(hardware["gpus"]) or f"{hardware['cores']} cores of {hardware['processor']}",
+        "hardware": nodes(manifest),
         "commit": commit,
     }
 

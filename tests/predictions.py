@@ -1,18 +1,12 @@
-"""Predictions to score, and the scripts that score them: what the tests of the evaluation share."""
+"""Predictions to score: what the tests of the evaluation share."""
 
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from entitune.files import to_json
-from entitune.records import Entity, Mention, Prediction, Sentence, Status
+from entitune.records import Entity, Mention, Prediction, Status
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 LABELS = ["address", "book", "company", "game", "government", "movie", "name", "organization", "position", "scene"]
 
 
@@ -34,17 +28,6 @@ def record(
         pred=tuple(Mention(**one) for one in pred),
         status=status,
     )
-
-
-def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPTS / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def write_jsonl(path: Path, records: Iterable[Prediction | Sentence | dict[str, Any]]) -> Path:
-    values = (one if isinstance(one, dict) else one.to_dict() for one in records)
-    path.write_text("".join(to_json(value) + "\n" for value in values), encoding="utf-8")
-    return path
 
 
 def noisy(generator: random.Random, sentences: int = 30) -> list[Prediction]:

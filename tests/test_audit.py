@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import zipfile
 from collections.abc import Callable
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import read_tsv, run_script, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
-from predictions import LABELS, run_script, write_jsonl
+from predictions import LABELS
 from steps import grows_linearly
 
 import entitune.evaluation.near_duplicates as module
@@ -179,9 +179,9 @@ def test_audit_dataset_writes_the_contract(tmp_path: Path) -> None:
     out = tmp_path / "audit.tsv"
     done = run_script("audit_dataset", *given, "--labels", "x", "--output", out)
     assert done.returncode == 0, done.stderr
-    with open(out, encoding="utf-8") as stream:
-        rows = list(csv.reader(stream, delimiter="\t"))
-    assert rows[0] == ["dataset", "split", "measure", "label", "value"]
+    table = read_tsv(out)
+    assert list(table[0]) == ["dataset", "split", "measure", "label", "value"]
+    rows = [list(row.values()) for row in table]
     for row in (
         ["d", "train", "sentences", "all", "1"],
         ["d", "dev", "sentences_in_train", "exact", "1"],

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import ROOT, python_of, snakemake
+from helpers import ROOT, python_of, run_script, snakemake, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
-from predictions import LABELS, run_script, write_jsonl
+from predictions import LABELS
 
 from entitune.bio_tags import read_bio, write_bio
 from entitune.engines.crf import features
@@ -67,7 +67,9 @@ def test_features_are_those_of_the_character_and_its_neighbours() -> None:
     found = features("在A1，。")
     assert len(found) == 5
     assert {len(one) for one in found} == {len(found[0])}
-    assert {"0=1", "-1=A", "1=，", "-2=在", "2=。", "-1,0=A1", "-1,1=A，", "-1,0,1=A1，", "kind=N", "kinds=LNP"} <= set(found[2])
+    assert {"0=1", "-1=A", "1=，", "-2=在", "2=。", "-1,0=A1", "-1,1=A，", "-1,0,1=A1，", "kind=N", "kinds=LNP"} <= set(
+        found[2]
+    )
     assert features("") == []
     shifted = features("了在A1，。")
     assert shifted[3] == found[2]  # what is further away than two characters changes nothing
@@ -106,7 +108,10 @@ def test_the_crf_learns_and_predicts(crf_python: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     predictions = list(read_predictions(out))
     assert [one.id for one in predictions] == [f"2-{number}" for number in range(60)]
-    right = sum([(m.label, m.start, m.end) for m in one.pred] == [(e.label, e.start, e.end) for e in one.gold or ()] for one in predictions)
+    right = sum(
+        [(m.label, m.start, m.end) for m in one.pred] == [(e.label, e.start, e.end) for e in one.gold or ()]
+        for one in predictions
+    )
     assert right >= 55
     assert {one.finish_reason for one in predictions} == {"crf"}
 
@@ -135,8 +140,19 @@ ROWS: list[dict[str, Any]] = [
     {"id": 7, "entities": []},
     {"id": "dev-3", "text": "同一句", "pred": [{"label": "org", "text": "同", "start": 0, "end": 1}]},
     {"text": "同一句", "entities": []},
-    {"text": "北京大学在北京", "pred": [{"label": "loc", "text": "北京"}, {"label": "org", "text": "北京大学"}, {"label": "x", "text": "上海"}]},
+    {
+        "text": "北京大学在北京",
+        "pred": [
+            {"label": "loc", "text": "北京"},
+            {"label": "org", "text": "北京大学"},
+            {"label": "x", "text": "上海"},
+        ],
+    },
 ]
+
+
+def with_place(text: str, start: int, end: int) -> dict[str, Any]:
+    return {"id": "7", "entities": [{"label": "a", "text": text, "start": start, "end": end}]}
 
 
 def imported(tmp_path: Path, rows: list[dict[str, Any]]) -> Any:
@@ -166,8 +182,6 @@ def test_predictions_can_be_imported_again(tmp_path: Path) -> None:
     assert imported(tmp_path, ROWS).returncode == 0
     first = (tmp_path / "out.jsonl").read_bytes()
     rows = [json.loads(line) for line in first.decode("utf-8").splitlines()]
-    for row in rows:  # mentions without a place are for grounding, so a row has none or all
-        row["pred"] = [{"label": one["label"], "text": one["text"]} for one in row["pred"]]
     assert imported(tmp_path, rows).returncode == 0
     assert (tmp_path / "out.jsonl").read_bytes() == first
 
@@ -186,15 +200,9 @@ def test_predictions_can_be_imported_again(tmp_path: Path) -> None:
         ([{"id": "7"}], ":1: expected a text or an id, and either entities or pred"),
         ([{"id": "7", "entities": [{"label": "a"}]}], ":1: expected entities with end, label, start, text"),
         ([{"id": "7", "entities": [{"label": "a", "text": "末", "start": 0}]}], ":1: expected entities with"),
-        ([{"id": "7", "entities": [{"label": "a", "text": "末", "start": 1, "end": 2}]}, *ROWS[1:]], ":1: '末' is not at 1 to 2"),
-        ([{"id": "7", "entities": [{"label": "a", "text": "句", "start": -1, "end": 2}]}, *ROWS[1:]], ":1: '句' is not at -1"),
-        (
-            [
-                {"id": "7", "entities": [{"label": "a", "text": "末", "start": 0, "end": 1}, {"label": "a", "text": "句"}]},
-                *ROWS[1:],
-            ],
-            ":1: some mentions have start and end and some have not",
-        ),
+        ([with_place("末", 1, 2), *ROWS[1:]], ":1: '末' is not at 1 to 2"),
+        ([with_place("句", -1, 2), *ROWS[1:]], ":1: '句' is not at -1 to 2"),
+        ([with_place("末句", 0, 3), *ROWS[1:]], ":1: '末句' is not at 0 to 3"),
     ],
 )
 def test_what_cannot_be_imported_is_named(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
@@ -253,7 +261,9 @@ def test_the_predictions_of_a_bert_are_imported_as_the_page_says(tmp_path: Path)
         )
         assert done.returncode == 0, done.stderr
     out = tmp_path / "imported.jsonl"
-    done = run_script("import_predictions", "--predictions", tmp_path / "theirs.jsonl", "--sentences", split, "--output", out)
+    done = run_script(
+        "import_predictions", "--predictions", tmp_path / "theirs.jsonl", "--sentences", split, "--output", out
+    )
     assert done.returncode == 0, done.stderr
     predictions: list[Prediction] = list(read_predictions(out))
     assert [one.gold for one in predictions] == [one.entities for one in sentences]

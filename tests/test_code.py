@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 from entitune import code_inputs
 from entitune.code_inputs import code_digest, code_of

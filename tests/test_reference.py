@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, snakemake
+from helpers import ROOT, python_of, snakemake
 
 from entitune.study import load_study
 
-TRAIN_BIN = ROOT / ".envs" / "train" / "bin"
+TRAIN_BIN = python_of("train").parent
 RECIPES = yaml.safe_load((ROOT / "conf" / "recipes.yaml").read_text(encoding="utf-8"))
 REFERENCE = {
     "stage": "sft",
@@ -107,7 +107,7 @@ def cluener(demo: Path, cluener_archive: Path) -> Path:
     return demo
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("recipe", ["reference", "reference-fast", "reference-r64", "smollm2"])
 def test_llamafactory_takes_every_value(cluener: Path, tmp_path: Path, recipe: str) -> None:
     rendered = render(cluener, recipe, cluener / "results/models/entitune-tiny")
@@ -121,7 +121,7 @@ def test_llamafactory_takes_every_value(cluener: Path, tmp_path: Path, recipe: s
     assert set(rendered) - same <= renamed, {key: parsed.get(key) for key in set(rendered) - same - renamed}
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_examples_and_steps_are_those_of_the_reference(cluener: Path) -> None:
     """LLaMA-Factory itself counts, on the embedded base; it is stopped when it has."""
     render(cluener, "reference", cluener / "results/models/entitune-tiny")

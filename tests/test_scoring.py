@@ -8,16 +8,17 @@ import json
 import random
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import read_tsv, run_script, write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nervaluate import Evaluator
-from predictions import LABELS, entity, noisy, record, run_script, write_jsonl
+from predictions import LABELS, entity, noisy, record
 from seqeval.metrics.v1 import precision_recall_fscore_support
 from seqeval.scheme import IOB2
 
@@ -25,7 +26,7 @@ from entitune.cli import InputError
 from entitune.evaluation.scoring import measure, tally, tally_together
 from entitune.evaluation.seqeval_report import seqeval_report
 from entitune.prompting.grounding import ground
-from entitune.records import Prediction, read_predictions, read_sentences, read_tokens
+from entitune.records import Mention, Prediction, read_predictions, read_sentences, read_tokens
 from entitune.tsv import COUNTS, METRICS_COLUMNS, OTHER
 
 # CLUENER dev: the reference's precision, recall and F1 (scoring pairs), and the gold pairs of each label.
@@ -52,8 +53,7 @@ def score(
         *("--resamples", 200, "--output", output, *arguments, "--labels", ",".join(labels)),
     )
     assert done.returncode == 0, done.stderr
-    with open(output, encoding="utf-8") as stream:
-        return list(csv.DictReader(stream, delimiter="\t"))
+    return read_tsv(output)
 
 
 def test_the_reference_table_to_the_fourth_decimal(tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ def test_combine_metrics_refuses_another_table(tmp_path: Path) -> None:
 # --- CLUENER ------------------------------------------------------------------------------------------------------
 
 
-def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]], list[Any]]) -> list[Prediction]:
+def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]], Sequence[Any]]) -> list[Prediction]:
     records = []
     with zipfile.ZipFile(archive) as files, files.open(f"{split}.json") as stream:
         for number, line in enumerate(stream, 1):
@@ -360,7 +360,7 @@ def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]
                 for surface, spans in surfaces.items()
                 for start, end in spans
             )
-            pred = predict(row["text"], [(label, surface) for _, _, label, surface in gold])
+            pred = predict(row["text"], [Mention(label, surface) for _, _, label, surface in gold])
             records.append(
                 record(
                     [entity(label, text, a, b) for a, b, label, text in gold], [one.to_dict() for one in pred], number

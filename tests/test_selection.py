@@ -6,9 +6,9 @@ import random
 from pathlib import Path
 
 import pytest
+from helpers import run_script, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
-from predictions import run_script, write_jsonl
 
 from entitune.cli import InputError
 from entitune.corpus.same_text import text_key

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import snakemake
+from helpers import snakemake
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 
-DATA = {"fetch_dataset", "convert_dataset", "build_alpaca"}
+DATA = {"extract_split", "convert_dataset", "build_alpaca"}
 TRAIN = {"render_config", "train_adapter", "merge_adapter"}
 PREDICT = {"predict_shard", "read_answers"}
 SCORE = {"score_predictions", "write_manifest", "combine_metrics"}

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from predictions import LABELS, entity, run_script, write_jsonl
+from helpers import run_script, write_jsonl
+from predictions import LABELS, entity
 
 from entitune.cli import InputError
 from entitune.files import to_json

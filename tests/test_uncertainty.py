@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from predictions import LABELS, entity, noisy, record, run_script, write_jsonl
+from helpers import read_tsv, run_script, write_jsonl
+from predictions import LABELS, entity, noisy, record
 
 from entitune.evaluation import scoring
 from entitune.evaluation.scoring import intervals, measure, resampled_counts, tally, tally_together
@@ -131,8 +131,7 @@ def test_compare_runs(tmp_path: Path) -> None:
     out = tmp_path / "comparison.tsv"
     done = run_script("compare_runs", *given, "--resamples", 500, "--output", out)
     assert done.returncode == 0, done.stderr
-    with open(out, encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
+    rows = read_tsv(out)
     assert [(row["run_a"], row["run_b"], row["scoring"], row["label"]) for row in rows] == [
         ("a", "b", scoring, label) for scoring in ("pairs", "spans") for label in ("a", "b", "micro", "macro")
     ]

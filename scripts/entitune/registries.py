@@ -12,6 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
+from entitune.prompting.answer_formats import AnswerFormat
+
 Arguments: TypeAlias = dict[str, JsonValue]
 """LLaMA-Factory arguments: names and whatever value a YAML file can give them."""
 
@@ -214,6 +216,7 @@ class PromptFiles(Entry):
     system: FilePath | None = Field(
         None, description="text file under conf/: the system turn; absent: the template's default"
     )
+    answer: AnswerFormat = Field("json", description="how the answers name mentions: docs/evaluation.md")
     shots: Count = Field(0, description="examples from the training split before the sentence")
     shots_seed: int = Field(1, description="seed that draws the examples")
 
@@ -258,7 +261,9 @@ class Decode(Machine):
         description="one engine answers for the runs and seeds of a row of the sheet, one model or adapter after the "
         "other",
     )
-    structured: bool = Field(False, description="hold answers to the JSON that is asked for, with the dataset's labels")
+    structured: bool = Field(
+        False, description="hold answers to the format that the prompt asks for, with the dataset's labels"
+    )
     max_tokens: Positive = Field(description="longest answer in tokens")
     max_model_len: Positive = Field(description="longest prompt and answer in tokens")
     max_num_seqs: Positive = Field(description="sentences in one batch")

@@ -20,6 +20,7 @@ from entitune.config_files import ConfigError, parse_entry, parse_registry, read
 from entitune.engines.llamafactory_arguments import check_recipe
 from entitune.engines.vllm_settings import check_adapter_served
 from entitune.paths import GroupFiles, PromptData, RunFiles
+from entitune.prompting.prompt import DEFINITIONS, LABELS
 from entitune.registries import (
     Arguments,
     Dataset,
@@ -285,6 +286,23 @@ class Study:
         """The engine group that answers for a run and seed."""
         return self._group_of[run, int(seed)]
 
+    def check_files(self) -> None:
+        """Raise ConfigError where a selected run needs a file or folder of this machine that is not there."""
+        for run in self.selected_runs:
+            splits = run.dataset.splits.files()
+            needed = ["dev", *(["train"] if isinstance(run, TunedRun) or run.prompt.shots else [])]
+            if run.dataset.archive is None and not isinstance(run, VoteRun):
+                for split in needed:
+                    if not Path(splits[split]).exists():
+                        raise ConfigError(
+                            f"conf/datasets.yaml: {run.dataset.name}: splits: {split}: no such file: {splits[split]}"
+                        )
+            if run.model.path and not Path(run.model.path).is_dir():
+                raise ConfigError(f"conf/models.yaml: {run.model.name}: path: no such folder: {run.model.path}")
+        for name, path in self.local_archive.items():
+            if not Path(path).is_file():
+                raise ConfigError(f"conf/config.yaml: local_archive: {name}: no such file: {path}")
+
     def made_from(self, run: Run, seed: int, split: str) -> list[str]:
         """Every file behind a run's scores of a split."""
         if isinstance(run, VoteRun):
@@ -383,21 +401,29 @@ def _vote(name: str, common: dict[str, Any], runs: Mapping[str, Run], where: str
     return run
 
 
-def _check_run(run: Run) -> None:
+def _check_run(run: Run, conf: Path) -> None:
     """Raise ConfigError where the parts of a run do not fit together."""
     where = f"conf/runs.tsv: row {run.row!r}"
     if run.dataset.splits.train is None and (isinstance(run, TunedRun) or run.prompt.shots):
         raise ConfigError(f"{where}: dataset {run.dataset.name!r} has no split train")
     if isinstance(run, TunedRun) and not run.merges and (problems := check_adapter_served(run.arguments, where)):
         raise ConfigError("\n".join(problems))
+    bare = [label.name for label in run.dataset.labels if not label.description]
+    if bare and any(DEFINITIONS in read_text(conf / path) for path in run.prompt.turns().values()):
+        raise ConfigError(
+            f"{where}: prompt {run.prompt.name!r} shows {DEFINITIONS}, but dataset {run.dataset.name!r} has no "
+            f"description of {', '.join(bare)}; write labels: {{{bare[0]}: description, ...}} in conf/datasets.yaml"
+        )
 
 
 def _check_prompt(prompt: PromptFiles, conf: Path) -> None:
     files = [conf / path for path in prompt.turns().values()]
     if missing := [str(path) for path in files if not path.is_file()]:
         raise ConfigError(f"conf/prompts.yaml: {prompt.name}: no such file: {', '.join(missing)}")
-    if sum(read_text(path).count("{labels}") for path in files) != 1:
-        raise ConfigError(f"conf/prompts.yaml: {prompt.name}: write {{labels}} once in {', '.join(map(str, files))}")
+    if sum(read_text(path).count(placeholder) for path in files for placeholder in (LABELS, DEFINITIONS)) != 1:
+        raise ConfigError(
+            f"conf/prompts.yaml: {prompt.name}: write {LABELS} or {DEFINITIONS} once in {', '.join(map(str, files))}"
+        )
 
 
 def _read_arguments(recipe: Recipe, conf: Path) -> Arguments:
@@ -448,7 +474,7 @@ def _read_runs(registries: _Registries, conf: Path) -> dict[str, Run]:
         made |= {run.name: run for run in by_row[row.run]}
     runs = {run.name: run for name in names for run in by_row[name]}
     for run in runs.values():
-        _check_run(run)
+        _check_run(run, conf)
     return runs
 
 

@@ -16,7 +16,7 @@ from entitune.records import Mention, Prediction, Sentence, read_records
 class ImportedRow:
     """A line of a file to import: a sentence by its text, its id or both, and its mentions in text order.
 
-    The mentions stand under `entities` or `pred`. They have `start` and `end`, all of them or none.
+    The mentions are under `entities` or `pred`, without `start` and `end` where only the text is known.
     """
 
     id: str | int | None = None
@@ -99,20 +99,16 @@ def _stray(row: ImportedRow, by_id: dict[str, int], sentences: Sequence[Sentence
 
 
 def _grounded(text: str, mentions: Sequence[Mention], where: str) -> Sequence[Mention]:
-    """The mentions at their places in a text: those that they have, else those that grounding finds."""
-    placed = [one for one in mentions if one.start is not None and one.end is not None]
-    if not placed:
-        return ground(text, [(one.label, one.text) for one in mentions])
-    if len(placed) < len(mentions):
-        raise InputError(f"{where}: some mentions have start and end and some have not; expected all or none")
-    for one in placed:
-        start, end = one.start or 0, one.end or 0
-        if not 0 <= start < end <= len(text) or text[start:end] != one.text:
+    """The mentions at their places in a text; those that say none get theirs by grounding."""
+    for one in mentions:
+        if one.start is None or one.end is None:
+            continue
+        if not 0 <= one.start < one.end <= len(text) or text[one.start : one.end] != one.text:
             raise InputError(
-                f"{where}: {one.text!r} is not at {start} to {end} of its sentence; expected offsets that count"
+                f"{where}: {one.text!r} is not at {one.start} to {one.end} of its sentence; expected offsets that count"
                 " characters from 0, with end behind the last one"
             )
-    return mentions
+    return ground(text, mentions)
 
 
 def _some(ids: Sequence[str]) -> str:
