@@ -47,7 +47,7 @@ def test_tags_keep_what_they_can_write(entities: list[Entity]) -> None:
 
 def test_what_no_tag_can_hold_is_left_out_with_its_reason() -> None:
     mentions = [Mention("", "北", 0, 1), Mention("-x", "北", 0, 1), Mention("a\n", "北", 0, 1), Mention("a", "上海")]
-    assert write_bio(mentions, 7) == (["O"] * 7, ["no place", "label", "label", "label"])
+    assert write_bio(mentions, 7) == (["O"] * 7, ["label", "label", "label", "no place"])
 
 
 def test_an_inside_tag_that_continues_nothing_begins_an_entity() -> None:
@@ -166,7 +166,7 @@ def test_rows_are_matched_by_id_and_text_in_any_order(tmp_path: Path) -> None:
     for rows in (ROWS, ROWS[::-1]):
         done = imported(tmp_path, rows)
         assert done.returncode == 0, done.stderr
-        assert "4 sentences, 4 mentions, 1 of them not in their sentence" in done.stdout
+        assert "4 sentences, 4 mentions, 1 of them without a place in their sentence" in done.stdout
         predictions = list(read_predictions(tmp_path / "out.jsonl"))
         assert [Sentence(one.id, one.text, one.gold) for one in predictions] == SPLIT
         assert [one.pred for one in predictions] == [
