@@ -74,11 +74,6 @@ class Sentence:
             record["entities"] = [entity.to_dict() for entity in self.entities]
         return record
 
-    @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> Sentence:
-        entities = value.get("entities")
-        return cls(value["id"], value["text"], None if entities is None else tuple(Entity(**one) for one in entities))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
