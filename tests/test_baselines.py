@@ -193,9 +193,12 @@ def test_predictions_can_be_imported_again(tmp_path: Path) -> None:
         (ROWS[1:], "1 of 4 sentences of the split are missing: 7"),
         ([*ROWS, {"text": "别句", "entities": []}], ":5: the split has no sentence '别句'"),
         ([*ROWS, {"id": "dev-9", "entities": []}], ":5: the split has no id 'dev-9'"),
-        ([*ROWS, {"id": "7", "entities": []}], ":5: a second line for id '7'"),
-        ([*ROWS, {"text": "同一句", "entities": []}], ":5: the sentence '同一句' is here more often than in the split"),
-        ([{**ROWS[0], "text": "别句"}, *ROWS[1:]], ":1: id 7 is the sentence '末句' in the split, not '别句'"),
+        ([*ROWS, {"id": "7", "entities": []}], ":5: a second row for id '7'"),
+        (
+            [*ROWS, {"text": "同一句", "entities": []}],
+            ":5: the sentence '同一句' is in more rows than the split has it",
+        ),
+        ([{**ROWS[0], "text": "别句"}, *ROWS[1:]], ":1: id '7' is the sentence '末句' in the split, not '别句'"),
         ([{"entities": []}], ":1: expected a text or an id, and either entities or pred"),
         ([{"id": "7"}], ":1: expected a text or an id, and either entities or pred"),
         ([{"id": "7", "entities": [{"label": "a"}]}], ":1: expected entities with end, label, start, text"),
@@ -211,6 +214,42 @@ def test_what_cannot_be_imported_is_named(tmp_path: Path, rows: list[dict[str, A
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_predictions_in_the_formats_of_corpora_are_imported(tmp_path: Path) -> None:
+    split = write_jsonl(tmp_path / "split.jsonl", [Sentence("a", "温格在曼联", ()), Sentence("b", "无", ())])
+    bio = "温 B-name\n格 I-name\n在 O\n曼 B-org\n联 I-org\n\n无 O\n"
+    files = {
+        "conll-bio": bio,
+        "cluener": '{"text": "无", "label": {}}\n{"text": "温格在曼联", "label":'
+        ' {"name": {"温格": [[0, 1]]}, "org": {"曼联": [[3, 4]]}}}\n',
+    }
+    outputs = []
+    for name, content in files.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        outputs.append(tmp_path / f"{name}.jsonl")
+        given = ["--predictions", tmp_path / name, "--format", name, "--sentences", split, "--output", outputs[-1]]
+        done = run_script("import_predictions", *given)
+        assert done.returncode == 0, done.stderr
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    first, second = read_predictions(outputs[0])
+    assert first.pred == (Mention("name", "温格", 0, 2), Mention("org", "曼联", 3, 5))
+    assert second.pred == ()
+
+    for name, content, message in (
+        ("conll-bio", bio.replace("I-name", "I-org"), "conll-bio:2"),
+        ("cluener", '{"text": "无"}\n', "cluener:1: no mentions"),
+        ("cluener", '{"text": "五", "label": {}}\n', "cluener:1: the split has no sentence '五'"),
+    ):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        given = ["--predictions", tmp_path / name, "--format", name, "--sentences", split, "--output", tmp_path / "no"]
+        refused = run_script("import_predictions", *given)
+        assert refused.returncode == 1
+        assert message in refused.stderr
+        assert not (tmp_path / "no").exists()
+    wrong = run_script("import_predictions", *given, "--options", '{"nope": 1}')
+    assert wrong.returncode == 2
+    assert "nope" in wrong.stderr
 
 
 # --- BERT -------------------------------------------------------------------------------------------------------------
