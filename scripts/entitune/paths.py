@@ -164,6 +164,10 @@ class RunFiles:
         """The same table to read."""
         return f"{self.folder}/scores/{split}.md"
 
+    def seqeval_report(self, split: str) -> str:
+        """seqeval's own report of the run."""
+        return f"{self.folder}/scores/{split}.seqeval.txt"
+
     def errors(self, split: str, table: str) -> str:
         """A table of the error analysis, one of ERROR_TABLES."""
         return f"{self.folder}/errors/{split}/{table}"
