@@ -1,8 +1,9 @@
 """The study: what conf/ says, read, checked and joined into runs, and every decision about a run.
 
 A run is of one of five kinds: tuned (an adapter is trained), base (the model as it is), vote (over the seeds of another
-run), crf (the baseline) or imported (the predictions of another system). Needs PyYAML and pydantic (every environment has
-both).
+run), crf (the baseline) or imported (the predictions of another system).
+
+Needs PyYAML and pydantic (every environment has both).
 """
 
 from __future__ import annotations
