@@ -134,7 +134,7 @@ def _doubts(text: str, entities: Sequence[Entity]) -> Iterator[str]:
 def _occurrence_finder(text: str) -> Callable[[str], Iterator[int]]:
     """A function that finds where a surface begins in `text`, overlapping occurrences too.
 
-    It tries the places of the surface's rarest character, so that many surfaces in a long text do not each scan it.
+    It tries the places of the rarest character, so that many surfaces in a long text do not each scan it.
     """
     positions = defaultdict(list)
     for position, character in enumerate(text):
