@@ -43,7 +43,10 @@ STYLE = ".mean td {font-weight: bold; background: #f4f4f4}"
 def gpu_hours(manifest: dict[str, Any]) -> float:
     """Hours of each stage times the GPUs that it held."""
     config = manifest["config"]
-    held = {"train_adapter": (config["train"] or {}).get("gpus", 0), "predict_shard": config["decode"]["gpus"]}
+    held = {
+        "train_adapter": config.get("train", {}).get("gpus", 0),
+        "predict_shard": config.get("decode", {}).get("gpus", 0),
+    }
     seconds = [cost["wall_seconds"] * held.get(stage.split(".")[0], 0) for stage, cost in manifest["stages"].items()]
     return float(sum(seconds)) / 3600
 
@@ -74,24 +77,33 @@ def nodes(manifest: dict[str, Any]) -> str:
 def describe(manifest: dict[str, Any], f1: dict[str, str]) -> dict[str, str]:
     """The cells of one run and seed."""
     config = manifest["config"]
-    train = config["train"]
-    if train:
-        arguments = train["arguments"] | train["overrides"]
-        chosen = ", ".join(f"{key} {arguments[key]}" for key in SETTINGS if key in arguments)
-        training = f"{train['name']}: {chosen}"
-    else:
-        training = f"vote of {config['vote_of']}" if config["vote_of"] else "none"
+    match config["kind"]:
+        case "tuned":
+            train = config["train"]
+            arguments = train["arguments"] | train["overrides"]
+            chosen = ", ".join(f"{key} {arguments[key]}" for key in SETTINGS if key in arguments)
+            training = f"{train['name']}: {chosen}"
+        case "vote":
+            training = f"vote of {config['vote_of']}"
+        case "crf":
+            training = "CRF"
+        case "imported":
+            training = f"predictions of {config['imported']['system']}"
+        case _:
+            training = "none"
     commit = (manifest["git"]["commit"] or "unknown")[:8] + (" and changes" if manifest["git"]["modified"] else "")
-    shots = f", {config['prompt']['shots']} examples" if config["prompt"]["shots"] else ""
+    prompt = config.get("prompt", {"name": "", "shots": 0})
+    shots = f", {prompt['shots']} examples" if prompt["shots"] else ""
+    model = f"{config['model']['name']} at {config['model']['revision']}" if "model" in config else ""
     return {
         "run": config["run"],
         "seed": str(config["seed"]),
         **f1,
         "dataset": config["dataset"]["name"],
-        "model": f"{config['model']['name']} at {config['model']['revision']}",
-        "prompt": config["prompt"]["name"] + shots,
+        "model": model,
+        "prompt": prompt["name"] + shots,
         "training": training,
-        "decode": config["decode"]["name"],
+        "decode": config["decode"]["name"] if "decode" in config else "",
         "wall time": show_duration(sum(cost["wall_seconds"] for cost in manifest["stages"].values())),
         "GPU-hours": f"{gpu_hours(manifest):.2f}",
         "hardware": nodes(manifest),

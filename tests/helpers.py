@@ -105,8 +105,9 @@ def run_in(folder: Path, *command: str) -> Result:
 
 
 def snakemake(folder: Path, *arguments: str) -> Result:
-    """Run Snakemake in `folder`."""
-    return run_in(folder, str(BIN / "snakemake"), *arguments)
+    """Run Snakemake in `folder`, with the details of each job, which the default profile leaves out."""
+    quiet = [] if {"-q", "--quiet"} & set(arguments) else ["--quiet", "host"]
+    return run_in(folder, str(BIN / "snakemake"), *arguments, *quiet)
 
 
 def copy_repository(target: Path) -> Path:

@@ -148,6 +148,11 @@ class RunFiles:
         return f"{self.folder}/adapter/{name}"
 
     @property
+    def crf(self) -> str:
+        """The model of the CRF baseline, in crfsuite's format."""
+        return f"{self.folder}/model.crf"
+
+    @property
     def merged(self) -> str:
         """The list of the merged model's files, in its folder."""
         return f"{self.folder}/merged/manifest.json"
