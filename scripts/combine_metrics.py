@@ -1,4 +1,4 @@
-"""Put the scores of all runs into results/metrics.tsv, and their means and standard deviations over seeds beside it."""
+"""Put the scores of all runs into results/metrics.tsv, and their means over seeds into results/seeds.tsv."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ DOUBTS = ("duplicates", "sentences_in_", "repeated_", "unmarked_", "surfaces_wit
 
 
 def bars(figures: pd.DataFrame, title: str, value: str, shown: str) -> alt.Chart:
-    """Bars by label, one a split beside the others."""
+    """Bars by label, one per split."""
     chart: alt.Chart = (
         alt.Chart(figures)
         .mark_bar(stroke="black")

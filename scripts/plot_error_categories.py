@@ -16,7 +16,7 @@ from entitune.evaluation.error_categories import CATEGORIES
 def mean_errors(tables: list[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     """One row a run and category: `errors`, the mean over the run's tables (one a seed), and their `share` of all.
 
-    An error with both sides, a missed mention and the prediction that stands for it, is one error.
+    An error with both sides, a missed mention and the prediction that replaces it, is one error.
     """
     rows = []
     for name in dict.fromkeys(name for name, _ in tables):

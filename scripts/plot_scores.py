@@ -69,13 +69,13 @@ def panel(key: tuple[str, str, str], scores: Sequence[Score]) -> alt.LayerChart 
         y=alt.Y("who:N", sort=[line.who for line in lines], title=None, axis=NAMES),
     )
     seeds, means = base.transform_filter("!datum.is_mean"), base.transform_filter("datum.is_mean")
-    beside = alt.value(WIDTH + 8)
+    right = alt.value(WIDTH + 8)
     layers = [
         seeds.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title="micro F1", scale=scale), x2="high:Q"),
         seeds.mark_point(filled=True, opacity=1, color="black", size=45),
         means.mark_point(filled=True, opacity=1, color="#2171b5", size=90, shape="diamond"),
-        seeds.mark_text(align="left", fontSize=NUMBERS).encode(x=beside, text="shown:N"),
-        means.mark_text(align="left", fontSize=NUMBERS, fontWeight="bold").encode(x=beside, text="shown:N"),
+        seeds.mark_text(align="left", fontSize=NUMBERS).encode(x=right, text="shown:N"),
+        means.mark_text(align="left", fontSize=NUMBERS, fontWeight="bold").encode(x=right, text="shown:N"),
     ]
     if known:
         legend = alt.Legend(labelLimit=300, orient="bottom", columns=2)

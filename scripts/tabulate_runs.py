@@ -1,6 +1,6 @@
 """Write the run table of the report: settings, scores, cost and provenance of each run and seed, as an HTML page.
 
-Behind the seeds of a run stands a row with the mean and the standard deviation over them.
+After the seeds of a run comes a row with the mean and the standard deviation over them.
 """
 
 from __future__ import annotations

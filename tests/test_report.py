@@ -36,11 +36,11 @@ def manifest(name: str, seed: int) -> dict[str, Any]:
         "git": {"commit": "0123456789abcdef", "modified": True},
         "config": {
             "run": name,
+            "kind": "tuned" if seed == 1 else "base",
             "seed": seed,
             "dataset": {"name": "cluener"},
             "model": {"name": "tiny", "revision": "<1>"},
             "prompt": {"name": "short", "shots": 0},
-            "kind": "tuned" if seed == 1 else "base",
             **({"train": train} if seed == 1 else {}),
             "decode": {"name": "cpu", "gpus": 0},
         },

@@ -1,6 +1,6 @@
 """The CRF baseline: a linear-chain conditional random field on characters (Lafferty, McCallum & Pereira 2001).
 
-Features of a character c0, with c-2, c-1, c1, c2 around it (a marker stands beyond the ends of the sentence):
+Features of a character c0, with c-2, c-1, c1, c2 around it (a marker beyond the ends of the sentence):
 
 - the characters c-2, c-1, c0, c1, c2;
 - the pairs c-2 c-1, c-1 c0, c0 c1, c1 c2, and c-1 c1;
@@ -23,7 +23,7 @@ from entitune.records import Entity, Sentence
 L1, L2 = 0.05, 0.01
 """Weights of the two penalties: L1 removes features, L2 keeps weights small."""
 MAX_ITERATIONS = 200
-_BEYOND = "\ue000"  # a private character stands beyond both ends of a sentence
+_BEYOND = "\ue000"  # a private-use character as the marker beyond the ends of a sentence
 _WINDOWS = {
     **{f"{offset}": (offset,) for offset in (-2, -1, 0, 1, 2)},
     **{f"{offset},{offset + 1}": (offset, offset + 1) for offset in (-2, -1, 0, 1)},

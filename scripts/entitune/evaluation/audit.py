@@ -103,7 +103,7 @@ def _annotation(sentences: Sequence[Sentence], labels: Sequence[str]) -> Iterato
 
 
 def _doubts(text: str, entities: Sequence[Entity]) -> Iterator[str]:
-    """The name of each thing in one sentence that annotators may have meant otherwise."""
+    """The name of each thing in one sentence that may be an annotation error."""
     marks = defaultdict(set)
     labels_of = defaultdict(set)
     for entity in entities:
@@ -134,7 +134,7 @@ def _doubts(text: str, entities: Sequence[Entity]) -> Iterator[str]:
 def _occurrence_finder(text: str) -> Callable[[str], Iterator[int]]:
     """A function that finds where a surface begins in `text`, overlapping occurrences too.
 
-    It looks where the surface's rarest character stands, so many surfaces in a long text cost no scan of it each.
+    It tries the places of the rarest character, so that many surfaces in a long text do not each scan it.
     """
     positions = defaultdict(list)
     for position, character in enumerate(text):

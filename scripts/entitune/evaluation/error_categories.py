@@ -1,7 +1,7 @@
 """What kind of error each false positive and false negative of scoring `spans` is.
 
 Each false positive and each false negative gets exactly one category, so the numbers add up to those of the scores. A
-wrong prediction and the missed mention that it stands for are one error, counted on both sides:
+wrong prediction and the missed mention that it replaces are one error, counted on both sides:
 
 1. `wrong_label`: the same characters under another label.
 2. `shorter`, `longer`, `shifted`: the right label, and characters that lie within the mention, contain it, or do
@@ -89,7 +89,7 @@ _ALIKE: tuple[Callable[[_Interval], Hashable], ...] = (
     lambda one: one.label,
     lambda one: None,
 )
-"""What a missed mention and the prediction that stands for it have in common, the best first."""
+"""What a missed mention and the prediction that replaces it have in common, the best first."""
 
 
 def _counterparts(missed: Mapping[int, Entity], wrong: Mapping[int, Mention]) -> list[tuple[_Interval, _Interval]]:

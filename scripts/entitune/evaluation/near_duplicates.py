@@ -2,8 +2,8 @@
 
 All of them are found, without comparing all pairs. Prefix filtering (Bayardo, Ma & Srikant 2007, "Scaling up all pairs
 similarity search"): two sets that are that similar share one of their few rarest members. Positional filtering (Xiao,
-Wang, Lin & Yu 2008, "Efficient similarity joins for near duplicate detection"): where the first shared member stands in
-both sets bounds how many they can share.
+Wang, Lin & Yu 2008, "Efficient similarity joins for near duplicate detection"): the position of the first shared member
+in both sets limits how many they can share.
 """
 
 from __future__ import annotations

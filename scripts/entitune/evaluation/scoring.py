@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -55,6 +56,9 @@ class Tally:
         return (*self.labels, OTHER, MICRO, MACRO)
 
 
+_values = attrgetter("label", "text", "start", "end")
+
+
 class RowMaker:
     """Makes the rows of sentences, for one set of labels."""
 
@@ -67,19 +71,23 @@ class RowMaker:
 
     def rows(self, prediction: Prediction) -> tuple[Row, Row]:
         """The rows of one sentence: (pairs, spans)."""
-        gold = gold_of(prediction, self._codes)
-        predicted = prediction.pred
-        named = [(mention.label, mention.start, mention.end) for mention in predicted]
-        unplaced = [span for span in named if span[1] is None]
+        gold = list(map(_values, gold_of(prediction, self._codes)))
+        named = list(map(_values, prediction.pred))
+        pairs = {(label, text) for label, text, _, _ in gold}
+        spans = {(label, start, end) for label, _, start, end in gold}
+        if gold == named:  # most sentences of a good run
+            return self._row(pairs, pairs), self._row(spans, spans)
+        predicted = [(label, start, end) for label, _, start, end in named]
+        unplaced = [span for span in predicted if span[1] is None]
         return (
-            self._row({(one.label, one.text) for one in gold}, {(one.label, one.text) for one in predicted}),
-            self._row({(one.label, one.start, one.end) for one in gold}, set(named).difference(unplaced), unplaced),
+            self._row(pairs, {(label, text) for label, text, _, _ in named}),
+            self._row(spans, set(predicted).difference(unplaced), unplaced),
         )
 
     def _row(self, gold: set[Any], predicted: set[Any], unplaced: Sequence[Any] = ()) -> Row:
         codes, other = self._codes, self._other
         row = [codes[item[0]] for item in gold]
-        if gold == predicted:  # most sentences of a good run
+        if gold == predicted:
             row += [code + more for code in row for more in (1, 2)]
         else:
             row += [codes.get(item[0], other) + 1 for item in predicted]
