@@ -21,15 +21,18 @@ def group_decode(wildcards):
 
 def group_inputs(wildcards) -> dict[str, list[str]]:
     """What an engine group reads: prompts, the check of them, models, adapters."""
-    members, env = group_of(wildcards).members, group_decode(wildcards).environment
+    members, decode = group_of(wildcards).members, group_decode(wildcards)
     adapters = [run.engine_adapter(seed) for run, seed in members]
+    constrained = [paths.sentences(run.dataset.name, wildcards.split) for run, _ in members if decode.structured]
     return {
-        "env": [ancient(paths.environment(env))],
-        "lock": [paths.lock(env)],
+        "env": [ancient(paths.environment(decode.environment))],
+        "lock": [paths.lock(decode.environment)],
+        "lengths": list(dict.fromkeys(paths.lengths_check(run.name, wildcards.split) for run, _ in members)),
         "tokens": list(dict.fromkeys(run.data.tokens(wildcards.split) for run, _ in members)),
-        "parity": list(dict.fromkeys(run.data.parity(wildcards.split, env) for run, _ in members)),
+        "parity": list(dict.fromkeys(run.data.parity(wildcards.split, decode.environment) for run, _ in members)),
         "models": list(dict.fromkeys(run.engine_model(seed) for run, seed in members)),
         "adapters": [adapter for adapter in adapters if adapter],
+        "sentences": list(dict.fromkeys(constrained)),
     }
 
 
@@ -42,10 +45,28 @@ def group_jobs(wildcards) -> str:
             "tokens": run.data.tokens(wildcards.split),
             "model": os.path.dirname(run.engine_model(seed)),
             "adapter": os.path.dirname(adapter) if (adapter := run.engine_adapter(seed)) else None,
+            "answer": run.prompt.answer if run.decode.structured else None,
         }
         for run, seed in group_of(wildcards).members
     ]
     return json.dumps(jobs)
+
+
+rule check_lengths:
+    """whether the prompts of a split fit into the engine of a run"""
+    input:
+        tokens=lambda w: answered(STUDY.run, w.run).data.tokens(w.split),
+    output:
+        lengths=paths.lengths_check("{run}", "{split}"),
+    log:
+        "logs/check_lengths/{run}/{split}.log",
+    localrule: True
+    params:
+        code=code_digest("check_lengths"),
+        limits=lambda w: "--max-tokens {0.max_tokens} --max-model-len {0.max_model_len}".format(STUDY.run(w.run).decode),
+    shell:
+        "python scripts/check_lengths.py --tokens {input.tokens} {params.limits} --output {output.lengths}"
+        " 2>&1 | tee {log} >&2"
 
 
 rule predict_shard:
@@ -54,10 +75,9 @@ rule predict_shard:
         unpack(group_inputs),
     output:
         answers=GROUP.answers("{split}", "{shard}"),
+        record=GROUP.record("{split}", "{shard}"),
     log:
         "logs/predict_shard/{group}/{split}/{shard}.log",
-    benchmark:
-        GROUP.benchmark("{split}", "{shard}")
     threads: lambda w: group_decode(w).threads
     resources:
         gpu=lambda w: group_decode(w).gpus,
@@ -69,15 +89,17 @@ rule predict_shard:
         python=lambda w: paths.python(group_decode(w).environment),
         jobs=group_jobs,
         decode=lambda w: json.dumps(group_decode(w).engine_settings()),
-        # Only an engine that holds answers to a schema needs the labels.
+        # Only an engine that holds answers to a format needs labels and sentences.
         labels=lambda w: option(
             "--labels", labels_of(group_of(w).first.dataset) if group_decode(w).structured else None
         ),
+        sentences=lambda w, input: option("--sentences", " ".join(input.sentences)),
         shard=lambda w: "--shard {} --shards {}".format(*w.shard.split("-of-")),
     shell:
         "{params.python} scripts/predict_shard.py --jobs {params.jobs:q} --decode {params.decode:q} {params.labels}"
-        " {params.shard} --threads {threads} --log {log}"
-        " --title 'stage 4 of 5, predict {wildcards.group}, {wildcards.shard}' --output {output.answers}"
+        " {params.sentences} {params.shard} --threads {threads} --log {log}"
+        " --title 'stage 4 of 5, predict {wildcards.group}, {wildcards.shard}' --record {output.record}"
+        " --output {output.answers}"
 
 
 def answers_of(wildcards) -> list[str]:
@@ -101,9 +123,11 @@ rule read_answers:
     localrule: True
     params:
         code=code_digest("read_answers"),
+        answer=lambda w: run_of(w).prompt.answer,
     shell:
         "python scripts/read_answers.py --sentences {input.sentences} --answers {input.answers}"
-        " --run {wildcards.run} --seed {wildcards.seed} --output {output.predictions} 2>&1 | tee {log} >&2"
+        " --answer {params.answer} --run {wildcards.run} --seed {wildcards.seed} --output {output.predictions}"
+        " 2>&1 | tee {log} >&2"
 
 
 def votes_of(wildcards) -> list[str]:

@@ -9,10 +9,10 @@ def made_from(wildcards) -> dict[str, list[str]]:
         return inputs
     inputs["envs"] = [ancient(paths.environment(env)) for env in run.environments]
     group = STUDY.group_of(run.name, wildcards.seed)
-    inputs["shared"] = [group.files.benchmark("dev", shard) for shard in paths.shards(run.decode.shards)]
+    inputs["shared"] = [group.files.record("dev", shard) for shard in paths.shards(run.decode.shards)]
     if isinstance(run, TunedRun):
-        inputs["benchmarks"] = [files.benchmark("train_adapter")]
-        inputs["benchmarks"] += [files.benchmark("merge_adapter")] if run.merges else []
+        inputs["records"] = [files.record("train_adapter")]
+        inputs["records"] += [files.record("merge_adapter")] if run.merges else []
     return inputs
 
 
@@ -35,11 +35,11 @@ rule write_manifest:
         code=code_digest("write_manifest"),
         config=lambda w: json.dumps({**run_of(w).settings(), "seed": int(w.seed)}, ensure_ascii=False),
         environments=lambda w, input: [os.path.dirname(env) for env in input.get("envs", [])],
-        benchmarks=lambda w, input: input.get("benchmarks", []),
+        records=lambda w, input: input.get("records", []),
         shared=lambda w, input: input.get("shared", []),
         shared_by=shared_by,
     shell:
         "python scripts/write_manifest.py --config {params.config:q} --files {input.files}"
-        " --environments {params.environments} --benchmarks {params.benchmarks}"
-        " --shared-benchmarks {params.shared} --shared-by {params.shared_by} --output {output.manifest}"
+        " --environments {params.environments} --records {params.records}"
+        " --shared-records {params.shared} --shared-by {params.shared_by} --output {output.manifest}"
         " 2>&1 | tee {log} >&2"

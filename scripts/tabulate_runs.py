@@ -34,6 +34,13 @@ def gpu_hours(manifest: dict[str, Any]) -> float:
     return float(sum(seconds)) / 3600
 
 
+def nodes(manifest: dict[str, Any]) -> str:
+    """The GPUs or processors that the run's jobs ran on."""
+    found = [stage["hardware"] for stage in manifest["stages"].values()]
+    names = [", ".join(node["gpus"]) or f"{node['cores']} cores of {node['processor']}" for node in found]
+    return "; ".join(dict.fromkeys(names))
+
+
 def describe(manifest: dict[str, Any], f1: dict[str, str]) -> dict[str, str]:
     """The cells of one run and seed."""
     config = manifest["config"]
@@ -45,7 +52,6 @@ def describe(manifest: dict[str, Any], f1: dict[str, str]) -> dict[str, str]:
     else:
         training = f"vote of {config['vote_of']}" if config["vote_of"] else "none"
     commit = (manifest["git"]["commit"] or "unknown")[:8] + (" and changes" if manifest["git"]["modified"] else "")
-    hardware = manifest["hardware"]
     shots = f", {config['prompt']['shots']} examples" if config["prompt"]["shots"] else ""
     return {
         "run": config["run"],
@@ -58,7 +64,7 @@ def describe(manifest: dict[str, Any], f1: dict[str, str]) -> dict[str, str]:
         "decode": config["decode"]["name"],
         "wall time": f"{sum(cost['wall_seconds'] for cost in manifest['stages'].values()) / 60:.1f} min",
         "GPU-hours": f"{gpu_hours(manifest):.2f}",
-        "hardware": ", ".join(hardware["gpus"]) or f"{hardware['cores']} cores of {hardware['processor']}",
+        "hardware": nodes(manifest),
         "commit": commit,
     }
 

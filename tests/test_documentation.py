@@ -81,11 +81,12 @@ def test_the_contracts_name_every_path() -> None:
     spelled += [make("{dataset}", "{split}") for make in (paths.raw, paths.sentences, paths.dropped)]
     spelled += [data.alpaca("{split}"), data.tokens("{split}"), data.parity("{split}", "{env}")]
     spelled += [data.training_rows("{cutoff}"), data.training_rows("{cutoff}", "too_long.jsonl")]
-    spelled += [group.answers("{split}", "{shard}"), group.benchmark("{split}", "{shard}")]
+    spelled += [group.answers("{split}", "{shard}"), group.record("{split}", "{shard}")]
+    spelled += [paths.training_rows_check("{run}"), paths.lengths_check("{run}", "{split}")]
     page = read("docs/contracts.md")
     assert [path for path in spelled if f"`{path}`" not in page] == []
     own = [run.config, run.adapter(), run.merged, run.checkpoints, run.manifest, run.serving_check, run.submission]
-    own += [run.predictions("{split}"), run.scores("{split}"), run.score_page("{split}"), run.benchmark("{rule}")]
+    own += [run.predictions("{split}"), run.scores("{split}"), run.score_page("{split}"), run.record("{rule}")]
     own += [run.errors("{split}", table) for table in paths.ERROR_TABLES]
     relative = [path.removeprefix(f"{run.folder}/") for path in own]
     names = {path: (path, path.rsplit("/", 1)[0] + "/", path.rsplit("/", 1)[-1]) for path in relative}

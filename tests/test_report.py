@@ -23,6 +23,11 @@ def answer(sentence: dict[str, Any], generator: random.Random) -> dict[str, Any]
     return {"id": sentence["id"], "text": sentence["text"], "gold": sentence["entities"], "pred": pred, "status": "ok"}
 
 
+def stage(seconds: float, memory: int) -> dict[str, Any]:
+    hardware = {"gpus": [], "cores": 2, "processor": "P"}
+    return {"wall_seconds": seconds, "peak_memory_mb": memory, "hardware": hardware}
+
+
 def manifest(name: str, seed: int) -> dict[str, Any]:
     train = {"name": "demo", "gpus": 2, "arguments": {"lora_rank": 64}, "overrides": {}}
     return {
@@ -38,11 +43,10 @@ def manifest(name: str, seed: int) -> dict[str, Any]:
             "decode": {"name": "cpu", "gpus": 0},
         },
         "engines": {},
-        "hardware": {"gpus": [], "cores": 2, "processor": "P"},
         "stages": {
-            "train_adapter": {"wall_seconds": 1800.0, "peak_memory_mb": 1500.0},
-            "predict_shard.dev.1-of-2": {"wall_seconds": 30.0, "peak_memory_mb": None},
-            "predict_shard.dev.2-of-2": {"wall_seconds": 30.0, "peak_memory_mb": 900.0},
+            "train_adapter": stage(1800, 1500),
+            "predict_shard.dev.1-of-2": stage(30, 700),
+            "predict_shard.dev.2-of-2": stage(30, 900),
         },
     }
 

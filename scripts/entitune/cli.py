@@ -22,6 +22,11 @@ class InputError(Exception):
     """Bad input: the message names file, line and what would be right."""
 
 
+def printable(name: str) -> str:
+    """A name that somebody else chose, safe to print: control characters could rewrite the terminal."""
+    return name if name.isprintable() else ascii(name)
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a script's `main`. Bad input ends with a message and exit code 1, not with a traceback."""
     try:

@@ -92,16 +92,3 @@ def sha256(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-MANIFEST = "manifest.json"
-
-
-def write_manifest(folder: Path, **about: Any) -> None:
-    """Write `folder`/manifest.json: `about`, then path, size and SHA-256 of every file in the folder."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    files = [
-        {"path": str(path.relative_to(folder)), "size": path.stat().st_size, "sha256": sha256(path)} for path in paths
-    ]
-    with atomic_write(folder / MANIFEST) as stream:
-        stream.write(json.dumps({**about, "files": files}, ensure_ascii=False, indent=2) + "\n")

@@ -111,6 +111,16 @@ def base_model(name: str) -> str:
 # --- one run and seed -------------------------------------------------------------------------------------------------
 
 
+def lengths_check(run: str, split: str) -> str:
+    """The proof that the prompts of a split fit into a run's engine; one for all seeds."""
+    return f"{RESULTS}/{run}/lengths.{split}.json"
+
+
+def training_rows_check(run: str) -> str:
+    """The proof that the trainer sees a run's rows as they were encoded; one for all seeds."""
+    return f"{RESULTS}/{run}/training_rows.json"
+
+
 @dataclass(frozen=True)
 class RunFiles:
     """The files of one run and seed."""
@@ -173,9 +183,9 @@ class RunFiles:
         """What a server of the run answered."""
         return f"{self.folder}/serving_check.json"
 
-    def benchmark(self, rule: str) -> str:
-        """Time and memory of a step."""
-        return f"{self.folder}/benchmarks/{rule}.tsv"
+    def record(self, rule: str) -> str:
+        """What a job took, and on which node."""
+        return f"{self.folder}/jobs/{rule}.json"
 
 
 @dataclass(frozen=True)
@@ -188,9 +198,9 @@ class GroupFiles:
         """The raw answers of all members to a part of a split."""
         return f"{RESULTS}/groups/{self.group}/answers/{split}/{shard}.jsonl"
 
-    def benchmark(self, split: str, shard: str) -> str:
-        """Time and memory of the job."""
-        return f"{RESULTS}/groups/{self.group}/benchmarks/predict_shard.{split}.{shard}.tsv"
+    def record(self, split: str, shard: str) -> str:
+        """What the job took, and on which node."""
+        return f"{RESULTS}/groups/{self.group}/jobs/predict_shard.{split}.{shard}.json"
 
 
 def shards(count: int) -> list[str]:

@@ -16,10 +16,13 @@ from pathlib import Path
 
 from entitune import paths
 from entitune.cli import InputError
-from entitune.files import MANIFEST, read_json, sha256
+from entitune.files import read_json
+from entitune.manifests import verify
+from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.prompt import Prompt
 from entitune.registries import Decode
 from entitune.study import Study, TunedRun, VoteRun
+from entitune.verification import changed_files
 
 KEY_VARIABLE = "ENTITUNE_API_KEY"
 
@@ -33,6 +36,7 @@ class FinishedRun:
     """The base model's name; its folder is `base`."""
     labels: list[str]
     decode: Decode
+    answer_format: AnswerFormat
     prompt: Prompt
     base: Path
     adapter: Path | None
@@ -67,30 +71,20 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
     require([*needed, *([merged] if merged else [])], f"run {name}, seed {seed}, is not finished")
     adapter = Path(files.adapter()).parent if tuned else None
     for model in filter(None, (base, merged)):
-        check_model(Path(model).parent)
+        verify(Path(model).parent, deep=False)
     check_adapter(name, Path(base).parent, adapter)
-    check_manifest(Path(files.manifest), made)
+    check_manifest(files.manifest, made)
     return FinishedRun(
         name=name,
         model=run.model.name,
         labels=run.dataset.label_names,
         decode=run.decode,
+        answer_format=run.prompt.answer,
         prompt=Prompt.from_row(read_json(alpaca)[0]),
         base=Path(base).parent,
         adapter=adapter,
         merged=Path(merged).parent if merged else None,
     )
-
-
-def check_model(folder: Path) -> None:
-    """Raise InputError where a file of a model is missing or has another size than its manifest says."""
-    for file in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]:
-        path = folder / file["path"]
-        if not path.is_file() or path.stat().st_size != file["size"]:
-            raise InputError(
-                f"{path} is missing or not the file of {folder / MANIFEST}; make the model anew with\n"
-                f"    rm {folder / MANIFEST} && snakemake {folder / MANIFEST} --cores all"
-            )
 
 
 def check_adapter(run: str, base: Path, adapter: Path | None) -> None:
@@ -102,15 +96,13 @@ def check_adapter(run: str, base: Path, adapter: Path | None) -> None:
         raise InputError(f"{adapter}: an adapter of {trained_on}; run {run} is of {base}")
 
 
-def check_manifest(manifest: Path, files: Sequence[str]) -> None:
+def check_manifest(manifest: str, files: Sequence[str]) -> None:
     """Raise InputError where a file is not the one that the run's figures were made from."""
-    recorded = read_json(manifest)["files"]
-    for path in files:
-        if recorded.get(path) != sha256(path):
-            raise InputError(
-                f"{path} is not the one that {manifest} was made from (another base model, prompt or adapter); "
-                f"bring the run up to date with\n    snakemake {manifest} --cores all"
-            )
+    if problems := changed_files(manifest, files):
+        raise InputError(
+            f"{problems[0]} (another base model, prompt or adapter); bring the run up to date with\n"
+            f"    snakemake {manifest} --cores all"
+        )
 
 
 def read_key(file: Path | None) -> str | None:
