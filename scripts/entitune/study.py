@@ -299,10 +299,11 @@ class Study:
             needed = ["dev", *(["train"] if isinstance(run, TunedRun) or run.prompt.shots else [])]
             if run.dataset.archive is None and not isinstance(run, VoteRun):
                 for split in needed:
-                    if not Path(splits[split]).exists():
-                        raise ConfigError(
-                            f"conf/datasets.yaml: {run.dataset.name}: splits: {split}: no such file: {splits[split]}"
-                        )
+                    for path in splits[split]:
+                        if not Path(path).exists():
+                            raise ConfigError(
+                                f"conf/datasets.yaml: {run.dataset.name}: splits: {split}: no such file: {path}"
+                            )
             if run.model.path and not Path(run.model.path).is_dir():
                 raise ConfigError(f"conf/models.yaml: {run.model.name}: path: no such folder: {run.model.path}")
         for name, path in self.local_archive.items():
