@@ -1,19 +1,24 @@
 """Corpus: the publisher's archive or local files -> raw splits -> canonical JSON lines, every row checked."""
 
 
-def split_of(wildcards) -> str:
-    """The local file of a split, or its member of the archive."""
+def split_of(wildcards) -> list[str]:
+    """The local file of a split (or its files, or its folder), or its member of the archive."""
     splits = dataset_of(wildcards).splits.files()
     if wildcards.split not in splits:
         raise WorkflowError(
             f"dataset {wildcards.dataset!r} has no split {wildcards.split!r}; it has: {', '.join(splits)}"
         )
-    return splits[wildcards.split]
+    return list(splits[wildcards.split])
 
 
 def archived(wildcards) -> bool:
     """Whether a dataset's splits are in an archive."""
     return dataset_of(wildcards).archive is not None
+
+
+def files_of(sources: list[str]) -> list[str]:
+    """The files of a local split, each for itself, so that a change in a folder is noticed."""
+    return [str(file) for source in sources for file in sorted(Path(source).rglob("*")) if file.is_file()] or sources
 
 
 rule fetch_archive:
@@ -38,7 +43,7 @@ rule fetch_archive:
 rule extract_split:
     """a split as its publisher wrote it"""
     input:
-        source=lambda w: paths.archive(w.dataset) if archived(w) else split_of(w),
+        files=lambda w: paths.archive(w.dataset) if archived(w) else files_of(split_of(w)),
     output:
         raw=paths.raw("{dataset}", "{split}"),
     log:
@@ -46,10 +51,12 @@ rule extract_split:
     localrule: True
     params:
         code=code_digest("extract_split"),
-        member=lambda w: option("--member", split_of(w)) if archived(w) else "",
+        source=lambda w: paths.archive(w.dataset) if archived(w) else split_of(w),
+        member=lambda w: option("--member", split_of(w)[0]) if archived(w) else "",
+        pack=lambda w: "--pack" if dataset_of(w).may_be_folder and not archived(w) else "",
     shell:
-        "python scripts/extract_split.py --source {input.source:q} {params.member} --output {output.raw}"
-        " 2>&1 | tee {log} >&2"
+        "python scripts/extract_split.py --source {params.source:q} {params.member} {params.pack}"
+        " --output {output.raw} 2>&1 | tee {log} >&2"
 
 
 rule convert_dataset:

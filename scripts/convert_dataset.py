@@ -32,6 +32,10 @@ MAX_LISTED = 100
 """How many labels of a file a message lists."""
 
 
+MANY = 0.2
+"""From this share of invalid rows on, the format is doubted."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What to convert: the arguments of the command line."""
@@ -74,6 +78,8 @@ def convert(request: Request, output: Path, dropped: Path) -> tuple[Counts, Prob
             print(label_line(request, reading.label_counts), file=sys.stderr)
         if reason := refusal(request, counts, problems):
             raise InputError(f"{request.name}{reason}")
+        if not counts.labelled and (unread := unread_keys(request)):
+            print(f"{request.name}:1: note: read as unlabelled; not read: {', '.join(unread)}", file=sys.stderr)
     return counts, problems, reading
 
 
@@ -103,7 +109,7 @@ def refusal(request: Request, counts: Counts, problems: Problems) -> str | None:
     if problems.count and request.on_invalid == "fail":
         return (
             f": {problems.count} problems in {counts.rows} rows, nothing is written. Fix them, or leave the invalid "
-            f"rows out with on_invalid: drop{other_format(request) if counts.dropped * 2 > counts.rows else ''}"
+            f"rows out with on_invalid: drop{other_format(request) if counts.dropped > counts.rows * MANY else ''}"
         )
     if counts.sentences == 0:
         return f": none of the {counts.rows} rows is valid, nothing is written{other_format(request)}"
@@ -130,9 +136,12 @@ def missing_labels(request: Request) -> str | None:
         return reason + advice
     if request.require_labels:
         return f"{reason}. The split {request.split} must be labelled: runs train on it or are scored on it"
-    if unread := dict.fromkeys(key for row in rows for key in looks_annotated(row)):
-        print(f"{request.name}:1: note: read as unlabelled; not read: {', '.join(unread)}", file=sys.stderr)
     return None
+
+
+def unread_keys(request: Request) -> list[str]:
+    """The keys of an unlabelled split's rows that hold offsets, as annotation does."""
+    return list(dict.fromkeys(key for row in sample_rows(request.source) for key in looks_annotated(row)))
 
 
 def other_format(request: Request) -> str:

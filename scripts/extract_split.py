@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from entitune.cli import InputError, printable, run
+from entitune.corpus.sources import pack
 from entitune.files import atomic_write
 
 MAX_SPLIT_BYTES = 2 << 30
@@ -169,14 +170,26 @@ def write_split(chunks: Iterator[bytes], name: str, checksum: str | None, output
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", required=True, type=Path, help="a local file; with --member: a zip or tar archive")
+    parser.add_argument(
+        "--source", required=True, type=Path, nargs="+", help="a local file; with --member: a zip or tar archive"
+    )
+    parser.add_argument(
+        "--pack", action="store_true", help="a folder or several files may be given, and become one tar archive"
+    )
     parser.add_argument("--member", help="the split's name within the archive (gzip, bzip2 and xz are read)")
     parser.add_argument("--sha256", metavar="HASH", help="the split's checksum (default: not checked)")
     parser.add_argument("--output", required=True, type=Path, help="the raw split")
     args = parser.parse_args()
-    check_source(args.source)
-    chunks = unpack(args.source, args.member) if args.member else read_file(args.source)
-    write_split(chunks, args.member or str(args.source), args.sha256, args.output)
+    source, *others = args.source
+    if args.pack and (others or source.is_dir()):
+        pack(args.source, args.output)
+        print(f"{args.output}: {args.output.stat().st_size} bytes, an archive of {' and '.join(map(str, args.source))}")
+        return
+    if others:
+        raise InputError(f"{source} {others[0]}: several files need --pack; a split of most formats is one file")
+    check_source(source)
+    chunks = unpack(source, args.member) if args.member else read_file(source)
+    write_split(chunks, args.member or str(source), args.sha256, args.output)
 
 
 if __name__ == "__main__":

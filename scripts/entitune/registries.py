@@ -129,16 +129,21 @@ class Archive(Section):
 Split: TypeAlias = Literal["train", "dev", "test"]
 
 
+SplitFiles: TypeAlias = FilePath | Annotated[tuple[FilePath, ...], Field(min_length=2, max_length=2, strict=False)]
+"""A file, or for format parallel a file of sentences and one of tags. A folder, for brat and parallel."""
+
+
 class Splits(Section):
     """Where the splits are: local files, or members of the archive."""
 
-    train: FilePath | None = Field(None, description="what runs train on")
-    dev: FilePath = Field(description="what runs are scored on")
-    test: FilePath | None = Field(None, description="predicted on request, for a benchmark; may be unlabelled")
+    train: SplitFiles | None = Field(None, description="what runs train on")
+    dev: SplitFiles = Field(description="what runs are scored on")
+    test: SplitFiles | None = Field(None, description="predicted on request, for a benchmark; may be unlabelled")
 
-    def files(self) -> dict[str, str]:
-        """Split -> file or member, of the splits that there are."""
-        return {name: path for name in ("train", "dev", "test") if (path := getattr(self, name)) is not None}
+    def files(self) -> dict[str, tuple[str, ...]]:
+        """Split -> its file or member, or its files, of the splits that there are."""
+        given = {name: getattr(self, name) for name in ("train", "dev", "test")}
+        return {name: (one,) if isinstance(one, str) else one for name, one in given.items() if one is not None}
 
 
 def _given_options(entry: CorpusOptions) -> CorpusOptions:
@@ -169,7 +174,15 @@ class Dataset(Entry, CorpusOptions):
     @model_validator(mode="after")
     def _format_takes_the_options(self) -> Self:
         check_options(self.format, self.options)
+        for split, files in self.splits.files().items():
+            if len(files) > 1 and (self.format != "parallel" or self.archive):
+                raise ValueError(f"splits: {split}: two files are for format parallel, as local files")
         return self
+
+    @property
+    def may_be_folder(self) -> bool:
+        """Whether a local split may be a folder or several files; its raw split is one archive of them then."""
+        return self.format in ("brat", "parallel")
 
     @property
     def options(self) -> CorpusOptions:

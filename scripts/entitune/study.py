@@ -352,10 +352,11 @@ class Study:
             splits = run.dataset.splits.files()
             if run.dataset.archive is None:
                 for split in run.needed_splits:
-                    if not Path(splits[split]).exists():
-                        raise ConfigError(
-                            f"conf/datasets.yaml: {run.dataset.name}: splits: {split}: no such file: {splits[split]}"
-                        )
+                    for path in splits[split]:
+                        if not Path(path).exists():
+                            raise ConfigError(
+                                f"conf/datasets.yaml: {run.dataset.name}: splits: {split}: no such file: {path}"
+                            )
             if isinstance(run, BaseRun) and run.model.path and not Path(run.model.path).is_dir():
                 raise ConfigError(f"conf/models.yaml: {run.model.name}: path: no such folder: {run.model.path}")
             if isinstance(run, ImportedRun) and not Path(run.imported.predictions).exists():

@@ -14,6 +14,9 @@ from entitune.cli import InputError
 from entitune.corpus.rows import Draft, Kind, Problem, Reading, Row, offsets_problem, quote
 from entitune.corpus.sources import Member, Source, not_utf8, note_line_ends, open_members
 
+MAX_DOCUMENT_BYTES = 16 << 20
+"""A document is read whole."""
+
 _MENTION = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t?(.*)")
 
 
@@ -35,8 +38,10 @@ def _read_document(
 ) -> Iterator[Row]:
     file = f"{source.name}/{member.name}"
     with member.open() as stream:
-        content = stream.read()
+        content = stream.read(MAX_DOCUMENT_BYTES + 1)
     text, problem = _decode(content, file)
+    if len(content) > MAX_DOCUMENT_BYTES:
+        problem = Problem(1, f"document of more than {MAX_DOCUMENT_BYTES} bytes", Kind.SIZE, file)
     if problem:
         yield Row(problem.line, content[:1000], None, [problem])
         return
@@ -86,7 +91,7 @@ def _read_annotation(
 ) -> None:
     """Add the mentions of a document to the drafts of its lines; a problem goes to all lines that it concerns."""
     with annotation.open() as stream:
-        content, problem = _decode(stream.read(), file)
+        content, problem = _decode(stream.read(MAX_DOCUMENT_BYTES), file)
     if problem:
         for draft in drafts:
             draft.problem(problem.kind, problem.reason, problem.line, file)

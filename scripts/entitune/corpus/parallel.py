@@ -41,7 +41,8 @@ def read_parallel(source: Source, reading: Reading, scheme: Scheme) -> Iterator[
 def open_pair(source: Source) -> Iterator[tuple[tuple[str, str], tuple[IO[bytes], IO[bytes]]]]:
     """Open the file of sentences and that of tags, with their names for messages, the sentences first.
 
-    Two paths are in that order. Of a folder or an archive, the file of tags is the one whose first line is tags.
+    Two paths are in that order, and so are two files that were packed. Of another folder or archive, the file of tags
+    is the one whose first line is tags.
     """
     with contextlib.ExitStack() as stack:
         if len(source.paths) == 2:
@@ -54,14 +55,16 @@ def open_pair(source: Source) -> Iterator[tuple[tuple[str, str], tuple[IO[bytes]
         if len(members) != 2:
             found = ", ".join(member.name for member in members) or "none"
             raise InputError(f"{source.name}: expected two files, sentences and tags; it has: {found}")
-        heads = []
-        for member in members:
-            with member.open() as stream:
-                heads.append(stream.readline(1 << 16))
-        if looks_like_tags(heads[0]) and not looks_like_tags(heads[1]):
-            members = members[::-1]
-        names = f"{source.name}/{members[0].name}", f"{source.name}/{members[1].name}"
-        yield names, (stack.enter_context(members[0].open()), stack.enter_context(members[1].open()))
+        names = source.names  # of two files that were packed
+        if len(names) != 2:
+            heads = []
+            for member in members:
+                with member.open() as stream:
+                    heads.append(stream.readline(1 << 16))
+            if looks_like_tags(heads[0]) and not looks_like_tags(heads[1]):
+                members = members[::-1]
+            names = tuple(f"{source.name}/{member.name}" for member in members)
+        yield (names[0], names[1]), (stack.enter_context(members[0].open()), stack.enter_context(members[1].open()))
 
 
 def looks_like_tags(line: bytes) -> bool:

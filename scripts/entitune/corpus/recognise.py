@@ -25,6 +25,9 @@ from entitune.corpus.sources import Source, decode, is_folder, open_members, rea
 _SAMPLE = 300
 """How many rows, or lines in front of a row, are looked at."""
 
+_STRAY = 0.02
+"""Which share of a file's tags may be wrong without making it another format."""
+
 _TAG = re.compile(r"O|[BIMES]-\S+")
 _TOKEN_KEYS = ("tokens", "words", "chars", "characters", "token")
 _TAG_KEYS = ("ner_tags", "tags", "labels", "label", "ner")
@@ -201,8 +204,9 @@ def _recognise_lines(source: Source) -> Recognised | None:
 
 def _is_tags(sentences: Sequence[Sequence[Sequence[str]]], column: int, columns: int) -> bool:
     """Whether a column is nothing but tags. One of O alone is not, where there are others."""
-    tags = {fields[column] for sentence in sentences for fields in sentence}
-    return bool(tags) and all(map(_TAG.fullmatch, tags)) and (tags != {"O"} or columns == 2)
+    tags = Counter(fields[column] for sentence in sentences for fields in sentence)
+    known = sum(count for tag, count in tags.items() if _TAG.fullmatch(tag))
+    return known > 0 and known >= tags.total() * (1 - _STRAY) and (tags.keys() != {"O"} or columns == 2)
 
 
 def _table(lines: Iterable[str], columns: int) -> Iterator[list[list[str]]]:
@@ -219,7 +223,8 @@ def _table(lines: Iterable[str], columns: int) -> Iterator[list[list[str]]]:
 
 def _tag_options(sentences: Sequence[Sequence[str]], key: str) -> dict[str, JsonValue]:
     """The scheme of tags and whether they are IOB1, as options; `key` is how the format says the scheme."""
-    prefixes = {tag[0] for tags in sentences for tag in tags if tag != "O"}
+    used = Counter(tag[:1] for tags in sentences for tag in tags if tag != "O")
+    prefixes = {prefix for prefix, count in used.items() if count > used.total() * _STRAY}
     scheme: Scheme = "bio"
     if prefixes & {"M", "E", "S"}:
         scheme = "bioes" if "I" in prefixes else "bmes"
