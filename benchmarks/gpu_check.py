@@ -43,6 +43,7 @@ from entitune.corpus.readers import read_cluener
 from entitune.engines import memory_estimate
 from entitune.engines.memory_estimate import GB, Recipe, Shape
 from entitune.files import atomic_write, to_json
+from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.prompt import Prompt
 
 LEVERS = (
@@ -64,13 +65,13 @@ def read_arguments(path: Path) -> dict[str, Any]:
 
 def build_rows(train: Path, prompt: Path, limit: int) -> list[dict[str, Any]]:
     """The first `limit` sentences of CLUENER's training file as alpaca rows."""
-    labels = yaml.safe_load(Path("conf/datasets.yaml").read_text(encoding="utf-8"))["cluener"]["labels"]
-    chat = Prompt.build(user=prompt.read_text(encoding="utf-8"), system="", labels=labels)
+    labels = list(yaml.safe_load(Path("conf/datasets.yaml").read_text(encoding="utf-8"))["cluener"]["labels"])
+    chat = Prompt.build(user=prompt.read_text(encoding="utf-8"), system="", labels=dict.fromkeys(labels, ""))
     rows: list[dict[str, Any]] = []
     for row in read_cluener(str(train), labels, "train"):
         if row.sentence is None:
             raise InputError(f"{train}:{row.line}: {row.problems[0].reason}")
-        rows.append(chat.row(row.sentence))
+        rows.append(chat.row(row.sentence, write_answer("json", row.sentence)))
         if len(rows) == limit:
             break
     return rows

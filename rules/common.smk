@@ -102,6 +102,11 @@ def of_selected(file) -> list[str]:
     return [file(files) for files in STUDY.selected_files()]
 
 
+def chat_option(model) -> str:
+    """How a model is talked to, as an option of scripts."""
+    return option("--chat", model.chat.to_json())
+
+
 def growing(value: int, attempt: int) -> int:
     """What a resource is on the n-th attempt: a job that failed for want of it gets more."""
     return value * attempt

@@ -21,15 +21,17 @@ def group_decode(wildcards):
 
 def group_inputs(wildcards) -> dict[str, list[str]]:
     """What an engine group reads: prompts, the check of them, models, adapters."""
-    members, env = group_of(wildcards).members, group_decode(wildcards).environment
+    members, decode = group_of(wildcards).members, group_decode(wildcards)
     adapters = [run.engine_adapter(seed) for run, seed in members]
+    constrained = [paths.sentences(run.dataset.name, wildcards.split) for run, _ in members if decode.structured]
     return {
-        "env": [ancient(paths.environment(env))],
-        "lock": [paths.lock(env)],
+        "env": [ancient(paths.environment(decode.environment))],
+        "lock": [paths.lock(decode.environment)],
         "tokens": list(dict.fromkeys(run.data.tokens(wildcards.split) for run, _ in members)),
-        "parity": list(dict.fromkeys(run.data.parity(wildcards.split, env) for run, _ in members)),
+        "parity": list(dict.fromkeys(run.data.parity(wildcards.split, decode.environment) for run, _ in members)),
         "models": list(dict.fromkeys(run.engine_model(seed) for run, seed in members)),
         "adapters": [adapter for adapter in adapters if adapter],
+        "sentences": list(dict.fromkeys(constrained)),
     }
 
 
@@ -42,6 +44,7 @@ def group_jobs(wildcards) -> str:
             "tokens": run.data.tokens(wildcards.split),
             "model": os.path.dirname(run.engine_model(seed)),
             "adapter": os.path.dirname(adapter) if (adapter := run.engine_adapter(seed)) else None,
+            "answer": run.prompt.answer if run.decode.structured else None,
         }
         for run, seed in group_of(wildcards).members
     ]
@@ -68,14 +71,15 @@ rule predict_shard:
         python=lambda w: paths.python(group_decode(w).environment),
         jobs=group_jobs,
         decode=lambda w: json.dumps(group_decode(w).engine_settings()),
-        # Only an engine that holds answers to a schema needs the labels.
+        # Only an engine that holds answers to a format needs labels and sentences.
         labels=lambda w: option(
             "--labels", labels_of(group_of(w).first.dataset) if group_decode(w).structured else None
         ),
+        sentences=lambda w, input: option("--sentences", " ".join(input.sentences)),
         shard=lambda w: "--shard {} --shards {}".format(*w.shard.split("-of-")),
     shell:
         "{params.python} scripts/predict_shard.py --jobs {params.jobs:q} --decode {params.decode:q} {params.labels}"
-        " {params.shard} --threads {threads} --log {log}"
+        " {params.sentences} {params.shard} --threads {threads} --log {log}"
         " --title 'stage 4 of 5, predict {wildcards.group}, {wildcards.shard}' --record {output.record}"
         " --output {output.answers}"
 
@@ -101,9 +105,11 @@ rule read_answers:
     localrule: True
     params:
         code=code_digest("read_answers"),
+        answer=lambda w: run_of(w).prompt.answer,
     shell:
         "python scripts/read_answers.py --sentences {input.sentences} --answers {input.answers}"
-        " --run {wildcards.run} --seed {wildcards.seed} --output {output.predictions} 2>&1 | tee {log} >&2"
+        " --answer {params.answer} --run {wildcards.run} --seed {wildcards.seed} --output {output.predictions}"
+        " 2>&1 | tee {log} >&2"
 
 
 def votes_of(wildcards) -> list[str]:

@@ -1,5 +1,7 @@
 """Prompts: canonical sentences -> alpaca rows -> token ids, what fits, and whether serving would send the same."""
 
+from entitune.prompting.prompt import DEFINITIONS
+
 
 def prompt_files(wildcards) -> dict[str, str]:
     """The prompt's text files, and the training split where the prompt shows examples of it."""
@@ -14,14 +16,13 @@ def prompt_options(wildcards) -> str:
     """The command-line options of build_alpaca that say what the prompt is."""
     prompt = entry_of("prompts", wildcards.prompt)
     options = [option(f"--{name}", file) for name, file in prompt_files(wildcards).items()]
+    options.append(option("--answer", prompt.answer))
+    if any(DEFINITIONS in Path("conf", path).read_text(encoding="utf-8") for path in prompt.turns().values()):
+        definitions = {label.name: label.description for label in dataset_of(wildcards).labels}
+        options.append(option("--definitions", json.dumps(definitions, ensure_ascii=False)))
     if prompt.shots:
         options.append(f"--shots {prompt.shots} --shots-seed {prompt.shots_seed}")
     return " ".join(options)
-
-
-def template_option(wildcards) -> str:
-    """LLaMA-Factory's template of a model."""
-    return option("--template", entry_of("models", wildcards.model).template)
 
 
 rule build_alpaca:
@@ -37,10 +38,11 @@ rule build_alpaca:
     params:
         code=code_digest("build_alpaca"),
         labels=lambda w: labels_of(dataset_of(w)),
+        on_invalid=lambda w: dataset_of(w).on_invalid,
         options=prompt_options,
     shell:
         "python scripts/build_alpaca.py --sentences {input.sentences} --labels {params.labels:q} {params.options}"
-        " --output {output.alpaca} 2>&1 | tee {log} >&2"
+        " --on-invalid {params.on_invalid} --output {output.alpaca} 2>&1 | tee {log} >&2"
 
 
 rule encode_split:
@@ -60,10 +62,12 @@ rule encode_split:
     params:
         code=code_digest("encode_split"),
         python=paths.python("train"),
-        template=template_option,
+        chat=lambda w: chat_option(entry_of("models", w.model)),
+        # A sentence that is scored is never dropped.
+        on_invalid=lambda w: dataset_of(w).on_invalid if w.split == "train" else "fail",
     shell:
         "{params.python} scripts/encode_split.py --alpaca {input.alpaca} --model $(dirname {input.model})"
-        " {params.template} --output {output.tokens} > {log} 2>&1"
+        " {params.chat} --on-invalid {params.on_invalid} --output {output.tokens} > {log} 2>&1"
 
 
 rule register_dataset:
@@ -105,6 +109,7 @@ rule check_parity:
     params:
         code=code_digest("check_parity"),
         python=paths.python("{env}"),
+        chat=lambda w: chat_option(entry_of("models", w.model)),
     shell:
         "{params.python} scripts/check_parity.py --alpaca {input.alpaca} --tokens {input.tokens}"
-        " --model $(dirname {input.model}) --output {output.parity} > {log} 2>&1"
+        " --model $(dirname {input.model}) {params.chat} --output {output.parity} > {log} 2>&1"

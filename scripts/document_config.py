@@ -34,7 +34,8 @@ SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "conf/models.yaml": (Model, "Base models by name."),
     "conf/prompts.yaml": (
         PromptFiles,
-        "Prompts by name. Their text files hold `{labels}` once in all: the dataset's labels replace it.",
+        "Prompts by name. Their text files hold once in all either `{labels}`, which is replaced by the names of the "
+        "dataset's labels, or `{definitions}`, which is replaced by a line for each label with its description.",
     ),
     "conf/recipes.yaml": (
         Recipe,

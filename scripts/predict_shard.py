@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from entitune.cli import InputError, label_names, output_to, run
 from entitune.engines.groups import Job, adapters_of, by_model, parse_jobs, release
@@ -23,11 +23,14 @@ from entitune.engines.vllm_settings import engine_environment, engine_settings
 from entitune.files import write_jsonl
 from entitune.job_records import recorded_job
 from entitune.progress import Progress
-from entitune.prompting.prompt import answer_schema
-from entitune.records import Tokens, read_tokens
+from entitune.prompting.answer_formats import AnswerFormat
+from entitune.prompting.answer_formats.constraints import Constraint, constraint_of
+from entitune.records import Tokens, read_sentences, read_tokens
+
+Row = TypeVar("Row")
 
 
-def shard_of(rows: Sequence[Tokens], shard: int, shards: int) -> Sequence[Tokens]:
+def shard_of(rows: Sequence[Row], shard: int, shards: int) -> Sequence[Row]:
     """The `shard`-th (from 1) of `shards` contiguous parts whose sizes differ by at most one."""
     bounds = [len(rows) * i // shards for i in range(shards + 1)]
     return rows[bounds[shard - 1] : bounds[shard]]
@@ -88,26 +91,32 @@ def predict(
     jobs: Sequence[Job],
     prompts: dict[str, Sequence[Tokens]],
     decode: dict[str, Any],
-    labels: Sequence[str] | None,
+    constraints: dict[AnswerFormat, Sequence[Constraint]],
     progress: GroupProgress,
 ) -> Iterator[dict[str, Any]]:
-    """The answers of all jobs, in order: run, seed, id, raw, finish_reason, output_tokens."""
+    """The answers of all jobs, in order: run, seed, id, raw, finish_reason, output_tokens.
+
+    `constraints` has one for each prompt, for the formats that jobs hold their answers to.
+    """
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
     from vllm.sampling_params import StructuredOutputsParams
 
-    sampling = SamplingParams(
-        temperature=0.0,
-        max_tokens=decode["max_tokens"],
-        structured_outputs=StructuredOutputsParams(json=answer_schema(labels)) if labels else None,
-    )
+    @functools.cache
+    def sampling(constraint: Constraint | None) -> SamplingParams:
+        return SamplingParams(
+            temperature=0.0,
+            max_tokens=decode["max_tokens"],
+            structured_outputs=StructuredOutputsParams(**constraint.to_vllm()) if constraint else None,
+        )
+
     for model, members in by_model(jobs):
         engine = LLM(model=model, **engine_settings(decode, adapters_of(members), at_once=1))
         for number, job in enumerate(members, 1):
             rows, started = prompts[job.tokens], time.monotonic()
             outputs = engine.generate(
                 [{"prompt_token_ids": row.prompt_ids} for row in rows],
-                sampling,
+                [sampling(one) for one in (constraints[job.answer] if job.answer else [None] * len(rows))],
                 lora_request=LoRARequest(job.adapter, number, job.adapter) if job.adapter else None,
                 use_tqdm=progress.bar(),
             )
@@ -138,15 +147,21 @@ def predict(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--jobs", type=parse_jobs, required=True, help="JSON: a list of {run, seed, tokens, model, adapter (or null)}"
+        "--jobs",
+        type=parse_jobs,
+        required=True,
+        help="JSON: a list of {run, seed, tokens, model, adapter (or null), answer (null, or the format that its "
+        "answers are held to)}",
     )
     parser.add_argument("--decode", type=json.loads, required=True, help="JSON: the decode settings")
     parser.add_argument(
         "--labels",
         type=label_names,
         metavar="A,B,...",
-        help="allow no answer but the JSON that is asked for, with these labels (default: any)",
+        default=[],
+        help="the dataset's labels, for answers that are held to a format",
     )
+    parser.add_argument("--sentences", help="canonical JSONL of the split, for answers that are held to a format")
     parser.add_argument("--shard", type=int, default=1, help="which part, from 1 (default: 1)")
     parser.add_argument("--shards", type=int, default=1, help="of how many parts (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
@@ -163,11 +178,24 @@ def main() -> None:
     for _, members in by_model(args.jobs):
         adapters_of(members)
 
+    constraints: dict[AnswerFormat, Sequence[Constraint]] = {}
+    if formats := {job.answer for job in args.jobs if job.answer}:
+        if not args.sentences or not args.labels:
+            parser.error("jobs whose answers are held to a format need --sentences and --labels")
+        sentences = shard_of(list(read_sentences(args.sentences)), args.shard, args.shards)
+        for path, rows in prompts.items():
+            if [row.id for row in rows] != [sentence.id for sentence in sentences]:
+                raise InputError(f"{path}: not the prompts of the sentences in {args.sentences}, in order")
+        for answer_format in formats:
+            constraints[answer_format] = [
+                constraint_of(answer_format, args.labels, sentence.text) for sentence in sentences
+            ]
+
     terminal = output_to(args.log)
     os.environ |= engine_environment(args.decode["gpus"], args.threads)
     progress = GroupProgress(Progress(args.title, terminal), sum(len(prompts[job.tokens]) for job in args.jobs))
     with recorded_job(args.record):
-        write_jsonl(args.output, predict(args.jobs, prompts, args.decode, args.labels, progress))
+        write_jsonl(args.output, predict(args.jobs, prompts, args.decode, constraints, progress))
 
 
 if __name__ == "__main__":

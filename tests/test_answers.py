@@ -1,16 +1,31 @@
-"""The answer reader: what models write, what no input may do, and how it stands beside json-repair."""
+"""The reader of JSON answers: what models write, what no input may do, and how it compares with json-repair."""
 
 from __future__ import annotations
 
 import json
 import time
+from typing import NamedTuple
 
 import json_repair
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from entitune.prompting.answer_parser import Answer, read_answer
+from entitune.prompting.answer_formats import reading
+
+
+class Answer(NamedTuple):
+    """Labels and texts of an answer, and its status: JSON answers name no places."""
+
+    mentions: tuple[tuple[str, str], ...]
+    status: str
+
+
+def read_answer(raw: str) -> Answer:
+    answer = reading.read_answer("json", raw, "")
+    assert all(mention.start is None and mention.end is None for mention in answer.mentions)
+    return Answer(tuple((mention.label, mention.text) for mention in answer.mentions), answer.status)
+
 
 WENGER = ("name", "温格")
 UNITED = ("organization", "曼联")
@@ -68,12 +83,33 @@ TWO = [{"label": "name", "text": "温格"}, {"label": "organization", "text": "�
         ('[{"label": "name", "text": {"a": 1}}, {"label": 1.5, "text": true}]', []),
         ('[{"label": "动物", "text": "猫"}, 3]', [("动物", "猫")]),
         (r'[{"label": "name", "text": "\ud83d"}]', [("name", "\ufffd")]),
+        # null, true and false name nothing, in any place; a number is the text that stands there
+        ('[{"text": "温格", "label": null}, {"label": "organization", "text": "曼联"}]', [UNITED]),
+        ('[{"text": "温格", "label": true}, {"text": "温格", "label": False}]', []),
+        ('[{"text": "温格", "label": 1}, {"text": "温格", "label": "null"}]', [("1", "温格"), ("null", "温格")]),
+        ('{null: ["温格"], "organization": ["曼联", null]}', [UNITED]),
+        ("{None: {'温格': [[0, 1]]}, 'organization': '曼联'}", [UNITED]),
+        ('{"name": {"温格": null}}', []),
+        ('[{"type": null, "entity": "温格"}]', []),
+        # an empty text names nothing; an empty label is one that the dataset does not have
+        ('[{"label": "name", "text": ""}, {"label": "", "text": "温格"},]', [("", "温格")]),
+        ('{"name": "", "organization": ["", "曼联"]}', [UNITED]),
+        # several labels for one text
+        ('[{"label": ["name", "position"], "text": "温格"}]', [WENGER, ("position", "温格")]),
+        ('{"text": "温格…", "label": [{"label": "name", "text": "温格"}]}', [WENGER]),
     ],
 )
 def test_repaired(raw: str, mentions: list[tuple[str, str]]) -> None:
     answer = read_answer(raw)
     assert list(answer.mentions) == mentions
     assert answer.status == ("repaired" if mentions or "[]" in raw else "unparseable")
+
+
+def test_labels_are_never_changed() -> None:
+    named = [(label, "温格") for label in ("name", "Name", "NAME", "ｎａｍｅ", " name", "名", "")]
+    raw = json.dumps([{"label": label, "text": text} for label, text in named])
+    assert read_answer(raw) == Answer(tuple(named), "ok")
+    assert read_answer(f"好的：{raw}") == Answer(tuple(named), "repaired")
 
 
 def test_unknown_labels_and_duplicates_are_kept() -> None:

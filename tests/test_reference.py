@@ -17,6 +17,7 @@ from helpers import ROOT, python_of, snakemake
 from entitune.study import load_study
 
 TRAIN_BIN = python_of("train").parent
+CHAT = json.dumps({"template": "qwen"})
 RECIPES = yaml.safe_load((ROOT / "conf" / "recipes.yaml").read_text(encoding="utf-8"))
 REFERENCE = {
     "stage": "sft",
@@ -90,7 +91,7 @@ def render(folder: Path, recipe: str, model: Path) -> dict[str, object]:
     info["cluener_train"]["columns"] |= {"response": "output", "system": "system", "history": "history"}
     (data.parent / "dataset_info.json").write_text(json.dumps(info))
     (folder / "manifest").mkdir(exist_ok=True)
-    command = [sys.executable, "scripts/render_config.py", "--arguments", json.dumps(arguments), "--template", "qwen"]
+    command = [sys.executable, "scripts/render_config.py", "--arguments", json.dumps(arguments), "--chat", CHAT]
     command += ["--manifest", str(model / "manifest.json"), "--dataset", "cluener_train", "--train", str(data)]
     command += ["--seed", "1", "--lock", "envs/train.txt", "--checkpoints", "work", "--output", f"{recipe}.yaml"]
     command += ["--whole-accumulations"] if RECIPES[recipe].get("whole_accumulations") else []

@@ -7,7 +7,7 @@ import itertools
 import json
 import random
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from seqeval.scheme import IOB2
 from entitune.cli import InputError
 from entitune.evaluation.scoring import OTHER, measure, tally, tally_together
 from entitune.prompting.grounding import ground
-from entitune.records import read_predictions, read_sentences, read_tokens
+from entitune.records import Mention, read_predictions, read_sentences, read_tokens
 from entitune.tsv import COUNTS, METRICS_COLUMNS
 
 # CLUENER dev: the reference's precision, recall and F1 (scoring pairs), and the gold pairs of each label.
@@ -289,7 +289,9 @@ def test_combine_metrics_refuses_another_table(tmp_path: Path) -> None:
 # --- CLUENER ------------------------------------------------------------------------------------------------------
 
 
-def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]], list[Any]]) -> list[dict[str, Any]]:
+def cluener_records(
+    archive: Path, split: str, predict: Callable[[str, list[Any]], Sequence[Any]]
+) -> list[dict[str, Any]]:
     records = []
     with zipfile.ZipFile(archive) as files, files.open(f"{split}.json") as stream:
         for number, line in enumerate(stream, 1):
@@ -300,7 +302,7 @@ def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]
                 for surface, spans in surfaces.items()
                 for start, end in spans
             )
-            pred = predict(row["text"], [(label, surface) for _, _, label, surface in gold])
+            pred = predict(row["text"], [Mention(label, surface) for _, _, label, surface in gold])
             records.append(
                 record(
                     [entity(label, text, a, b) for a, b, label, text in gold], [one.to_dict() for one in pred], number

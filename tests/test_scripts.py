@@ -12,6 +12,7 @@ from helpers import ROOT, read_jsonl, run_script, write_jsonl
 
 from entitune.cli import InputError
 from entitune.engines.vllm_settings import max_lora_rank
+from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.prompt import Prompt, chat_of
 from entitune.records import Entity, Sentence, Tokens
 from predict_shard import check_lengths, shard_of
@@ -51,18 +52,83 @@ def test_alpaca_rows(tmp_path: Path) -> None:
     assert chat_of(rows[0]) == [{"role": "user", "content": rows[0]["instruction"] + "\n温格战胜曼联"}]
 
 
+def test_alpaca_rows_in_another_format(tmp_path: Path) -> None:
+    crossing = (Entity("a", "甲乙", 0, 2), Entity("b", "乙丙", 1, 3))
+    labelled = [*SENTENCES[:2], Sentence("dev-9", "甲乙丙", crossing)]
+    sentences = write_jsonl(tmp_path / "dev.jsonl", [sentence.to_dict() for sentence in labelled])
+    (tmp_path / "user.txt").write_text("{definitions}", encoding="utf-8")
+    output = tmp_path / "dev.json"
+    arguments = ["--sentences", sentences, "--user", tmp_path / "user.txt", "--output", output, "--answer", "brackets"]
+    arguments += ["--labels", "a,b", "--definitions", '{"a": "甲类", "b": "乙类"}']
+    done = run_script("build_alpaca", *arguments)
+    assert done.returncode == 1
+    assert f"{sentences}: 1 entities cross another one" in done.stderr
+    assert "b '乙丙' at 1 in sentence dev-9; use another answer format, or" in done.stderr
+    assert not output.exists()
+
+    arguments += ["--on-invalid", "drop", "--shots", "1", "--examples", sentences]
+    done = run_script("build_alpaca", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "left out of the answers" in done.stderr
+    rows = json.loads(output.read_text(encoding="utf-8"))
+    assert [row["output"] for row in rows] == ["[温格|name]战胜[曼联|organization]", "没有", "[甲乙|a]丙"]
+    assert rows[0]["instruction"] == "- a：甲类\n- b：乙类"
+    ((_, shown),) = rows[0]["history"]
+    assert shown in [row["output"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--definitions", "[1]"], "--definitions: expected a JSON object of label: description"),
+        (["--definitions", '{"a": 1}'], "--definitions: expected a JSON object of label: description"),
+        (["--definitions", "{"], "--definitions: not JSON"),
+        (["--definitions", '{"x": "甲类"}'], "--definitions: x not among --labels a,b"),
+        (["--definitions", '{"a": "甲类"}'], "no description is given for b"),
+        (["--definitions", '{"a": "甲", "b": "乙"}', "--shots", "4"], "4 examples asked for"),
+        (
+            ["--definitions", '{"a": "甲", "b": "乙"}', "--shots", "1"],
+            "the split is unlabelled; no examples can be drawn",
+        ),
+    ],
+)
+def test_prompts_that_cannot_be_made_are_refused(tmp_path: Path, options: list[str], message: str) -> None:
+    labelled = write_jsonl(tmp_path / "dev.jsonl", [sentence.to_dict() for sentence in SENTENCES[:2]])
+    unlabelled = write_jsonl(tmp_path / "train.jsonl", [SENTENCES[2].to_dict()])
+    (tmp_path / "user.txt").write_text("{definitions}", encoding="utf-8")
+    arguments = ["--sentences", labelled, "--user", tmp_path / "user.txt", "--output", tmp_path / "dev.json"]
+    arguments += ["--labels", "a,b", "--examples", labelled if "4" in options else unlabelled]
+    done = run_script("build_alpaca", *arguments, *options)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "dev.json").exists()
+
+
 def test_few_shot_examples_precede_the_sentence() -> None:
-    prompt = Prompt.build("{labels}", "角色", ["name"], pool=SENTENCES[:2], shots=2, seed=1)
+    pool = [(SENTENCES[0], "[1]"), (SENTENCES[1], "[2]")]
+    prompt = Prompt.build("{labels}", "角色", {"name": ""}, pool=pool, shots=2, seed=1)
     roles = [message["role"] for message in chat_of(prompt.row(SENTENCES[0]))]
     assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
-    assert prompt == Prompt.build("{labels}", "角色", ["name"], pool=SENTENCES[:2], shots=2, seed=1)
+    assert sorted(prompt.examples) == [["name\n没有", "[2]"], ["name\n温格战胜曼联", "[1]"]]
+    assert prompt == Prompt.build("{labels}", "角色", {"name": ""}, pool=pool, shots=2, seed=1)
     with pytest.raises(ValueError, match="3 examples asked for, but the training split has 2"):
-        Prompt.build("{labels}", "", ["name"], pool=SENTENCES[:2], shots=3)
+        Prompt.build("{labels}", "", {"name": ""}, pool=pool, shots=3)
+
+
+def test_labels_with_their_descriptions_fill_a_prompt() -> None:
+    labels = {"drug": "药品的通用名或商品名，如{labels}", "body": "身体部位"}
+    prompt = Prompt.build("类别：\n{definitions}\n格式：{x}\n", "有{labels}", labels)
+    assert prompt.user == "类别：\n- drug：药品的通用名或商品名，如{labels}\n- body：身体部位\n格式：{x}"
+    assert prompt.system == "有drug, body"
+    with pytest.raises(ValueError, match="no description is given for body, part"):
+        Prompt.build("{definitions}", "", {"drug": "药", "body": "", "part": ""})
+    assert Prompt.build("{labels}", "", {"drug": "药", "body": ""}).user == "drug, body"
 
 
 @pytest.fixture
 def registered(tmp_path: Path) -> list[object]:
-    rows = [Prompt("p").row(sentence) for sentence in SENTENCES[:2]]
+    rows = [Prompt("p").row(sentence, write_answer("json", sentence)) for sentence in SENTENCES[:2]]
     (tmp_path / "train.json").write_text(json.dumps(rows), encoding="utf-8")
     tokens = [
         {"id": "dev-1", "prompt_ids": [1] * 10, "answer_tokens": 6},

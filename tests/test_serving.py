@@ -21,8 +21,9 @@ from entitune import paths
 from entitune.cli import InputError
 from entitune.files import sha256
 from entitune.manifests import ModelManifest
-from entitune.prompting.prompt import Prompt, answer_schema
-from entitune.records import Sentence
+from entitune.prompting.answer_formats.constraints import constraint_of
+from entitune.prompting.prompt import Prompt
+from entitune.records import Mention, Prediction, Sentence
 from entitune.serving.client import connect, request_of
 from entitune.serving.demo_page import listen, result
 from entitune.serving.finished_runs import FinishedRun, finished_run, is_loopback, read_key
@@ -113,9 +114,9 @@ def test_the_prompt_is_that_of_the_run(study: Study) -> None:
         {"role": "user", "content": "找出实体\n温格"},
     ]
     assert request_of(run, "温格")["max_tokens"] == 200
-    assert "response_format" not in request_of(run, "温格")
-    schema = request_of(finish(study, "demo-structured"), "温格")["response_format"]["json_schema"]["schema"]
-    assert schema == answer_schema(study.datasets["demo"].label_names)
+    assert "structured_outputs" not in request_of(run, "温格")
+    constraint = request_of(finish(study, "demo-structured"), "温格")["structured_outputs"]
+    assert constraint == constraint_of("json", study.datasets["demo"].label_names, "温格").to_vllm()
 
 
 def option(command: list[str], name: str, count: int = 1) -> list[str]:
@@ -357,7 +358,10 @@ def test_the_page_is_not_for_other_names_of_this_machine(page: str) -> None:
 
 
 def test_what_is_typed_and_answered_stays_text(study: Study) -> None:
-    entity = {"label": "<b>", "text": "<i>", "start": 1, "end": 4}
-    shown = result(finish(study, "demo"), "a<i>", {"pred": [entity], "raw": "<u>", "status": "ok"})
+    mention = Mention("<b>", "<i>", 1, 4)
+    prediction = Prediction(
+        id="", text="a<i>", gold=None, pred=(mention,), raw="<u>", finish_reason="stop", status="ok"
+    )
+    shown = result(finish(study, "demo"), "a<i>", prediction)
     assert not re.search("<[biu]>", shown)
     assert "&lt;i&gt;<small>&lt;b&gt;</small></mark>" in shown

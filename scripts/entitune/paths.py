@@ -106,6 +106,11 @@ def base_model(name: str) -> str:
 # --- one run and seed -------------------------------------------------------------------------------------------------
 
 
+def training_rows_check(run: str) -> str:
+    """The proof that the trainer sees a run's rows as they were encoded; one for all seeds."""
+    return f"{RESULTS}/{run}/training_rows.json"
+
+
 @dataclass(frozen=True)
 class RunFiles:
     """The files of one run and seed."""

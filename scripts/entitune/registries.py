@@ -12,6 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
+from entitune.prompting.answer_formats import AnswerFormat
+from entitune.prompting.chat import ChatSettings
+
 Arguments: TypeAlias = dict[str, JsonValue]
 """LLaMA-Factory arguments: names and whatever value a YAML file can give them."""
 
@@ -185,6 +188,9 @@ class Model(Entry):
     revision: Annotated[str, Field(min_length=1)] = Field(description="the pinned revision")
     licence: str = Field(description="the model's licence, for the reader")
     template: str | None = Field(description="LLaMA-Factory's template; null: the model's own chat template")
+    thinking: bool = Field(
+        False, description="whether the model may think before it answers; needs a chat template with a switch for it"
+    )
     trust_remote_code: bool = Field(
         False, description="whether a server may run the Python code that comes with the model; read it before"
     )
@@ -195,6 +201,11 @@ class Model(Entry):
         if getattr(self, key) is None:
             raise ValueError(f"source {self.source} needs the key {key!r}")
         return self
+
+    @property
+    def chat(self) -> ChatSettings:
+        """How the model is talked to, in training and everywhere else."""
+        return ChatSettings(self.template, self.thinking)
 
     def source_settings(self) -> dict[str, JsonValue]:
         """What decides which files the model has: where they come from, the revision, the pins."""
@@ -214,6 +225,7 @@ class PromptFiles(Entry):
     system: FilePath | None = Field(
         None, description="text file under conf/: the system turn; absent: the template's default"
     )
+    answer: AnswerFormat = Field("json", description="how the answers name mentions: docs/evaluation.md")
     shots: Count = Field(0, description="examples from the training split before the sentence")
     shots_seed: int = Field(1, description="seed that draws the examples")
 
@@ -258,7 +270,9 @@ class Decode(Machine):
         description="one engine answers for the runs and seeds of a row of the sheet, one model or adapter after the "
         "other",
     )
-    structured: bool = Field(False, description="hold answers to the JSON that is asked for, with the dataset's labels")
+    structured: bool = Field(
+        False, description="hold answers to the format that the prompt asks for, with the dataset's labels"
+    )
     max_tokens: Positive = Field(description="longest answer in tokens")
     max_model_len: Positive = Field(description="longest prompt and answer in tokens")
     max_num_seqs: Positive = Field(description="sentences in one batch")

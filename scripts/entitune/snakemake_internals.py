@@ -1,7 +1,7 @@
 """The one place that uses what Snakemake 9.27 has no public API for. Rules call these functions with their `workflow`.
 
-Look at each function again for a new release of Snakemake; `tests/test_stale.py` and `tests/test_done.py` fail where one
-no longer holds.
+Look at each function again for a new release of Snakemake; `tests/test_stale.py` and `tests/test_done.py` fail where
+one no longer holds.
 """
 
 from __future__ import annotations

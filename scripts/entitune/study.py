@@ -20,6 +20,7 @@ from entitune.config_files import ConfigError, parse_entry, parse_registry, read
 from entitune.engines.llamafactory_arguments import check_recipe
 from entitune.engines.vllm_settings import check_adapter_served
 from entitune.paths import GroupFiles, PromptData, RunFiles
+from entitune.prompting.prompt import DEFINITIONS, LABELS
 from entitune.registries import (
     Arguments,
     Dataset,
@@ -165,7 +166,13 @@ class TunedRun(BaseRun):
 
     def training_files(self, seed: int | str) -> list[str]:
         files = self.files(seed)
-        made = [self.training_rows, files.config, files.adapter(), files.adapter("adapter_config.json")]
+        made = [
+            self.training_rows,
+            paths.training_rows_check(self.name),
+            files.config,
+            files.adapter(),
+            files.adapter("adapter_config.json"),
+        ]
         return [*made, files.merged] if self.merges else made
 
     def settings(self) -> dict[str, JsonValue]:
@@ -400,21 +407,29 @@ def _vote(name: str, common: dict[str, Any], runs: Mapping[str, Run], where: str
     return run
 
 
-def _check_run(run: Run) -> None:
+def _check_run(run: Run, conf: Path) -> None:
     """Raise ConfigError where the parts of a run do not fit together."""
     where = f"conf/runs.tsv: row {run.row!r}"
     if run.dataset.splits.train is None and (isinstance(run, TunedRun) or run.prompt.shots):
         raise ConfigError(f"{where}: dataset {run.dataset.name!r} has no split train")
     if isinstance(run, TunedRun) and not run.merges and (problems := check_adapter_served(run.arguments, where)):
         raise ConfigError("\n".join(problems))
+    bare = [label.name for label in run.dataset.labels if not label.description]
+    if bare and any(DEFINITIONS in read_text(conf / path) for path in run.prompt.turns().values()):
+        raise ConfigError(
+            f"{where}: prompt {run.prompt.name!r} shows {DEFINITIONS}, but dataset {run.dataset.name!r} has no "
+            f"description of {', '.join(bare)}; write labels: {{{bare[0]}: description, ...}} in conf/datasets.yaml"
+        )
 
 
 def _check_prompt(prompt: PromptFiles, conf: Path) -> None:
     files = [conf / path for path in prompt.turns().values()]
     if missing := [str(path) for path in files if not path.is_file()]:
         raise ConfigError(f"conf/prompts.yaml: {prompt.name}: no such file: {', '.join(missing)}")
-    if sum(read_text(path).count("{labels}") for path in files) != 1:
-        raise ConfigError(f"conf/prompts.yaml: {prompt.name}: write {{labels}} once in {', '.join(map(str, files))}")
+    if sum(read_text(path).count(placeholder) for path in files for placeholder in (LABELS, DEFINITIONS)) != 1:
+        raise ConfigError(
+            f"conf/prompts.yaml: {prompt.name}: write {LABELS} or {DEFINITIONS} once in {', '.join(map(str, files))}"
+        )
 
 
 def _read_arguments(recipe: Recipe, conf: Path) -> Arguments:
@@ -465,7 +480,7 @@ def _read_runs(registries: _Registries, conf: Path) -> dict[str, Run]:
         made |= {run.name: run for run in by_row[row.run]}
     runs = {run.name: run for name in names for run in by_row[name]}
     for run in runs.values():
-        _check_run(run)
+        _check_run(run, conf)
     return runs
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from entitune.cli import InputError
+from entitune.prompting.answer_formats import AnswerFormat
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Job:
     """Folder of the base or merged model."""
     adapter: str | None
     """Folder of the LoRA adapter that is loaded on top of the model; None for the model as it is."""
+    answer: AnswerFormat | None
+    """The format that its answers are held to; None where they are free."""
 
 
 def parse_jobs(text: str) -> list[Job]:

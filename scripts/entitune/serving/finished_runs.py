@@ -18,6 +18,7 @@ from entitune import paths
 from entitune.cli import InputError
 from entitune.files import read_json, sha256
 from entitune.manifests import verify
+from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.prompt import Prompt
 from entitune.registries import Decode
 from entitune.study import Study, TunedRun, VoteRun
@@ -34,6 +35,7 @@ class FinishedRun:
     """The base model's name; its folder is `base`."""
     labels: list[str]
     decode: Decode
+    answer_format: AnswerFormat
     prompt: Prompt
     base: Path
     adapter: Path | None
@@ -76,6 +78,7 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
         model=run.model.name,
         labels=run.dataset.label_names,
         decode=run.decode,
+        answer_format=run.prompt.answer,
         prompt=Prompt.from_row(read_json(alpaca)[0]),
         base=Path(base).parent,
         adapter=adapter,
