@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,12 @@ FILES = [
     "train/demo.yaml",
     "prompts/ner-zh-short.txt",
 ]
-ALWAYS_BROKEN = {
+Damage = Callable[[bytes], bytes]
+ALWAYS_BROKEN: dict[str, Damage] = {
     "not UTF-8": lambda content: content + b"# \xca\xfd\n",
     "UTF-16": lambda content: content.decode().encode("utf-16"),
 }
-BROKEN = {
+BROKEN: dict[str, Damage] = {
     "empty": lambda content: b"",
     "null": lambda content: b"null\n",
     "text": lambda content: b"text\n",
@@ -108,8 +109,24 @@ def test_a_file_that_cannot_be_read_ends_with_a_message(conf: Path, name: str) -
 
 # --- single values -------------------------------------------------------------------------------------------------
 
-VALUES = [None, True, -1, 1.5, float("nan"), float("inf"), 10**30, "", "x\n", "{x}", "x" * 300, "\x1b[2J", [], [[]], {}]
-KEYS = [None, True, 1, 1.5, "x\n", "{x}", "..", "\x1b[2J"]
+VALUES: list[Any] = [
+    None,
+    True,
+    -1,
+    1.5,
+    float("nan"),
+    float("inf"),
+    10**30,
+    "",
+    "x\n",
+    "{x}",
+    "x" * 300,
+    "\x1b[2J",
+    [],
+    [[]],
+    {},
+]
+KEYS: list[Any] = [None, True, 1, 1.5, "x\n", "{x}", "..", "\x1b[2J"]
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -162,14 +179,13 @@ def test_any_value_and_any_key_is_accepted_or_named(conf: Path, name: str) -> No
 
 @pytest.mark.parametrize("label", ["trueish", "falsehood", "yes", "NO", "null-alleles", "2020-01", "1_000"])
 def test_a_label_that_only_begins_like_another_type_is_text(conf: Path, label: str) -> None:
-    text = (conf / "datasets.yaml").read_text(encoding="utf-8")
-    text = text.replace("&cluener_labels [", f"&cluener_labels [{label}, ")
-    (conf / "datasets.yaml").write_text(text, encoding="utf-8")
+    with (conf / "datasets.yaml").open("a", encoding="utf-8") as stream:
+        stream.write(f"own:\n  format: cluener\n  labels: [{label}, other]\n  splits: {{dev: data/demo/dev.json}}\n")
     message = problem(conf)
     if message is None:
-        assert read_study(conf=conf).datasets["demo"].label_names[0] == label
+        assert read_study(conf=conf).datasets["own"].label_names[0] == label
     else:
-        assert "conf/datasets.yaml: demo: labels: 0" in message
+        assert "conf/datasets.yaml: own: labels: 0" in message
         assert "quotes" in message
 
 
