@@ -8,7 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,36 @@ def run_script(
 def python_of(environment: str) -> Path:
     """The interpreter of an engine's environment, which exists in tests that are marked `engine`."""
     return ROOT / ".envs" / environment / "bin" / "python"
+
+
+def run_code(environment: str, code: str, *arguments: object, cwd: Path | None = None, stdin: str | None = None) -> str:
+    """Run Python code in an engine's environment, without the network, and return what it prints."""
+    done = subprocess.run(
+        [str(python_of(environment)), "-c", code, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def train_command(name: str, *options: str) -> list[str]:
+    """The command that trains as {name}.yaml says, in a copy of the repository, and makes adapters/{name}."""
+    command = [sys.executable, "scripts/train_adapter.py", "--config", f"{name}.yaml", "--log", f"logs/{name}.log"]
+    command += ["--llamafactory", ".envs/train/bin/llamafactory-cli", "--output-dir", f"adapters/{name}"]
+    return [*command, *options]
+
+
+def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Call `condition` until it is true; fail after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {seconds:.0f} s"
+        time.sleep(0.1)
 
 
 def run_in(folder: Path, *command: str) -> Result:

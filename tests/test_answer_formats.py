@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import unicodedata
 from typing import get_args
 
 import pytest
-from conftest import ROOT
+from helpers import run_code
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
@@ -387,7 +386,7 @@ def test_the_grammar_allows_what_is_written(sentence: Sentence, label: str) -> N
     assert not answer or not accepts(grammar, answer[:-1])
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_the_engine_s_grammars_agree() -> None:
     """xgrammar, which vLLM uses, takes the constraints and allows and refuses the same answers."""
     text = 'a"b\\c[d]e|f\n\u3000\U0001f600甲'
@@ -414,6 +413,4 @@ def test_the_engine_s_grammars_agree() -> None:
         "    grammar = Grammar.from_regex(regex) if regex else Grammar.from_ebnf(case['grammar'])\n"
         "    assert accepts(grammar, case['answer']) == case['expected'], case\n"
     )
-    command = [str(ROOT / ".envs/predict-cpu/bin/python"), "-c", program]
-    done = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_code("predict-cpu", program, stdin=json.dumps(cases))

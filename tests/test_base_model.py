@@ -8,7 +8,6 @@ import itertools
 import json
 import random
 import re
-import subprocess
 import sys
 import unicodedata
 import zipfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import CLUENER, ROOT, demo_rows, python_of, snakemake
+from helpers import CLUENER, ROOT, demo_rows, run_code, snakemake
 
 MODEL = ROOT / "data" / "models" / "entitune-tiny"
 COURSES = json.loads((MODEL / "training.json").read_text(encoding="utf-8"))["courses"]
@@ -199,19 +198,10 @@ print("IDS", json.dumps(ids))
 
 def chat_ids(environment: str, texts: list[str]) -> list[list[int]]:
     """The token ids of single-turn chats in that environment; in train also checked against LLaMA-Factory's."""
-    python = python_of(environment)
-    if not python.exists():
-        pytest.skip(f".envs/{environment} is not built")
     kind = "llamafactory" if environment == "train" else "transformers"
-    done = subprocess.run(
-        [str(python), "-c", PARITY, str(MODEL), kind],
-        input=json.dumps(texts),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(re.search("^IDS (.*)$", done.stdout, re.MULTILINE)[1])
+    printed = run_code(environment, PARITY, MODEL, kind, stdin=json.dumps(texts))
+    ids: list[list[int]] = json.loads(printed.rpartition("IDS ")[2])
+    return ids
 
 
 @pytest.mark.engine

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import ROOT, Result, python_of, run_script
+from helpers import ROOT, Result, python_of, run_code, run_script
 
 TRAIN_PYTHON = python_of("train")
 
@@ -67,8 +67,7 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def used(smollm2: Path) -> dict[str, Any]:
     """What transformers makes of the converted model."""
-    command = [str(TRAIN_PYTHON), "-c", USE_MODEL, str(smollm2), QUESTION]
-    return dict(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    return dict(json.loads(run_code("train", USE_MODEL, smollm2, QUESTION)))
 
 
 @pytest.mark.engine

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers import Result, losses, python_of, read_jsonl, read_tsv, run_script, snakemake
+from helpers import (
+    Result,
+    losses,
+    python_of,
+    read_jsonl,
+    read_tsv,
+    run_code,
+    run_script,
+    snakemake,
+    train_command,
+    wait_for,
+)
 
 pytestmark = pytest.mark.engine
 
@@ -46,18 +55,10 @@ def run_engine(environment: str, folder: Path, script: str, *arguments: object) 
     return run_script(script, *arguments, python=python_of(environment), cwd=folder, env={"HF_HUB_OFFLINE": "1"})
 
 
-def run_code(environment: str, folder: Path, code: str, *arguments: object) -> None:
-    """Run Python code in an engine's environment, without the network."""
-    command = [str(python_of(environment)), "-c", code, *map(str, arguments)]
-    variables = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 def test_prompts_are_those_that_llamafactory_trains_on(demo: Path, tmp_path: Path) -> None:
     """LLaMA-Factory's own data path, from the rendered YAML to input_ids, against tokens.jsonl, row by row."""
     config = demo / "results/demo/seed-1/train.yaml"
-    run_code("train", demo, TRAINED_ON, config, tmp_path / "out")
+    run_code("train", TRAINED_ON, config, tmp_path / "out", cwd=demo)
     trained = json.loads((tmp_path / "out.json").read_text())
     encoded = read_jsonl(demo / "results/datasets/demo/ner-zh-short/entitune-tiny/train.tokens.jsonl")
     assert len(trained) == len(encoded)
@@ -103,19 +104,14 @@ def longer(demo: Path) -> Path:
 
 
 def train(folder: Path, name: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "scripts/train_adapter.py", "--config", f"{name}.yaml", "--log", f"logs/{name}.log"]
-    command += ["--llamafactory", ".envs/train/bin/llamafactory-cli", "--output-dir", f"adapters/{name}"]
-    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(train_command(name), cwd=folder, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_training_goes_on_from_its_checkpoint(longer: Path, kill: signal.Signals) -> None:
     process = train(longer, "killed")
     checkpoint = longer / f"work/killed/key/checkpoint-{EPOCH}/trainer_state.json"
-    deadline = time.monotonic() + 300
-    while not checkpoint.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(checkpoint.exists, 300, "checkpoint")
     process.send_signal(kill)
     assert process.wait(60) != 0
     time.sleep(1)
@@ -152,7 +148,7 @@ def test_a_served_adapter_answers_as_the_merged_model(demo: Path, tmp_path: Path
     """The adapter as a LoRA module, as on a GPU. In float32 throughout: bfloat16 rounds the two paths differently, and
     where two tokens are nearly as likely, rounding decides."""
     base, adapter = tmp_path / "base", demo / "results/demo/seed-1/adapter"
-    run_code("train", demo, IN_FLOAT32, demo / "results/models/entitune-tiny", base)
+    run_code("train", IN_FLOAT32, demo / "results/models/entitune-tiny", base)
     merge = ["--model", base, "--adapter", adapter, "--output-dir", tmp_path / "merged"]
     done = run_engine("train", demo, "merge_adapter", *merge)
     assert done.returncode == 0, done.stderr

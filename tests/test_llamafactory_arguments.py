@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from helpers import ROOT, run_code
 
 from entitune.engines.llamafactory_arguments import OWNED, RECIPE, REFUSED, RecipeArguments, check_recipe
 from entitune.engines.vllm_settings import check_adapter_served
@@ -31,14 +30,11 @@ print("FIELDS" + json.dumps({field.name: plain(field) for field in fields}))
 @pytest.fixture(scope="module")
 def defaults() -> dict[str, Any]:
     """LLaMA-Factory's own arguments with their defaults, asked of the train environment."""
-    command = [str(ROOT / ".envs" / "train" / "bin" / "python"), "-c", FIELDS]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    fields: dict[str, Any] = json.loads(done.stdout.split("FIELDS")[1])
+    fields: dict[str, Any] = json.loads(run_code("train", FIELDS).split("FIELDS")[1])
     return fields
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_every_argument_of_the_installed_release_is_classified_once(defaults: dict[str, Any]) -> None:
     known = [*RECIPE, *OWNED, *REFUSED]
     assert sorted(known) == sorted(set(known))
@@ -46,7 +42,7 @@ def test_every_argument_of_the_installed_release_is_classified_once(defaults: di
     assert set(known) - set(defaults) == set(), "LLaMA-Factory no longer has these"
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_types_are_those_of_llamafactory(defaults: dict[str, Any]) -> None:
     """Its defaults are allowed values, but where the pipeline needs another one."""
     needed = {"do_train", "overwrite_cache", "plot_loss", "disable_tqdm", "max_steps"}

@@ -6,13 +6,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers import ROOT, python_of, snakemake
+from helpers import ROOT, python_of, run_code, run_script, snakemake
 
 from entitune.study import load_study
 
@@ -91,11 +90,12 @@ def render(folder: Path, recipe: str, model: Path) -> dict[str, object]:
     info["cluener_train"]["columns"] |= {"response": "output", "system": "system", "history": "history"}
     (data.parent / "dataset_info.json").write_text(json.dumps(info))
     (folder / "manifest").mkdir(exist_ok=True)
-    command = [sys.executable, "scripts/render_config.py", "--arguments", json.dumps(arguments), "--chat", CHAT]
-    command += ["--manifest", str(model / "manifest.json"), "--dataset", "cluener_train", "--train", str(data)]
-    command += ["--seed", "1", "--lock", "envs/train.txt", "--checkpoints", "work", "--output", f"{recipe}.yaml"]
-    command += ["--whole-accumulations"] if RECIPES[recipe].get("whole_accumulations") else []
-    subprocess.run(command, cwd=folder, check=True)
+    given = ["--arguments", json.dumps(arguments), "--chat", CHAT, "--manifest", model / "manifest.json"]
+    given += ["--dataset", "cluener_train", "--train", data, "--seed", 1, "--lock", "envs/train.txt"]
+    given += ["--checkpoints", "work", "--output", f"{recipe}.yaml"]
+    given += ["--whole-accumulations"] if RECIPES[recipe].get("whole_accumulations") else []
+    done = run_script("render_config", *given, cwd=folder)
+    assert done.returncode == 0, done.stderr
     return yaml.safe_load((folder / f"{recipe}.yaml").read_text())
 
 
@@ -112,10 +112,8 @@ def cluener(demo: Path, cluener_archive: Path) -> Path:
 @pytest.mark.parametrize("recipe", ["reference", "reference-fast", "reference-r64", "smollm2"])
 def test_llamafactory_takes_every_value(cluener: Path, tmp_path: Path, recipe: str) -> None:
     rendered = render(cluener, recipe, cluener / "results/models/entitune-tiny")
-    command = [str(TRAIN_BIN / "python"), "-c", PARSE, f"{recipe}.yaml", str(tmp_path)]
-    done = subprocess.run(command, cwd=cluener, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    parsed = json.loads(done.stdout.split("PARSED")[1])
+    printed = run_code("train", PARSE, f"{recipe}.yaml", tmp_path, cwd=cluener)
+    parsed = json.loads(printed.split("PARSED")[1])
     # Some values are taken under another name or type; the parser has refused none of the keys.
     renamed = {"output_dir", "lora_target", "template", "dataset", "warmup_ratio", "report_to"}
     same = {key for key, value in rendered.items() if str(parsed.get(key)).lower() == str(value).lower()}

@@ -6,13 +6,12 @@ import json
 import math
 import os
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers import ROOT, Result, python_of, run_script, write_jsonl
+from helpers import ROOT, Result, run_code, run_script, write_jsonl
 
 from entitune.engines import memory_estimate
 from entitune.engines.memory_estimate import GB, Recipe, Shape
@@ -294,8 +293,7 @@ print(json.dumps([saved_bytes(3, gc) - saved_bytes(2, gc) for gc in (False, True
 def test_activations_are_what_autograd_saves() -> None:
     config = QWEN_7B | {"hidden_size": 256, "intermediate_size": 704, "vocab_size": 512}
     config |= {"num_attention_heads": 8, "num_key_value_heads": 2}
-    command = [str(python_of("train")), "-c", COUNT_SAVED, json.dumps(config)]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    output = run_code("train", COUNT_SAVED, json.dumps(config))
     layer, checkpointed = json.loads(output.splitlines()[-1])
     tokens, shape = 2 * 256, Shape.from_config(config)
     lora = (

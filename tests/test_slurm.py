@@ -8,7 +8,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -24,8 +23,10 @@ from helpers import (
     losses,
     read_jsonl,
     snakemake,
+    train_command,
+    wait_for,
 )
-from slurm import command, jobs, slurm, wait_for
+from slurm import command, jobs, slurm
 
 __all__ = ["slurm"]
 pytestmark = [pytest.mark.engine, pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
@@ -205,12 +206,9 @@ def test_two_tasks_train_as_two_nodes(demo: Path) -> None:
     for name, nodes, accumulation in (("together", 1, 2), ("apart", 2, 1)):
         config |= {"train_sampling_strategy": "random", "gradient_accumulation_steps": accumulation}
         (demo / f"{name}.yaml").write_text(yaml.safe_dump(config | {"output_dir": f"work/{name}/key"}))
-        words = ["srun", f"--ntasks={nodes}", "--kill-on-bad-exit", f"--chdir={demo}", sys.executable]
-        words += ["scripts/train_adapter.py", "--config", f"{name}.yaml", "--nodes", str(nodes), "--processes", "1"]
-        words += ["--llamafactory", ".envs/train/bin/llamafactory-cli", "--log", f"logs/{name}.log"]
-        done = subprocess.run(
-            [*words, "--output-dir", f"adapters/{name}"], capture_output=True, text=True, check=False, timeout=300
-        )
+        words = ["srun", f"--ntasks={nodes}", "--kill-on-bad-exit", f"--chdir={demo}"]
+        words += train_command(name, "--nodes", str(nodes), "--processes", "1")
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
         logged.append([loss for _, loss in losses(demo / "adapters" / name)])
     assert len(logged[0]) == 4

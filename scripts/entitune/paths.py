@@ -54,6 +54,11 @@ def dropped(dataset: str, split: str) -> str:
     return f"{RESULTS}/datasets/{dataset}/{split}.dropped.jsonl"
 
 
+def conversion(dataset: str, split: str) -> str:
+    """What was read of a split and what was dropped, in numbers."""
+    return f"{RESULTS}/datasets/{dataset}/{split}.summary.json"
+
+
 def conversion_benchmark(dataset: str, split: str) -> str:
     """Time and memory of a split's conversion."""
     return f"{RESULTS}/datasets/{dataset}/benchmarks/convert_dataset.{split}.tsv"
@@ -104,6 +109,11 @@ def base_model(name: str) -> str:
 
 
 # --- one run and seed -------------------------------------------------------------------------------------------------
+
+
+def lengths_check(run: str, split: str) -> str:
+    """The proof that the prompts of a split fit into a run's engine; one for all seeds."""
+    return f"{RESULTS}/{run}/lengths.{split}.json"
 
 
 def training_rows_check(run: str) -> str:
