@@ -204,7 +204,11 @@ class Model(Entry):
     lock: Annotated[str, _matching(r"envs/[A-Za-z0-9._-]+\.txt", "a lock file, envs/NAME.txt")] | None = Field(
         None, description="source package: lock file of the Python package that carries the model"
     )
-    sha256: dict[FilePath, Sha256] = Field({}, description="file -> checksum, beyond what the revision pins")
+    sha256: dict[FilePath, Sha256] = Field(
+        {},
+        description="file -> checksum, beyond what the revision pins: other contents are refused, and so is a file that "
+        "an engine could load and that is not listed here",
+    )
     revision: Annotated[str, Field(min_length=1)] = Field(description="the pinned revision")
     licence: str = Field(description="the model's licence, for the reader")
     template: str | None = Field(description="LLaMA-Factory's template; null: the model's own chat template")
