@@ -206,8 +206,8 @@ class Model(Entry):
     )
     sha256: dict[FilePath, Sha256] = Field(
         {},
-        description="file -> checksum, beyond what the revision pins: other contents are refused, and so is a file that "
-        "an engine could load and that is not listed here",
+        description="file -> checksum, beyond what the revision pins: other contents are refused, and so is a file "
+        "that an engine could load and that is not listed here",
     )
     revision: Annotated[str, Field(min_length=1)] = Field(description="the pinned revision")
     licence: str = Field(description="the model's licence, for the reader")
