@@ -150,6 +150,11 @@ class Splits(Section):
         return {name: path for name in ("train", "dev", "test") if (path := getattr(self, name)) is not None}
 
 
+def _given_options(entry: CorpusOptions) -> CorpusOptions:
+    given = CorpusOptions.model_fields.keys() & entry.model_fields_set
+    return CorpusOptions.model_validate(entry.model_dump(include=given, exclude_unset=True))
+
+
 class Dataset(Entry, CorpusOptions):
     """A corpus."""
 
@@ -178,8 +183,7 @@ class Dataset(Entry, CorpusOptions):
     @property
     def options(self) -> CorpusOptions:
         """The keys that say how the raw files are read, as far as they are given."""
-        given = CorpusOptions.model_fields.keys() & self.model_fields_set
-        return CorpusOptions.model_validate(self.model_dump(include=given, exclude_unset=True))
+        return _given_options(self)
 
     @property
     def label_names(self) -> list[str]:
@@ -256,6 +260,30 @@ class PromptFiles(Entry):
     def turns(self) -> dict[str, str]:
         """Turn -> its text file under conf/, of the turns that there are."""
         return {turn: path for turn in ("user", "system") if (path := getattr(self, turn)) is not None}
+
+
+# --- predictions of other systems ----------------------------------------------------------------------------------
+
+
+class ImportedPredictions(Entry, CorpusOptions):
+    """The predictions of another system on the dev split."""
+
+    predictions: FilePath = Field(description="a file, relative to the repository's root, or absolute")
+    format: Literal["predictions"] | Format = Field(
+        "predictions", description="predictions: JSON lines with text or id and entities; or a format of corpora"
+    )
+    system: str = Field(description="what made them, for the reader")
+
+    @model_validator(mode="after")
+    def _format_takes_the_options(self) -> Self:
+        if self.format != "predictions":
+            check_options(self.format, self.options)
+        return self
+
+    @property
+    def options(self) -> CorpusOptions:
+        """The keys that say how the file is read, as far as they are given."""
+        return _given_options(self)
 
 
 # --- what jobs ask for --------------------------------------------------------------------------------------------
@@ -342,7 +370,8 @@ class SheetRow(Section):
     prompt: str = Field(description="a name in conf/prompts.yaml")
     train: str = Field(
         description="a name in conf/recipes.yaml; none: the base model as it is; vote:RUN: no model, but what most of "
-        "that run's seeds predict"
+        "that run's seeds predict; crf: the CRF baseline; import:NAME: an entry of conf/imports.yaml. A vote, crf and "
+        "import read no model, prompt and decode: write -"
     )
     decode: str = Field(description="a name in conf/decode.yaml")
     seeds: Annotated[str, _matching(r"\d{1,9}(,\d{1,9})*", "a list of whole numbers with commas between them")] = Field(
