@@ -257,8 +257,9 @@ def test_nothing_under_conf_is_executed_by_a_shell(clone: Path, conf_of_clone: P
     edit_yaml(conf_of_clone / "datasets.yaml", "demo", labels=["name", CODE, "{x}"], splits=splits)
     edit_yaml(conf_of_clone / "datasets.yaml", "cluener", splits={"dev": f"{CODE}.json"})
     edit_yaml(conf_of_clone / "datasets.yaml", "cluener", "archive", urls=[f"http://127.0.0.1:9/{CODE}"])
-    changes = {"path": f"data/models/{CODE}", "revision": CODE, "licence": CODE, "template": CODE}
-    edit_yaml(conf_of_clone / "models.yaml", "entitune-tiny", **changes)
+    edit_yaml(conf_of_clone / "models.yaml", "entitune-tiny", revision=CODE, licence=CODE, template=CODE)
+    models = (conf_of_clone / "models.yaml").read_text(encoding="utf-8")
+    (conf_of_clone / "models.yaml").write_text(models.replace("data/models/entitune-tiny", f"data/models/{CODE}"))
     edit_yaml(conf_of_clone / "prompts.yaml", "ner-zh-short", user=f"prompts/{CODE}.txt")
     edit_yaml(conf_of_clone / "recipes.yaml", "demo", config=f"train/{CODE}.yaml", gpu_model=CODE)
     sheet = (conf_of_clone / "runs.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
