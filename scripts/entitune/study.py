@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 from pydantic import JsonValue
 
 from entitune import paths
+from entitune.cli import printable
 from entitune.config_files import ConfigError, parse_entry, parse_registry, read_sheet, read_text, read_yaml
 from entitune.engines.llamafactory_arguments import check_recipe
 from entitune.engines.vllm_settings import check_adapter_served
@@ -348,6 +350,7 @@ class Study:
 
     def check_files(self) -> None:
         """Raise ConfigError where a selected run needs a file or folder of this machine that is not there."""
+        check_root(Path.cwd())
         for run in self.selected_runs:
             splits = run.dataset.splits.files()
             if run.dataset.archive is None:
@@ -371,6 +374,20 @@ class Study:
         if isinstance(run, BaseRun):
             return run.made_from(seed, split, self.group_of(run.name, seed).files)
         return run.made_from(seed, split)
+
+
+def check_root(folder: Path) -> None:
+    """Raise ConfigError where programs would not find the files of a clone in `folder`.
+
+    PATH is split at colons; the reader of data that LLaMA-Factory uses expands variables, patterns and chains of file
+    systems (`$HOME`, `[ab]`, `a::b`) in absolute paths.
+    """
+    if (found := re.search(r"[$:*?\[\]]", str(folder))) or not str(folder).isprintable():
+        what = repr(found[0]) if found else "a control character"
+        raise ConfigError(
+            f"{printable(str(folder))}: the path of this folder holds {what}, which programs take for something else; "
+            "move the clone to another folder, whose path has no $ : * ? [ ]"
+        )
 
 
 Named = TypeVar("Named", bound=Entry)
@@ -505,6 +522,8 @@ def _read_arguments(recipe: Recipe, conf: Path) -> Arguments:
     arguments: Arguments = read_yaml(path)
     if not isinstance(arguments, dict):
         raise ConfigError(f"{path}: expected LLaMA-Factory arguments as key: value lines")
+    if others := [key for key in arguments if not isinstance(key, str) or not key.isprintable()]:
+        raise ConfigError(f"{path}: YAML reads the key {others[0]!r}, which is not the name of an argument; remove it")
     if problems := check_recipe(arguments, str(path)):
         raise ConfigError("\n".join(problems))
     if recipe.gpus == 0 and not arguments.get("use_cpu"):

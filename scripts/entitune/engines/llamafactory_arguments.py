@@ -324,7 +324,7 @@ def _check_combinations(arguments: Mapping[str, Any]) -> list[str]:
     if evaluation == "steps" and "eval_steps" not in given:
         problems.append("eval_steps: missing; eval_strategy is steps")
     for key in ("val_size", "logging_steps", "eval_steps", "save_steps"):
-        if given.get(key, 0) > 1 and given[key] != int(given[key]):
+        if given.get(key, 0) > 1 and given[key] % 1:  # infinity too
             problems.append(f"{key}: must be a share below 1, or a whole number")
     if "load_best_model_at_end" in given:
         if evaluation != save:
