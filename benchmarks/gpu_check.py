@@ -39,7 +39,8 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from entitune.cli import InputError, run
-from entitune.corpus.readers import read_cluener
+from entitune.corpus.formats import read_split
+from entitune.corpus.sources import Source
 from entitune.engines import memory_estimate
 from entitune.engines.memory_estimate import GB, Recipe, Shape
 from entitune.files import atomic_write, to_json
@@ -68,7 +69,7 @@ def build_rows(train: Path, prompt: Path, limit: int) -> list[dict[str, Any]]:
     labels = list(yaml.safe_load(Path("conf/datasets.yaml").read_text(encoding="utf-8"))["cluener"]["labels"])
     chat = Prompt.build(user=prompt.read_text(encoding="utf-8"), system="", labels=dict.fromkeys(labels, ""))
     rows: list[dict[str, Any]] = []
-    for row in read_cluener(str(train), labels, "train"):
+    for row in read_split(Source.of([train]), "cluener", "train", labels)[1]:
         if row.sentence is None:
             raise InputError(f"{train}:{row.line}: {row.problems[0].reason}")
         rows.append(chat.row(row.sentence, write_answer("json", row.sentence)))

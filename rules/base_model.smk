@@ -127,4 +127,4 @@ rule base_model:
     params:
         folder=BASE_MODEL,
     shell:
-        "cp {input} {params.folder}/ 2> {log} && echo 'The model card in {params.folder}/README.md is written by hand.' >&2"
+        "cp {input} {params.folder}/ 2> {log} && echo 'Now write the model card by hand: {params.folder}/README.md' >&2"

@@ -1,5 +1,6 @@
 """What all rule files share: the study of conf/, the map of files, and how rules look things up. No rule is here."""
 
+import atexit
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 
-from entitune import paths, snakemake_internals
+from entitune import endings, paths, snakemake_internals
 from entitune.code_inputs import code_digest
 from entitune.config_files import ConfigError
 from entitune.processes import put_first
@@ -25,7 +26,7 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-snakemake_internals.rerun_what_is_missing()
+snakemake_internals.correct_plans()
 
 # Shell commands find this environment's `python` and `uv` first, whether it is activated or not, and the libraries that
 # scripts/setup.sh has unpacked where the system lacks them.
@@ -100,6 +101,11 @@ def labels_of(dataset) -> str:
 def of_selected(file) -> list[str]:
     """`file(files)` for the files of every run and seed that the table covers."""
     return [file(files) for files in STUDY.selected_files()]
+
+
+def chat_option(model) -> str:
+    """How a model is talked to, as an option of scripts."""
+    return option("--chat", model.chat.to_json())
 
 
 def growing(value: int, attempt: int) -> int:

@@ -59,6 +59,7 @@ rule convert_dataset:
     output:
         sentences=paths.sentences("{dataset}", "{split}"),
         dropped=paths.dropped("{dataset}", "{split}"),
+        summary=paths.conversion("{dataset}", "{split}"),
     log:
         "logs/convert_dataset/{dataset}/{split}.log",
     benchmark:
@@ -68,8 +69,12 @@ rule convert_dataset:
         code=code_digest("convert_dataset"),
         format=lambda w: dataset_of(w).format,
         labels=lambda w: labels_of(dataset_of(w)),
+        options=lambda w: dataset_of(w).options.model_dump_json(exclude_unset=True),
         on_invalid=lambda w: dataset_of(w).on_invalid,
+        source=split_of,
+        require_labels=lambda w: "--require-labels" if w.split in ("train", "dev") else "",
     shell:
-        "python scripts/convert_dataset.py --raw {input.raw} --format {params.format} --labels {params.labels:q}"
-        " --split {wildcards.split} --on-invalid {params.on_invalid} --output {output.sentences}"
-        " --dropped {output.dropped} 2>&1 | tee {log} >&2"
+        "python scripts/convert_dataset.py --raw {input.raw} --source {params.source:q} --format {params.format}"
+        " --options {params.options:q} --labels {params.labels:q} --split {wildcards.split} {params.require_labels}"
+        " --on-invalid {params.on_invalid} --output {output.sentences} --dropped {output.dropped}"
+        " --summary {output.summary} 2>&1 | tee {log} >&2"

@@ -10,7 +10,7 @@ environment that is built again from the same lock reruns nothing.
 rule build_env:
     """an environment of an engine, from its lock file"""
     input:
-        lock=paths.lock("{env}"),
+        lock=ancient(paths.lock("{env}")),
     output:
         built=paths.environment("{env}"),
     log:
@@ -23,11 +23,11 @@ rule build_env:
         exec 9>.envs/.{wildcards.env}.lock
         flock 9
         checksum=$(sha256sum <{input.lock} | cut -d ' ' -f 1)
-        if [ "$checksum" != "$(cat .envs/{wildcards.env}/.lock 2>/dev/null)" ]; then
+        if [ "$checksum" != "$(cat .envs/{wildcards.env}/lock.sha256 2>/dev/null)" ]; then
             echo "Building .envs/{wildcards.env} from {input.lock}, once: up to 3 GB of download, 1 to 10 minutes" >&2
             uv venv --quiet --clear --python $(command -v python) .envs/{wildcards.env} >{log} 2>&1
             VIRTUAL_ENV=.envs/{wildcards.env} uv pip sync --require-hashes --compile-bytecode {input.lock} >>{log} 2>&1
-            echo "$checksum" >.envs/{wildcards.env}/.lock
+            echo "$checksum" >.envs/{wildcards.env}/lock.sha256
         fi
         echo "$checksum  {input.lock}" >{output.built}
         """

@@ -27,6 +27,7 @@ def group_inputs(wildcards) -> dict[str, list[str]]:
     return {
         "env": [ancient(paths.environment(decode.environment))],
         "lock": [paths.lock(decode.environment)],
+        "lengths": list(dict.fromkeys(paths.lengths_check(run.name, wildcards.split) for run, _ in members)),
         "tokens": list(dict.fromkeys(run.data.tokens(wildcards.split) for run, _ in members)),
         "parity": list(dict.fromkeys(run.data.parity(wildcards.split, decode.environment) for run, _ in members)),
         "models": list(dict.fromkeys(run.engine_model(seed) for run, seed in members)),
@@ -49,6 +50,23 @@ def group_jobs(wildcards) -> str:
         for run, seed in group_of(wildcards).members
     ]
     return json.dumps(jobs)
+
+
+rule check_lengths:
+    """whether the prompts of a split fit into the engine of a run"""
+    input:
+        tokens=lambda w: answered(STUDY.run, w.run).data.tokens(w.split),
+    output:
+        lengths=paths.lengths_check("{run}", "{split}"),
+    log:
+        "logs/check_lengths/{run}/{split}.log",
+    localrule: True
+    params:
+        code=code_digest("check_lengths"),
+        limits=lambda w: "--max-tokens {0.max_tokens} --max-model-len {0.max_model_len}".format(STUDY.run(w.run).decode),
+    shell:
+        "python scripts/check_lengths.py --tokens {input.tokens} {params.limits} --output {output.lengths}"
+        " 2>&1 | tee {log} >&2"
 
 
 rule predict_shard:

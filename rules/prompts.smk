@@ -25,11 +25,6 @@ def prompt_options(wildcards) -> str:
     return " ".join(options)
 
 
-def template_option(wildcards) -> str:
-    """LLaMA-Factory's template of a model."""
-    return option("--template", entry_of("models", wildcards.model).template)
-
-
 rule build_alpaca:
     """instruction data of a split under a prompt"""
     input:
@@ -67,10 +62,12 @@ rule encode_split:
     params:
         code=code_digest("encode_split"),
         python=paths.python("train"),
-        template=template_option,
+        chat=lambda w: chat_option(entry_of("models", w.model)),
+        # A sentence that is scored is never dropped.
+        on_invalid=lambda w: dataset_of(w).on_invalid if w.split == "train" else "fail",
     shell:
         "{params.python} scripts/encode_split.py --alpaca {input.alpaca} --model $(dirname {input.model})"
-        " {params.template} --output {output.tokens} > {log} 2>&1"
+        " {params.chat} --on-invalid {params.on_invalid} --output {output.tokens} > {log} 2>&1"
 
 
 rule register_dataset:
@@ -112,6 +109,7 @@ rule check_parity:
     params:
         code=code_digest("check_parity"),
         python=paths.python("{env}"),
+        chat=lambda w: chat_option(entry_of("models", w.model)),
     shell:
         "{params.python} scripts/check_parity.py --alpaca {input.alpaca} --tokens {input.tokens}"
-        " --model $(dirname {input.model}) --output {output.parity} > {log} 2>&1"
+        " --model $(dirname {input.model}) {params.chat} --output {output.parity} > {log} 2>&1"

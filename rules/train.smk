@@ -1,6 +1,14 @@
 """Train: a rendered LLaMA-Factory YAML -> LoRA adapter -> merged model (where the decode settings ask for one)."""
 
 
+def tuned_run(name: str):
+    """The run of that name, which trains."""
+    run = answered(STUDY.run, name)
+    if not isinstance(run, TunedRun):
+        raise WorkflowError(f"run {name!r} does not train")
+    return run
+
+
 def recipe_of(wildcards):
     """The recipe that a job trains by."""
     return run_of(wildcards).recipe
@@ -22,22 +30,51 @@ rule render_config:
         code=code_digest("render_config"),
         # One JSON text: Snakemake keeps params as a set of values and would not see two that change places.
         arguments=lambda w: json.dumps(run_of(w).arguments),
-        template=lambda w: option("--template", run_of(w).model.template),
+        chat=lambda w: chat_option(run_of(w).model),
         dataset=lambda w: f"{run_of(w).dataset.name}_train",
         checkpoints=RUN.checkpoints,
         processes=lambda w: max(1, recipe_of(w).gpus),
         whole=lambda w: "--whole-accumulations" if recipe_of(w).whole_accumulations else "",
     shell:
-        "python scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.template}"
+        "python scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.chat}"
         " --processes {params.processes} {params.whole}"
         " --dataset {params.dataset} --train {input.train} --seed {wildcards.seed} --lock {input.lock}"
         " --checkpoints {params.checkpoints} --output {output.config} 2>&1 | tee {log} >&2"
+
+
+rule check_training_rows:
+    """whether the trainer itself sees the rows that were encoded, once for the seeds of a run"""
+    input:
+        config=lambda w: tuned_run(w.run).files(tuned_run(w.run).seeds[0]).config,
+        train=lambda w: tuned_run(w.run).training_rows,
+        tokens=lambda w: tuned_run(w.run).data.tokens("train"),
+        model=lambda w: paths.model(tuned_run(w.run).model.name),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
+    output:
+        checked=paths.training_rows_check("{run}"),
+    log:
+        "logs/check_training_rows/{run}.log",
+    resources:
+        mem_mb=lambda w, attempt: growing(4000, attempt),
+        runtime=lambda w, attempt: growing(30, attempt),
+    params:
+        code=code_digest("check_training_rows"),
+        python=paths.python("train"),
+    shell:
+        "{params.python} scripts/check_training_rows.py --config {input.config} --tokens {input.tokens}"
+        " --output {output.checked} > {log} 2>&1"
 
 
 rule train_adapter:
     """a run's LoRA adapter"""
     input:
         config=RUN.config,
+        # Not read: no training without the proofs that the trainer and a server see the rows that were encoded, and that
+        # the engine has room for them. A proof that is made again is no reason to train again (`ancient`).
+        rows=ancient(paths.training_rows_check("{run}")),
+        parity=lambda w: ancient(run_of(w).data.parity("train", run_of(w).decode.environment)),
+        lengths=ancient(paths.lengths_check("{run}", "dev")),
         train=lambda w: run_of(w).training_rows,
         model=lambda w: paths.model(run_of(w).model.name),
         env=ancient(paths.environment("train")),

@@ -60,7 +60,14 @@ KINDS = """
 | label | text without spaces, commas and quotes that does not begin with `-`; not `micro`, `macro` or `(other)` |
 """
 
-TYPES = {"string": "text", "integer": "whole number", "boolean": "true or false", "object": "map", "null": "null"}
+TYPES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "object": "map",
+    "null": "null",
+}
 
 
 def kind_of(rule: dict[str, Any], schema: dict[str, Any]) -> str:
@@ -68,9 +75,8 @@ def kind_of(rule: dict[str, Any], schema: dict[str, Any]) -> str:
     if "$ref" in rule:
         return kind_of(schema["$defs"][rule["$ref"].rsplit("/", 1)[1]], schema)
     if "anyOf" in rule:
-        return " or ".join(kind_of(part, schema) for part in rule["anyOf"] if part.get("type") != "null") + (
-            " or null" if "default" not in rule else ""
-        )
+        kinds = [kind_of(part, schema) for part in rule["anyOf"]]
+        return " or ".join(kind for kind in kinds if kind != "null" or "default" not in rule)
     if "enum" in rule:
         return ", ".join(f"`{value}`" for value in rule["enum"])
     if "format" in rule:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from entitune.cli import InputError, label_names, output_to, run
 from entitune.engines.groups import Job, adapters_of, by_model, parse_jobs, release
+from entitune.engines.lengths import check_lengths
 from entitune.engines.vllm_settings import engine_environment, engine_settings
 from entitune.files import write_jsonl
 from entitune.job_records import recorded_job
@@ -34,22 +35,6 @@ def shard_of(rows: Sequence[Row], shard: int, shards: int) -> Sequence[Row]:
     """The `shard`-th (from 1) of `shards` contiguous parts whose sizes differ by at most one."""
     bounds = [len(rows) * i // shards for i in range(shards + 1)]
     return rows[bounds[shard - 1] : bounds[shard]]
-
-
-def check_lengths(rows: Sequence[Tokens], max_tokens: int, max_model_len: int, source: str) -> None:
-    """Raise InputError where a prompt and its answer would not fit: vLLM would refuse or cut them."""
-    long = [row for row in rows if len(row.prompt_ids) + max_tokens > max_model_len]
-    if long:
-        longest = max(len(row.prompt_ids) for row in long)
-        raise InputError(
-            f"{source}: {len(long)} prompts (the first: {long[0].id}) leave no room for max_tokens {max_tokens} "
-            f"within max_model_len {max_model_len}; set max_model_len to at least {longest + max_tokens}"
-        )
-    cut = [row.id for row in rows if (row.answer_tokens or 0) > max_tokens]
-    if cut:
-        print(
-            f"warning: {source}: {len(cut)} gold answers (the first: {cut[0]}) are longer than max_tokens", flush=True
-        )
 
 
 class GroupProgress:

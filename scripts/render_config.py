@@ -18,6 +18,7 @@ from entitune.cli import InputError, run
 from entitune.engines.llamafactory_arguments import FIXED
 from entitune.engines.schedule import Schedule, plan
 from entitune.files import atomic_write, read_json, sha256
+from entitune.prompting.chat import ChatSettings
 
 HEADER = "# Made by the rule render_config. By hand, from the repository's root: llamafactory-cli train {path}\n"
 
@@ -42,7 +43,12 @@ def main() -> None:
     )
     parser.add_argument("--processes", type=int, default=1, help="training processes of all nodes (default: 1)")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json in the base model's folder")
-    parser.add_argument("--template", help="LLaMA-Factory template (default: the model's own chat template)")
+    parser.add_argument(
+        "--chat",
+        type=ChatSettings.from_json,
+        default=ChatSettings(),
+        help='JSON: {"template", "thinking"} of the model (default: its own chat template, no thinking)',
+    )
     parser.add_argument("--dataset", required=True, help="the dataset's name in dataset_info.json")
     parser.add_argument("--train", type=Path, required=True, help="train.json beside dataset_info.json")
     parser.add_argument("--seed", type=int, required=True, help="seed of initialisation, dropout and data order")
@@ -65,9 +71,9 @@ def main() -> None:
         "model_name_or_path": str(args.manifest.parent),
         "dataset_dir": str(args.train.parent),
         "dataset": args.dataset,
-        **({"template": args.template} if args.template else {}),
         **FIXED,
         **with_schedule(args.arguments, length, args.whole_accumulations),
+        **args.chat.training_arguments,
         "mask_history": True,  # the examples of a few-shot prompt are not learnt
         "logging_nan_inf_filter": False,  # else a loss that is not finite is logged as 0
         "seed": args.seed,

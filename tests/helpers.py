@@ -105,8 +105,9 @@ def run_in(folder: Path, *command: str) -> Result:
 
 
 def snakemake(folder: Path, *arguments: str) -> Result:
-    """Run Snakemake in `folder`."""
-    return run_in(folder, str(BIN / "snakemake"), *arguments)
+    """Run Snakemake in `folder`, with the details of each job, which the default profile leaves out."""
+    quiet = [] if {"-q", "--quiet"} & set(arguments) else ["--quiet", "host"]
+    return run_in(folder, str(BIN / "snakemake"), *arguments, *quiet)
 
 
 def copy_repository(target: Path) -> Path:
@@ -136,9 +137,10 @@ def copy_repository(target: Path) -> Path:
 
 
 def write_jsonl(path: Path, values: Iterable[Any]) -> Path:
-    """Write a line of JSON for each value. Returns `path`."""
+    """Write a line of JSON for each value, a record by its `to_dict`. Returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in values), encoding="utf-8")
+    lines = (json.dumps(one, ensure_ascii=False, default=lambda record: record.to_dict()) for one in values)
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     return path
 
 

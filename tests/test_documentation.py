@@ -82,6 +82,7 @@ def test_the_contracts_name_every_path() -> None:
     spelled += [data.alpaca("{split}"), data.tokens("{split}"), data.parity("{split}", "{env}")]
     spelled += [data.training_rows("{cutoff}"), data.training_rows("{cutoff}", "too_long.jsonl")]
     spelled += [group.answers("{split}", "{shard}"), group.record("{split}", "{shard}")]
+    spelled += [paths.training_rows_check("{run}"), paths.lengths_check("{run}", "{split}")]
     page = read("docs/contracts.md")
     assert [path for path in spelled if f"`{path}`" not in page] == []
     own = [run.config, run.adapter(), run.merged, run.checkpoints, run.manifest, run.serving_check, run.submission]

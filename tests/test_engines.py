@@ -81,7 +81,8 @@ def test_another_template_stops_the_run(demo: Path, tmp_path: Path) -> None:
     """chatml is what template qwen is, but for the default system turn."""
     common = ["--alpaca", "results/datasets/demo/ner-zh-short/dev.json", "--model", "results/models/entitune-tiny"]
     tokens = tmp_path / "tokens.jsonl"
-    done = run_engine("train", demo, "encode_split", *common, "--template", "chatml", "--output", tokens)
+    chat = ["--chat", json.dumps({"template": "chatml"})]
+    done = run_engine("train", demo, "encode_split", *common, *chat, "--output", tokens)
     assert done.returncode == 0, done.stderr
     parity = tmp_path / "parity.json"
     done = run_engine("predict-cpu", demo, "check_parity", *common, "--tokens", tokens, "--output", parity)

@@ -16,6 +16,7 @@ from helpers import ROOT, python_of, run_code, run_script, snakemake
 from entitune.study import load_study
 
 TRAIN_BIN = python_of("train").parent
+CHAT = json.dumps({"template": "qwen"})
 RECIPES = yaml.safe_load((ROOT / "conf" / "recipes.yaml").read_text(encoding="utf-8"))
 REFERENCE = {
     "stage": "sft",
@@ -89,7 +90,7 @@ def render(folder: Path, recipe: str, model: Path) -> dict[str, object]:
     info["cluener_train"]["columns"] |= {"response": "output", "system": "system", "history": "history"}
     (data.parent / "dataset_info.json").write_text(json.dumps(info))
     (folder / "manifest").mkdir(exist_ok=True)
-    given = ["--arguments", json.dumps(arguments), "--template", "qwen", "--manifest", model / "manifest.json"]
+    given = ["--arguments", json.dumps(arguments), "--chat", CHAT, "--manifest", model / "manifest.json"]
     given += ["--dataset", "cluener_train", "--train", data, "--seed", 1, "--lock", "envs/train.txt"]
     given += ["--checkpoints", "work", "--output", f"{recipe}.yaml"]
     given += ["--whole-accumulations"] if RECIPES[recipe].get("whole_accumulations") else []

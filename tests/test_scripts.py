@@ -11,11 +11,12 @@ import yaml
 from helpers import ROOT, read_jsonl, run_script, write_jsonl
 
 from entitune.cli import InputError
+from entitune.engines.lengths import check_lengths
 from entitune.engines.vllm_settings import max_lora_rank
 from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.prompt import Prompt, chat_of
 from entitune.records import Entity, Sentence, Tokens
-from predict_shard import check_lengths, shard_of
+from predict_shard import shard_of
 from train_adapter import drop_partial_checkpoints, last_record
 
 SENTENCES = [

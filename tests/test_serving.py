@@ -98,7 +98,7 @@ def test_files_that_do_not_belong_together_are_refused(study: Study) -> None:
     weights.write_bytes(b"other weights")
     assert "is missing or not the file of results/models/entitune-tiny/manifest.json" in refusal(study, "demo")
     write_manifest(weights.parent)
-    assert "results/models/entitune-tiny/manifest.json is not the one that" in refusal(study, "demo")
+    assert "results/models/entitune-tiny/manifest.json is not the file that" in refusal(study, "demo")
     finish(study, "demo")
     Path("results/demo/seed-1/adapter/adapter_model.safetensors").write_bytes(b"another adapter")
     assert "bring the run up to date" in refusal(study, "demo")

@@ -54,6 +54,11 @@ def dropped(dataset: str, split: str) -> str:
     return f"{RESULTS}/datasets/{dataset}/{split}.dropped.jsonl"
 
 
+def conversion(dataset: str, split: str) -> str:
+    """What was read of a split and what was dropped, in numbers."""
+    return f"{RESULTS}/datasets/{dataset}/{split}.summary.json"
+
+
 def conversion_benchmark(dataset: str, split: str) -> str:
     """Time and memory of a split's conversion."""
     return f"{RESULTS}/datasets/{dataset}/benchmarks/convert_dataset.{split}.tsv"
@@ -106,6 +111,16 @@ def base_model(name: str) -> str:
 # --- one run and seed -------------------------------------------------------------------------------------------------
 
 
+def lengths_check(run: str, split: str) -> str:
+    """The proof that the prompts of a split fit into a run's engine; one for all seeds."""
+    return f"{RESULTS}/{run}/lengths.{split}.json"
+
+
+def training_rows_check(run: str) -> str:
+    """The proof that the trainer sees a run's rows as they were encoded; one for all seeds."""
+    return f"{RESULTS}/{run}/training_rows.json"
+
+
 @dataclass(frozen=True)
 class RunFiles:
     """The files of one run and seed."""
@@ -148,6 +163,10 @@ class RunFiles:
     def score_page(self, split: str) -> str:
         """The same table to read."""
         return f"{self.folder}/scores/{split}.md"
+
+    def seqeval_report(self, split: str) -> str:
+        """seqeval's own report of the run."""
+        return f"{self.folder}/scores/{split}.seqeval.txt"
 
     def errors(self, split: str, table: str) -> str:
         """A table of the error analysis, one of ERROR_TABLES."""

@@ -12,7 +12,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
+from entitune.corpus.formats import check_options
+from entitune.corpus.options import CorpusOptions, Format
 from entitune.prompting.answer_formats import AnswerFormat
+from entitune.prompting.chat import ChatSettings
 
 Arguments: TypeAlias = dict[str, JsonValue]
 """LLaMA-Factory arguments: names and whatever value a YAML file can give them."""
@@ -138,12 +141,10 @@ class Splits(Section):
         return {name: path for name in ("train", "dev", "test") if (path := getattr(self, name)) is not None}
 
 
-class Dataset(Entry):
+class Dataset(Entry, CorpusOptions):
     """A corpus."""
 
-    format: Literal["cluener", "conll-bio", "conll-bmes", "conll-bioes"] = Field(
-        description="the raw files' format: CLUENER's JSON lines, or one character and its tag a line"
-    )
+    format: Format = Field(description="the raw files' format; docs/corpora.md shows each")
     labels: Annotated[tuple[Label, ...], BeforeValidator(_read_labels), Field(min_length=1)] = Field(
         description="the label set, in the order in which the prompt and the tables show it: names, or names with a "
         "description each"
@@ -159,6 +160,17 @@ class Dataset(Entry):
         if repeated := {name for name in self.label_names if self.label_names.count(name) > 1}:
             raise ValueError(f"labels: {', '.join(sorted(repeated))} given twice; labels must be unique")
         return self
+
+    @model_validator(mode="after")
+    def _format_takes_the_options(self) -> Self:
+        check_options(self.format, self.options)
+        return self
+
+    @property
+    def options(self) -> CorpusOptions:
+        """The keys that say how the raw files are read, as far as they are given."""
+        given = CorpusOptions.model_fields.keys() & self.model_fields_set
+        return CorpusOptions.model_validate(self.model_dump(include=given, exclude_unset=True))
 
     @property
     def label_names(self) -> list[str]:
@@ -187,6 +199,9 @@ class Model(Entry):
     revision: Annotated[str, Field(min_length=1)] = Field(description="the pinned revision")
     licence: str = Field(description="the model's licence, for the reader")
     template: str | None = Field(description="LLaMA-Factory's template; null: the model's own chat template")
+    thinking: bool = Field(
+        False, description="whether the model may think before it answers; needs a chat template with a switch for it"
+    )
     trust_remote_code: bool = Field(
         False, description="whether a server may run the Python code that comes with the model; read it before"
     )
@@ -197,6 +212,11 @@ class Model(Entry):
         if getattr(self, key) is None:
             raise ValueError(f"source {self.source} needs the key {key!r}")
         return self
+
+    @property
+    def chat(self) -> ChatSettings:
+        """How the model is talked to, in training and everywhere else."""
+        return ChatSettings(self.template, self.thinking)
 
     def source_settings(self) -> dict[str, JsonValue]:
         """What decides which files the model has: where they come from, the revision, the pins."""

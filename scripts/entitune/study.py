@@ -166,7 +166,13 @@ class TunedRun(BaseRun):
 
     def training_files(self, seed: int | str) -> list[str]:
         files = self.files(seed)
-        made = [self.training_rows, files.config, files.adapter(), files.adapter("adapter_config.json")]
+        made = [
+            self.training_rows,
+            paths.training_rows_check(self.name),
+            files.config,
+            files.adapter(),
+            files.adapter("adapter_config.json"),
+        ]
         return [*made, files.merged] if self.merges else made
 
     def settings(self) -> dict[str, JsonValue]:

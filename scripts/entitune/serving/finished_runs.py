@@ -16,12 +16,13 @@ from pathlib import Path
 
 from entitune import paths
 from entitune.cli import InputError
-from entitune.files import read_json, sha256
+from entitune.files import read_json
 from entitune.manifests import verify
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.prompt import Prompt
 from entitune.registries import Decode
 from entitune.study import Study, TunedRun, VoteRun
+from entitune.verification import changed_files
 
 KEY_VARIABLE = "ENTITUNE_API_KEY"
 
@@ -72,7 +73,7 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
     for model in filter(None, (base, merged)):
         verify(Path(model).parent, deep=False)
     check_adapter(name, Path(base).parent, adapter)
-    check_manifest(Path(files.manifest), made)
+    check_manifest(files.manifest, made)
     return FinishedRun(
         name=name,
         model=run.model.name,
@@ -95,15 +96,13 @@ def check_adapter(run: str, base: Path, adapter: Path | None) -> None:
         raise InputError(f"{adapter}: an adapter of {trained_on}; run {run} is of {base}")
 
 
-def check_manifest(manifest: Path, files: Sequence[str]) -> None:
+def check_manifest(manifest: str, files: Sequence[str]) -> None:
     """Raise InputError where a file is not the one that the run's figures were made from."""
-    recorded = read_json(manifest)["files"]
-    for path in files:
-        if recorded.get(path) != sha256(path):
-            raise InputError(
-                f"{path} is not the one that {manifest} was made from (another base model, prompt or adapter); "
-                f"bring the run up to date with\n    snakemake {manifest} --cores all"
-            )
+    if problems := changed_files(manifest, files):
+        raise InputError(
+            f"{problems[0]} (another base model, prompt or adapter); bring the run up to date with\n"
+            f"    snakemake {manifest} --cores all"
+        )
 
 
 def read_key(file: Path | None) -> str | None:
