@@ -22,7 +22,7 @@ def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_transitive_imports_are_found() -> None:
-    declared = {str(path) for path in code_of("read_answers")}
+    declared = code_of("read_answers")
     assert "scripts/read_answers.py" in declared
     assert "scripts/entitune/prompting/grounding.py" in declared
     assert "scripts/entitune/records.py" in declared
@@ -39,7 +39,7 @@ def test_declared_modules_are_those_that_python_loads(script: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = {str(Path(line).resolve().relative_to(ROOT)) for line in done.stdout.splitlines() if "/entitune/" in line}
-    assert {str(path) for path in code_of(script) if "entitune" in path.parts} == loaded
+    assert {path for path in code_of(script) if "/entitune/" in path} == loaded
 
 
 # --- a small package of its own ------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def found() -> set[str]:
-    return {str(path.relative_to(code_inputs.SCRIPTS)) for path in code_of("step")}
+    return {str(Path(path).relative_to(code_inputs.SCRIPTS)) for path in code_of("step")}
 
 
 PACKAGE = {

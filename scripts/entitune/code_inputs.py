@@ -93,10 +93,11 @@ def _read(path: Path) -> _Module:
     return _Module(imported, hashlib.sha256("".join(text).encode()).digest())
 
 
-def code_of(script: str) -> list[Path]:
+def code_of(script: str) -> list[str]:
     """Return the script's file and every file under scripts/ that it imports, directly or not, sorted.
 
-    `script` is a name without folder and suffix, like that of the rule that runs it.
+    `script` is a name without folder and suffix, like that of the rule that runs it. The paths begin at the
+    repository's root.
     """
     pending, reached = [SCRIPTS / f"{script}.py"], set[Path]()
     while pending:
@@ -104,7 +105,7 @@ def code_of(script: str) -> list[Path]:
         if path not in reached:
             reached.add(path)
             pending.extend(_read(path).imported)
-    return sorted(reached)
+    return sorted(map(str, reached))
 
 
 @functools.cache
@@ -114,6 +115,6 @@ def code_digest(script: str) -> str:
     It depends on their names and syntax trees, and not on comments, docstrings, formatting or the version of Python.
     """
     digest = hashlib.sha256()
-    for path in code_of(script):
+    for path in map(Path, code_of(script)):
         digest.update(path.relative_to(SCRIPTS).as_posix().encode() + b"\0" + _read(path).digest)
     return digest.hexdigest()
