@@ -56,17 +56,26 @@ def run_script(
     )
 
 
+def must_run(name: str, *arguments: object) -> None:
+    """Run scripts/{name}.py, which must succeed."""
+    done = run_script(name, *arguments)
+    assert done.returncode == 0, done.stderr
+
+
 def python_of(environment: str) -> Path:
     """The interpreter of an engine's environment, which exists in tests that are marked `engine`."""
     return ROOT / ".envs" / environment / "bin" / "python"
 
 
 def run_code(environment: str, code: str, *arguments: object, cwd: Path | None = None, stdin: str | None = None) -> str:
-    """Run Python code in an engine's environment, without the network, and return what it prints."""
+    """Run Python code in an engine's environment, without the network, and return what it prints.
+
+    The code can import the scripts and their package.
+    """
     done = subprocess.run(
         [str(python_of(environment)), "-c", code, *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "scripts")},
         input=stdin,
         capture_output=True,
         text=True,
