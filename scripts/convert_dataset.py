@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from entitune.cli import InputError, run
+from entitune.cli import InputError, label_names, run
 from entitune.corpus.readers import READERS, Problem, file_problems
 from entitune.files import atomic_write, to_json
 
@@ -85,13 +85,6 @@ def convert(
     return summary + (f"; dropped {rows - sentences} of {rows} rows, see {dropped}" if rows > sentences else "")
 
 
-def _labels(value: str) -> list[str]:
-    labels = value.split(",")
-    if "" in labels or len(set(labels)) != len(labels):
-        raise argparse.ArgumentTypeError(f"{value!r}; expected distinct names with commas between them")
-    return labels
-
-
 def _limit(value: str) -> int:
     limit = int(value)
     if limit < 1:
@@ -103,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--raw", required=True, help="the publisher's file of one split")
     parser.add_argument("--format", required=True, choices=READERS, help="the raw file's format")
-    parser.add_argument("--labels", required=True, type=_labels, metavar="A,B,...", help="the dataset's labels")
+    parser.add_argument("--labels", required=True, type=label_names, metavar="A,B,...", help="the dataset's labels")
     parser.add_argument("--split", required=True, help="the split's name; rows without an id are called SPLIT-LINE")
     parser.add_argument(
         "--on-invalid", choices=["fail", "drop"], default="fail", help="what to do with invalid rows (default: fail)"

@@ -39,7 +39,7 @@ def main() -> None:
     from llamafactory.train.tuner import run_exp
     from transformers import TrainerCallback, TrainerState
 
-    class StopWhereNotFinite(TrainerCallback):
+    class StopWhereNotFinite(TrainerCallback):  # type: ignore[misc]  # has no types here
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             check_finite(logs or {}, state.global_step, args.fp16)
 

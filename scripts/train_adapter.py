@@ -21,11 +21,13 @@ from typing import Any
 
 import yaml
 
+import run_llamafactory
 from entitune.claims import Claim, claim
 from entitune.cli import InputError, run
 from entitune.engines.checkpoints import DIVERGED, find_damage, find_not_finite
 from entitune.engines.gpu import environment_of, find_gpus, lacks_bfloat16
 from entitune.files import write_jsonl
+from entitune.job_records import recorded_job
 from entitune.processes import Workflow, die_with_parent
 from entitune.progress import Progress
 
@@ -33,9 +35,6 @@ OTHER_TRAININGS = ("USE_V1", "USE_MCA", "USE_KT", "USE_RAY", "ALLOW_EXTRA_ARGS",
 """Variables that make LLaMA-Factory another program than the one whose rows were checked."""
 
 RESULTS = ("adapter_model.safetensors", "adapter_config.json", "trainer_log.jsonl", "training_loss.png")
-
-
-TRAINER = Path(__file__).with_name("run_llamafactory.py")
 
 
 def drop_damaged_checkpoints(folder: Path, processes: int, needs_all: bool = False) -> None:
@@ -96,7 +95,7 @@ def launcher(executable: str, processes: int, nodes: int) -> list[str]:
     """
     torchrun, python = (str(Path(executable).with_name(name)) for name in ("torchrun", "python"))
     if processes * nodes == 1:
-        return [python, str(TRAINER)]
+        return [python, run_llamafactory.__file__]
     meeting = ["--standalone"]
     if nodes > 1:
         if "SLURM_STEP_NODELIST" not in os.environ:
@@ -111,7 +110,14 @@ def launcher(executable: str, processes: int, nodes: int) -> list[str]:
         port = 20000 + int(os.environ["SLURM_JOB_ID"]) % 10000
         meeting = [f"--nnodes={nodes}", f"--node-rank={os.environ['SLURM_PROCID']}"]
         meeting += [f"--master-addr={listed.stdout.split()[0]}", f"--master-port={port}"]
-    worker = ["--no-python", "setpriv", "--pdeathsig", "KILL", python, str(TRAINER)]  # workers end with torchrun
+    worker = [
+        "--no-python",
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        python,
+        run_llamafactory.__file__,
+    ]  # workers end with torchrun
     return [torchrun, *meeting, f"--nproc-per-node={processes}", *worker]
 
 
@@ -199,6 +205,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads in all (default: 1)")
     parser.add_argument("--title", default="train", help="what progress lines begin with")
     parser.add_argument("--log", type=Path, required=True, help="LLaMA-Factory's own output")
+    parser.add_argument("--record", type=Path, help="JSON: node, time and memory of the training (default: none)")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the finished adapter")
     args = parser.parse_args()
 
@@ -217,7 +224,8 @@ def main() -> None:
             drop_damaged_checkpoints(working, total, bool(arguments.get("load_best_model_at_end")))
             if step := cut_log(working):
                 print(f"{args.title}: resuming from {working}, step {step}", file=sys.stderr)
-        train(args.config, args.log, command, processes, args.gpus, args.threads, args.title, held)
+        with recorded_job(args.record):
+            train(args.config, args.log, command, processes, args.gpus, args.threads, args.title, held)
         check_results(working)
         args.output_dir.mkdir(parents=True, exist_ok=True)
         for name in RESULTS:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import BIN, ROOT
+from helpers import BIN, ROOT
 
 from entitune import claims
 from entitune.claims import ClaimHeld, ClaimLost, Holder, claim
@@ -172,6 +172,7 @@ Path(sys.argv[1]).write_text("ended")
 """
 
 
+@pytest.mark.workflow
 def test_a_script_notices_that_snakemake_was_killed(tmp_path: Path) -> None:
     """SIGKILL to Snakemake alone: the shell between it and the script lives on."""
     (tmp_path / "watch.py").write_text(WATCH)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import ROOT
-
-from entitune.files import read_jsonl
+from helpers import Result, read_jsonl, run_script
+from predictions import LABELS
 
 VALID = '{"text": "温格的球队战胜曼联", "label": {"name": {"温格": [[0, 1]]}, "organization": {"曼联": [[7, 8]]}}}'
 CANONICAL = {
@@ -24,7 +20,6 @@ CANONICAL = {
         {"label": "organization", "text": "曼联", "start": 7, "end": 9},
     ],
 }
-LABELS = "address,book,company,game,government,movie,name,organization,position,scene"
 
 # Counted apart from this project's readers, in the file as its authors published it.
 CLUENER = {
@@ -65,23 +60,19 @@ CLUENER = {
 
 def convert(
     folder: Path, raw: str | bytes | None, *more: str, raw_format: str = "cluener", split: str = "dev"
-) -> subprocess.CompletedProcess[str]:
+) -> Result:
     """Run the script in `folder` on a file `raw` with this content."""
     if raw is not None:
         (folder / "raw").write_bytes(raw if isinstance(raw, bytes) else raw.encode())
-    command = [sys.executable, str(ROOT / "scripts" / "convert_dataset.py"), "--raw", "raw", "--format", raw_format]
-    command += ["--labels", LABELS, "--split", split, "--output", "out.jsonl", "--dropped", "dropped.jsonl", *more]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    given = ["--raw", "raw", "--format", raw_format, "--labels", ",".join(LABELS), "--split", split]
+    given += ["--output", "out.jsonl", "--dropped", "dropped.jsonl", *more]
+    done = run_script("convert_dataset", *given, cwd=folder)
     assert "Traceback" not in done.stderr
     return done
 
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    return list(read_jsonl(path))
 
 
 def test_canonical_file(tmp_path: Path) -> None:
@@ -98,13 +89,13 @@ def test_conll_gives_the_same_entities(tmp_path: Path) -> None:
     tags = ["B-name", "E-name", *["O"] * 5, "B-organization", "E-organization"]
     raw = "".join(f"{character} {tag}\n" for character, tag in zip(CANONICAL["text"], tags, strict=True))
     assert convert(tmp_path, raw, raw_format="conll-bmes").returncode == 0
-    assert records(tmp_path / "out.jsonl") == [CANONICAL]
+    assert read_jsonl(tmp_path / "out.jsonl") == [CANONICAL]
 
 
 def test_unlabelled_split_has_no_entities(tmp_path: Path) -> None:
     done = convert(tmp_path, '{"id": 0, "text": "温格"}\n', split="test")
     assert done.stdout == "out.jsonl: 1 sentences, unlabelled\n"
-    assert records(tmp_path / "out.jsonl") == [{"id": "0", "text": "温格"}]
+    assert read_jsonl(tmp_path / "out.jsonl") == [{"id": "0", "text": "温格"}]
 
 
 def test_fail_reports_every_problem_and_writes_nothing(tmp_path: Path) -> None:
@@ -135,8 +126,8 @@ def test_drop_writes_what_it_drops_with_the_reasons(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert done.stdout == "out.jsonl: 2 sentences, 4 mentions; dropped 2 of 4 rows, see dropped.jsonl\n"
     assert done.stderr.splitlines()[1:] == ["... and 2 more"]
-    assert records(tmp_path / "out.jsonl") == [CANONICAL, {**CANONICAL, "id": "dev-4"}]
-    first, second = records(tmp_path / "dropped.jsonl")
+    assert read_jsonl(tmp_path / "out.jsonl") == [CANONICAL, {**CANONICAL, "id": "dev-4"}]
+    first, second = read_jsonl(tmp_path / "dropped.jsonl")
     assert first == {
         "line": 2,
         "reasons": ["raw:2: not UTF-8: byte 0xff at byte 11 of the line; expected UTF-8"],
@@ -150,8 +141,8 @@ def test_drop_writes_what_it_drops_with_the_reasons(tmp_path: Path) -> None:
 def test_drop_of_a_conll_sentence_names_the_line_inside_it(tmp_path: Path) -> None:
     raw = "温\tB-name\n\n曼\tO\n联\tI-name\n"
     assert convert(tmp_path, raw, "--on-invalid", "drop", raw_format="conll-bio").returncode == 0
-    assert [record["text"] for record in records(tmp_path / "out.jsonl")] == ["温"]
-    assert records(tmp_path / "dropped.jsonl") == [
+    assert [record["text"] for record in read_jsonl(tmp_path / "out.jsonl")] == ["温"]
+    assert read_jsonl(tmp_path / "dropped.jsonl") == [
         {
             "line": 3,
             "reasons": ["raw:4: tag 'I-name' after 'O'; a mention begins with B-name"],
@@ -172,7 +163,7 @@ def test_byte_order_mark_and_crlf_fail_but_cost_no_row(tmp_path: Path) -> None:
     done = convert(tmp_path, raw, "--on-invalid", "drop")
     assert done.returncode == 0
     assert len(done.stderr.splitlines()) == 2
-    assert records(tmp_path / "out.jsonl") == [CANONICAL]
+    assert read_jsonl(tmp_path / "out.jsonl") == [CANONICAL]
 
 
 @pytest.mark.parametrize("raw", ["", "\n\n", "\ufeff"])
@@ -215,7 +206,7 @@ def test_counts_of_cluener(cluener_archive: Path, tmp_path: Path, split: str) ->
     with zipfile.ZipFile(cluener_archive) as archive:
         raw = archive.read(f"{split}.json")
     assert convert(tmp_path, raw, split=split).returncode == 0
-    sentences = records(tmp_path / "out.jsonl")
+    sentences = read_jsonl(tmp_path / "out.jsonl")
     entities = [(record["id"], entity) for record in sentences for entity in record["entities"]]
     expected = CLUENER[split]
     assert len(sentences) == expected["sentences"]
@@ -227,7 +218,7 @@ def test_unlabelled_split_of_cluener(cluener_archive: Path, tmp_path: Path) -> N
     with zipfile.ZipFile(cluener_archive) as archive:
         raw = archive.read("test.json")
     assert convert(tmp_path, raw, split="test").returncode == 0
-    sentences = records(tmp_path / "out.jsonl")
+    sentences = read_jsonl(tmp_path / "out.jsonl")
     assert len(sentences) == 1_345
     assert all(list(record) == ["id", "text"] for record in sentences)
     assert (sentences[0]["id"], sentences[-1]["id"]) == ("0", "1344")

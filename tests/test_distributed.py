@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -10,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import losses
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 STEPS = 12
 
 
@@ -42,21 +42,16 @@ def command(name: str, *options: str) -> list[str]:
     return [*words, *options]
 
 
-def losses(folder: Path, name: str) -> list[float]:
-    lines = (folder / "adapters" / name / "trainer_log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [record["loss"] for record in map(json.loads, lines) if "loss" in record]
-
-
 @pytest.fixture(scope="module")
 def one(prepared: Path) -> list[float]:
     subprocess.run(command("one"), cwd=prepared, check=True)
-    return losses(prepared, "one")
+    return [loss for _, loss in losses(prepared / "adapters" / "one")]
 
 
 def test_two_processes_train_as_one(prepared: Path, one: list[float]) -> None:
     """The same sentences in every step: the losses differ by bfloat16's rounding (2 to 3 digits) alone."""
     subprocess.run(command("two", "--processes", "2"), cwd=prepared, check=True)
-    two = losses(prepared, "two")
+    two = [loss for _, loss in losses(prepared / "adapters" / "two")]
     assert len(two) == len(one) == STEPS
     assert two == pytest.approx(one, rel=0.02)
     assert two[-1] < two[0]

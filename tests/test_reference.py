@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, snakemake
+from helpers import ROOT, python_of, snakemake
 
 from entitune.study import load_study
 
-TRAIN_BIN = ROOT / ".envs" / "train" / "bin"
+TRAIN_BIN = python_of("train").parent
 CHAT = json.dumps({"template": "qwen"})
 RECIPES = yaml.safe_load((ROOT / "conf" / "recipes.yaml").read_text(encoding="utf-8"))
 REFERENCE = {
@@ -68,15 +68,15 @@ def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_recipe_is_the_reference_to_the_letter() -> None:
     study = load_study({"runs": ["cluener-qwen2.5-7b"]}, ROOT / "conf")
     run = study.run("cluener-qwen2.5-7b")
-    assert study.train_arguments(run) == REFERENCE
-    assert (run.model, run.dataset, run.prompt) == ("qwen2.5-7b-instruct", "cluener", "ner-zh")
-    assert study.models[run.model]["id"] == "Qwen/Qwen2.5-7B-Instruct"
-    assert study.models[run.model]["template"] == "qwen"
+    assert run.arguments == REFERENCE
+    assert (run.model.name, run.dataset.name, run.prompt.name) == ("qwen2.5-7b-instruct", "cluener", "ner-zh")
+    assert run.model.id == "Qwen/Qwen2.5-7B-Instruct"
+    assert run.model.template == "qwen"
 
 
 def test_the_fast_recipe_keeps_what_decides_quality() -> None:
     study = load_study({"runs": ["cluener-qwen2.5-7b-fast"]}, ROOT / "conf")
-    fast = study.train_arguments(study.run("cluener-qwen2.5-7b-fast"))
+    fast = study.run("cluener-qwen2.5-7b-fast").arguments
     keys = ("lora_rank", "lora_target", "learning_rate", "num_train_epochs", "warmup_ratio", "val_size")
     assert {key: fast[key] for key in keys} == {key: REFERENCE[key] for key in keys}
     assert RECIPES["reference-fast"]["whole_accumulations"] is RECIPES["reference"]["whole_accumulations"] is True
@@ -108,7 +108,7 @@ def cluener(demo: Path, cluener_archive: Path) -> Path:
     return demo
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("recipe", ["reference", "reference-fast", "reference-r64", "smollm2"])
 def test_llamafactory_takes_every_value(cluener: Path, tmp_path: Path, recipe: str) -> None:
     rendered = render(cluener, recipe, cluener / "results/models/entitune-tiny")
@@ -122,7 +122,7 @@ def test_llamafactory_takes_every_value(cluener: Path, tmp_path: Path, recipe: s
     assert set(rendered) - same <= renamed, {key: parsed.get(key) for key in set(rendered) - same - renamed}
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_examples_and_steps_are_those_of_the_reference(cluener: Path) -> None:
     """LLaMA-Factory itself counts, on the embedded base; it is stopped when it has."""
     render(cluener, "reference", cluener / "results/models/entitune-tiny")

@@ -7,20 +7,17 @@ import math
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers import ROOT, Result, python_of, run_script, write_jsonl
 
 from entitune.engines import memory_estimate
 from entitune.engines.memory_estimate import GB, Recipe, Shape
 from entitune.engines.schedule import plan
 from entitune.files import sha256
-
-ROOT = Path(__file__).parents[1]
-TRAIN_PYTHON = ROOT / ".envs" / "train" / "bin" / "python"
 
 QWEN_7B = json.loads((ROOT / "conf/shapes/qwen2.5-7b-instruct.json").read_text(encoding="utf-8"))
 SMOLLM2 = json.loads((ROOT / "conf/shapes/smollm2-135m-instruct.json").read_text(encoding="utf-8"))
@@ -144,7 +141,6 @@ def test_a_refusal_names_the_memory_and_what_fits() -> None:
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     """A repository with two runs, one of which needs a GPU, and nothing derived yet."""
-    shutil.copytree(ROOT / "conf" / "schemas", tmp_path / "conf" / "schemas")
     shutil.copytree(ROOT / "conf" / "train", tmp_path / "conf" / "train")
     files = {
         "config.yaml": {"runs": ["small"]},
@@ -161,7 +157,7 @@ def study(tmp_path: Path) -> Path:
                 "max_tokens": 512,
                 "max_model_len": 1024,
                 "max_num_seqs": 256,
-                "adapter": "served",
+                "adapter": "lora",
                 "gpus": gpus,
                 "shards": 1,
             }
@@ -180,16 +176,15 @@ def study(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def estimate(study: Path, *arguments: str, gpu: str = "") -> subprocess.CompletedProcess[str]:
+def estimate(study: Path, *arguments: str, gpu: str = "") -> Result:
     """Run estimate_resources where nvidia-smi prints `gpu`, or is not there."""
     bin_dir = study / "bin"
     bin_dir.mkdir(exist_ok=True)
     smi = bin_dir / "nvidia-smi"
     smi.write_text(f"#!/bin/sh\necho '{gpu}'\n" if gpu else "#!/bin/sh\nexit 9\n", encoding="utf-8")
     smi.chmod(0o755)
-    command = [sys.executable, str(ROOT / "scripts" / "estimate_resources.py"), *arguments]
-    environment = os.environ | {"PATH": f"{bin_dir}:{os.environ['PATH']}"}
-    return subprocess.run(command, cwd=study, env=environment, capture_output=True, text=True)
+    path = f"{bin_dir}:{os.environ['PATH']}"
+    return run_script("estimate_resources", *arguments, cwd=study, env={"PATH": path})
 
 
 def test_before_anything_is_there_rows_are_guessed_from_characters(study: Path) -> None:
@@ -229,14 +224,10 @@ def test_a_run_that_does_not_fit_is_refused_with_those_that_do(study: Path) -> N
 
 
 def test_encoded_rows_and_a_finished_training_make_it_exact(study: Path) -> None:
-    encoded = study / "results/datasets/corpus/plain/qwen/train.tokens.jsonl"
-    encoded.parent.mkdir(parents=True)
     rows = [{"id": str(i), "prompt_ids": [0] * 280, "answer_tokens": 20} for i in range(10_748)]
-    encoded.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    adapter = study / "results/big/seed-1/adapter"
-    adapter.mkdir(parents=True)
+    write_jsonl(study / "results/datasets/corpus/plain/qwen/train.tokens.jsonl", rows)
     log = {"current_steps": 909, "elapsed_time": "1:45:06", "vram_reserved": 28.0}
-    (adapter / "trainer_log.jsonl").write_text(json.dumps(log) + "\n", encoding="utf-8")
+    write_jsonl(study / "results/big/seed-1/adapter/trainer_log.jsonl", [log])
     result = estimate(study, "--runs", "big")
     assert result.returncode == 0, result.stderr
     assert "4 rows of 300 tokens (the longest row)" in result.stdout
@@ -299,11 +290,11 @@ print(json.dumps([saved_bytes(3, gc) - saved_bytes(2, gc) for gc in (False, True
 """
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_activations_are_what_autograd_saves() -> None:
     config = QWEN_7B | {"hidden_size": 256, "intermediate_size": 704, "vocab_size": 512}
     config |= {"num_attention_heads": 8, "num_key_value_heads": 2}
-    command = [str(TRAIN_PYTHON), "-c", COUNT_SAVED, json.dumps(config)]
+    command = [str(python_of("train")), "-c", COUNT_SAVED, json.dumps(config)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     layer, checkpointed = json.loads(output.splitlines()[-1])
     tokens, shape = 2 * 256, Shape.from_config(config)

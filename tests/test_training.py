@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 from training import RECIPE, prepare, render
 
 from entitune.cli import InputError
@@ -128,7 +128,11 @@ def write_safetensors(path: Path, tensors: dict[str, tuple[str, np.ndarray[Any, 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_weights_that_are_not_finite_are_found(tmp_path: Path, value: float) -> None:
     fine, broken = np.array([0.0, -1.5, 3e38], np.float32), np.array([0.0, value], np.float32)
-    tensors = {"a": ("F32", fine), "b": ("F32", broken), "c": ("F16", broken.astype(np.float16))}
+    tensors: dict[str, tuple[str, np.ndarray[Any, Any]]] = {
+        "a": ("F32", fine),
+        "b": ("F32", broken),
+        "c": ("F16", broken.astype(np.float16)),
+    }
     tensors |= {
         "d": ("F64", broken.astype(np.float64)),
         "e": ("BF16", (broken.view(np.uint32) >> 16).astype(np.uint16)),
@@ -166,7 +170,7 @@ def finished(process: subprocess.Popen[str]) -> str:
     return errors
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_a_few_sentences_train(rows: Path) -> None:
     """Fewer steps than logging_steps: one loss is logged, and drawn."""
     finished(train(rows, "small", {"num_train_epochs": 1.0, "logging_steps": 500}))
@@ -176,7 +180,7 @@ def test_a_few_sentences_train(rows: Path) -> None:
     assert not (rows / "work-small" / "checkpoints").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_a_diverged_training_is_no_result(rows: Path) -> None:
     recipe = {"learning_rate": 1.0e30, "max_grad_norm": 0.0, "max_steps": 12, "logging_steps": 1}
     process = train(rows, "diverged", recipe)
@@ -211,7 +215,7 @@ def kill_at(rows: Path, name: str, step: int) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("damage", ["removed", "changed"])
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.pt", "rng_state.pth"])
 def test_a_damaged_checkpoint_is_not_resumed_from(rows: Path, straight: bytes, name: str, damage: str) -> None:
@@ -232,7 +236,7 @@ def test_a_damaged_checkpoint_is_not_resumed_from(rows: Path, straight: bytes, n
     assert [record["current_steps"] for record in log if "loss" in record] == list(range(1, 41))
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_a_second_training_of_the_same_run_waits_or_is_refused(rows: Path) -> None:
     first = train(rows, "twice", LONG)
     claim = rows / "work-twice" / "checkpoints" / "claim.json"

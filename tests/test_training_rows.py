@@ -9,13 +9,13 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers import read_jsonl
 from training import CHAT, MODEL, RECIPE, SENTENCES, prepare, render, run_several, write_alpaca
 
-from entitune.files import read_jsonl
 from entitune.prompting.prompt import Prompt
 from entitune.records import Entity, Sentence
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 
 PROMPTS = {
     "plain": Prompt("找出实体。"),

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from conftest import ROOT
+from helpers import ROOT, python_of, run_script
 
 from entitune.files import write_rows
 from entitune.prompting.prompt import Prompt
 from entitune.records import Entity, Sentence
 
-TRAIN_PYTHON = ROOT / ".envs" / "train" / "bin" / "python"
 MODEL = ROOT / "data" / "models" / "entitune-tiny"
 CHAT = json.dumps({"template": "qwen"})
 SENTENCES = [Sentence(f"train-{i}", f"第{i}天高远去了北岭。", (Entity("name", "高远", 3, 5),)) for i in range(1, 8)]
@@ -37,22 +35,24 @@ print("OUTCOMES" + json.dumps(outcomes))
 """
 
 
-def run_several(script: str, calls: Sequence[Sequence[object]], python: Path = TRAIN_PYTHON) -> list[str]:
+def run_several(script: str, calls: Sequence[Sequence[object]], environment: str = "train") -> list[str]:
     """Run a script's main for each list of arguments in one process: the messages of refusals, empty without one."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "HF_HUB_OFFLINE": "1"}
-    command = [str(python), "-c", SEVERAL, script, json.dumps([list(map(str, call)) for call in calls])]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    variables = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "HF_HUB_OFFLINE": "1"}
+    command = [str(python_of(environment)), "-c", SEVERAL, script, json.dumps([list(map(str, call)) for call in calls])]
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
     assert done.returncode == 0, done.stderr
     outcomes: list[str] = json.loads(done.stdout.split("OUTCOMES")[1])
     return outcomes
 
 
 def script(name: str, *arguments: object) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
-    subprocess.run(command, check=True, capture_output=True)
+    """Run a script of the workflow's environment, which must succeed."""
+    done = run_script(name, *arguments)
+    assert done.returncode == 0, done.stderr
 
 
 def write_alpaca(path: Path, prompt: Prompt, sentences: Sequence[Sentence] = SENTENCES) -> Path:
+    """Write the alpaca rows of sentences under a prompt."""
     write_rows(path, [prompt.row(sentence) for sentence in sentences])
     return path
 
