@@ -13,6 +13,7 @@ import yaml
 from helpers import ROOT, python_of, run_script
 
 from entitune.files import write_rows
+from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.prompt import Prompt
 from entitune.records import Entity, Sentence
 
@@ -53,17 +54,27 @@ def script(name: str, *arguments: object) -> None:
 
 def write_alpaca(path: Path, prompt: Prompt, sentences: Sequence[Sentence] = SENTENCES) -> Path:
     """Write the alpaca rows of sentences under a prompt."""
-    write_rows(path, [prompt.row(sentence) for sentence in sentences])
+    answers = [
+        "" if sentence.entities is None else write_answer("json", sentence)  # empty where there is none
+        for sentence in sentences
+    ]
+    write_rows(path, map(prompt.row, sentences, answers))
     return path
 
 
-def prepare(folder: Path, prompts: dict[str, Prompt], sentences: Sequence[Sentence] = SENTENCES) -> None:
+def prepare(
+    folder: Path,
+    prompts: dict[str, Prompt],
+    sentences: Sequence[Sentence] = SENTENCES,
+    model: Path = MODEL,
+    chat: str = CHAT,
+) -> None:
     """Make a folder for each prompt with train.json, its tokens, and the registered rows in cutoff/."""
     for name, prompt in prompts.items():
         (folder / name).mkdir()
         write_alpaca(folder / name / "train.json", prompt, sentences)
     calls = [
-        ["--model", MODEL, "--chat", CHAT, "--alpaca", path / "train.json", "--output", path / "train.tokens.jsonl"]
+        ["--model", model, "--chat", chat, "--alpaca", path / "train.json", "--output", path / "train.tokens.jsonl"]
         for path in map(folder.joinpath, prompts)
     ]
     assert set(run_several("encode_split", calls)) == {""}
@@ -74,9 +85,9 @@ def prepare(folder: Path, prompts: dict[str, Prompt], sentences: Sequence[Senten
         script("register_dataset", *tokens, *common)
 
 
-def render(folder: Path, recipe: dict[str, Any], **changes: Any) -> Path:
+def render(folder: Path, recipe: dict[str, Any], chat: str = CHAT, **changes: Any) -> Path:
     """Render a recipe for the rows in `folder`, and change arguments that no recipe may change."""
-    options = ["--arguments", json.dumps(recipe), "--chat", CHAT, "--dataset", "mine_train", "--seed", 1]
+    options = ["--arguments", json.dumps(recipe), "--chat", chat, "--dataset", "mine_train", "--seed", 1]
     options += ["--train", folder / "cutoff" / "train.json", "--manifest", folder.parent / "manifest.json"]
     path = folder / f"{'-'.join([*recipe, *changes])}.yaml"
     script("render_config", *options, "--lock", __file__, "--checkpoints", folder / "work", "--output", path)
