@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import ROOT
-from training import RECIPE, prepare, render
+from helpers import ROOT, losses, python_of, read_jsonl, run_script
+from training import MODEL, RECIPE, prepare, render
 
 from entitune.cli import InputError
 from entitune.engines.checkpoints import CHECKSUMS, PARTIAL_STATE, find_damage, find_not_finite, finish
@@ -95,7 +95,7 @@ def test_what_is_logged_again_is_dropped(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-4").mkdir()
     (tmp_path / "checkpoint-2").mkdir()
     assert cut_log(tmp_path) == 4
-    assert [json.loads(line)["current_steps"] for line in log.read_text().splitlines()] == [2, 4]
+    assert [record["current_steps"] for record in read_jsonl(log)] == [2, 4]
     shutil.rmtree(tmp_path / "checkpoint-4")
     shutil.rmtree(tmp_path / "checkpoint-2")
     assert cut_log(tmp_path) == 0
@@ -174,8 +174,7 @@ def finished(process: subprocess.Popen[str]) -> str:
 def test_a_few_sentences_train(rows: Path) -> None:
     """Fewer steps than logging_steps: one loss is logged, and drawn."""
     finished(train(rows, "small", {"num_train_epochs": 1.0, "logging_steps": 500}))
-    log = (rows / "adapter-small" / "trainer_log.jsonl").read_text().splitlines()
-    assert [json.loads(line)["current_steps"] for line in log if "loss" in json.loads(line)] == [4]
+    assert [step for step, _ in losses(rows / "adapter-small")] == [4]
     assert (rows / "adapter-small" / "training_loss.png").stat().st_size > 1000
     assert not (rows / "work-small" / "checkpoints").exists()
 
@@ -189,6 +188,27 @@ def test_a_diverged_training_is_no_result(rows: Path) -> None:
     assert re.search(r"error: step \d+: (loss|grad_norm) is (nan|inf): the training diverged", errors)
     assert "Traceback" not in errors
     assert not (rows / "adapter-diverged").exists()
+
+
+MERGED = """
+import json, sys
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+same = model.get_input_embeddings().weight.equal(model.get_output_embeddings().weight)
+print("MERGED" + json.dumps([model.config.tie_word_embeddings, same]))
+"""
+
+
+@pytest.mark.engine
+def test_an_output_layer_that_was_trained_whole_is_kept(rows: Path) -> None:
+    """The base has one matrix for input and output, which an engine would use for both."""
+    finished(train(rows, "whole", {"additional_target": "lm_head", "num_train_epochs": 1.0}))
+    python, merged = python_of("train"), rows / "merged"
+    words = ["--model", MODEL, "--adapter", rows / "adapter-whole", "--output-dir", merged]
+    done = run_script("merge_adapter", *words, python=python)
+    assert done.returncode == 0, done.stderr
+    told = subprocess.run([python, "-c", MERGED, merged], capture_output=True, text=True, check=True).stdout
+    assert json.loads(told.split("MERGED")[1]) == [False, False]
 
 
 LONG = {"max_steps": 40, "save_steps": 5, "logging_steps": 1, "save_strategy": "steps"}
@@ -232,8 +252,7 @@ def test_a_damaged_checkpoint_is_not_resumed_from(rows: Path, straight: bytes, n
     assert f"{last}: removed: {name} " in errors
     assert f"resuming from {folder}, step {int(last.name[11:]) - 5}" in errors
     assert (rows / f"adapter-{case}" / "adapter_model.safetensors").read_bytes() == straight
-    log = [json.loads(line) for line in (rows / f"adapter-{case}" / "trainer_log.jsonl").read_text().splitlines()]
-    assert [record["current_steps"] for record in log if "loss" in record] == list(range(1, 41))
+    assert [step for step, _ in losses(rows / f"adapter-{case}")] == list(range(1, 41))
 
 
 @pytest.mark.engine

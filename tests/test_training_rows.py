@@ -67,6 +67,10 @@ def test_what_the_trainer_would_see_otherwise_is_named(encoded: Path) -> None:
             "lora_target: the model has no 'k_prj'",
         ),
         (
+            proof(plain, render(plain, RECIPE | {"lora_target": "q_proj, lm_head"})),
+            "lora_target: lm_head: the model uses one matrix",
+        ),
+        (
             proof(plain, render(plain, RECIPE | {"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"x": 1}})),
             "lr_scheduler_kwargs: ",
         ),

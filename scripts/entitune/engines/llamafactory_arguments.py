@@ -335,7 +335,12 @@ def _check_combinations(arguments: Mapping[str, Any]) -> list[str]:
         problems += [f"{key}: needs a GPU, but use_cpu is true" for key in NOT_ON_A_CPU if key in given]
         if given.get("optim", "").endswith("bit"):
             problems.append(f"optim: {given['optim']} needs a GPU, but use_cpu is true")
-    if "quantization_bit" in given and "pissa_init" in given:
+    if "pissa_init" in given and given.get("pissa_iter") != -1:
+        problems.append(
+            "pissa_init: needs pissa_iter: -1 (and `adapter: merged` in conf/decode.yaml): the fast decomposition "
+            "begins with random numbers, so the adapter would be merged into another base than it was trained on"
+        )
+    if "pissa_init" in given and "quantization_bit" in given:
         problems.append("pissa_init: needs the base's own weights, which quantization_bit replaces; remove one of them")
     if given.get("train_sampling_strategy") == "group_by_length" and save == "steps":
         problems.append(

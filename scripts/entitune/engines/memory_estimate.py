@@ -178,7 +178,7 @@ class Recipe:
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> Recipe:
-        """Raises ValueError where the recipe is no LoRA training of a model in 16 or 4 bits: nothing else is counted."""
+        """Raises ValueError where the recipe is no LoRA training of a model in 16 or 4 bits."""
         bits = arguments.get("quantization_bit")
         if arguments.get("finetuning_type", "lora") != "lora" or bits not in (None, 4):
             raise ValueError("only LoRA training of a model in 16 or 4 bits can be estimated")
@@ -197,8 +197,8 @@ class Recipe:
 def training_memory(shape: Shape, recipe: Recipe, longest: int) -> dict[str, float]:
     """Bytes on each GPU by purpose, at the largest batch: every row as long as the longest.
 
-    The base stays in bfloat16 or 4 bits. LLaMA-Factory keeps trainable parameters in float32, so that each costs 4 bytes
-    for itself, 4 for its gradient and 8 for Adam's two moments (Rajbhandari et al. 2020, ZeRO, section 3.1).
+    The base stays in bfloat16 or 4 bits. LLaMA-Factory keeps trainable parameters in float32, so each costs 4 bytes for
+    itself, 4 for its gradient and 8 for Adam's two moments (Rajbhandari et al. 2020, ZeRO, section 3.1).
     """
     tokens = recipe.batch * longest
     trainable = lora_parameters(shape, recipe.rank, recipe.target)
