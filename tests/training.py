@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -94,3 +95,12 @@ def render(folder: Path, recipe: dict[str, Any], chat: str = CHAT, **changes: An
     rendered = yaml.safe_load(path.read_text(encoding="utf-8"))
     path.write_text(yaml.safe_dump(rendered | {"model_name_or_path": str(MODEL)} | changes), encoding="utf-8")
     return path
+
+
+def start_training(folder: Path, name: str, recipe: dict[str, Any]) -> subprocess.Popen[str]:
+    """Start a training; checkpoints under work-{name}, the adapter in adapter-{name}."""
+    config = render(folder, RECIPE | recipe, output_dir=str(folder / f"work-{name}" / "checkpoints" / "key"))
+    command = [sys.executable, str(ROOT / "scripts" / "train_adapter.py"), "--config", str(config)]
+    command += ["--llamafactory", str(ROOT / ".envs/train/bin/llamafactory-cli"), "--title", name]
+    command += ["--log", str(folder / f"{name}.log"), "--output-dir", str(folder / f"adapter-{name}")]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
