@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import losses, python_of, read_jsonl, run_script
-from training import MODEL, prepare, start_training
+from training import MODEL, RECIPE, prepare, start_training
 
 from entitune.cli import InputError
 from entitune.engines.checkpoints import CHECKSUMS, PARTIAL_STATE, find_damage, find_not_finite, finish
@@ -163,7 +163,7 @@ def finished(process: subprocess.Popen[str]) -> str:
 @pytest.mark.engine
 def test_a_few_sentences_train(rows: Path) -> None:
     """Fewer steps than logging_steps: one loss is logged, and drawn."""
-    finished(start_training(rows, "small", {"num_train_epochs": 1.0, "logging_steps": 500}))
+    finished(start_training(rows, "small", RECIPE | {"num_train_epochs": 1.0, "logging_steps": 500}))
     assert [step for step, _ in losses(rows / "adapter-small")] == [4]
     assert (rows / "adapter-small" / "training_loss.png").stat().st_size > 1000
     assert not (rows / "work-small" / "checkpoints").exists()
@@ -172,7 +172,7 @@ def test_a_few_sentences_train(rows: Path) -> None:
 @pytest.mark.engine
 def test_a_diverged_training_is_no_result(rows: Path) -> None:
     recipe = {"learning_rate": 1.0e30, "max_grad_norm": 0.0, "max_steps": 12, "logging_steps": 1}
-    process = start_training(rows, "diverged", recipe)
+    process = start_training(rows, "diverged", RECIPE | recipe)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert re.search(r"error: step \d+: (loss|grad_norm) is (nan|inf): the training diverged", errors)
@@ -192,7 +192,7 @@ print("MERGED" + json.dumps([model.config.tie_word_embeddings, same]))
 @pytest.mark.engine
 def test_an_output_layer_that_was_trained_whole_is_kept(rows: Path) -> None:
     """The base has one matrix for input and output, which an engine would use for both."""
-    finished(start_training(rows, "whole", {"additional_target": "lm_head", "num_train_epochs": 1.0}))
+    finished(start_training(rows, "whole", RECIPE | {"additional_target": "lm_head", "num_train_epochs": 1.0}))
     python, merged = python_of("train"), rows / "merged"
     words = ["--model", MODEL, "--adapter", rows / "adapter-whole", "--output-dir", merged]
     done = run_script("merge_adapter", *words, python=python)
@@ -207,13 +207,13 @@ LONG = {"max_steps": 40, "save_steps": 5, "logging_steps": 1, "save_strategy": "
 @pytest.fixture(scope="module")
 def straight(rows: Path) -> bytes:
     """The adapter of an undisturbed training."""
-    finished(start_training(rows, "straight", LONG))
+    finished(start_training(rows, "straight", RECIPE | LONG))
     return (rows / "adapter-straight" / "adapter_model.safetensors").read_bytes()
 
 
 def kill_at(rows: Path, name: str, step: int) -> Path:
     """Start a training, kill its script when a checkpoint is finished, and return the folder of checkpoints."""
-    process = start_training(rows, name, LONG)
+    process = start_training(rows, name, RECIPE | LONG)
     folder = rows / f"work-{name}" / "checkpoints" / "key"
     deadline = time.monotonic() + 200
     while not (folder / f"checkpoint-{step}" / "trainer_state.json").exists():
@@ -238,7 +238,7 @@ def test_a_damaged_checkpoint_is_not_resumed_from(rows: Path, straight: bytes, n
         data = bytearray((last / name).read_bytes())
         data[len(data) // 2] ^= 64
         (last / name).write_bytes(data)
-    errors = finished(start_training(rows, case, LONG))
+    errors = finished(start_training(rows, case, RECIPE | LONG))
     assert f"{last}: removed: {name} " in errors
     assert f"resuming from {folder}, step {int(last.name[11:]) - 5}" in errors
     assert (rows / f"adapter-{case}" / "adapter_model.safetensors").read_bytes() == straight
@@ -247,13 +247,13 @@ def test_a_damaged_checkpoint_is_not_resumed_from(rows: Path, straight: bytes, n
 
 @pytest.mark.engine
 def test_a_second_training_of_the_same_run_waits_or_is_refused(rows: Path) -> None:
-    first = start_training(rows, "twice", LONG)
+    first = start_training(rows, "twice", RECIPE | LONG)
     claim = rows / "work-twice" / "checkpoints" / "claim.json"
     deadline = time.monotonic() + 60
     while not claim.exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    second = start_training(rows, "twice", LONG)
+    second = start_training(rows, "twice", RECIPE | LONG)
     _, errors = second.communicate(timeout=300)
     assert f"work-twice is being trained by process {first.pid} on " in errors
     finished(first)

@@ -97,10 +97,14 @@ def render(folder: Path, recipe: dict[str, Any], chat: str = CHAT, **changes: An
     return path
 
 
-def start_training(folder: Path, name: str, recipe: dict[str, Any]) -> subprocess.Popen[str]:
-    """Start a training; checkpoints under work-{name}, the adapter in adapter-{name}."""
-    config = render(folder, RECIPE | recipe, output_dir=str(folder / f"work-{name}" / "checkpoints" / "key"))
+def training_command(folder: Path, name: str, recipe: dict[str, Any]) -> list[str]:
+    """A training with checkpoints under work-{name}, the log {name}.log and the adapter in adapter-{name}."""
+    config = render(folder, recipe, output_dir=str(folder / f"work-{name}" / "checkpoints" / "key"))
     command = [sys.executable, str(ROOT / "scripts" / "train_adapter.py"), "--config", str(config)]
-    command += ["--llamafactory", str(ROOT / ".envs/train/bin/llamafactory-cli"), "--title", name]
-    command += ["--log", str(folder / f"{name}.log"), "--output-dir", str(folder / f"adapter-{name}")]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    command += ["--llamafactory", str(python_of("train").with_name("llamafactory-cli")), "--title", name]
+    return [*command, "--log", str(folder / f"{name}.log"), "--output-dir", str(folder / f"adapter-{name}")]
+
+
+def start_training(folder: Path, name: str, recipe: dict[str, Any]) -> subprocess.Popen[str]:
+    """Start a training in the background."""
+    return subprocess.Popen(training_command(folder, name, recipe), stderr=subprocess.PIPE, text=True)
