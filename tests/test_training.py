@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -14,8 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
-from helpers import losses, python_of, read_jsonl, run_script
+import yaml
+from helpers import (
+    BIN,
+    ENVIRONMENT,
+    SHEET,
+    copy_repository,
+    edit_yaml,
+    losses,
+    python_of,
+    read_jsonl,
+    run_script,
+    snakemake,
+)
 from training import MODEL, RECIPE, prepare, start_training
 
 from entitune.cli import InputError
@@ -258,3 +272,46 @@ def test_a_second_training_of_the_same_run_waits_or_is_refused(rows: Path) -> No
     assert f"work-twice is being trained by process {first.pid} on " in errors
     finished(first)
     assert not claim.exists()
+
+
+def processes_in(folder: Path) -> list[str]:
+    """The commands of processes that work in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline()))
+    return found
+
+
+@pytest.mark.engine
+def test_a_killed_workflow_leaves_no_trainer_and_is_resumed(tmp_path: Path) -> None:
+    """SIGKILL to Snakemake alone, as of a kernel that is out of memory; then --unlock and the same command."""
+    folder = copy_repository(tmp_path / "repository")
+    recipe = {**RECIPE, "max_steps": 300, "save_steps": 20, "logging_steps": 20}
+    (folder / "conf" / "train" / "short.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    job = {"config": "train/short.yaml", "gpus": 0, "threads": 1, "mem_mb": 4000, "runtime": 15}
+    edit_yaml(folder / "conf" / "recipes.yaml", short=job)
+    edit_yaml(folder / "conf" / "config.yaml", runs=["short"])
+    row = "short\tdemo\tentitune-tiny\tner-zh-short\tshort\tcpu\t1\t\n"
+    (folder / "conf" / "runs.tsv").write_text(SHEET + row, encoding="utf-8")
+    command = [str(BIN / "snakemake"), "results/short/seed-1/adapter/adapter_model.safetensors", "--cores", "1"]
+    with (tmp_path / "first.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log)
+    deadline = time.monotonic() + 400
+    while not list(folder.glob("results/short/seed-1/checkpoints/*/checkpoint-40/trainer_state.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, (tmp_path / "first.log").read_text()
+        time.sleep(0.05)
+    assert processes_in(folder)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while left := processes_in(folder):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+    assert snakemake(folder, "--unlock").returncode == 0
+    done = snakemake(folder, *command[1:])
+    assert done.returncode == 0, done.stdout
+    assert "resuming from results/short/seed-1/checkpoints/" in done.stdout
+    assert [step for step, _ in losses(folder / "results/short/seed-1/adapter")] == list(range(20, 301, 20))
