@@ -94,8 +94,9 @@ def launcher(executable: str, processes: int, nodes: int) -> list[str]:
     Of several nodes this is one, a task of Slurm's srun, whose environment says which and where the first one is.
     """
     torchrun, python = (str(Path(executable).with_name(name)) for name in ("torchrun", "python"))
+    trainer = run_llamafactory.__file__
     if processes * nodes == 1:
-        return [python, run_llamafactory.__file__]
+        return [python, trainer]
     meeting = ["--standalone"]
     if nodes > 1:
         if "SLURM_STEP_NODELIST" not in os.environ:
@@ -110,14 +111,7 @@ def launcher(executable: str, processes: int, nodes: int) -> list[str]:
         port = 20000 + int(os.environ["SLURM_JOB_ID"]) % 10000
         meeting = [f"--nnodes={nodes}", f"--node-rank={os.environ['SLURM_PROCID']}"]
         meeting += [f"--master-addr={listed.stdout.split()[0]}", f"--master-port={port}"]
-    worker = [
-        "--no-python",
-        "setpriv",
-        "--pdeathsig",
-        "KILL",
-        python,
-        run_llamafactory.__file__,
-    ]  # workers end with torchrun
+    worker = ["--no-python", "setpriv", "--pdeathsig", "KILL", python, trainer]  # workers end with torchrun
     return [torchrun, *meeting, f"--nproc-per-node={processes}", *worker]
 
 
