@@ -1,7 +1,7 @@
 """Sentences written one by one for this project, as read and as varied: other mentions put in, parts cut out.
 
-A line of written.txt is a sentence with its mentions marked as [surface|label]. Every 25th is not trained on: what the
-base makes of those says how good it is.
+A line of written/*.txt is a sentence with its mentions marked as [surface|label], by the rules of ANNOTATION.md. Every
+25th line of a file is held out of the training: what the base answers there shows how good it is.
 """
 
 import random
@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from lexicon import Maker
 
-WRITTEN = Path(__file__).with_name("written.txt")
-MARK = re.compile(r"\[([^\[\]|]+)\|([a-z]+)\]")
+WRITTEN = Path(__file__).with_name("written")
+MARK = re.compile(r"\[([^\[\]|]+)\|([a-z_]+)\]")
 HELD_OUT = 25
 CUT = re.compile(r"[，。！？；]")
 
@@ -43,11 +43,13 @@ def read_sentence(line: str) -> Sentence:
     return Sentence(tuple(piece for piece in pieces if piece[0]))
 
 
-def read_sentences(path: Path = WRITTEN) -> tuple[list[Sentence], list[Sentence]]:
-    """Return the sentences to train on, and those held out."""
-    sentences = [read_sentence(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    held_out = sentences[::HELD_OUT]
-    del sentences[::HELD_OUT]
+def read_sentences(folder: Path = WRITTEN) -> tuple[list[Sentence], list[Sentence]]:
+    """Return the sentences to train on, and those held out, in the order of the files' names."""
+    sentences: list[Sentence] = []
+    held_out: list[Sentence] = []
+    for path in sorted(folder.glob("*.txt")):
+        for i, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+            (sentences if i % HELD_OUT else held_out).append(read_sentence(line))
     return sentences, held_out
 
 
