@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from entitune.cli import InputError, run
+from entitune.cli import InputError, label_names, run
 from entitune.evaluation.bins import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, bucket, names
 from entitune.evaluation.error_categories import CATEGORIES, EntityDict, Error, distinct, errors_of
 from entitune.evaluation.scoring import OTHER
@@ -160,7 +160,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--predictions", required=True, help="JSONL of read_answers, with gold")
     parser.add_argument("--train", required=True, help="canonical JSONL of the training split")
-    parser.add_argument("--labels", nargs="+", required=True, help="the dataset's labels, in the order of the tables")
+    parser.add_argument(
+        "--labels",
+        type=label_names,
+        required=True,
+        metavar="A,B,...",
+        help="the dataset's labels, in the order of the tables",
+    )
     parser.add_argument("--output-dir", type=Path, required=True, help="folder to write into")
     args = parser.parse_args()
 

@@ -24,17 +24,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import psutil
 import requests
 
 from entitune.cli import InputError, run
 from entitune.files import atomic_write, read_jsonl
 from entitune.processes import die_with_parent
-from entitune.prompting.answer_parser import read_answer
-from entitune.prompting.prompt import answer_schema
+from entitune.prompting.answer_formats.constraints import constraint_of
+from entitune.prompting.answer_formats.reading import read_answer
 from entitune.serving.client import connect, request_of
-from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun, finished_run, read_study
+from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun, finished_run
+from entitune.study import read_study
 
 if TYPE_CHECKING:
     import openai
@@ -109,19 +109,24 @@ def ask_for_errors(url: str, key: str) -> dict[str, Any]:
     return refused
 
 
+def openai_arguments(body: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the official client for a request; it takes what only vLLM knows as `extra_body`."""
+    known = {key: value for key, value in body.items() if key != "structured_outputs"}
+    return known | {"extra_body": {key: value for key, value in body.items() if key not in known}}
+
+
 def ask_once(client: openai.OpenAI, served_run: FinishedRun, text: str, structured: bool) -> dict[str, Any]:
-    """One chat call, with the JSON schema of the answer enforced or without."""
+    """One chat call, with the answer's format enforced or without."""
     body = request_of(served_run, text)
-    schema = answer_schema(served_run.labels)
     if structured:
-        body["response_format"] = {"type": "json_schema", "json_schema": {"name": "entities", "schema": schema}}
-    choice = client.chat.completions.create(**body).choices[0]
+        body["structured_outputs"] = constraint_of(served_run.answer_format, served_run.labels, text).to_vllm()
+    choice = client.chat.completions.create(**openai_arguments(body)).choices[0]
     raw, finish_reason = choice.message.content or "", choice.finish_reason
     if structured:
-        unknown = {label for label, _ in read_answer(raw).mentions} - set(served_run.labels)
-        expect(not unknown, f"labels in spite of the schema: {', '.join(sorted(unknown))}")
-        if finish_reason == "stop":
-            jsonschema.validate(json.loads(raw), schema)
+        answer = read_answer(served_run.answer_format, raw, text)
+        unknown = {mention.label for mention in answer.mentions} - set(served_run.labels)
+        expect(not unknown, f"labels in spite of the constraint: {', '.join(sorted(unknown))}")
+        expect(answer.status == "ok" or finish_reason != "stop", f"another format in spite of the constraint: {raw}")
     return {"sentence": text, "answer": raw, "finish_reason": finish_reason}
 
 
@@ -131,7 +136,7 @@ async def burst(client: openai.AsyncOpenAI, served_run: FinishedRun, texts: Sequ
 
         async def ask(text: str) -> tuple[float, int]:
             asked = time.perf_counter()
-            answer = await client.chat.completions.create(**request_of(served_run, text))
+            answer = await client.chat.completions.create(**openai_arguments(request_of(served_run, text)))
             return time.perf_counter() - asked, answer.usage.completion_tokens if answer.usage else 0
 
         started = time.perf_counter()

@@ -9,7 +9,7 @@ import argparse
 from itertools import combinations
 from typing import Any
 
-from entitune.cli import InputError, run
+from entitune.cli import InputError, label_names, run
 from entitune.evaluation.scoring import OTHER, Floats, measure, tally_together
 from entitune.evaluation.significance import compare
 from entitune.records import read_predictions
@@ -74,7 +74,12 @@ def main() -> None:
         help="predictions of one run and seed; give it once for each",
     )
     parser.add_argument(
-        "--labels", nargs="+", action="append", required=True, metavar="NAME", help="a dataset, then its labels"
+        "--labels",
+        nargs=2,
+        action="append",
+        required=True,
+        metavar=("DATASET", "A,B,..."),
+        help="a dataset and its labels; give it once for each",
     )
     parser.add_argument("--resamples", type=int, default=10_000, help="resamples of each test (default: 10000)")
     parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the tests (default: 0)")
@@ -83,7 +88,7 @@ def main() -> None:
     if args.resamples < 1:
         parser.error("--resamples: expected at least 1")
 
-    labels = {dataset: names for dataset, *names in args.labels}
+    labels = {dataset: label_names(names) for dataset, names in args.labels}
     groups: dict[tuple[str, str], dict[str, list[str]]] = {}
     for name, _, dataset, split, path in args.predictions:
         if dataset not in labels:

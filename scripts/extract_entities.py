@@ -20,7 +20,8 @@ from tqdm import tqdm
 from entitune.cli import InputError, run
 from entitune.files import to_json
 from entitune.serving.client import extract
-from entitune.serving.finished_runs import KEY_VARIABLE, finished_run, read_key, read_study
+from entitune.serving.finished_runs import KEY_VARIABLE, finished_run, read_key
+from entitune.study import read_study
 
 
 def sentences_of(stream: TextIO, name: str) -> Iterator[str]:

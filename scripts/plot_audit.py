@@ -15,7 +15,7 @@ DOUBTS = ("duplicates", "sentences_in_", "repeated_", "unmarked_", "surfaces_wit
 
 def bars(figures: pd.DataFrame, title: str, value: str, shown: str) -> alt.Chart:
     """Bars by label, one a split beside the others."""
-    return (
+    chart: alt.Chart = (
         alt.Chart(figures)
         .mark_bar(stroke="black")
         .encode(
@@ -26,6 +26,7 @@ def bars(figures: pd.DataFrame, title: str, value: str, shown: str) -> alt.Chart
         )
         .properties(title=title, width=WIDTH, height=alt.Step(9, **{"for": "offset"}))
     )
+    return chart
 
 
 def main() -> None:

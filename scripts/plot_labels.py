@@ -11,7 +11,7 @@ from entitune.charts import read_table, write_svg
 from entitune.cli import run
 
 
-def panel(scores: pd.DataFrame, dataset: str, scoring: str) -> alt.LayerChart:
+def panel(scores: pd.DataFrame, dataset: str, scoring: str) -> alt.LayerChart | alt.FacetChart:
     """The labels and runs of one dataset under one scoring."""
     base = alt.Chart(scores[(scores.dataset == dataset) & (scores.scoring == scoring)]).encode(
         x=alt.X("run:N", sort=None, title=None, axis=alt.Axis(labelAngle=-30)),

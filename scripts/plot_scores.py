@@ -22,7 +22,7 @@ PUBLISHED = pd.DataFrame(
 )
 
 
-def panel(scores: pd.DataFrame, dataset: str, scoring: str) -> alt.LayerChart:
+def panel(scores: pd.DataFrame, dataset: str, scoring: str) -> alt.LayerChart | alt.FacetChart:
     """The runs of one dataset under one scoring."""
     f1 = alt.X("f1:Q", title="micro F1", scale=alt.Scale(domain=[0, 1]))
     base = alt.Chart(scores[(scores.dataset == dataset) & (scores.scoring == scoring)]).encode(

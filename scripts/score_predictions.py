@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from entitune.cli import run
+from entitune.cli import label_names, run
 from entitune.evaluation.scoring import OTHER, Tally, intervals, measure, tally
 from entitune.files import atomic_write
 from entitune.records import read_predictions
@@ -59,7 +59,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True, help="seed of the run")
     parser.add_argument("--dataset", required=True, help="name of the dataset")
     parser.add_argument("--split", required=True, help="name of the split")
-    parser.add_argument("--labels", nargs="+", required=True, help="the dataset's labels, in the order of the table")
+    parser.add_argument(
+        "--labels",
+        type=label_names,
+        required=True,
+        metavar="A,B,...",
+        help="the dataset's labels, in the order of the table",
+    )
     parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap resamples (default: 10000)")
     parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
     parser.add_argument("--output", required=True, help="TSV: the run's rows of results/metrics.tsv")

@@ -29,6 +29,7 @@ from typing import Any
 
 import requests
 
+from entitune import paths
 from entitune.cli import InputError, run
 from entitune.engines.vllm_settings import engine_environment, engine_settings
 from entitune.processes import die_with_parent
@@ -37,15 +38,14 @@ from entitune.serving.demo_page import listen
 from entitune.serving.finished_runs import (
     KEY_VARIABLE,
     FinishedRun,
-    environment_name,
     finished_run,
     is_loopback,
     read_key,
-    read_study,
     require,
 )
 from entitune.serving.middleware import LIMIT_VARIABLE
 from entitune.serving.supervisor import kept
+from entitune.study import read_study
 
 SECONDS_TO_FINISH = 60
 """How long requests under way may take after SIGTERM."""
@@ -71,7 +71,7 @@ def check_together(runs: Sequence[FinishedRun]) -> None:
                 "start a server for each, with a --port of its own"
             )
         for setting in ("gpus", "dtype"):
-            if other.decode[setting] != first.decode[setting]:
+            if getattr(other.decode, setting) != getattr(first.decode, setting):
                 raise InputError(f"{first.name} and {other.name} differ in {setting}: start a server for each")
 
 
@@ -84,8 +84,9 @@ def server_command(runs: Sequence[FinishedRun], python: Path, trusted: bool, hos
     else:
         modules = [one for one in runs if one.adapter]
         model, names = first.base, [first.model, *(one.name for one in runs if not one.adapter)]
-    widest = {key: max(one.decode[key] for one in runs) for key in ("max_model_len", "max_num_seqs")}
-    settings = engine_settings({**first.decode, **widest}, [one.adapter for one in modules if one.adapter])
+    widest = {key: max(getattr(one.decode, key) for one in runs) for key in ("max_model_len", "max_num_seqs")}
+    decode = {**first.decode.engine_settings(), **widest}
+    settings = engine_settings(decode, [one.adapter for one in modules if one.adapter])
     command = [str(python), "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(model), "--served-model-name", *names]
     for name, value in settings.items():
@@ -101,9 +102,9 @@ def server_environment(runs: Sequence[FinishedRun], key: str | None) -> dict[str
     """The environment of vLLM's server. The key travels in it: command lines are for all to see, and are logged."""
     decode = runs[0].decode
     environment = {name: value for name, value in os.environ.items() if name not in (KEY_VARIABLE, "VLLM_API_KEY")}
-    environment |= engine_environment(decode["gpus"], max(one.decode["threads"] for one in runs))
+    environment |= engine_environment(decode.gpus, max(one.decode.threads for one in runs))
     # As many as are answered at once, and as many that wait.
-    environment[LIMIT_VARIABLE] = str(2 * max(one.decode["max_num_seqs"] for one in runs))
+    environment[LIMIT_VARIABLE] = str(2 * max(one.decode.max_num_seqs for one in runs))
     environment["VLLM_MAX_N_SEQUENCES"] = "1"  # answers to one question
     environment["PYTHONPATH"] = f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
     return environment | ({"VLLM_API_KEY": key} if key else {})
@@ -225,10 +226,10 @@ def main() -> None:
     check_together(runs)
     if len(runs) > 1 and any(one.merged for one in runs):
         print("several runs on a CPU are served unmerged: slower than a server for each", file=sys.stderr)
-    env = Path(".envs") / environment_name(runs[0].decode)
-    require([env / ".built"], "the environment that serves is not built")
-    trusted = study.models[runs[0].model]["trust_remote_code"]
-    command = server_command(runs, env / "bin" / "python", trusted, args.host, args.port)
+    env = runs[0].decode.environment
+    require([paths.environment(env)], "the environment that serves is not built")
+    trusted = study.models[runs[0].model].trust_remote_code
+    command = server_command(runs, Path(paths.python(env)), trusted, args.host, args.port)
     check_port(args.host, args.port)
     address = f"http://{reachable(args.host)}:{args.port}"
     page: ThreadingHTTPServer | None = None

@@ -11,7 +11,7 @@ import argparse
 import re
 from collections import Counter
 
-from entitune.cli import InputError, run
+from entitune.cli import InputError, label_names, run
 from entitune.files import atomic_write, to_json
 from entitune.records import Record, read_predictions
 
@@ -33,7 +33,7 @@ def submission(record: Record, labels: list[str]) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--predictions", required=True, help="JSONL of read_answers")
-    parser.add_argument("--labels", nargs="+", required=True, help="the dataset's labels")
+    parser.add_argument("--labels", type=label_names, required=True, metavar="A,B,...", help="the dataset's labels")
     parser.add_argument("--output", required=True, help="the file to submit")
     args = parser.parse_args()
 

@@ -1,15 +1,10 @@
-"""Predictions to score, and the scripts that score them: what the tests of the evaluation share."""
+"""Predictions to score: what the tests of the evaluation share."""
 
 from __future__ import annotations
 
-import json
 import random
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 LABELS = ["address", "book", "company", "game", "government", "movie", "name", "organization", "position", "scene"]
 
 
@@ -19,16 +14,6 @@ def entity(label: str, text: str, start: int | None = None, end: int | None = No
 
 def record(gold: list[dict[str, Any]] | None, pred: list[dict[str, Any]], number: int = 1) -> dict[str, Any]:
     return {"id": f"dev-{number}", "text": "", "gold": gold, "pred": pred, "status": "ok"}
-
-
-def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPTS / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def write_jsonl(path: Path, records: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in records), encoding="utf-8")
-    return path
 
 
 def noisy(generator: random.Random, sentences: int = 30) -> list[dict[str, Any]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from helpers import read_tsv, run_script, write_jsonl
+from hypothesis import given
 from hypothesis import strategies as st
-from predictions import LABELS, run_script, write_jsonl
+from predictions import LABELS
 
 from entitune.evaluation.audit import NEAR, audit_against, audit_split, near_duplicates, normalise
 from entitune.records import Entity, Sentence
@@ -118,7 +118,6 @@ def similarity(a: str, b: str) -> float:
 texts = st.lists(st.text("ab", max_size=14) | st.text("甲乙丙", max_size=8), max_size=12)
 
 
-@settings(deadline=None)
 @given(texts, texts)
 def test_near_duplicates_are_all_pairs_that_are_similar_enough(one: list[str], other: list[str]) -> None:
     within = {(i, j) for j in range(len(one)) for i in range(j) if similarity(one[i], one[j]) >= NEAR}
@@ -140,9 +139,9 @@ def test_audit_dataset_writes_the_contract(tmp_path: Path) -> None:
     out = tmp_path / "audit.tsv"
     done = run_script("audit_dataset", *given, "--labels", "x", "--output", out)
     assert done.returncode == 0, done.stderr
-    with open(out, encoding="utf-8") as stream:
-        rows = list(csv.reader(stream, delimiter="\t"))
-    assert rows[0] == ["dataset", "split", "measure", "label", "value"]
+    table = read_tsv(out)
+    assert list(table[0]) == ["dataset", "split", "measure", "label", "value"]
+    rows = [list(row.values()) for row in table]
     for row in (
         ["d", "train", "sentences", "all", "1"],
         ["d", "dev", "sentences_in_train", "exact", "1"],

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from helpers import read_jsonl, read_tsv, run_script, write_jsonl
+from hypothesis import given
 from hypothesis import strategies as st
-from predictions import entity, record, run_script, write_jsonl
+from predictions import entity, record
 
 from analyse_errors import BREAKDOWN, EXAMPLES, NONE, Analysis
 from entitune.cli import InputError
@@ -89,7 +88,6 @@ corpora = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(corpora)
 def test_the_numbers_add_up(records: list[dict[str, Any]]) -> None:
     labels = ["org", "loc"]
@@ -164,23 +162,22 @@ def test_analyse_errors_writes_the_contract(tmp_path: Path) -> None:
     )
     train = write_jsonl(tmp_path / "train.jsonl", [{"id": "1", "text": TEXT, "entities": [BEIJING]}])
     out = tmp_path / "errors"
-    given = ["--predictions", path, "--train", train, "--labels", "org", "loc", "--output-dir", out]
+    given = ["--predictions", path, "--train", train, "--labels", "org,loc", "--output-dir", out]
     done = run_script("analyse_errors", *given)
     assert done.returncode == 0, done.stderr
 
     def rows(name: str) -> list[list[str]]:
-        with open(out / name, encoding="utf-8") as stream:
-            return list(csv.reader(stream, delimiter="\t"))
+        return [list(row.values()) for row in read_tsv(out / name)]
 
-    assert rows("answers.tsv")[1:] == [["ok", "1"], ["repaired", "0"], ["unparseable", "1"], ["truncated", "0"]]
+    assert rows("answers.tsv") == [["ok", "1"], ["repaired", "0"], ["unparseable", "1"], ["truncated", "0"]]
+    assert list(read_tsv(out / "categories.tsv")[0]) == ["category", "label", "false_positives", "false_negatives"]
     assert rows("categories.tsv") == [
-        ["category", "label", "false_positives", "false_negatives"],
         ["shorter", "org", "1", "1"],
         ["unparseable", "loc", "0", "1"],
     ]
     assert [NONE, "org", "1"] in rows("confusion.tsv")
     assert ["surface", "seen", "0.000000", "0.000000", "0.000000", "1", "1", "0"] in rows("breakdown.tsv")
-    examples = [json.loads(line) for line in (out / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
+    examples = read_jsonl(out / "examples.jsonl")
     assert examples[0]["error"] == {"gold": UNIVERSITY, "pred": entity("org", "北京", 0, 2)}
     before = {file.name: file.read_bytes() for file in out.iterdir()}
     run_script("analyse_errors", *given)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from browser import in_browser, need_browser
-from conftest import ROOT, snakemake
-from predictions import LABELS, run_script, write_jsonl
+from helpers import ROOT, read_jsonl, run_script, snakemake, write_jsonl
+from predictions import LABELS
 
 RUNS = (("甲", 1), ("甲", 2), ("乙", 1))
 
@@ -21,6 +21,11 @@ def answer(sentence: dict[str, Any], generator: random.Random) -> dict[str, Any]
     pred = [one if generator.random() < 0.7 else {**one, "label": "动物"} for one in sentence["entities"]]
     pred = [one for one in pred if generator.random() < 0.9] + [{**pred[0], "text": "没有", "start": None, "end": None}]
     return {"id": sentence["id"], "text": sentence["text"], "gold": sentence["entities"], "pred": pred, "status": "ok"}
+
+
+def stage(seconds: float, memory: int) -> dict[str, Any]:
+    hardware = {"gpus": [], "cores": 2, "processor": "P"}
+    return {"wall_seconds": seconds, "peak_memory_mb": memory, "hardware": hardware}
 
 
 def manifest(name: str, seed: int) -> dict[str, Any]:
@@ -38,11 +43,10 @@ def manifest(name: str, seed: int) -> dict[str, Any]:
             "decode": {"name": "cpu", "gpus": 0},
         },
         "engines": {},
-        "hardware": {"gpus": [], "cores": 2, "processor": "P"},
         "stages": {
-            "train_adapter": {"wall_seconds": 1800.0, "peak_memory_mb": 1500.0},
-            "predict_shard.dev.1-of-2": {"wall_seconds": 30.0, "peak_memory_mb": None},
-            "predict_shard.dev.2-of-2": {"wall_seconds": 30.0, "peak_memory_mb": 900.0},
+            "train_adapter": stage(1800, 1500),
+            "predict_shard.dev.1-of-2": stage(30, 700),
+            "predict_shard.dev.2-of-2": stage(30, 900),
         },
     }
 
@@ -60,8 +64,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "raw").write_text("".join(raw[:40]), encoding="utf-8")
     convert = ["--raw", folder / "raw", "--format", "cluener", "--labels", ",".join(LABELS), "--split", "dev"]
     ran("convert_dataset", *convert, "--output", folder / "dev.jsonl", "--dropped", folder / "dropped.jsonl")
-    sentences = [json.loads(line) for line in (folder / "dev.jsonl").read_text(encoding="utf-8").splitlines()]
-    sentences = [sentence for sentence in sentences if sentence["entities"]]
+    sentences = [sentence for sentence in read_jsonl(folder / "dev.jsonl") if sentence["entities"]]
     generator, scores, compared = random.Random(1), [], []
     for name, seed in RUNS:
         own = folder / f"{name}-{seed}"
@@ -72,7 +75,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_jsonl(own / "log.jsonl", log)
         about = ["--run", name, "--seed", seed, "--dataset", "cluener", "--split", "dev"]
         outputs = ["--output", own / "dev.tsv", "--table", own / "dev.md"]
-        ran("score_predictions", "--predictions", own / "dev.jsonl", "--labels", *LABELS, *about, *outputs)
+        ran("score_predictions", "--predictions", own / "dev.jsonl", "--labels", ",".join(LABELS), *about, *outputs)
         scores.append(own / "dev.tsv")
         compared += ["--predictions", name, seed, "cluener", "dev", own / "dev.jsonl"]
     ran(
@@ -84,11 +87,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--seeds-output",
         folder / "seeds.tsv",
     )
-    ran("compare_runs", *compared, "--labels", "cluener", *LABELS, "--output", folder / "comparison.tsv")
-    errors = ["--train", folder / "dev.jsonl", "--labels", *LABELS, "--output-dir", folder / "errors"]
+    ran("compare_runs", *compared, "--labels", "cluener", ",".join(LABELS), "--output", folder / "comparison.tsv")
+    errors = ["--train", folder / "dev.jsonl", "--labels", ",".join(LABELS), "--output-dir", folder / "errors"]
     ran("analyse_errors", "--predictions", folder / "甲-1" / "dev.jsonl", *errors)
     splits = ["--split", "train", folder / "dev.jsonl", "--split", "dev", folder / "dev.jsonl"]
-    ran("audit_dataset", "--dataset", "cluener", "--labels", *LABELS, *splits, "--output", folder / "audit.tsv")
+    splits += ["--labels", ",".join(LABELS)]
+    ran("audit_dataset", "--dataset", "cluener", *splits, "--output", folder / "audit.tsv")
     return folder
 
 
@@ -154,7 +158,8 @@ document.getElementById("boxes").textContent = "boxes: " + [...%s].filter(one =>
 </script>"""
 
 
-@pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.browser
 def test_the_report_opens_in_a_browser(demo: Path, tmp_path: Path) -> None:
     need_browser()
     check_report(demo, tmp_path)

@@ -7,23 +7,24 @@ import itertools
 import json
 import random
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import read_tsv, run_script, write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nervaluate import Evaluator
-from predictions import LABELS, entity, noisy, record, run_script, write_jsonl
+from predictions import LABELS, entity, noisy, record
 from seqeval.metrics.v1 import precision_recall_fscore_support
 from seqeval.scheme import IOB2
 
 from entitune.cli import InputError
 from entitune.evaluation.scoring import OTHER, measure, tally, tally_together
 from entitune.prompting.grounding import ground
-from entitune.records import read_predictions, read_sentences, read_tokens
+from entitune.records import Mention, read_predictions, read_sentences, read_tokens
 from entitune.tsv import COUNTS, METRICS_COLUMNS
 
 # CLUENER dev: the reference's precision, recall and F1 (scoring pairs), and the gold pairs of each label.
@@ -47,11 +48,10 @@ def score(
     done = run_script(
         "score_predictions",
         *("--predictions", path, "--run", "r", "--seed", seed, "--dataset", "d", "--split", "dev"),
-        *("--resamples", 200, "--output", output, *arguments, "--labels", *labels),
+        *("--resamples", 200, "--output", output, *arguments, "--labels", ",".join(labels)),
     )
     assert done.returncode == 0, done.stderr
-    with open(output, encoding="utf-8") as stream:
-        return list(csv.DictReader(stream, delimiter="\t"))
+    return read_tsv(output)
 
 
 def test_the_reference_table_to_the_fourth_decimal(tmp_path: Path) -> None:
@@ -151,9 +151,9 @@ def test_bad_input_is_named() -> None:
         ),
         (
             read_tokens,
-            {"prompt_ids": [], "answer_tokens": 1},
+            {"id": "1", "prompt_ids": [], "answer_tokens": 1},
             b"{}",
-            ":2: expected an object with answer_tokens, prompt_ids",
+            ":2: expected an object with answer_tokens, id, prompt_ids",
         ),
     ],
 )
@@ -194,7 +194,7 @@ def spans_record(gold: list[Span], pred: list[Span]) -> dict[str, Any]:
     return record([entity(label, "", a, b) for label, a, b in gold], [entity(label, "", a, b) for label, a, b in pred])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(corpora)
 def test_spans_equal_seqeval_strict(corpus: list[tuple[list[Span], list[Span]]]) -> None:
     counted = tally([spans_record(*sentence) for sentence in corpus], ["a", "b", "c"])["spans"]
@@ -217,7 +217,6 @@ def test_spans_equal_seqeval_strict(corpus: list[tuple[list[Span], list[Span]]])
         assert values[counted.names.index("macro")].tolist() == pytest.approx(list(macro[:3]))
 
 
-@settings(max_examples=100, deadline=None)
 @given(corpora)
 def test_spans_equal_nervaluate_strict(corpus: list[tuple[list[Span], list[Span]]]) -> None:
     counted = tally([spans_record(*sentence) for sentence in corpus], ["a", "b", "c"])["spans"]
@@ -290,7 +289,9 @@ def test_combine_metrics_refuses_another_table(tmp_path: Path) -> None:
 # --- CLUENER ------------------------------------------------------------------------------------------------------
 
 
-def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]], list[Any]]) -> list[dict[str, Any]]:
+def cluener_records(
+    archive: Path, split: str, predict: Callable[[str, list[Any]], Sequence[Any]]
+) -> list[dict[str, Any]]:
     records = []
     with zipfile.ZipFile(archive) as files, files.open(f"{split}.json") as stream:
         for number, line in enumerate(stream, 1):
@@ -301,7 +302,7 @@ def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]
                 for surface, spans in surfaces.items()
                 for start, end in spans
             )
-            pred = predict(row["text"], [(label, surface) for _, _, label, surface in gold])
+            pred = predict(row["text"], [Mention(label, surface) for _, _, label, surface in gold])
             records.append(
                 record(
                     [entity(label, text, a, b) for a, b, label, text in gold], [one.to_dict() for one in pred], number

@@ -22,15 +22,11 @@ import psutil
 import pytest
 import requests
 from browser import window
-from conftest import ENVIRONMENT, snakemake
+from helpers import ENVIRONMENT, Result, read_jsonl, run_script, snakemake
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 
 KEY = "a-key-of-the-tests"
-
-
-def jsonl(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def free_port() -> int:
@@ -98,22 +94,14 @@ def server(demo: Path) -> Iterator[Server]:
         yield started
 
 
-def extract(folder: Path, server: Server, *options: object, **more: Any) -> subprocess.CompletedProcess[str]:
-    call = [sys.executable, "scripts/extract_entities.py", "--run", "demo", "--url", server.url, *map(str, options)]
-    return subprocess.run(
-        call,
-        cwd=folder,
-        env={**ENVIRONMENT, "ENTITUNE_API_KEY": KEY},
-        capture_output=True,
-        text=True,
-        check=False,
-        **more,
-    )
+def extract(folder: Path, server: Server, *options: object, stdin: str | None = None) -> Result:
+    given = ["--run", "demo", "--url", server.url, *options]
+    return run_script("extract_entities", *given, cwd=folder, env={"ENTITUNE_API_KEY": KEY}, stdin=stdin)
 
 
 def predictions(folder: Path) -> list[dict[str, Any]]:
     """The batch path's predictions, in the client's form."""
-    records = jsonl(folder / "results/demo/seed-1/predictions/dev.jsonl")
+    records = read_jsonl(folder / "results/demo/seed-1/predictions/dev.jsonl")
     return [
         {"text": one["text"], "entities": one["pred"], **{key: one[key] for key in ("raw", "finish_reason", "status")}}
         for one in records
@@ -129,14 +117,14 @@ def test_the_client_gets_what_the_batch_path_predicts(demo: Path, server: Server
     output.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept) + '{"text": "', "utf-8")
     done = extract(demo, server, "--input", sentences, "--output", output)
     assert done.returncode == 0, done.stderr
-    assert jsonl(output) == [*kept, *expected[40:]]
+    assert read_jsonl(output) == [*kept, *expected[40:]]
     assert f"{len(expected)}/{len(expected)}" in done.stderr, "no progress bar"
 
 
 def test_more_requests_than_the_server_takes_are_asked_again(demo: Path, server: Server) -> None:
     expected = predictions(demo)
     records = expected * 4
-    done = extract(demo, server, "--concurrency", 300, input="".join(one["text"] + "\n" for one in records) + "\n")
+    done = extract(demo, server, "--concurrency", 300, stdin="".join(one["text"] + "\n" for one in records) + "\n")
     assert done.returncode == 0, done.stderr
     nothing = {"text": "", "entities": [], "raw": "[]", "finish_reason": "stop", "status": "ok"}
     assert [json.loads(line) for line in done.stdout.splitlines()] == [*records, nothing]
@@ -146,13 +134,13 @@ def test_more_requests_than_the_server_takes_are_asked_again(demo: Path, server:
 
 def test_the_client_says_what_is_wrong(demo: Path, server: Server, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("another")
-    done = extract(demo, server, "--api-key-file", tmp_path / "key", input="温格\n")
+    done = extract(demo, server, "--api-key-file", tmp_path / "key", stdin="温格\n")
     assert "wants an API key, or another one" in done.stderr
-    done = extract(demo, server, input="长" * 2000 + "\n")
+    done = extract(demo, server, stdin="长" * 2000 + "\n")
     assert "长长' with status 400" in done.stderr
     assert "512" in done.stderr  # the context length
     (tmp_path / "out").write_text(json.dumps({"text": "别的"}) + "\n")
-    done = extract(demo, server, "--output", tmp_path / "out", input="温格\n")
+    done = extract(demo, server, "--output", tmp_path / "out", stdin="温格\n")
     assert "holds other sentences than standard input" in done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("Traceback")] == []
 
@@ -176,6 +164,7 @@ def test_other_routes_of_vllm_are_closed(server: Server) -> None:
     assert server.post({"model": "demo", "messages": "x" * 300_000}).status_code == 413
 
 
+@pytest.mark.browser
 def test_the_page_shows_entities_in_a_browser(demo: Path, server: Server, tmp_path: Path) -> None:
     example = next(one for one in predictions(demo) if len({entity["label"] for entity in one["entities"]}) > 1)
     placed = [entity for entity in example["entities"] if entity["start"] is not None]

@@ -15,19 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from conftest import ROOT
-from predictions import run_script
+from helpers import ROOT, run_script
 
+from entitune import paths
 from entitune.cli import InputError
-from entitune.files import sha256, write_manifest
-from entitune.prompting.prompt import Prompt, answer_schema
-from entitune.records import Sentence
+from entitune.files import sha256
+from entitune.manifests import ModelManifest
+from entitune.prompting.answer_formats.constraints import constraint_of
+from entitune.prompting.prompt import Prompt
+from entitune.records import Mention, Prediction, Sentence
 from entitune.serving.client import connect, request_of
 from entitune.serving.demo_page import listen, result
 from entitune.serving.finished_runs import FinishedRun, finished_run, is_loopback, read_key
 from entitune.serving.middleware import LIMIT_VARIABLE, MAX_BODY, Guard
-from entitune.study import Study, load_study
+from entitune.study import Study, TunedRun, read_study
 from extract_entities import finished_texts
 from serve_runs import check_port, check_together, curl_line, failure, server_command, server_environment
 
@@ -38,22 +39,26 @@ PROMPT = Prompt("找出实体", "系统", [["找出实体\n好", "[]"]])
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """The repository's study; what runs have made is looked for in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    return load_study(yaml.safe_load((ROOT / "conf/config.yaml").read_text(encoding="utf-8")), ROOT / "conf")
+    return read_study(conf=ROOT / "conf")
+
+
+def write_manifest(model: Path) -> None:
+    ModelManifest.of_folder(model, model=model.name, source="path", revision=None).write(model)
 
 
 def finish(study: Study, name: str, rank: int = 8, base: str | None = None) -> FinishedRun:
     """Write the files of a finished run that are read before a server starts, small as they are."""
     run = study.run(name)
-    folder, model = Path(f"results/{name}/seed-{run.seeds[0]}"), Path(f"results/models/{run.model}")
-    alpaca = Path(f"results/datasets/{run.dataset}/{run.prompt}/dev.json")
+    folder, model = Path(run.files(run.seeds[0]).folder), Path(paths.model(run.model.name)).parent
+    alpaca = Path(run.data.alpaca("dev"))
     for path in (folder / "adapter", folder / "merged", model, alpaca.parent):
         path.mkdir(parents=True, exist_ok=True)
     for path in (model, folder / "merged"):
         (path / "model.safetensors").write_bytes(b"weights")
-        write_manifest(path, model=run.model)
+        write_manifest(path)
     alpaca.write_text(json.dumps([PROMPT.row(Sentence("dev-1", "好", ()))]), encoding="utf-8")
     files = [model / "manifest.json", alpaca]
-    if run.recipe:
+    if isinstance(run, TunedRun):
         config = {"r": rank, "base_model_name_or_path": base or str(model)}
         (folder / "adapter/adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
         (folder / "adapter/adapter_model.safetensors").write_bytes(b"adapter")
@@ -92,8 +97,8 @@ def test_files_that_do_not_belong_together_are_refused(study: Study) -> None:
     weights = Path("results/models/entitune-tiny/model.safetensors")
     weights.write_bytes(b"other weights")
     assert "is missing or not the file of results/models/entitune-tiny/manifest.json" in refusal(study, "demo")
-    write_manifest(weights.parent, model="entitune-tiny")
-    assert "results/models/entitune-tiny/manifest.json is not the one that" in refusal(study, "demo")
+    write_manifest(weights.parent)
+    assert "results/models/entitune-tiny/manifest.json is not the file that" in refusal(study, "demo")
     finish(study, "demo")
     Path("results/demo/seed-1/adapter/adapter_model.safetensors").write_bytes(b"another adapter")
     assert "bring the run up to date" in refusal(study, "demo")
@@ -109,9 +114,9 @@ def test_the_prompt_is_that_of_the_run(study: Study) -> None:
         {"role": "user", "content": "找出实体\n温格"},
     ]
     assert request_of(run, "温格")["max_tokens"] == 200
-    assert "response_format" not in request_of(run, "温格")
-    schema = request_of(finish(study, "demo-structured"), "温格")["response_format"]["json_schema"]["schema"]
-    assert schema == answer_schema(study.datasets["demo"]["labels"])
+    assert "structured_outputs" not in request_of(run, "温格")
+    constraint = request_of(finish(study, "demo-structured"), "温格")["structured_outputs"]
+    assert constraint == constraint_of("json", study.datasets["demo"].label_names, "温格").to_vllm()
 
 
 def option(command: list[str], name: str, count: int = 1) -> list[str]:
@@ -353,7 +358,10 @@ def test_the_page_is_not_for_other_names_of_this_machine(page: str) -> None:
 
 
 def test_what_is_typed_and_answered_stays_text(study: Study) -> None:
-    entity = {"label": "<b>", "text": "<i>", "start": 1, "end": 4}
-    shown = result(finish(study, "demo"), "a<i>", {"pred": [entity], "raw": "<u>", "status": "ok"})
+    mention = Mention("<b>", "<i>", 1, 4)
+    prediction = Prediction(
+        id="", text="a<i>", gold=None, pred=(mention,), raw="<u>", finish_reason="stop", status="ok"
+    )
+    shown = result(finish(study, "demo"), "a<i>", prediction)
     assert not re.search("<[biu]>", shown)
     assert "&lt;i&gt;<small>&lt;b&gt;</small></mark>" in shown

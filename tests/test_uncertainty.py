@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from predictions import LABELS, entity, noisy, record, run_script, write_jsonl
+from helpers import read_tsv, run_script, write_jsonl
+from predictions import LABELS, entity, noisy, record
 
 from entitune.evaluation import scoring
 from entitune.evaluation.scoring import intervals, measure, resampled_counts, tally, tally_together
@@ -126,12 +126,11 @@ def test_compare_runs(tmp_path: Path) -> None:
         for key, share in zip(files, (0.2, 0.3, 0.6), strict=True)
     }
     given = [part for (name, seed), path in files.items() for part in ("--predictions", name, seed, "d", "dev", path)]
-    given += ["--predictions", "elsewhere", 1, "d", "test", files["b", 3], "--labels", "d", "a", "b"]
+    given += ["--predictions", "elsewhere", 1, "d", "test", files["b", 3], "--labels", "d", "a,b"]
     out = tmp_path / "comparison.tsv"
     done = run_script("compare_runs", *given, "--resamples", 500, "--output", out)
     assert done.returncode == 0, done.stderr
-    with open(out, encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
+    rows = read_tsv(out)
     assert [(row["run_a"], row["run_b"], row["scoring"], row["label"]) for row in rows] == [
         ("a", "b", scoring, label) for scoring in ("pairs", "spans") for label in ("a", "b", "micro", "macro")
     ]
@@ -150,7 +149,7 @@ def test_compare_runs(tmp_path: Path) -> None:
 def test_compare_runs_on_different_sentences_fails_with_a_message(tmp_path: Path) -> None:
     a = write_jsonl(tmp_path / "a.jsonl", with_errors(0.1, 1))
     b = write_jsonl(tmp_path / "b.jsonl", with_errors(0.1, 1)[:-1])
-    given = ["--predictions", "a", 1, "d", "dev", a, "--predictions", "b", 1, "d", "dev", b, "--labels", "d", "a", "b"]
+    given = ["--predictions", "a", 1, "d", "dev", a, "--predictions", "b", 1, "d", "dev", b, "--labels", "d", "a,b"]
     done = run_script("compare_runs", *given, "--output", tmp_path / "c.tsv")
     assert done.returncode == 1
     assert "number of sentences" in done.stderr

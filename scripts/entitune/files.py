@@ -81,27 +81,14 @@ def read_json(path: str | Path) -> Any:
 def write_rows(path: str | Path, rows: Iterable[Any]) -> None:
     """Write a JSON array with one row a line, so that a person finds a row and a diff shows what changed."""
     with atomic_write(path) as stream:
-        separator = "[\n"
+        separator = "["
         for row in rows:
-            stream.write(separator + to_json(row))
-            separator = ",\n"
-        stream.write("\n]\n")
+            stream.write(f"{separator}\n{to_json(row)}")
+            separator = ","
+        stream.write("[\n]\n" if separator == "[" else "\n]\n")
 
 
 def sha256(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-MANIFEST = "manifest.json"
-
-
-def write_manifest(folder: Path, **about: Any) -> None:
-    """Write `folder`/manifest.json: `about`, then path, size and SHA-256 of every file in the folder."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    files = [
-        {"path": str(path.relative_to(folder)), "size": path.stat().st_size, "sha256": sha256(path)} for path in paths
-    ]
-    with atomic_write(folder / MANIFEST) as stream:
-        stream.write(json.dumps({**about, "files": files}, ensure_ascii=False, indent=2) + "\n")

@@ -92,6 +92,21 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """A row of a split as the trainer encodes it."""
+
+    id: str
+    prompt_ids: list[int]
+    answer_tokens: int | None
+    """The length of the gold answer in tokens; None where the sentence is unlabelled."""
+
+    @property
+    def length(self) -> int:
+        """Prompt and answer together, in tokens."""
+        return len(self.prompt_ids) + (self.answer_tokens or 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Sentence:
     """A sentence of a corpus. `entities` is sorted by (start, end, label), or None where the split is unlabelled."""
 
@@ -120,7 +135,7 @@ Record: TypeAlias = dict[str, Any]
 
 _PREDICTION = frozenset(("id", "text", "gold", "pred", "status"))
 _SENTENCE = frozenset(("id", "text"))
-_TOKENS = frozenset(("prompt_ids", "answer_tokens"))
+_TOKENS = frozenset(("id", "prompt_ids", "answer_tokens"))
 _ENTITY = frozenset(("label", "text", "start", "end"))
 
 
@@ -134,9 +149,10 @@ def read_sentences(path: str | Path) -> Iterator[Sentence]:
     return (Sentence.from_dict(record) for record in _read(path, _SENTENCE, ("entities",)))
 
 
-def read_tokens(path: str | Path) -> Iterator[Record]:
+def read_tokens(path: str | Path) -> Iterator[Tokens]:
     """Yield the rows of an encoded split. Raises InputError where one is not as docs/contracts.md says."""
-    return _read(path, _TOKENS, ())
+    for row in _read(path, _TOKENS, ()):
+        yield Tokens(row["id"], row["prompt_ids"], row["answer_tokens"])
 
 
 def _read(path: str | Path, keys: frozenset[str], entity_keys: Collection[str]) -> Iterator[Record]:

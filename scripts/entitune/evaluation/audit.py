@@ -11,10 +11,10 @@ import statistics
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from entitune.evaluation.bins import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, Buckets, bucket, names
-from entitune.records import Entity, Sentence
+from entitune.records import Entity, Sentence, Tokens
 
 Figure: TypeAlias = tuple[str, str, int | float]
 ALL = "all"
@@ -150,9 +150,9 @@ def audit_against(
             yield f"share_unseen_in_{name}", label, unseen / len(chosen)
 
 
-def audit_tokens(rows: Sequence[dict[str, Any]], name: str, cutoff: int) -> Iterator[Figure]:
+def audit_tokens(rows: Sequence[Tokens], name: str, cutoff: int) -> Iterator[Figure]:
     """How near the sentences of one encoded split come to `cutoff`, prompt and answer together; `name` names them."""
-    lengths = [len(row["prompt_ids"]) + (row["answer_tokens"] or 0) for row in rows]
+    lengths = [row.length for row in rows]
     yield "tokens_mean", name, statistics.fmean(lengths)
     yield "tokens_max", name, max(lengths)
     yield "tokens_cutoff", name, cutoff

@@ -16,9 +16,11 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from entitune.cli import InputError
+from entitune.prompting.answer_formats.constraints import constraint_of
+from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.predictions import read_prediction
-from entitune.prompting.prompt import answer_schema, chat_of
-from entitune.records import Sentence
+from entitune.prompting.prompt import chat_of
+from entitune.records import Prediction, Sentence
 from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun
 
 RETRIES_AWAY, RETRIES_BUSY = 6, 9
@@ -53,18 +55,19 @@ def request_of(run: FinishedRun, text: str) -> dict[str, Any]:
         "model": run.name,
         "messages": chat_of(run.prompt.row(Sentence(id="", text=text, entities=None))),
         "temperature": 0,
-        "max_tokens": run.decode["max_tokens"],
+        "max_tokens": run.decode.max_tokens,
     }
-    if run.decode["structured"]:
-        schema = {"name": "entities", "schema": answer_schema(run.labels)}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if run.decode.structured:
+        body["structured_outputs"] = constraint_of(run.answer_format, run.labels, text).to_vllm()
     return body
 
 
-def ask(session: requests.Session, url: str, run: FinishedRun, text: str) -> dict[str, Any]:
+def ask(session: requests.Session, url: str, run: FinishedRun, text: str) -> Prediction:
     """The prediction of one sentence. Raises InputError with the server's own words where it refuses."""
-    if not text.strip():
-        return read_prediction(text, "[]", "stop")  # nothing can be in it
+    sentence = Sentence(id="", text=text, entities=None)
+    if not text.strip():  # nothing can be in it
+        nothing = write_answer(run.answer_format, Sentence(id="", text=text, entities=()))
+        return read_prediction(run.answer_format, sentence, nothing, "stop")
     try:
         answer = session.post(f"{url}/v1/chat/completions", json=request_of(run, text), timeout=SECONDS_TO_ANSWER)
     except requests.RequestException as error:
@@ -76,7 +79,7 @@ def ask(session: requests.Session, url: str, run: FinishedRun, text: str) -> dic
     if not answer.ok:
         raise InputError(f"{url} refuses {text[:30]!r} with status {answer.status_code}: {answer.text[:500]}")
     choice = answer.json()["choices"][0]
-    return read_prediction(text, choice["message"]["content"] or "", choice["finish_reason"])
+    return read_prediction(run.answer_format, sentence, choice["message"]["content"] or "", choice["finish_reason"])
 
 
 def extract(
@@ -86,17 +89,22 @@ def extract(
 
     Sentences are read as they are needed, so `sentences` may have no end. docs/contracts.md explains the keys.
     """
-    waiting: deque[tuple[str, Future[dict[str, Any]]]] = deque()
+    waiting: deque[Future[Prediction]] = deque()
     sentences = iter(sentences)
     with connect(key, concurrency) as session, ThreadPoolExecutor(concurrency) as pool:
         try:
             while True:
                 for text in itertools.islice(sentences, 2 * concurrency - len(waiting)):
-                    waiting.append((text, pool.submit(ask, session, url, run, text)))
+                    waiting.append(pool.submit(ask, session, url, run, text))
                 if not waiting:
                     return
-                text, future = waiting.popleft()
-                prediction = future.result()
-                yield {"text": text, "entities": prediction.pop("pred"), **prediction}
+                prediction = waiting.popleft().result()
+                yield {
+                    "text": prediction.text,
+                    "entities": [mention.to_dict() for mention in prediction.pred],
+                    "raw": prediction.raw,
+                    "finish_reason": prediction.finish_reason,
+                    "status": prediction.status,
+                }
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -9,8 +9,11 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from markupsafe import Markup
+
 from entitune.cli import InputError
 from entitune.html_pages import highlight, hues_of, page
+from entitune.records import Prediction
 from entitune.serving.client import ask, connect
 from entitune.serving.finished_runs import FinishedRun
 
@@ -36,19 +39,19 @@ def form(runs: Sequence[FinishedRun], chosen: str, sentence: str) -> str:
     )
 
 
-def result(run: FinishedRun, sentence: str, prediction: dict[str, Any]) -> str:
+def result(run: FinishedRun, sentence: str, prediction: Prediction) -> str:
     """A sentence with its entities in colour, and all of them as a table."""
-    entities = prediction["pred"]
-    hues = hues_of(list(dict.fromkeys([*run.labels, *(entity["label"] for entity in entities)])))
+    entities = prediction.pred
+    hues = hues_of(list(dict.fromkeys([*run.labels, *(entity.label for entity in entities)])))
     rows = "".join(
-        f"<tr><td>{html.escape(one['label'])}<td>{html.escape(one['text'])}"
-        f"<td>{'' if one['start'] is None else one['start']}<td>{'' if one['end'] is None else one['end']}"
+        f"<tr><td>{html.escape(one.label)}<td>{html.escape(one.text)}"
+        f"<td>{'' if one.start is None else one.start}<td>{'' if one.end is None else one.end}"
         for one in entities
     )
     found = f"<table><tr><th>label<th>text<th>start<th>end{rows}</table>" if rows else "<p>没有实体 No entities.</p>"
     return (
         f'<p id="sentence">{highlight(sentence, entities, hues)}</p>{found}'
-        f"<details><summary>{html.escape(prediction['status'])}</summary><pre>{html.escape(prediction['raw'])}</pre>"
+        f"<details><summary>{html.escape(prediction.status)}</summary><pre>{html.escape(prediction.raw)}</pre>"
         "</details>"
     )
 
@@ -89,7 +92,7 @@ def listen(runs: Sequence[FinishedRun], url: str, key: str | None, port: int) ->
             return False
 
         def answer(self, status: HTTPStatus, body: str) -> None:
-            content = page(TITLE, body, STYLE).encode("utf-8")
+            content = page(TITLE, Markup(body), STYLE).encode("utf-8")
             self.send_response(status)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Length", str(len(content)))
