@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from helpers import SHEET, Result, Result, copy_repository, edit_yaml, read_jsonl, run_script, snakemake, write_jsonl
+from helpers import SHEET, Result, copy_repository, edit_yaml, read_jsonl, run_script, snakemake, write_jsonl
 
 from predict_shard import shard_of
 

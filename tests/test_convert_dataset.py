@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from helpers import Result, read_jsonl, run_script
 from predictions import LABELS
-from predictions import LABELS
 
 VALID = '{"text": "温格的球队战胜曼联", "label": {"name": {"温格": [[0, 1]]}, "organization": {"曼联": [[7, 8]]}}}'
 CANONICAL = {

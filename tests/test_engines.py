@@ -55,19 +55,6 @@ def run_engine(environment: str, folder: Path, script: str, *arguments: object) 
     return run_script(script, *arguments, python=python_of(environment), cwd=folder, env={"HF_HUB_OFFLINE": "1"})
 
 
-def run_engine(environment: str, folder: Path, script: str, *arguments: object) -> Result:
-    """Run a script in an engine's environment, without the network."""
-    return run_script(script, *arguments, python=python_of(environment), cwd=folder, env={"HF_HUB_OFFLINE": "1"})
-
-
-def run_code(environment: str, folder: Path, code: str, *arguments: object) -> None:
-    """Run Python code in an engine's environment, without the network."""
-    command = [str(python_of(environment)), "-c", code, *map(str, arguments)]
-    variables = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 def test_prompts_are_those_that_llamafactory_trains_on(demo: Path, tmp_path: Path) -> None:
     """LLaMA-Factory's own data path, from the rendered YAML to input_ids, against tokens.jsonl, row by row."""
     config = demo / "results/demo/seed-1/train.yaml"

@@ -12,7 +12,6 @@ import gpu_check
 import pytest
 import yaml
 from helpers import ROOT, Result, python_of
-from helpers import ROOT, Result, python_of
 
 TRAIN_PYTHON = python_of("train")
 

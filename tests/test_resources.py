@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import ROOT, SHEET, Result, python_of, run_script, write_jsonl
 from helpers import ROOT, Result, run_code, run_script, write_jsonl
 
 from entitune.engines import memory_estimate
