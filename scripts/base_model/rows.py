@@ -18,7 +18,7 @@ NEWS_LABELS = {"name", "address", "position", *TAILS}
 """Works and sights are not tagged in the news, so they are not asked for there."""
 KINDS: dict[str, dict[Kind, float]] = {
     "general": {"short": 0.3, "free": 0.3, "unlisted": 0.35, "definitions": 0.05},
-    "written": {"short": 0.5, "free": 0.22, "unlisted": 0.05, "long": 0.05, "definitions": 0.18},
+    "written": {"short": 0.5, "free": 0.26, "unlisted": 0.06, "long": 0.04, "definitions": 0.14},
 }
 """How often a course asks in which way; the short ways cost few tokens."""
 
@@ -65,8 +65,9 @@ class Teacher:
     def ask(self, labels: list[Label], every: float) -> Ask:
         """Return a prompt for these labels, all of them with the probability ``every``."""
         chosen = draw(self.rng, labels, every)
-        whole = labels is self.label_sets[TEN] and len(chosen) == len(labels)
-        kinds = self.kinds if whole else {kind: share for kind, share in self.kinds.items() if kind != "unlisted"}
+        kinds = dict(self.kinds)
+        if labels is not self.label_sets[TEN] or len(chosen) < len(labels):
+            kinds.pop("unlisted", None)  # a prompt without a list asks for all ten
         return ask(self.rng, chosen, kinds)
 
     def ask_ten(self) -> Ask:
