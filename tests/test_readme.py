@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import ROOT, Result, run_in
+from helpers import ROOT, Result, read_jsonl, run_in, write_jsonl
 
 from entitune.study import load_study
 
@@ -20,14 +20,28 @@ ENTRIES = [block for kind, block in BLOCKS if kind == "yaml"]
 INLINE = [line for line in re.findall(r"`(snakemake [^`]+)`", README) if "--lint" not in line]  # test_style.py has it
 
 
+@pytest.fixture(scope="module")
+def readme(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished demo with a corpus as doccano exports it."""
+    folder = tmp_path_factory.mktemp("readme") / "copy"
+    shutil.copytree(demo, folder, symlinks=True)
+    for split in ("train", "dev"):
+        rows = [
+            {"text": one["text"], "label": [[each["start"], each["end"], each["label"]] for each in one["entities"]]}
+            for one in read_jsonl(folder / f"results/datasets/demo/{split}.jsonl")
+        ]
+        write_jsonl(folder / f"my-{split}.jsonl", rows)
+    return folder
+
+
 def run(command: str, folder: Path) -> Result:
     return run_in(folder, "bash", "-c", command)
 
 
 @pytest.mark.engine
 @pytest.mark.parametrize("command", [one for one in [*COMMANDS, *dict.fromkeys(INLINE)] if one not in SERVING])
-def test_a_command_does_what_it_says(demo: Path, command: str) -> None:
-    if command.startswith("docker") and run("docker info", demo).returncode:
+def test_a_command_does_what_it_says(readme: Path, command: str) -> None:
+    if command.startswith("docker") and run("docker info", readme).returncode:
         pytest.skip("no Docker engine here")
     if "--gpus" in command and shutil.which("nvidia-smi") is None:
         pytest.skip("no GPU here")
@@ -35,7 +49,7 @@ def test_a_command_does_what_it_says(demo: Path, command: str) -> None:
         command += " --collect-only -q"  # this very run; .ci/run gives the whole command
     elif "runs=" in command and "estimate_resources" not in command:
         command += " --dry-run"  # a GPU, a cluster, or half an hour
-    done = run(command, demo)
+    done = run(command, readme)
     assert done.returncode == 0, done.stdout
 
 
