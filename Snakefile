@@ -18,6 +18,7 @@ include: "rules/corpus.smk"
 include: "rules/prompts.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"
+include: "rules/baselines.smk"
 include: "rules/score.smk"
 include: "rules/provenance.smk"
 include: "rules/analyse.smk"
@@ -32,3 +33,15 @@ rule all:
     default_target: True
     input:
         paths.METRICS,
+
+
+onsuccess:
+    if summary := endings.summary_of(Path(paths.SEEDS)):
+        print(f"\n{summary}", file=sys.stderr)
+
+
+# The last lines on the terminal, after what Snakemake itself says: which step failed, its first error, its log.
+onerror:
+    for job in snakemake_internals.failed_jobs(workflow):
+        log_file = Path(job.log[0]) if job.log else None
+        atexit.register(print, endings.failure_of(job.rule.name, job.wildcards_dict, log_file), file=sys.stderr)

@@ -8,17 +8,23 @@ BASE_MODEL = "data/models/entitune-tiny"
 NEWS = paths.base_model("news.txt")
 MODEL_FILES = ["config.json", "generation_config.json", "training.json"]
 GENERATOR = [
-    f"scripts/base_model/{name}"
-    for name in (
-        "lexicon.py",
-        "lexicon.txt",
-        "news.py",
-        "rows.py",
-        "sentences.py",
-        "words.tsv",
-        "written.py",
-        "written.txt",
-    )
+    *(
+        f"scripts/base_model/{name}"
+        for name in (
+            "asks.py",
+            "label_table.py",
+            "labels.tsv",
+            "lexicon.py",
+            "lexicon.txt",
+            "news.py",
+            "rows.py",
+            "sentences.py",
+            "words.tsv",
+            "written.py",
+        )
+    ),
+    *sorted(map(str, Path("scripts/base_model").glob("written/*.txt"))),
+    *sorted(map(str, Path("scripts/base_model").glob("label_sets/*.txt"))),
 ]
 PRETRAIN = (
     "OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=-1 MALLOC_MMAP_MAX_=0 .envs/train/bin/python {input.script}"
@@ -83,7 +89,7 @@ rule pretrain:
         mem_mb=6000,
         runtime=120,
     params:
-        options="--course general",
+        options="--course general --rows 320000",
     shell:
         PRETRAIN
 
@@ -110,7 +116,7 @@ rule pretrain_on_written:
         mem_mb=6000,
         runtime=180,
     params:
-        options=f"--course written --start {os.path.dirname(rules.pretrain.output.weights)} --rows 540000",
+        options=f"--course written --start {os.path.dirname(rules.pretrain.output.weights)} --rows 420000",
     shell:
         PRETRAIN
 

@@ -1,5 +1,6 @@
 """What all rule files share: the study of conf/, the map of files, and how rules look things up. No rule is here."""
 
+import atexit
 import json
 import os
 import re
@@ -11,12 +12,12 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 
-from entitune import paths, snakemake_internals
+from entitune import endings, paths, snakemake_internals
 from entitune.code_inputs import code_digest
 from entitune.config_files import ConfigError
 from entitune.processes import put_first
 from entitune.progress import QUIET
-from entitune.study import TunedRun, VoteRun, read_study
+from entitune.study import BaseRun, CrfRun, ImportedRun, TunedRun, VoteRun, read_study
 
 try:
     STUDY = read_study(config)
@@ -25,7 +26,7 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-snakemake_internals.rerun_what_is_missing()
+snakemake_internals.correct_plans()
 
 # Shell commands find this environment's `python` and `uv` first, whether it is activated or not, and the libraries that
 # scripts/setup.sh has unpacked where the system lacks them.

@@ -5,6 +5,7 @@ conf/decode.yaml); every other run and seed is a group of its own.
 """
 
 VOTES = [run.name for run in STUDY.runs.values() if isinstance(run, VoteRun)]
+ANSWERED = [run.name for run in STUDY.runs.values() if isinstance(run, BaseRun)]
 
 
 def group_of(wildcards):
@@ -119,7 +120,7 @@ rule read_answers:
     log:
         "logs/read_answers/{run}/{seed}/{split}.log",
     wildcard_constraints:
-        run=none_of(VOTES),
+        run=one_of(ANSWERED),
     localrule: True
     params:
         code=code_digest("read_answers"),

@@ -5,9 +5,9 @@ def made_from(wildcards) -> dict[str, list[str]]:
     """Everything that a run's scores were made from, and what its stages cost."""
     run, files = run_of(wildcards), run_of(wildcards).files(wildcards.seed)
     inputs = {"files": STUDY.made_from(run, int(wildcards.seed), "dev")}
-    if isinstance(run, VoteRun):
+    inputs["envs"] = [ancient(paths.environment(env)) for env in run.engines]
+    if not isinstance(run, BaseRun):
         return inputs
-    inputs["envs"] = [ancient(paths.environment(env)) for env in run.environments]
     group = STUDY.group_of(run.name, wildcards.seed)
     inputs["shared"] = [group.files.record("dev", shard) for shard in paths.shards(run.decode.shards)]
     if isinstance(run, TunedRun):
@@ -19,7 +19,7 @@ def made_from(wildcards) -> dict[str, list[str]]:
 def shared_by(wildcards) -> int:
     """How many runs and seeds share the engine that answered for this one."""
     run = run_of(wildcards)
-    return 1 if isinstance(run, VoteRun) else len(STUDY.group_of(run.name, wildcards.seed).members)
+    return len(STUDY.group_of(run.name, wildcards.seed).members) if isinstance(run, BaseRun) else 1
 
 
 rule write_manifest:

@@ -14,7 +14,8 @@ TRAINED = [(run, seed) for run in STUDY.selected_runs if isinstance(run, TunedRu
 rule report:
     """all figures of the report; then: snakemake report --report report.html"""
     input:
-        [paths.figure(name) for name in ("runs.html", "scores.svg", "differences.svg", "labels.svg", "stages.svg")],
+        [paths.figure(name) for name in ("runs.html", "scores.svg", "scores_by_label.html", "labels.svg")],
+        [paths.figure(name) for name in ("differences.svg", "error_categories.svg", "stages.svg")],
         [paths.figure("curves.svg")] if TRAINED else [],
         [paths.figure(f"audit/{dataset}.svg") for dataset in SELECTED_DATASETS],
         of_selected(lambda files: paths.figure(f"confusion/{files.run}/seed-{files.seed}.svg")),
@@ -50,15 +51,17 @@ rule plot_scores:
             paths.figure("scores.svg"),
             caption="../report/scores.rst",
             category="2 Scores",
-            labels={"figure": "micro F1"},
+            labels={"figure": "1 micro F1"},
         ),
+        pdf=paths.figure("scores.pdf"),
     log:
         "logs/plot_scores.log",
     localrule: True
     params:
         code=code_digest("plot_scores"),
     shell:
-        "python scripts/plot_scores.py --metrics {input.metrics} --output {output.figure} 2>&1 | tee {log} >&2"
+        "python scripts/plot_scores.py --metrics {input.metrics} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
 
 
 rule plot_differences:
@@ -70,16 +73,39 @@ rule plot_differences:
             paths.figure("differences.svg"),
             caption="../report/differences.rst",
             category="2 Scores",
-            labels={"figure": "differences between runs"},
+            labels={"figure": "4 differences between runs"},
         ),
+        pdf=paths.figure("differences.pdf"),
     log:
         "logs/plot_differences.log",
     localrule: True
     params:
         code=code_digest("plot_differences"),
     shell:
-        "python scripts/plot_differences.py --comparison {input.comparison} --output {output.figure}"
+        "python scripts/plot_differences.py --comparison {input.comparison} --output {output.figure} --pdf {output.pdf}"
         " 2>&1 | tee {log} >&2"
+
+
+rule tabulate_labels:
+    """precision, recall and F1 by label, as a page and as LaTeX tables"""
+    input:
+        metrics=paths.METRICS,
+    output:
+        page=report(
+            paths.figure("scores_by_label.html"),
+            caption="../report/scores_by_label.rst",
+            category="2 Scores",
+            labels={"figure": "2 scores by label"},
+        ),
+        latex=paths.figure("scores_by_label.tex"),
+    log:
+        "logs/tabulate_labels.log",
+    localrule: True
+    params:
+        code=code_digest("tabulate_labels"),
+    shell:
+        "python scripts/tabulate_labels.py --metrics {input.metrics} --output {output.page}"
+        " --latex {output.latex} 2>&1 | tee {log} >&2"
 
 
 rule plot_labels:
@@ -91,15 +117,17 @@ rule plot_labels:
             paths.figure("labels.svg"),
             caption="../report/labels.rst",
             category="2 Scores",
-            labels={"figure": "F1 by label"},
+            labels={"figure": "3 F1 by label"},
         ),
+        pdf=paths.figure("labels.pdf"),
     log:
         "logs/plot_labels.log",
     localrule: True
     params:
         code=code_digest("plot_labels"),
     shell:
-        "python scripts/plot_labels.py --seeds {input.seeds} --output {output.figure} 2>&1 | tee {log} >&2"
+        "python scripts/plot_labels.py --seeds {input.seeds} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
 
 
 rule plot_curves:
@@ -113,6 +141,7 @@ rule plot_curves:
             category="3 Training",
             labels={"figure": "loss and learning rate"},
         ),
+        pdf=paths.figure("curves.pdf"),
     log:
         "logs/plot_curves.log",
     localrule: True
@@ -122,7 +151,34 @@ rule plot_curves:
             f"--log {run.name} {seed} {log}" for (run, seed), log in zip(TRAINED, input.logs)
         ),
     shell:
-        "python scripts/plot_curves.py {params.logs} --output {output.figure} 2>&1 | tee {log} >&2"
+        "python scripts/plot_curves.py {params.logs} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
+
+
+rule plot_error_categories:
+    """errors by category and run"""
+    input:
+        categories=of_selected(lambda files: files.errors("dev", "categories.tsv")),
+    output:
+        figure=report(
+            paths.figure("error_categories.svg"),
+            caption="../report/error_categories.rst",
+            category="4 Errors",
+            labels={"figure": "categories", "run": "all", "seed": "mean"},
+        ),
+        pdf=paths.figure("error_categories.pdf"),
+    log:
+        "logs/plot_error_categories.log",
+    localrule: True
+    params:
+        code=code_digest("plot_error_categories"),
+        categories=lambda w, input: " ".join(
+            f"--categories {name} {table}"
+            for name, table in zip(of_selected(lambda files: files.run), input.categories)
+        ),
+    shell:
+        "python scripts/plot_error_categories.py {params.categories} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
 
 
 rule plot_confusion:
@@ -136,6 +192,7 @@ rule plot_confusion:
             category="4 Errors",
             labels={"figure": "confusion of labels", "run": "{run}", "seed": "{seed}"},
         ),
+        pdf=paths.figure("confusion/{run}/seed-{seed}.pdf"),
     log:
         "logs/plot_confusion/{run}/{seed}.log",
     localrule: True
@@ -143,7 +200,8 @@ rule plot_confusion:
         code=code_digest("plot_confusion"),
     shell:
         "python scripts/plot_confusion.py --confusion {input.confusion}"
-        " --title '{wildcards.run}, seed {wildcards.seed}' --output {output.figure} 2>&1 | tee {log} >&2"
+        " --title '{wildcards.run}, seed {wildcards.seed}' --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
 
 
 rule show_errors:
@@ -178,13 +236,15 @@ rule plot_audit:
             category="5 Data",
             labels={"figure": "audit", "dataset": "{dataset}"},
         ),
+        pdf=paths.figure("audit/{dataset}.pdf"),
     log:
         "logs/plot_audit/{dataset}.log",
     localrule: True
     params:
         code=code_digest("plot_audit"),
     shell:
-        "python scripts/plot_audit.py --audit {input.audit} --output {output.figure} 2>&1 | tee {log} >&2"
+        "python scripts/plot_audit.py --audit {input.audit} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
 
 
 rule plot_stages:
@@ -198,10 +258,12 @@ rule plot_stages:
             category="6 Cost",
             labels={"figure": "time and memory"},
         ),
+        pdf=paths.figure("stages.pdf"),
     log:
         "logs/plot_stages.log",
     localrule: True
     params:
         code=code_digest("plot_stages"),
     shell:
-        "python scripts/plot_stages.py --manifests {input.manifests} --output {output.figure} 2>&1 | tee {log} >&2"
+        "python scripts/plot_stages.py --manifests {input.manifests} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"

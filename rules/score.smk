@@ -8,6 +8,7 @@ rule score_predictions:
     output:
         scores=RUN.scores("{split}"),
         table=RUN.score_page("{split}"),
+        seqeval=RUN.seqeval_report("{split}"),
     log:
         "logs/score_predictions/{run}/{seed}/{split}.log",
     localrule: True
@@ -18,7 +19,7 @@ rule score_predictions:
     shell:
         "python scripts/score_predictions.py --predictions {input.predictions} --labels {params.labels:q}"
         " --run {wildcards.run} --seed {wildcards.seed} --dataset {params.dataset} --split {wildcards.split}"
-        " --output {output.scores} --table {output.table} 2>&1 | tee {log} >&2"
+        " --output {output.scores} --table {output.table} --seqeval {output.seqeval} 2>&1 | tee {log} >&2"
 
 
 rule combine_metrics:

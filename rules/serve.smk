@@ -4,8 +4,8 @@
 def served_files(wildcards) -> dict[str, str]:
     """What serve_runs.py loads; the manifest says what all of it was made from."""
     run, files = run_of(wildcards), run_of(wildcards).files(wildcards.seed)
-    if isinstance(run, VoteRun):
-        raise WorkflowError(f"run {run.name!r} is a vote: it has no model to serve; {run.voters.name!r} has")
+    if not isinstance(run, BaseRun):
+        raise WorkflowError(f"run {run.name!r} is of kind {run.kind}: it has no model to serve")
     served = {
         "manifest": files.manifest,
         "env": ancient(paths.environment(run.decode.environment)),

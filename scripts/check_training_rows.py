@@ -83,21 +83,24 @@ def difference(sentence: str, expected: Row, trained: Row, decode: Any) -> str:
 
 
 def check_modules(arguments: dict[str, Any]) -> None:
-    """Raise InputError where lora_target or additional_target names no part of the model: peft would skip it."""
+    """Raise InputError where lora_target or additional_target cannot be trained: peft would skip it silently."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    config = AutoConfig.from_pretrained(arguments["model_name_or_path"])
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(arguments["model_name_or_path"]))
-    parts = list(model.named_modules())
-    names = [name for name, _ in parts]
+        parts = list(AutoModelForCausalLM.from_config(config).named_modules())
     for key in ("lora_target", "additional_target"):
         for target in (arguments.get(key) or "all").split(","):
-            if target.strip() != "all" and not any(f".{name}".endswith(f".{target.strip()}") for name in names):
-                known = ", ".join(
-                    sorted({name.rpartition(".")[2] for name, module in parts if not list(module.children())})
+            target = target.strip()
+            if target != "all" and not any(f".{name}".endswith(f".{target}") for name, _ in parts):
+                leaves = {name.rpartition(".")[2] for name, module in parts if not list(module.children())}
+                raise InputError(f"{key}: the model has no {target!r}; it has: {', '.join(sorted(leaves))}")
+            if key == "lora_target" and target in ("embed_tokens", "lm_head") and config.tie_word_embeddings:
+                raise InputError(
+                    f"lora_target: {target}: the model uses one matrix as embed_tokens and lm_head, and an adapter of "
+                    "one use cannot be merged; train it whole with additional_target instead"
                 )
-                raise InputError(f"{key}: the model has no {target.strip()!r}; it has: {known}")
 
 
 def check_schedule(training_args: Any) -> None:

@@ -16,12 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from entitune.cli import InputError, label_names, printable, run
 from entitune.corpus.counts import Counts
 from entitune.corpus.formats import FORMATS, check_options, read_split
-from entitune.corpus.options import CorpusOptions
+from entitune.corpus.options import CorpusOptions, parse_options
 from entitune.corpus.problems import Problems, note_lines
 from entitune.corpus.recognise import looks_annotated, recognise, sample_rows
 from entitune.corpus.rows import Kind, Reading, Row
@@ -180,14 +180,6 @@ def _limit(value: str) -> int:
     return limit
 
 
-def _options(value: str) -> CorpusOptions:
-    try:
-        return CorpusOptions.model_validate_json(value)
-    except ValidationError as error:
-        reasons = (f"{'.'.join(map(str, one['loc'])) or value}: {one['msg']}" for one in error.errors())
-        raise argparse.ArgumentTypeError("; ".join(reasons)) from None
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -197,7 +189,7 @@ def main() -> None:
     parser.add_argument("--format", required=True, choices=FORMATS, help="the raw file's format")
     parser.add_argument(
         "--options",
-        type=_options,
+        type=parse_options,
         default=CorpusOptions(),
         metavar="JSON",
         help="how the file is read where the format does not say it: the keys in docs/corpora.md",

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from entitune.cli import run
 from entitune.engines.llamafactory_arguments import RecipeArguments
 from entitune.files import atomic_write, write_json
-from entitune.registries import Dataset, Decode, Model, PromptFiles, Recipe, Selection, SheetRow
+from entitune.registries import Dataset, Decode, ImportedPredictions, Model, PromptFiles, Recipe, Selection, SheetRow
 
 INTRODUCTION = """# Configuration: every key of everything under conf/
 
@@ -36,6 +36,11 @@ SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
         PromptFiles,
         "Prompts by name. Their text files hold once in all either `{labels}`, which is replaced by the names of the "
         "dataset's labels, or `{definitions}`, which is replaced by a line for each label with its description.",
+    ),
+    "conf/imports.yaml": (
+        ImportedPredictions,
+        "Predictions of other systems by name; the file may be absent. A row of the sheet imports one with "
+        "`train: import:NAME`.",
     ),
     "conf/recipes.yaml": (
         Recipe,

@@ -26,7 +26,7 @@ from entitune.engines.schedule import plan
 from entitune.files import read_json, read_jsonl
 from entitune.records import read_tokens
 from entitune.registries import Model
-from entitune.study import CONF, Run, TunedRun, VoteRun, read_study
+from entitune.study import CONF, BaseRun, Run, TunedRun, VoteRun, read_study
 
 REFERENCE_GPU = ("NVIDIA A100-PCIE-40GB", 40 * 2**30)
 
@@ -123,6 +123,8 @@ def needed_bytes(job: Run) -> float:
     """The memory that each GPU of a run must have: for training or predicting, whichever needs more. 0: no GPU."""
     if isinstance(job, VoteRun):
         return needed_bytes(job.voters)
+    if not isinstance(job, BaseRun):
+        return 0.0
     needs = [0.0]
     if isinstance(job, TunedRun) and job.recipe.gpus:
         recipe, shape = Recipe.from_arguments(job.arguments), read_shape(job.model)
@@ -136,6 +138,8 @@ def needed_bytes(job: Run) -> float:
 
 def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
     """The estimate of one run as a table, with the measured figures beside it where there are some."""
+    if not isinstance(job, BaseRun):
+        return f"{job.name}: a run of kind {job.kind}, which needs no GPU of its own"
     name, available = gpu
     shape, decode, real = read_shape(job.model), job.decode, measured(job)
     lines = [f"{job.name}: {job.model.name}, {memory_estimate.parameters(shape):,} parameters"]

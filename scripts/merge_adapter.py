@@ -24,6 +24,9 @@ def merge(model: Path, adapter: Path, output_dir: Path) -> None:
     base = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
     # Merged in float32 and rounded once, into the base's own type.
     merged = PeftModel.from_pretrained(base.to(torch.float32), adapter).merge_and_unload().to(base.config.dtype)
+    inputs, outputs = merged.get_input_embeddings().weight, merged.get_output_embeddings().weight
+    if merged.config.tie_word_embeddings and not torch.equal(inputs, outputs):
+        merged.config.tie_word_embeddings = False  # one of them was trained whole; vLLM would use the other for both
     merged.save_pretrained(output_dir)
     AutoTokenizer.from_pretrained(model).save_pretrained(output_dir)
 

@@ -1,11 +1,14 @@
-"""Train a LoRA adapter: `llamafactory-cli train` on a rendered YAML, with live progress.
+"""Train a LoRA adapter: LLaMA-Factory on a rendered YAML, with live progress.
 
-A training that was killed goes on from its last whole checkpoint when the same command is given again.
+A training that was killed resumes from its last undamaged checkpoint when the same command is given again. A second
+training of the same run waits, or is refused with the process that holds it. Where Snakemake has gone, so does the
+training.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -18,23 +21,53 @@ from typing import Any
 
 import yaml
 
+import run_llamafactory
+from entitune.claims import Claim, claim
 from entitune.cli import InputError, run
+from entitune.engines.checkpoints import DIVERGED, find_damage, find_not_finite
 from entitune.engines.gpu import environment_of, find_gpus, lacks_bfloat16
+from entitune.files import write_jsonl
 from entitune.job_records import recorded_job
-from entitune.processes import die_with_parent
+from entitune.processes import Workflow, die_with_parent
 from entitune.progress import Progress
+
+OTHER_TRAININGS = ("USE_V1", "USE_MCA", "USE_KT", "USE_RAY", "ALLOW_EXTRA_ARGS", "LLAMABOARD_ENABLED")
+"""Variables that make LLaMA-Factory another program than the one whose rows were checked."""
 
 RESULTS = ("adapter_model.safetensors", "adapter_config.json", "trainer_log.jsonl", "training_loss.png")
 
 
-def drop_partial_checkpoints(folder: Path) -> None:
-    """Remove checkpoints that a kill left unfinished: the Trainer writes trainer_state.json last."""
-    for checkpoint in folder.glob("checkpoint-*"):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            shutil.rmtree(checkpoint)
-            print(f"{checkpoint} is not whole: removed", file=sys.stderr)
+def drop_damaged_checkpoints(folder: Path, processes: int, needs_all: bool = False) -> None:
+    """Remove checkpoints that a kill left unfinished, or whose files have changed since they were written.
+
+    Args:
+        folder: where the trainer writes them.
+        processes: training processes of all nodes.
+        needs_all: whether the training chooses among its checkpoints in the end, so that it needs all of them.
+    """
+    checkpoints = sorted(folder.glob("checkpoint-*"))
+    damaged = {path: reason for path in checkpoints if (reason := find_damage(path, processes))}
+    for path in checkpoints if damaged and needs_all else damaged:
+        reason = damaged.get(path, "another checkpoint is damaged, and the best of all is chosen in the end")
+        shutil.rmtree(path)
+        print(f"{path}: removed: {reason}", file=sys.stderr)
+
+
+def cut_log(folder: Path) -> int:
+    """Drop what trainer_log.jsonl says of steps after the last checkpoint: they are made again, and logged again.
+
+    Returns:
+        The step that training resumes from; 0 for the start.
+    """
+    step = max((int(path.name.rpartition("-")[2]) for path in folder.glob("checkpoint-*")), default=0)
+    log = folder / "trainer_log.jsonl"
+    if log.is_file():
+        kept = []
+        for line in log.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):  # a line that a kill left unfinished
+                kept.append(json.loads(line))
+        write_jsonl(log, [record for record in kept if 0 < record["current_steps"] <= step])
+    return step
 
 
 def last_record(log: Path) -> dict[str, Any] | None:
@@ -42,11 +75,9 @@ def last_record(log: Path) -> dict[str, Any] | None:
     if not log.exists():
         return None
     for line in reversed(log.read_text(encoding="utf-8").splitlines()):
-        try:
+        with contextlib.suppress(json.JSONDecodeError):  # the line that is being written
             record: dict[str, Any] = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # the line that is being written
-        return record
+            return record
     return None
 
 
@@ -58,12 +89,14 @@ def show(progress: Progress, record: dict[str, Any]) -> None:
 
 
 def launcher(executable: str, processes: int, nodes: int) -> list[str]:
-    """The command before LLaMA-Factory's arguments: its own for one process, torchrun for several.
+    """The command before LLaMA-Factory's arguments: the trainer for one process, torchrun for several.
 
     Of several nodes this is one, a task of Slurm's srun, whose environment says which and where the first one is.
     """
+    torchrun, python = (str(Path(executable).with_name(name)) for name in ("torchrun", "python"))
+    trainer = run_llamafactory.__file__
     if processes * nodes == 1:
-        return [executable, "train"]
+        return [python, trainer]
     meeting = ["--standalone"]
     if nodes > 1:
         if "SLURM_STEP_NODELIST" not in os.environ:
@@ -78,19 +111,31 @@ def launcher(executable: str, processes: int, nodes: int) -> list[str]:
         port = 20000 + int(os.environ["SLURM_JOB_ID"]) % 10000
         meeting = [f"--nnodes={nodes}", f"--node-rank={os.environ['SLURM_PROCID']}"]
         meeting += [f"--master-addr={listed.stdout.split()[0]}", f"--master-port={port}"]
-    torchrun, python = (str(Path(executable).with_name(name)) for name in ("torchrun", "python"))
-    # Not through llamafactory-cli, which torchrun would outlive; and the workers are to go with torchrun.
-    worker = ["--no-python", "setpriv", "--pdeathsig", "KILL", python, "-m", "llamafactory.launcher"]
+    worker = ["--no-python", "setpriv", "--pdeathsig", "KILL", python, trainer]  # workers end with torchrun
     return [torchrun, *meeting, f"--nproc-per-node={processes}", *worker]
 
 
-def train(config: Path, log: Path, command: list[str], processes: int, gpus: int, threads: int, title: str) -> None:
-    """Run LLaMA-Factory to its end. Raises InputError with the log's last lines where it fails."""
+def train(
+    config: Path,
+    log: Path,
+    command: list[str],
+    processes: int,
+    gpus: int,
+    threads: int,
+    title: str,
+    held: Claim | None = None,
+) -> None:
+    """Run LLaMA-Factory to its end.
+
+    Raises:
+        InputError: it failed (the message has the trainer's own, or the log's last lines), or Snakemake has gone, or
+            another process has taken over the claim `held`.
+    """
     arguments = yaml.safe_load(config.read_text(encoding="utf-8"))
     overrides: list[str] = []
     environment = {
-        **os.environ,
-        "PATH": f"{Path(command[0]).parent.absolute()}:{os.environ['PATH']}",  # torchrun, where more GPUs are in sight
+        **{name: value for name, value in os.environ.items() if name not in OTHER_TRAININGS},
+        "PATH": f"{Path(command[0]).parent.absolute()}:{os.environ['PATH']}",
         "HF_HUB_OFFLINE": "1",
         "PYTHONHASHSEED": "0",  # decides the order of target_modules in adapter_config.json
         "OMP_NUM_THREADS": str(max(1, threads // processes)),
@@ -103,6 +148,7 @@ def train(config: Path, log: Path, command: list[str], processes: int, gpus: int
             overrides = ["bf16=false", "fp16=true"]
             print(f"{title}: a GPU here has no bfloat16: training in float16", file=sys.stderr)
     trainer_log, progress = Path(arguments["output_dir"]) / "trainer_log.jsonl", Progress(title, sys.stderr)
+    workflow = Workflow()
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
             [*command, str(config), *overrides],
@@ -115,6 +161,10 @@ def train(config: Path, log: Path, command: list[str], processes: int, gpus: int
         try:
             while process.poll() is None:
                 time.sleep(0.5)
+                if held:
+                    held.touch()
+                if workflow.is_gone():
+                    raise InputError(f"{title}: Snakemake has ended; the same command resumes this training")
                 record = last_record(trainer_log)
                 if record and "current_steps" in record:
                     show(progress, record)
@@ -123,8 +173,20 @@ def train(config: Path, log: Path, command: list[str], processes: int, gpus: int
                 process.terminate()
                 process.wait()
     if process.returncode:
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-        raise InputError(f"llamafactory-cli ended with exit code {process.returncode}; the end of {log}:\n{tail}")
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if told := [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]:
+            raise InputError(told[-1])
+        tail = "\n".join(lines[-15:])
+        raise InputError(f"LLaMA-Factory ended with exit code {process.returncode}; the end of {log}:\n{tail}")
+
+
+def check_results(working: Path) -> None:
+    """Raise InputError where training left no adapter, or one with weights that are not finite."""
+    if missing := [name for name in RESULTS if not (working / name).is_file()]:
+        raise InputError(f"{working}: training left no {', '.join(missing)}")
+    weights = working / "adapter_model.safetensors"
+    if broken := find_not_finite(weights):
+        raise InputError(f"{weights}: {len(broken)} tensors hold infinities or NaN, the first: {broken[0]}; {DIVERGED}")
 
 
 def main() -> None:
@@ -149,21 +211,24 @@ def main() -> None:
         train(args.config, log, command, processes, args.gpus, args.threads, args.title)
         return
 
-    working = Path(yaml.safe_load(args.config.read_text(encoding="utf-8"))["output_dir"])
-    if working.exists():
-        drop_partial_checkpoints(working)
-        if list(working.glob("checkpoint-*")):
-            print(f"{args.title}: resuming from {working}", file=sys.stderr)
-    with recorded_job(args.record):
-        train(args.config, args.log, command, processes, args.gpus, args.threads, args.title)
-    if missing := [name for name in RESULTS if not (working / name).is_file()]:
-        raise InputError(f"{working}: training left no {', '.join(missing)}; a recipe needs plot_loss: true")
-
-    args.output_dir.mkdir(parents=True, exist_ok=True)
-    for name in RESULTS:
-        shutil.copyfile(working / name, args.output_dir / f".{name}")
-        os.replace(args.output_dir / f".{name}", args.output_dir / name)
-    shutil.rmtree(working.parent)  # checkpoints of this run and seed: the adapter stands for them now
+    arguments = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    working, total = Path(arguments["output_dir"]), processes * args.nodes
+    with claim(working.parent / "claim.json", f"{working.parent.parent} is being trained") as held:
+        if working.exists():
+            drop_damaged_checkpoints(working, total, bool(arguments.get("load_best_model_at_end")))
+            if step := cut_log(working):
+                print(f"{args.title}: resuming from {working}, step {step}", file=sys.stderr)
+        with recorded_job(args.record):
+            train(args.config, args.log, command, processes, args.gpus, args.threads, args.title, held)
+        check_results(working)
+        args.output_dir.mkdir(parents=True, exist_ok=True)
+        for name in RESULTS:
+            shutil.copyfile(working / name, args.output_dir / f".{name}")
+            os.replace(args.output_dir / f".{name}", args.output_dir / name)
+        for key in working.parent.glob("*/"):  # the checkpoints of this run and seed: the adapter replaces them
+            shutil.rmtree(key)
+    with contextlib.suppress(OSError):  # another process may have come to claim it
+        working.parent.rmdir()
 
 
 if __name__ == "__main__":

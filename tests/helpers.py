@@ -56,17 +56,26 @@ def run_script(
     )
 
 
+def must_run(name: str, *arguments: object) -> None:
+    """Run scripts/{name}.py, which must succeed."""
+    done = run_script(name, *arguments)
+    assert done.returncode == 0, done.stderr
+
+
 def python_of(environment: str) -> Path:
     """The interpreter of an engine's environment, which exists in tests that are marked `engine`."""
     return ROOT / ".envs" / environment / "bin" / "python"
 
 
 def run_code(environment: str, code: str, *arguments: object, cwd: Path | None = None, stdin: str | None = None) -> str:
-    """Run Python code in an engine's environment, without the network, and return what it prints."""
+    """Run Python code in an engine's environment, without the network, and return what it prints.
+
+    The code can import the scripts and their package.
+    """
     done = subprocess.run(
         [str(python_of(environment)), "-c", code, *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "scripts")},
         input=stdin,
         capture_output=True,
         text=True,
@@ -105,8 +114,9 @@ def run_in(folder: Path, *command: str) -> Result:
 
 
 def snakemake(folder: Path, *arguments: str) -> Result:
-    """Run Snakemake in `folder`."""
-    return run_in(folder, str(BIN / "snakemake"), *arguments)
+    """Run Snakemake in `folder`, with the details of each job, which the default profile leaves out."""
+    quiet = [] if {"-q", "--quiet"} & set(arguments) else ["--quiet", "host"]
+    return run_in(folder, str(BIN / "snakemake"), *arguments, *quiet)
 
 
 def copy_repository(target: Path) -> Path:
@@ -136,9 +146,10 @@ def copy_repository(target: Path) -> Path:
 
 
 def write_jsonl(path: Path, values: Iterable[Any]) -> Path:
-    """Write a line of JSON for each value. Returns `path`."""
+    """Write a line of JSON for each value, a record by its `to_dict`. Returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in values), encoding="utf-8")
+    lines = (json.dumps(one, ensure_ascii=False, default=lambda record: record.to_dict()) for one in values)
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     return path
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from entitune.records import Entity, Mention, Prediction, Status
+
 LABELS = ["address", "book", "company", "game", "government", "movie", "name", "organization", "position", "scene"]
 
 
@@ -12,15 +14,27 @@ def entity(label: str, text: str, start: int | None = None, end: int | None = No
     return {"label": label, "text": text, "start": start, "end": end}
 
 
-def record(gold: list[dict[str, Any]] | None, pred: list[dict[str, Any]], number: int = 1) -> dict[str, Any]:
-    return {"id": f"dev-{number}", "text": "", "gold": gold, "pred": pred, "status": "ok"}
+def record(
+    gold: list[dict[str, Any]] | None,
+    pred: list[dict[str, Any]],
+    number: int = 1,
+    text: str = "",
+    status: Status = "ok",
+) -> Prediction:
+    return Prediction(
+        id=f"dev-{number}",
+        text=text,
+        gold=None if gold is None else tuple(Entity(**one) for one in gold),
+        pred=tuple(Mention(**one) for one in pred),
+        status=status,
+    )
 
 
-def noisy(generator: random.Random, sentences: int = 30) -> list[dict[str, Any]]:
+def noisy(generator: random.Random, sentences: int = 30) -> list[Prediction]:
     """Predictions that are right, wrong or missing by chance."""
     records = []
     for number in range(sentences):
         gold = [entity(generator.choice(LABELS), "X", i, i + 1) for i in range(generator.randint(0, 4))]
         pred = [generator.choice([one, {**one, "label": generator.choice([*LABELS, "动物"])}]) for one in gold[:3]]
-        records.append(record(gold, pred, number))
+        records.append(record(gold, pred, number, "XXXX"))
     return records

@@ -16,12 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import CLUENER, ROOT, demo_rows, run_code, snakemake
+from helpers import CLUENER, ROOT, demo_rows, read_jsonl, run_code, run_script, snakemake
+
+from entitune.prompting.answer_formats.writing import write_answer
+from entitune.records import Entity, Sentence
 
 MODEL = ROOT / "data" / "models" / "entitune-tiny"
+PROBES = ROOT / "data" / "probes"
 COURSES = json.loads((MODEL / "training.json").read_text(encoding="utf-8"))["courses"]
 GRAM = 14
 """Runs of so many characters are no longer shared by chance, as a date or as the name of an institution."""
+TRAINED_ON_THIS_TEXT = False
+"""False from a change of the generator's text until the base is trained on it: set it to True with the new base."""
 
 
 Rows = Callable[[dict[str, Any]], Iterator[dict[str, str]]]
@@ -38,7 +44,7 @@ def generator() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def written(generator: None, demo: Path) -> Rows:
     """Writes every row of a course of the training again."""
-    done = snakemake(demo, "results/base/news.txt", "--cores", "1")
+    done = snakemake(demo, "results/base_model/news.txt", "--cores", "1")
     assert done.returncode == 0, done.stdout
     news = importlib.import_module("news").read_clauses(demo / "results" / "base_model" / "news.txt")
     rows = importlib.import_module("rows").rows
@@ -57,6 +63,11 @@ def cluener_sentences() -> list[str]:
     with zipfile.ZipFile(CLUENER) as archive:
         lines = [line for name in ("train.json", "dev.json") for line in archive.read(name).decode().splitlines()]
     return [json.loads(line)["text"] for line in lines]
+
+
+def probe_sentences() -> list[str]:
+    """The sentences of data/probes, train and test."""
+    return [row["text"] for path in sorted(PROBES.glob("*/*.json")) for row in read_jsonl(path)]
 
 
 def normalise(text: str) -> str:
@@ -133,14 +144,15 @@ def test_the_spans_of_the_news(generator: None, tmp_path: Path) -> None:
 @pytest.mark.network
 @pytest.mark.parametrize("course", COURSES, ids=lambda course: course["course"])
 def test_no_row_holds_an_evaluation_sentence(written: Rows, course: dict[str, Any]) -> None:
-    """The generator of this commit writes the text of the training; no sentence of the demo or of CLUENER is in it."""
+    """The generator writes the text of the training; no sentence of the demo, the probes or CLUENER is in it."""
     cluener = cluener_sentences() if CLUENER.exists() else []
-    stream, evidence = hashlib.sha256(), Evidence(demo_sentences("dev") + demo_sentences("train") + cluener)
+    stream = hashlib.sha256()
+    evidence = Evidence(demo_sentences("dev") + demo_sentences("train") + probe_sentences() + cluener)
     found = []
     for row in written(course):
         stream.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
         found += [hit for text in row.values() if (hit := evidence.found(text))]
-    assert stream.hexdigest() == course["rows_sha256"]
+    assert (stream.hexdigest() == course["rows_sha256"]) is TRAINED_ON_THIS_TEXT
     assert found == []
     if not cluener:
         pytest.skip("the archive of CLUENER is not beside the repository: looked for the demo's sentences alone")
@@ -157,8 +169,9 @@ def test_written_sentences_are_read_and_varied(generator: None) -> None:
         ("name", "张三"), ("name", "李四"), ("address", "中"), ("address", "美"), ("book", "《活着》")
     ]  # fmt: skip
     lexicon = importlib.import_module("lexicon")
-    variations = written.Variations(lexicon.Maker(random.Random(1), lexicon.Words()))
-    variations.sentences = [written.read_sentence(MARKED)]
+    rng = random.Random(1)
+    make = lexicon.Maker(rng, lexicon.Words()).surface
+    variations = written.Variations(rng, [written.read_sentence(MARKED)], make)
     texts = set()
     for _ in range(200):
         text, spans = variations.sentence().placed()
@@ -168,14 +181,97 @@ def test_written_sentences_are_read_and_varied(generator: None) -> None:
     assert len(texts) > 50
 
 
-def test_written_sentences_are_marked_with_the_labels_alone(generator: None) -> None:
-    """No mark is left in a sentence, no sentence stands twice."""
-    written, labels = importlib.import_module("written"), {*importlib.import_module("rows").LABELS}
-    sentences = [sentence for part in written.read_sentences() for sentence in part]
-    texts = [sentence.placed()[0] for sentence in sentences]
+def test_each_set_of_sentences_is_marked_with_the_labels_of_its_set(generator: None) -> None:
+    """No mark is left in a sentence, no sentence occurs twice, and each label of a set occurs."""
+    written, table = importlib.import_module("written"), importlib.import_module("label_table")
+    files = {path.stem: path for path in written.LABEL_SETS.glob("*.txt")} | {table.TEN: written.WRITTEN}
+    sets = table.read_label_sets()
+    assert {*sets} == {*files, table.COARSE}
+    texts = []
+    for name, path in files.items():
+        sentences = [sentence for part in written.read_sentences(path) for sentence in part]
+        texts += [sentence.placed()[0] for sentence in sentences]
+        marked = {label for sentence in sentences for _, label in sentence.pieces if label}
+        assert marked == {mark for label in sets[name] for mark in label.marked}, name
     assert [text for text in texts if re.search(r"[\[\]|]", text)] == []
-    assert len({normalise(text) for text in texts}) == len(texts) > 3000
-    assert {label for sentence in sentences for _, label in sentence.pieces if label} == labels
+    assert len({normalise(text) for text in texts}) == len(texts) > 9000
+    ten = {mark for label in sets[table.TEN] for mark in label.marked}
+    assert {mark for label in sets[table.COARSE] for mark in label.marked} == ten
+
+
+def test_no_written_sentence_is_an_evaluation_sentence(generator: None) -> None:
+    written = importlib.import_module("written")
+    cluener = cluener_sentences() if CLUENER.exists() else []
+    evidence = Evidence(demo_sentences("dev") + demo_sentences("train") + probe_sentences() + cluener)
+    for path in (written.WRITTEN, *written.LABEL_SETS.glob("*.txt")):
+        sentences = [sentence for part in written.read_sentences(path) for sentence in part]
+        assert [hit for sentence in sentences if (hit := evidence.found(sentence.placed()[0]))] == []
+
+
+def test_the_prompts_of_the_rows_are_those_of_the_pipeline(generator: None) -> None:
+    asks = importlib.import_module("asks")
+    ours = {"ner-zh-short": asks.SHORT["json"], "ner-zh-short-brackets": asks.SHORT["brackets"],
+            "ner-zh": asks.LONG["json"], "ner-zh-brackets": asks.LONG["brackets"],
+            "ner-zh-definitions": asks.LONG_DEFINITIONS}  # fmt: skip
+    for name, words in ours.items():
+        text = (ROOT / "conf" / "prompts" / f"{name}.txt").read_text(encoding="utf-8")
+        assert words == text.strip("\n"), name
+
+
+def listed_in(user: str) -> str:
+    """The part of a user turn that lists labels: without the sentence, which follows the last line end."""
+    return user.rpartition("\n")[0]
+
+
+def test_an_answer_names_only_labels_that_its_prompt_lists(generator: None, tmp_path: Path) -> None:
+    """No row teaches other labels than those asked for, and both forms of an answer are about as frequent."""
+    (tmp_path / "news.txt").write_text(NEWS, encoding="utf-8")
+    clauses = importlib.import_module("news").read_clauses(tmp_path / "news.txt")
+    forms = {"json": 0, "brackets": 0}
+    for course in ("general", "written"):
+        for row in importlib.import_module("rows").rows(course, 3, 4000, clauses):
+            user, answer = row["user"], row["assistant"]
+            if not user or user.startswith(("重复", "分词", "各属哪类", "列出实体", "用方括号标出实体")):
+                continue
+            is_json = "JSON" in listed_in(user) or '"label"' in listed_in(user)
+            sentence = user.rpartition("\n")[2]
+            if is_json:
+                named = {mention["label"] for mention in json.loads(answer)}
+                assert all(mention["text"] in sentence for mention in json.loads(answer))
+            else:
+                named = set(re.findall(r"(?<!\\)\[[^|]*\|([^\]]*)\]", answer))
+                assert (
+                    re.sub(r"\\(.)", r"\1", re.sub(r"(?<!\\)\[((?:\\.|[^|\\])*)\|[^\]]*\]", r"\1", answer)) == sentence
+                )
+            assert [label for label in named if label not in listed_in(user)] == []
+            forms["json" if is_json else "brackets"] += 1
+    assert 0.45 < forms["json"] / sum(forms.values()) < 0.55
+
+
+def test_answers_are_those_that_the_pipeline_writes(generator: None) -> None:
+    asks = importlib.import_module("asks")
+    text = "张三[作者]在a|b\\c说《活着》"
+    spans = [("name", 0, 2), ("address", 7, 12), ("book", 13, 17)]
+    sentence = Sentence("1", text, tuple(Entity(label, text[start:end], start, end) for label, start, end in spans))
+    for form in ("json", "brackets"):
+        ask = asks.Ask("", {label: label for label, _, _ in spans}, form)
+        assert ask.row(text, spans)[1] == write_answer(form, sentence)
+
+
+def test_the_probes_are_made_of_their_marked_sentences(generator: None) -> None:
+    """300 and 100 sentences each, none of them twice, with labels that the training does not have."""
+    table = importlib.import_module("label_table")
+    known = {mark for labels in table.read_label_sets().values() for label in labels for mark in label.marked}
+    texts = []
+    for path in sorted(PROBES.glob("*/*.txt")):
+        done = run_script("base_model/to_cluener", stdin=path.read_text(encoding="utf-8"))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == path.with_suffix(".json").read_text(encoding="utf-8")
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert len(rows) == (300 if path.stem == "train" else 100)
+        assert {label for row in rows for label in row["label"]}.isdisjoint(known)
+        texts += [normalise(row["text"]) for row in rows]
+    assert len(texts) == len({*texts}) == 800
 
 
 PARITY = """

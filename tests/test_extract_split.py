@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from helpers import run_script
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import extract_split
@@ -219,11 +219,16 @@ def damaged(draw: st.DrawFn) -> bytes:
     return compress(bytes(content))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("damaged")
+
+
+@settings(max_examples=300)
 @given(archive=damaged())
-def test_a_damaged_archive_is_read_or_refused(tmp_path: Path, archive: bytes) -> None:
+def test_a_damaged_archive_is_read_or_refused(scratch: Path, archive: bytes) -> None:
     with contextlib.suppress(InputError):
-        member_of(tmp_path, archive, "dev.json")
+        member_of(scratch, archive, "dev.json")
 
 
 def test_local_files_are_copied_and_verified(tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ def test_a_job_waits_for_gpus_until_another_ends(tmp_path: Path, monkeypatch: py
 def test_a_scheduler_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert environment_of(1, parse_gpus(LISTED)) == {}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
+    assert environment_of(2, parse_gpus(LISTED)) == {"CUDA_VISIBLE_DEVICES": "3,5"}
 
 
 def test_older_gpus_have_no_bfloat16() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entitune.prompting.grounding import ground, occurs
+from entitune.prompting.grounding import ground, occurring
 from entitune.records import Mention
 
 
@@ -181,10 +181,10 @@ def test_a_place_that_the_answer_says_comes_first() -> None:
     assert list(ground("甲乙丙", crossing)) == crossing
 
 
-def test_occurs() -> None:
-    assert occurs("CS", "玩ＣＳ")
-    assert not occurs("株式", "㍿")
-    assert not occurs("", "甲")
+def test_occurring() -> None:
+    assert occurring(["CS", "上海"], "玩ＣＳ") == {"CS"}
+    assert not occurring(["株式"], "㍿")
+    assert not occurring([""], "甲")
 
 
 SIZE = 80_000

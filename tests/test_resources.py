@@ -124,8 +124,8 @@ def test_a_gpus_throughput_is_found_by_its_name(name: str, tflops: float | None)
 def test_what_is_not_counted_is_refused() -> None:
     with pytest.raises(ValueError, match="only LoRA"):
         Recipe.from_arguments({"finetuning_type": "full", "cutoff_len": 1024})
-    with pytest.raises(ValueError, match="unquantised"):
-        Recipe.from_arguments({"quantization_bit": 4, "cutoff_len": 1024})
+    with pytest.raises(ValueError, match="16 or 4 bits"):
+        Recipe.from_arguments({"quantization_bit": 8, "cutoff_len": 1024})
 
 
 def test_a_refusal_names_the_memory_and_what_fits() -> None:

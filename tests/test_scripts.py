@@ -17,7 +17,7 @@ from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.prompt import Prompt, chat_of
 from entitune.records import Entity, Sentence, Tokens
 from predict_shard import shard_of
-from train_adapter import drop_partial_checkpoints, last_record
+from train_adapter import last_record
 
 SENTENCES = [
     Sentence("dev-1", "温格战胜曼联", (Entity("name", "温格", 0, 2), Entity("organization", "曼联", 4, 6))),
@@ -265,15 +265,6 @@ def test_answers_are_grounded_and_counted(tmp_path: Path) -> None:
     ]
     assert records[2]["pred"][0]["end"] == 3
     assert records[2]["gold"] is None
-
-
-def test_checkpoints_that_are_not_whole_are_removed(tmp_path: Path) -> None:
-    for step, state in ((1, '{"global_step": 1}'), (2, '{"global_'), (3, None)):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if state:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
-    drop_partial_checkpoints(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
 
 
 def test_progress_is_read_while_a_line_is_being_written(tmp_path: Path) -> None:

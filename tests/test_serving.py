@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
 import socket
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from helpers import ROOT, run_script
 
+from check_serving import openai_arguments
 from entitune import paths
 from entitune.cli import InputError
 from entitune.files import sha256
@@ -24,7 +27,7 @@ from entitune.manifests import ModelManifest
 from entitune.prompting.answer_formats.constraints import constraint_of
 from entitune.prompting.prompt import Prompt
 from entitune.records import Mention, Prediction, Sentence
-from entitune.serving.client import connect, request_of
+from entitune.serving.client import ask, connect, request_of
 from entitune.serving.demo_page import listen, result
 from entitune.serving.finished_runs import FinishedRun, finished_run, is_loopback, read_key
 from entitune.serving.middleware import LIMIT_VARIABLE, MAX_BODY, Guard
@@ -117,6 +120,17 @@ def test_the_prompt_is_that_of_the_run(study: Study) -> None:
     assert "structured_outputs" not in request_of(run, "温格")
     constraint = request_of(finish(study, "demo-structured"), "温格")["structured_outputs"]
     assert constraint == constraint_of("json", study.datasets["demo"].label_names, "温格").to_vllm()
+
+
+def test_a_run_with_another_answer_format(study: Study) -> None:
+    run = dataclasses.replace(finish(study, "demo-structured"), answer_format="brackets")
+    body = request_of(run, "温格")
+    assert body["structured_outputs"] == constraint_of("brackets", run.labels, "温格").to_vllm()
+    assert openai_arguments(body)["extra_body"] == {"structured_outputs": body["structured_outputs"]}
+    assert "structured_outputs" not in openai_arguments(body)
+    blank = ask(requests.Session(), "http://127.0.0.1:0", run, " \u3000")
+    assert (blank.pred, blank.raw, blank.status) == ((), " \u3000", "ok")
+    assert ask(requests.Session(), "", finish(study, "demo"), "").raw == "[]"
 
 
 def option(command: list[str], name: str, count: int = 1) -> list[str]:

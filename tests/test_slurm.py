@@ -27,6 +27,9 @@ from helpers import (
     wait_for,
 )
 from slurm import command, jobs, slurm
+from training import RECIPE, prepare, training_command
+
+from entitune.prompting.prompt import Prompt
 
 __all__ = ["slurm"]
 pytestmark = [pytest.mark.engine, pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
@@ -214,3 +217,26 @@ def test_two_tasks_train_as_two_nodes(demo: Path) -> None:
     assert len(logged[0]) == 4
     assert logged[1] == pytest.approx(logged[0], rel=0.02)
     assert (demo / "logs" / "apart.1.log").is_file()
+
+
+def test_a_second_job_for_the_same_training_is_told_of_the_first(tmp_path: Path) -> None:
+    """Two submissions of one run: the second waits for the first, and goes on where it has stopped."""
+    prepare(tmp_path, {"plain": Prompt("找出实体。")})
+    recipe = {"max_steps": 400, "save_steps": 50, "save_strategy": "steps", "logging_steps": 1}
+    words = training_command(tmp_path / "plain", "run", RECIPE | recipe)
+    first, second = (["srun", f"--job-name={name}", "--ntasks=1", *words] for name in ("first", "second"))
+    claim = tmp_path / "plain" / "work-run" / "checkpoints" / "claim.json"
+    with subprocess.Popen(first, stderr=subprocess.DEVNULL) as one:
+        wait_for(lambda: list(claim.parent.glob("key/checkpoint-50/trainer_state.json")), 200, "checkpoint")
+        holder = json.loads(claim.read_text(encoding="utf-8"))
+        with subprocess.Popen(second, stderr=subprocess.PIPE, text=True) as two:
+            assert two.stderr
+            told = next(line for line in two.stderr if "is being trained" in line)
+            assert f"process {holder['pid']} on {holder['host']} of Slurm job {holder['slurm_job']}," in told
+            assert jobs()[holder["slurm_job"]]["JobName"] == "first"
+            subprocess.run(["scancel", holder["slurm_job"]], check=True)
+            assert one.wait(60) != 0
+            resumed = next(line for line in two.stderr if "resuming from" in line)
+            assert re.search(r"step \d+", resumed)
+            assert two.wait(200) == 0
+    assert [step for step, _ in losses(tmp_path / "plain" / "adapter-run")] == list(range(1, 401))

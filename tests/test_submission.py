@@ -13,11 +13,12 @@ from predictions import LABELS, entity
 
 from entitune.cli import InputError
 from entitune.files import to_json
+from entitune.records import Mention, Prediction
 from write_submission import submission
 
 
-def prediction(number: Any, text: str, pred: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"id": number, "text": text, "gold": None, "pred": pred, "status": "ok"}
+def prediction(number: str, text: str, pred: list[dict[str, Any]]) -> Prediction:
+    return Prediction(id=number, text=text, gold=None, pred=tuple(Mention(**one) for one in pred), status="ok")
 
 
 def test_the_published_example_is_reproduced(cluener_archive: Path) -> None:

@@ -6,62 +6,16 @@ The train environment takes seconds to import, so one process answers for all ca
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from conftest import ROOT
+from helpers import read_jsonl
+from training import CHAT, MODEL, RECIPE, SENTENCES, prepare, render, run_several, write_alpaca
 
-from entitune.files import read_jsonl, write_rows
 from entitune.prompting.prompt import Prompt
 from entitune.records import Entity, Sentence
 
-pytestmark = pytest.mark.slow
-
-TRAIN_PYTHON = ROOT / ".envs" / "train" / "bin" / "python"
-MODEL = ROOT / "data" / "models" / "entitune-tiny"
-CHAT = json.dumps({"template": "qwen"})
-SENTENCES = [Sentence(f"train-{i}", f"第{i}天高远去了北岭。", (Entity("name", "高远", 3, 5),)) for i in range(1, 8)]
-RECIPE = {"cutoff_len": 512, "lora_rank": 8, "per_device_train_batch_size": 2, "use_cpu": True, "bf16": True}
-SEVERAL = """
-import importlib, json, sys
-from entitune.cli import InputError
-main, outcomes = importlib.import_module(sys.argv[1]).main, []
-for arguments in json.loads(sys.argv[2]):
-    sys.argv[1:] = arguments
-    try:
-        main()
-        outcomes.append("")
-    except InputError as error:
-        outcomes.append(str(error))
-print("OUTCOMES" + json.dumps(outcomes))
-"""
-
-
-def run_several(script: str, calls: Sequence[Sequence[object]], python: Path = TRAIN_PYTHON) -> list[str]:
-    """Run a script's main for each list of arguments in one process: the messages of refusals, empty without one."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "HF_HUB_OFFLINE": "1"}
-    command = [str(python), "-c", SEVERAL, script, json.dumps([list(map(str, call)) for call in calls])]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    outcomes: list[str] = json.loads(done.stdout.split("OUTCOMES")[1])
-    return outcomes
-
-
-def script(name: str, *arguments: object) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def write_alpaca(path: Path, prompt: Prompt, sentences: Sequence[Sentence] = SENTENCES) -> Path:
-    write_rows(path, [prompt.row(sentence) for sentence in sentences])
-    return path
-
+pytestmark = pytest.mark.engine
 
 PROMPTS = {
     "plain": Prompt("找出实体。"),
@@ -74,32 +28,10 @@ PROMPTS = {
 def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for each prompt with train.json, its tokens, the registered rows and the rendered YAML."""
     folder = tmp_path_factory.mktemp("rows")
-    for name, prompt in PROMPTS.items():
-        (folder / name).mkdir()
-        write_alpaca(folder / name / "train.json", prompt)
-    calls = [
-        ["--model", MODEL, "--chat", CHAT, "--alpaca", path / "train.json", "--output", path / "train.tokens.jsonl"]
-        for path in map(folder.joinpath, PROMPTS)
-    ]
-    assert run_several("encode_split", calls) == ["", "", ""]
-    (folder / "manifest.json").write_text("{}")
+    prepare(folder, PROMPTS)
     for name in PROMPTS:
-        common = ["--cutoff-len", 512, "--name", "mine_train", "--output-dir", folder / name / "cutoff"]
-        tokens = ["--alpaca", folder / name / "train.json", "--tokens", folder / name / "train.tokens.jsonl"]
-        script("register_dataset", *tokens, *common)
         render(folder / name, RECIPE)
     return folder
-
-
-def render(folder: Path, recipe: dict[str, Any], **changes: Any) -> Path:
-    """Render a recipe for the rows in `folder`, and change arguments that no recipe may change."""
-    options = ["--arguments", json.dumps(recipe), "--chat", CHAT, "--dataset", "mine_train", "--seed", 1]
-    options += ["--train", folder / "cutoff" / "train.json", "--manifest", folder.parent / "manifest.json"]
-    path = folder / f"{'-'.join([*recipe, *changes])}.yaml"
-    script("render_config", *options, "--lock", __file__, "--checkpoints", folder / "work", "--output", path)
-    rendered = yaml.safe_load(path.read_text(encoding="utf-8"))
-    path.write_text(yaml.safe_dump(rendered | {"model_name_or_path": str(MODEL)} | changes), encoding="utf-8")
-    return path
 
 
 def proof(folder: Path, config: Path, tokens: str = "train.tokens.jsonl") -> list[object]:
@@ -133,6 +65,10 @@ def test_what_the_trainer_would_see_otherwise_is_named(encoded: Path) -> None:
         (
             proof(plain, render(plain, RECIPE | {"lora_target": "q_proj,k_prj"})),
             "lora_target: the model has no 'k_prj'",
+        ),
+        (
+            proof(plain, render(plain, RECIPE | {"lora_target": "q_proj, lm_head"})),
+            "lora_target: lm_head: the model uses one matrix",
         ),
         (
             proof(plain, render(plain, RECIPE | {"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"x": 1}})),

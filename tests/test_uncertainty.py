@@ -14,6 +14,7 @@ from predictions import LABELS, entity, noisy, record
 from entitune.evaluation import scoring
 from entitune.evaluation.scoring import intervals, measure, resampled_counts, tally, tally_together
 from entitune.evaluation.significance import compare
+from entitune.records import Prediction
 
 
 def micro_f1(counts: Any) -> float:
@@ -21,12 +22,12 @@ def micro_f1(counts: Any) -> float:
     return 2 * correct / (gold + predicted) if gold + predicted else 0.0
 
 
-def sentence_counts(records: list[dict[str, Any]]) -> np.ndarray:
+def sentence_counts(records: list[Prediction]) -> np.ndarray:
     """(sentences, 3), counted without a Tally: spans only, one surface, no overlap."""
     rows = []
     for one in records:
-        gold = {(e["label"], e["start"]) for e in one["gold"]}
-        pred = {(e["label"], e["start"]) for e in one["pred"]}
+        gold = {(e.label, e.start) for e in one.gold or ()}
+        pred = {(e.label, e.start) for e in one.pred}
         rows.append((len(gold), len(pred), len(gold & pred)))
     return np.array(rows)
 
@@ -65,14 +66,14 @@ def test_an_interval_of_what_never_varies_is_a_point() -> None:
     assert low[0].tolist() == high[0].tolist() == [1, 1, 1]
 
 
-def with_errors(share: float, seed: int, sentences: int = 300) -> list[dict[str, Any]]:
+def with_errors(share: float, seed: int, sentences: int = 300) -> list[Prediction]:
     """Each of two entities a sentence is found with the chance 1 - share."""
     generator = random.Random(seed)
     gold = [entity("a", "X", 0, 1), entity("b", "Y", 1, 2)]
     return [record(gold, [one for one in gold if generator.random() > share], number) for number in range(sentences)]
 
 
-def p_values(a: list[dict[str, Any]], b: list[dict[str, Any]], resamples: int = 2000) -> tuple[float, float, float]:
+def p_values(a: list[Prediction], b: list[Prediction], resamples: int = 2000) -> tuple[float, float, float]:
     result = compare(tally_together([a, b], ["a", "b"])["spans"], 1, resamples, 7)
     micro = 3
     return float(result.difference[micro]), float(result.p_bootstrap[micro]), float(result.p_randomisation[micro])

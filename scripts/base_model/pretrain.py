@@ -264,7 +264,7 @@ def main() -> None:
     parser.add_argument("--warmup", type=int, default=50, help="steps of linear warm-up")
     parser.add_argument("--decay", type=float, default=0.5, help="share of the rows over which the rate falls to 0")
     parser.add_argument("--batch-tokens", type=int, default=2048, help="in each process")
-    parser.add_argument("--max-length", type=int, default=320)
+    parser.add_argument("--max-length", type=int, default=448)
     parser.add_argument("--pool", type=int, default=4096, help="rows drawn and sorted by length at a time")
     parser.add_argument("--log-steps", type=int, default=20)
     parser.add_argument("--save-pools", type=int, default=4, help="write the model after so many pools")

@@ -8,16 +8,15 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from label_table import TEN, read_label_sets
 from lexicon import LISTS, Words
 from news import Clause, read_clauses
-from rows import LABELS, rows
+from rows import rows
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from written import LABEL_SETS, WRITTEN, read_sentences
 
 SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
-GLUE = [
-    SYSTEM, '[{"label": "', '", "text": "', '"}, {"label": "', '"}]', '[{"type": "', '", "span": "', '"}, {"type": "',
-    '[["', '", "', '"], ["', '"]]',
-]  # fmt: skip
+GLUE = [SYSTEM, '[{"label": "', '", "text": "', '"}, {"label": "', '"}]']
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -53,23 +52,30 @@ def character_merges(characters: str) -> list[tuple[str, str]]:
 
 
 def latin_merges(count: int) -> list[tuple[str, str]]:
-    """Return BPE merges learnt on the generator's English words and the task's labels."""
+    """Return BPE merges learnt on the generator's English words and the names of labels."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    fixed = [*LABELS, *(f" {label}" for label in LABELS), "system", "user", "assistant", "JSON", "label", "text"] * 300
+    sets = read_label_sets()
+    usual = [label.english[0] for label in sets[TEN]]
+    names = [name for labels in sets.values() for label in labels for name in label.english]
+    fixed = [*usual, *(f" {name}" for name in usual), "system", "user", "assistant", "JSON", "label", "text"] * 300
+    fixed += [*names, *(f" {name}" for name in names)] * 60
     latin = [w for w in [*LISTS["en_names"], *LISTS["companies"], *LISTS["games"]] if w.isascii() and w.isalpha()] * 20
     trainer = trainers.BpeTrainer(vocab_size=256 + count, initial_alphabet=byte_alphabet(), show_progress=False)
     tokenizer.train_from_iterator(fixed + latin, trainer)
     return [tuple(merge) for merge in json.loads(tokenizer.to_str())["model"]["merges"]]
 
 
-def build(news: list[Clause], latin: int = 250) -> Tokenizer:
+def build(news: list[Clause], latin: int = 350) -> Tokenizer:
     """Return the tokenizer."""
     extra = sorted(
         {c for row in rows("general", 0, 2000, news) for c in row["user"] + row["assistant"]} | set(PUNCTUATION)
     )
     real = Counter(c for clause in news for c in clause.text if ord(c) > 127)
     common = [c for c, count in real.most_common() if count >= 5]
+    written = Counter(c for path in (WRITTEN, *LABEL_SETS.glob("*.txt")) for part in read_sentences(path)
+                      for sentence in part for c in sentence.placed()[0] if ord(c) > 127)  # fmt: skip
+    common += [c for c, count in sorted(written.items()) if count >= 2]
     characters = dict.fromkeys([*Words().characters, *(c for c in extra if ord(c) > 127), *common])
     merges = [*latin_merges(latin), *character_merges("".join(characters))]
     tokens = [*byte_alphabet(), *(a + b for a, b in merges)]

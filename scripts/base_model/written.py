@@ -1,18 +1,19 @@
 """Sentences written one by one for this project, as read and as varied: other mentions put in, parts cut out.
 
-A line of written.txt is a sentence with its mentions marked as [surface|label]. Every 25th is not trained on: what the
-base makes of those says how good it is.
+A line of written/*.txt is a sentence with its mentions marked as [surface|label], by the rules of ANNOTATION.md. The
+files in label_sets/ hold sentences that are marked with other labels, those of one set a file. Every 25th line of a
+file is held out of the training: what the base answers there shows how good it is.
 """
 
 import random
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lexicon import Maker
-
-WRITTEN = Path(__file__).with_name("written.txt")
-MARK = re.compile(r"\[([^\[\]|]+)\|([a-z]+)\]")
+WRITTEN = Path(__file__).with_name("written")
+LABEL_SETS = Path(__file__).with_name("label_sets")
+MARK = re.compile(r"\[([^\[\]|]+)\|([a-z_]+)\]")
 HELD_OUT = 25
 CUT = re.compile(r"[，。！？；]")
 
@@ -43,31 +44,36 @@ def read_sentence(line: str) -> Sentence:
     return Sentence(tuple(piece for piece in pieces if piece[0]))
 
 
-def read_sentences(path: Path = WRITTEN) -> tuple[list[Sentence], list[Sentence]]:
-    """Return the sentences to train on, and those held out."""
-    sentences = [read_sentence(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    held_out = sentences[::HELD_OUT]
-    del sentences[::HELD_OUT]
+def read_sentences(where: Path) -> tuple[list[Sentence], list[Sentence]]:
+    """Return the sentences of a file or a folder: those to train on, and those held out."""
+    sentences: list[Sentence] = []
+    held_out: list[Sentence] = []
+    for path in sorted(where.glob("*.txt")) if where.is_dir() else [where]:
+        for i, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+            (sentences if i % HELD_OUT else held_out).append(read_sentence(line))
     return sentences, held_out
 
 
 class Variations:
-    """Gives written sentences, most of them varied with the surfaces of other sentences and of ``maker``."""
+    """Gives written sentences, most of them varied with the surfaces of other sentences and of ``make``."""
 
-    def __init__(self, maker: Maker) -> None:
-        self.rng: random.Random = maker.rng
-        self.maker = maker
-        self.sentences, _ = read_sentences()
+    def __init__(
+        self, rng: random.Random, sentences: Sequence[Sentence], make: Callable[[str], str] | None = None
+    ) -> None:
+        self.rng = rng
+        self.sentences = sentences
+        self.make = make
         self.surfaces: dict[str, list[str]] = {}
-        for sentence in self.sentences:
+        for sentence in sentences:
             for piece, label in sentence.pieces:
                 if label:
                     self.surfaces.setdefault(label, []).append(piece)
 
     def surface(self, label: str) -> str:
         """Return a surface of that label: one out of a written sentence, or a made one."""
-        made = self.rng.random() < 0.4
-        return self.maker.surface(label) if made else self.rng.choice(self.surfaces[label])
+        if self.make and self.rng.random() < 0.4:
+            return self.make(label)
+        return self.rng.choice(self.surfaces[label])
 
     def sentence(self) -> Sentence:
         """Return a written sentence as it is, or varied."""

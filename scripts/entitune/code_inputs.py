@@ -93,23 +93,19 @@ def _read(path: Path) -> _Module:
     return _Module(imported, hashlib.sha256("".join(text).encode()).digest())
 
 
-def _reached(script: str) -> set[Path]:
+def code_of(script: str) -> list[str]:
+    """Return the script's file and every file under scripts/ that it imports, directly or not, sorted.
+
+    `script` is a name without folder and suffix, like that of the rule that runs it. The paths begin at the
+    repository's root.
+    """
     pending, reached = [SCRIPTS / f"{script}.py"], set[Path]()
     while pending:
         path = pending.pop()
         if path not in reached:
             reached.add(path)
             pending.extend(_read(path).imported)
-    return reached
-
-
-def code_of(script: str) -> list[str]:
-    """Return the script's file and every file under scripts/ that it imports, directly or not.
-
-    `script` is a name without folder and suffix, like that of the rule that runs it. The paths are sorted and start at
-    the repository's root.
-    """
-    return sorted(map(str, _reached(script)))
+    return sorted(map(str, reached))
 
 
 @functools.cache
@@ -119,6 +115,6 @@ def code_digest(script: str) -> str:
     It depends on their names and syntax trees, and not on comments, docstrings, formatting or the version of Python.
     """
     digest = hashlib.sha256()
-    for path in sorted(_reached(script)):
+    for path in map(Path, code_of(script)):
         digest.update(path.relative_to(SCRIPTS).as_posix().encode() + b"\0" + _read(path).digest)
     return digest.hexdigest()

@@ -5,10 +5,9 @@ Needs PyYAML and pydantic (every environment has both).
 
 from __future__ import annotations
 
-import csv
 import io
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -16,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from entitune.cli import InputError
+from entitune.cli import InputError, printable
 
 Entry = TypeVar("Entry", bound=BaseModel)
 JSON_NAMES = {
@@ -32,6 +31,10 @@ JSON_NAMES = {
 """What messages call the type that pydantic expected."""
 
 
+MAX_DEPTH = 50
+"""The deepest nesting of a YAML file; what is there needs five levels."""
+
+
 class ConfigError(InputError):
     """A mistake in conf/: the message names the file, the key and the fix."""
 
@@ -45,7 +48,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {
         first: [
-            (tag, re.compile(r"true|True|TRUE|false|False|FALSE") if tag.endswith(":bool") else pattern)
+            (tag, re.compile(r"(true|True|TRUE|false|False|FALSE)$") if tag.endswith(":bool") else pattern)
             for tag, pattern in resolvers
             if not tag.endswith(":timestamp")
         ]
@@ -86,11 +89,23 @@ def read_yaml(path: Path) -> Any:
     stream = io.StringIO(read_text(path))
     stream.name = str(path)  # what messages call it
     try:
+        _check_depth(yaml.parse(stream, _Loader), path)
+        stream.seek(0)
         return yaml.load(stream, _Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {error}") from None
     except (ValueError, RecursionError) as error:  # an impossible date, a thousand brackets
         raise ConfigError(f"{path}: not YAML: {error}; write text that looks like a number in quotes") from None
+
+
+def _check_depth(events: Iterable[yaml.Event], path: Path) -> None:
+    """Raise ConfigError where a file is nested deeper than any configuration: the C parser would end the process."""
+    depth = 0
+    for event in events:
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise ConfigError(f"{path}:{line}: nested more than {MAX_DEPTH} levels deep")
 
 
 def read_sheet(path: Path, optional: Sequence[str] = ()) -> list[dict[str, str]]:
@@ -107,7 +122,7 @@ def read_sheet(path: Path, optional: Sequence[str] = ()) -> list[dict[str, str]]
     for number, line in numbered:
         if '"' in line:
             raise ConfigError(f"{path}:{number}: remove the quotes; fields are separated by tabs and hold none")
-        rows.append(next(csv.reader([line], delimiter="\t")))
+        rows.append(line.split("\t"))
     header, *body = rows
     needed = len(header)
     while needed and header[needed - 1] in optional:
@@ -136,14 +151,15 @@ def parse_registry(model: type[Entry], value: Any, file: str) -> dict[str, Entry
     for name, entry in value.items():
         if not isinstance(name, str):
             raise ConfigError(f"{file}: YAML reads the name {name!r} as a {type(name).__name__}; write it in quotes")
+        where = f"{file}: {printable(name)}"
         if not isinstance(entry, Mapping):
-            raise ConfigError(f"{file}: {name}: expected keys and values, found {entry!r}")
-        entries[name] = parse_entry(model, {"name": name, **entry}, f"{file}: {name}")
+            raise ConfigError(f"{where}: expected keys and values, found {entry!r}")
+        entries[name] = parse_entry(model, {"name": name, **entry}, where)
     return entries
 
 
 def _describe(problem: ErrorDetails, model: type[BaseModel], where: str) -> str:
-    place = ": ".join([where, *(str(part) for part in problem["loc"] if part != "name")])
+    place = ": ".join([where, *(printable(str(part)) for part in problem["loc"] if part != "name")])
     kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
     if kind == "extra_forbidden":
         *parents, key = problem["loc"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from entitune import paths
@@ -27,18 +28,13 @@ def summary_of(seeds_table: Path) -> str:
     return "\n".join(["Micro F1 (spans):", *lines, f"All scores: {paths.METRICS}"]) if lines else ""
 
 
-def failure_of(snakemake_log: str) -> str:
-    """Which steps failed, the first error of each, and where its log is, from the text of Snakemake's own log."""
-    lines = []
-    for block in re.findall(r"^Error in rule (\w+):\n((?:    .*\n|\n)*)", snakemake_log + "\n", re.MULTILINE):
-        rule, details = block
-        logs = re.search(r"^ +log: (.+?)(?: \(check log file.*)?$", details, re.MULTILINE)
-        wildcards = re.search(r"^ +wildcards: (.+)$", details, re.MULTILINE)
-        what = f"{rule} ({wildcards[1]})" if wildcards else rule
-        lines.append(f"The step {what} failed" + (f"; its log: {logs[1]}" if logs else ""))
-        if logs and (error := first_error(Path(logs[1].split(", ")[0]))):
-            lines.append(f"  {error}")
-    return "\n".join(dict.fromkeys(lines))
+def failure_of(rule: str, wildcards: Mapping[str, str], log: Path | None) -> str:
+    """Which step failed, the first error in its log, and where the log is."""
+    values = ", ".join(f"{name}={value}" for name, value in wildcards.items())
+    lines = [f"The step {rule}{f' ({values})' if values else ''} failed" + (f"; its log: {log}" if log else "")]
+    if log and (error := first_error(log)):
+        lines.append(f"  {error}")
+    return "\n".join(lines)
 
 
 def first_error(log: Path) -> str | None:
@@ -46,5 +42,7 @@ def first_error(log: Path) -> str | None:
     if not log.is_file():
         return None
     text = log.read_text(encoding="utf-8", errors="replace")
-    found = re.search(r"^error: .*$", text, re.MULTILINE) or re.search(r"^\w*(?:Error|Exception): .*$", text, re.MULTILINE)
+    found = re.search(r"^error: .*$", text, re.MULTILINE) or re.search(
+        r"^\w*(?:Error|Exception): .*$", text, re.MULTILINE
+    )
     return found[0] if found else None

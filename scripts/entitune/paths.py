@@ -148,6 +148,11 @@ class RunFiles:
         return f"{self.folder}/adapter/{name}"
 
     @property
+    def crf(self) -> str:
+        """The model of the CRF baseline, in crfsuite's format."""
+        return f"{self.folder}/model.crf"
+
+    @property
     def merged(self) -> str:
         """The list of the merged model's files, in its folder."""
         return f"{self.folder}/merged/manifest.json"
@@ -163,6 +168,10 @@ class RunFiles:
     def score_page(self, split: str) -> str:
         """The same table to read."""
         return f"{self.folder}/scores/{split}.md"
+
+    def seqeval_report(self, split: str) -> str:
+        """seqeval's own report of the run."""
+        return f"{self.folder}/scores/{split}.seqeval.txt"
 
     def errors(self, split: str, table: str) -> str:
         """A table of the error analysis, one of ERROR_TABLES."""

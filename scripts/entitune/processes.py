@@ -8,6 +8,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+import psutil
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -32,3 +34,33 @@ def put_first(variable: str, folder: Path) -> None:
     others = os.environ.get(variable)
     # An empty entry would mean the current folder.
     os.environ[variable] = f"{folder}{os.pathsep}{others}" if others else str(folder)
+
+
+class Workflow:
+    """The Snakemake processes that this process was started by, if any: a person may also start it.
+
+    A shell stands between Snakemake and a script and outlives a Snakemake that is killed with SIGKILL, so a signal at
+    the parent's death is not enough.
+    """
+
+    def __init__(self) -> None:
+        self._processes = [process for process in psutil.Process().parents() if _is_snakemake(process)]
+
+    def is_gone(self) -> bool:
+        """Whether one of them has ended, so that nobody waits for this process's results."""
+        return not all(_runs(process) for process in self._processes)
+
+
+def _is_snakemake(process: psutil.Process) -> bool:
+    try:
+        command, *words = process.cmdline()
+    except (psutil.Error, ValueError):
+        return False
+    return Path(command).name.startswith("python") and any(Path(word).name == "snakemake" for word in words[:3])
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -24,6 +24,11 @@ RESERVED_LABELS = ("micro", "macro", "(other)")
 """Rows of every score table that are no labels of a dataset."""
 
 
+MAX_NAME_BYTES = 255
+MAX_PATH_BYTES = 4000
+"""The longest names of files and the longest paths that Linux takes, with room for a folder before them."""
+
+
 def _check_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
         raise ValueError(
@@ -32,6 +37,8 @@ def _check_name(value: str) -> str:
         )
     if ".." in value:
         raise ValueError(f"{value!r} holds '..'; choose another name")
+    if len(value) > 100:
+        raise ValueError(f"{value!r} is longer than 100 characters; choose a shorter name")
     return value
 
 
@@ -49,6 +56,8 @@ def _check_label(value: str) -> str:
 def _check_path(value: str) -> str:
     if not value.strip() or not value.isprintable() or re.search(r"[{}*?\[\]]", value) or value.startswith("~"):
         raise ValueError(f"{value!r} is not a path that can be used here: write it out, without {{ }} [ ] * ? and ~")
+    if any(len(part.encode()) > MAX_NAME_BYTES for part in value.split("/")) or len(value.encode()) > MAX_PATH_BYTES:
+        raise ValueError(f"{value!r} is longer than a file system takes")
     return value
 
 
@@ -146,6 +155,11 @@ class Splits(Section):
         return {name: (one,) if isinstance(one, str) else one for name, one in given.items() if one is not None}
 
 
+def _given_options(entry: CorpusOptions) -> CorpusOptions:
+    given = CorpusOptions.model_fields.keys() & entry.model_fields_set
+    return CorpusOptions.model_validate(entry.model_dump(include=given, exclude_unset=True))
+
+
 class Dataset(Entry, CorpusOptions):
     """A corpus."""
 
@@ -182,8 +196,7 @@ class Dataset(Entry, CorpusOptions):
     @property
     def options(self) -> CorpusOptions:
         """The keys that say how the raw files are read, as far as they are given."""
-        given = CorpusOptions.model_fields.keys() & self.model_fields_set
-        return CorpusOptions.model_validate(self.model_dump(include=given, exclude_unset=True))
+        return _given_options(self)
 
     @property
     def label_names(self) -> list[str]:
@@ -208,7 +221,11 @@ class Model(Entry):
     lock: Annotated[str, _matching(r"envs/[A-Za-z0-9._-]+\.txt", "a lock file, envs/NAME.txt")] | None = Field(
         None, description="source package: lock file of the Python package that carries the model"
     )
-    sha256: dict[FilePath, Sha256] = Field({}, description="file -> checksum, beyond what the revision pins")
+    sha256: dict[FilePath, Sha256] = Field(
+        {},
+        description="file -> checksum, beyond what the revision pins: other contents are refused, and so is a file "
+        "that an engine could load and that is not listed here",
+    )
     revision: Annotated[str, Field(min_length=1)] = Field(description="the pinned revision")
     licence: str = Field(description="the model's licence, for the reader")
     template: str | None = Field(description="LLaMA-Factory's template; null: the model's own chat template")
@@ -258,6 +275,30 @@ class PromptFiles(Entry):
         return {turn: path for turn in ("user", "system") if (path := getattr(self, turn)) is not None}
 
 
+# --- predictions of other systems ----------------------------------------------------------------------------------
+
+
+class ImportedPredictions(Entry, CorpusOptions):
+    """The predictions of another system on the dev split."""
+
+    predictions: FilePath = Field(description="a file, relative to the repository's root, or absolute")
+    format: Literal["predictions"] | Format = Field(
+        "predictions", description="predictions: JSON lines with text or id and entities; or a format of corpora"
+    )
+    system: str = Field(description="what made them, for the reader")
+
+    @model_validator(mode="after")
+    def _format_takes_the_options(self) -> Self:
+        if self.format != "predictions":
+            check_options(self.format, self.options)
+        return self
+
+    @property
+    def options(self) -> CorpusOptions:
+        """The keys that say how the file is read, as far as they are given."""
+        return _given_options(self)
+
+
 # --- what jobs ask for --------------------------------------------------------------------------------------------
 
 
@@ -303,7 +344,9 @@ class Decode(Machine):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="numbers to calculate in; auto: the model's own, float16 on a GPU without bfloat16"
     )
-    shards: Positive = Field(description="parts of a split that are predicted as jobs of their own")
+    shards: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        description="parts of a split that are predicted as jobs of their own"
+    )
     gpus: Count = Field(description="GPUs of one shard (tensor parallel); 0: the CPU")
 
     @property
@@ -340,7 +383,8 @@ class SheetRow(Section):
     prompt: str = Field(description="a name in conf/prompts.yaml")
     train: str = Field(
         description="a name in conf/recipes.yaml; none: the base model as it is; vote:RUN: no model, but what most of "
-        "that run's seeds predict"
+        "that run's seeds predict; crf: the CRF baseline; import:NAME: an entry of conf/imports.yaml. A vote, crf and "
+        "import read no model, prompt and decode: write -"
     )
     decode: str = Field(description="a name in conf/decode.yaml")
     seeds: Annotated[str, _matching(r"\d{1,9}(,\d{1,9})*", "a list of whole numbers with commas between them")] = Field(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from snakemake.dag import DAG
 from snakemake.settings.enums import Quietness
 
 from entitune.paths import RESULTS
+
+STARTED = time.time()
+"""When this command began, in seconds since 1970."""
 
 
 def is_quiet(workflow: Any) -> bool:
@@ -35,19 +39,36 @@ def local_gpu_jobs(workflow: Any) -> list[Any]:
     return [job for job in workflow.dag.needrun_jobs() if job.resources.get("gpu")]
 
 
-def rerun_what_is_missing() -> None:
-    """Have every plan include the steps whose files are gone, although files made from them are there.
+def failed_jobs(workflow: Any) -> list[Any]:
+    """The jobs of this command that were started and did not finish."""
+    return [
+        job
+        for job in workflow.dag.needrun_jobs()
+        if any(os.path.exists(log) and os.path.getmtime(log) >= STARTED for log in job.log)
+    ]
 
-    Snakemake deletes the outputs of a failed or terminated job, and looks for missing files of targets alone
-    (snakemake issues 1978, 2011, 3808). So the same command would find the table of an earlier run and do nothing.
-    This adds the missing files to those that are forced, as `--forcerun FILE` does, before Snakemake decides what runs.
+
+def correct_plans() -> None:
+    """Have every plan include each step that has to run. Snakemake leaves out two kinds.
+
+    Steps whose files are gone although files made from them are there: Snakemake deletes the outputs of a failed or
+    terminated job, and looks for missing files of targets alone (snakemake issues 1978, 2011, 3808). So the same
+    command would find the table of an earlier run and do nothing. The missing files are added to those that are
+    forced, as `--forcerun FILE` does.
+
+    Steps behind an `ancient` input whose maker runs: Snakemake does not look at what follows a job that runs, because
+    it will run as well, and then does not run it because the input is ancient. So nothing is passed over here.
     """
     decide: Callable[..., Coroutine[Any, Any, None]] = DAG.update_needrun
 
     async def update_needrun(self: Any, create_inventory: bool = False) -> None:
         if self.workflow.is_main_process:
             self.forcefiles.update(_missing_intermediates(self), _stale_environments(self))
-        await decide(self, create_inventory)
+        self.bfs = lambda *_: ()  # what `DAG.update_needrun` asks for the jobs to pass over
+        try:
+            await decide(self, create_inventory)
+        finally:
+            del self.bfs
 
     DAG.update_needrun = update_needrun
 

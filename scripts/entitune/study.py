@@ -1,21 +1,25 @@
 """The study: what conf/ says, read, checked and joined into runs, and every decision about a run.
 
-A run is one of three kinds: tuned (an adapter is trained), base (the model as it is) or vote (over the seeds of another
-run). Needs PyYAML and pydantic (every environment has both).
+A run is of one of five kinds: tuned (an adapter is trained), base (the model as it is), vote (over the seeds of another
+run), crf (the baseline) or imported (the predictions of another system).
+
+Needs PyYAML and pydantic (every environment has both).
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from pydantic import JsonValue
 
 from entitune import paths
+from entitune.cli import printable
 from entitune.config_files import ConfigError, parse_entry, parse_registry, read_sheet, read_text, read_yaml
 from entitune.engines.llamafactory_arguments import check_recipe
 from entitune.engines.vllm_settings import check_adapter_served
@@ -26,6 +30,7 @@ from entitune.registries import (
     Dataset,
     Decode,
     Entry,
+    ImportedPredictions,
     Model,
     PromptFiles,
     Recipe,
@@ -36,6 +41,8 @@ from entitune.registries import (
 CONF = Path("conf")
 NO_TRAINING = "none"
 VOTE = "vote:"
+IMPORT = "import:"
+CRF = "crf"
 GROUP_SIZE = 50
 """Runs and seeds that share an engine, at most: a larger group would lose more when it fails, and make a command too
 long for a shell."""
@@ -48,13 +55,11 @@ long for a shell."""
 class _Run:
     """What all kinds of runs have. A row of the sheet with a sweep gives one run per combination."""
 
+    kind: ClassVar[str]
     name: str
     row: str
     """The name of the run's row in the sheet."""
     dataset: Dataset
-    model: Model
-    prompt: PromptFiles
-    decode: Decode
     seeds: tuple[int, ...]
 
     def files(self, seed: int | str) -> RunFiles:
@@ -62,31 +67,47 @@ class _Run:
         return RunFiles(self.name, seed)
 
     @property
-    def data(self) -> PromptData:
-        """The paths of the run's dataset under its prompt, encoded for its model."""
-        return PromptData(self.dataset.name, self.prompt.name, self.model.name)
+    def engines(self) -> list[str]:
+        """The environments of the engines that the run's figures need."""
+        return []
+
+    def split_files(self, split: str) -> list[str]:
+        """The files of a split of the run's dataset, the publisher's and the canonical one."""
+        return [paths.raw(self.dataset.name, split), paths.sentences(self.dataset.name, split)]
+
+    def scored_files(self, seed: int, split: str) -> list[str]:
+        """The run's predictions and scores, and what scores them."""
+        files = self.files(seed)
+        return [files.predictions(split), files.scores(split), paths.lock("workflow")]
+
+    @property
+    def needed_splits(self) -> list[str]:
+        """The splits that must be there for the run's scores on dev."""
+        return ["dev"]
 
     def settings(self) -> dict[str, JsonValue]:
         """The run with everything that it names under conf/, for provenance."""
-        return {
-            "run": self.name,
-            "dataset": self.dataset.settings(),
-            "model": self.model.settings(),
-            "prompt": self.prompt.settings(),
-            "decode": self.decode.settings(),
-        }
+        return {"run": self.name, "kind": self.kind, "dataset": self.dataset.settings()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaseRun(_Run):
     """The base model predicts as it is (zero-shot, few-shot)."""
 
-    training_splits = ()
+    kind = "base"
+    model: Model
+    prompt: PromptFiles
+    decode: Decode
 
     @property
-    def environments(self) -> list[str]:
-        """The environments of the engines that the run's figures need."""
-        return ["train", self.decode.environment]  # LLaMA-Factory's template makes the token ids
+    def data(self) -> PromptData:
+        """The paths of the run's dataset under its prompt, encoded for its model."""
+        return PromptData(self.dataset.name, self.prompt.name, self.model.name)
+
+    @property
+    def engines(self) -> list[str]:
+        # LLaMA-Factory's template makes the token ids, vLLM answers.
+        return ["train", self.decode.environment]
 
     def engine_model(self, seed: int | str) -> str:
         """The list of files, in its folder, of the model that the engine loads."""
@@ -100,37 +121,37 @@ class BaseRun(_Run):
         """The files that training reads and makes, in order."""
         return []
 
-    def data_files(self, split: str) -> list[str]:
-        """The files that a split of the run's dataset passes through, in order."""
-        name = self.dataset.name
-        files = [paths.raw(name, split), paths.sentences(name, split), self.data.alpaca(split), self.data.tokens(split)]
-        return files if split == "train" else [*files, self.data.parity(split, self.decode.environment)]
+    @property
+    def needed_splits(self) -> list[str]:
+        return ["train", "dev"] if self.prompt.shots else ["dev"]
 
     def made_from(self, seed: int, split: str, group: GroupFiles) -> list[str]:
         """Every file behind the run's scores of a split, from the publisher's to the scores, and the locks."""
-        files = self.files(seed)
-        splits = [*(["train"] if self.needs_training_split else []), split]
-        answers = [group.answers(split, shard) for shard in paths.shards(self.decode.shards)]
+        encoded = [self.data.alpaca(split), self.data.tokens(split), self.data.parity(split, self.decode.environment)]
+        examples = self.split_files("train") if self.prompt.shots else []
         return [
-            *(file for name in splits for file in self.data_files(name)),
+            *dict.fromkeys([*examples, *self.training_files(seed), *self.split_files(split), *encoded]),
             paths.model(self.model.name),
-            *self.training_files(seed),
-            *answers,
-            files.predictions(split),
-            files.scores(split),
-            *map(paths.lock, ("workflow", *self.environments)),
+            *([self.engine_model(seed)] if self.engine_model(seed) != paths.model(self.model.name) else []),
+            *(group.answers(split, shard) for shard in paths.shards(self.decode.shards)),
+            *map(paths.lock, self.engines),
+            *self.scored_files(seed, split),
         ]
 
-    @property
-    def needs_training_split(self) -> bool:
-        """Whether the run's figures depend on the encoded training split."""
-        return False
+    def settings(self) -> dict[str, JsonValue]:
+        return {
+            **super().settings(),
+            "model": self.model.settings(),
+            "prompt": self.prompt.settings(),
+            "decode": self.decode.settings(),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
 class TunedRun(BaseRun):
     """A LoRA adapter is trained by a recipe."""
 
+    kind = "tuned"
     recipe: Recipe
     arguments: Arguments = field(hash=False)
     """LLaMA-Factory's hyper-parameters: the recipe's file under the sweep's values."""
@@ -155,8 +176,8 @@ class TunedRun(BaseRun):
         return self.decode.adapter == "merged"
 
     @property
-    def needs_training_split(self) -> bool:
-        return True
+    def needed_splits(self) -> list[str]:
+        return ["train", "dev"]
 
     def engine_model(self, seed: int | str) -> str:
         return self.files(seed).merged if self.merges else super().engine_model(seed)
@@ -165,15 +186,13 @@ class TunedRun(BaseRun):
         return None if self.merges else self.files(seed).adapter()
 
     def training_files(self, seed: int | str) -> list[str]:
-        files = self.files(seed)
-        made = [
-            self.training_rows,
-            paths.training_rows_check(self.name),
-            files.config,
-            files.adapter(),
-            files.adapter("adapter_config.json"),
+        files, data = self.files(seed), self.data
+        return [
+            *self.split_files("train"),
+            *(data.alpaca("train"), data.tokens("train"), data.parity("train", self.decode.environment)),
+            *(self.training_rows, paths.training_rows_check(self.name), files.config),
+            *(files.adapter(), files.adapter("adapter_config.json")),
         ]
-        return [*made, files.merged] if self.merges else made
 
     def settings(self) -> dict[str, JsonValue]:
         train = {**self.recipe.settings(), "arguments": self.arguments, "overrides": self.overrides}
@@ -184,27 +203,64 @@ class TunedRun(BaseRun):
 class VoteRun(_Run):
     """What most seeds of another run predict. Such a run neither trains nor asks a model."""
 
+    kind = "vote"
     voters: BaseRun
-    environments = ()
 
     def made_from(self, seed: int, split: str) -> list[str]:
         """Every file behind the run's scores of a split."""
-        files, voters = self.files(seed), [self.voters.files(one) for one in self.voters.seeds]
+        voters = [self.voters.files(one) for one in self.voters.seeds]
         return [
             *(voter.manifest for voter in voters),
             *(voter.predictions(split) for voter in voters),
-            files.predictions(split),
-            files.scores(split),
-            paths.lock("workflow"),
+            *self.scored_files(seed, split),
         ]
 
     def settings(self) -> dict[str, JsonValue]:
-        return {**super().settings(), "vote_of": self.voters.name}
+        return {**self.voters.settings(), **super().settings(), "vote_of": self.voters.name}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrfRun(_Run):
+    """The CRF baseline: trained on the training split, on a CPU."""
+
+    kind = "crf"
+
+    @property
+    def engines(self) -> list[str]:
+        return ["crf"]
+
+    @property
+    def needed_splits(self) -> list[str]:
+        return ["train", "dev"]
+
+    def made_from(self, seed: int, split: str) -> list[str]:
+        """Every file behind the run's scores of a split."""
+        return [
+            *(file for name in ("train", split) for file in self.split_files(name)),
+            self.files(seed).crf,
+            paths.lock("crf"),
+            *self.scored_files(seed, split),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedRun(_Run):
+    """The predictions of another system."""
+
+    kind = "imported"
+    imported: ImportedPredictions
+
+    def made_from(self, seed: int, split: str) -> list[str]:
+        """Every file behind the run's scores of a split."""
+        return [self.imported.predictions, *self.split_files(split), *self.scored_files(seed, split)]
+
+    def settings(self) -> dict[str, JsonValue]:
+        return {**super().settings(), "imported": self.imported.settings()}
 
 
 PredictingRun: TypeAlias = TunedRun | BaseRun
 """A run whose answers come from a model."""
-Run: TypeAlias = TunedRun | BaseRun | VoteRun
+Run: TypeAlias = TunedRun | BaseRun | VoteRun | CrfRun | ImportedRun
 
 
 @dataclass(frozen=True)
@@ -229,7 +285,7 @@ def group_runs(runs: Iterable[Run]) -> Iterator[Group]:
     """Put each run and seed into an engine group: alone, or with others of its row where the engine is shared."""
     shared: dict[str, list[tuple[PredictingRun, int]]] = {}
     for run in runs:
-        if isinstance(run, VoteRun):
+        if not isinstance(run, BaseRun):
             continue
         if run.decode.share_engine:
             shared.setdefault(run.row, []).extend((run, seed) for seed in run.seeds)
@@ -294,27 +350,44 @@ class Study:
 
     def check_files(self) -> None:
         """Raise ConfigError where a selected run needs a file or folder of this machine that is not there."""
+        check_root(Path.cwd())
         for run in self.selected_runs:
             splits = run.dataset.splits.files()
-            needed = ["dev", *(["train"] if isinstance(run, TunedRun) or run.prompt.shots else [])]
-            if run.dataset.archive is None and not isinstance(run, VoteRun):
-                for split in needed:
+            if run.dataset.archive is None:
+                for split in run.needed_splits:
                     for path in splits[split]:
                         if not Path(path).exists():
                             raise ConfigError(
                                 f"conf/datasets.yaml: {run.dataset.name}: splits: {split}: no such file: {path}"
                             )
-            if run.model.path and not Path(run.model.path).is_dir():
+            if isinstance(run, BaseRun) and run.model.path and not Path(run.model.path).is_dir():
                 raise ConfigError(f"conf/models.yaml: {run.model.name}: path: no such folder: {run.model.path}")
+            if isinstance(run, ImportedRun) and not Path(run.imported.predictions).exists():
+                where = f"conf/imports.yaml: {run.imported.name}: predictions"
+                raise ConfigError(f"{where}: no such file: {run.imported.predictions}")
         for name, path in self.local_archive.items():
             if not Path(path).is_file():
                 raise ConfigError(f"conf/config.yaml: local_archive: {name}: no such file: {path}")
 
     def made_from(self, run: Run, seed: int, split: str) -> list[str]:
         """Every file behind a run's scores of a split."""
-        if isinstance(run, VoteRun):
-            return run.made_from(seed, split)
-        return run.made_from(seed, split, self.group_of(run.name, seed).files)
+        if isinstance(run, BaseRun):
+            return run.made_from(seed, split, self.group_of(run.name, seed).files)
+        return run.made_from(seed, split)
+
+
+def check_root(folder: Path) -> None:
+    """Raise ConfigError where programs would not find the files of a clone in `folder`.
+
+    PATH is split at colons; the reader of data that LLaMA-Factory uses expands variables, patterns and chains of file
+    systems (`$HOME`, `[ab]`, `a::b`) in absolute paths.
+    """
+    if (found := re.search(r"[$:*?\[\]]", str(folder))) or not str(folder).isprintable():
+        what = repr(found[0]) if found else "a control character"
+        raise ConfigError(
+            f"{printable(str(folder))}: the path of this folder holds {what}, which programs take for something else; "
+            "move the clone to another folder, whose path has no $ : * ? [ ]"
+        )
 
 
 Named = TypeVar("Named", bound=Entry)
@@ -354,6 +427,7 @@ class _Registries:
     prompts: dict[str, PromptFiles]
     recipes: dict[str, Recipe]
     decode: dict[str, Decode]
+    imports: dict[str, ImportedPredictions]
     arguments: dict[str, Arguments]
     """Recipe -> its LLaMA-Factory arguments."""
 
@@ -364,33 +438,40 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
     seeds = tuple(map(int, row.seeds.split(",")))
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"{where}: seeds: {row.seeds!r} names a seed twice")
-    vote = row.train.startswith(VOTE)
+    dataset = _look_up(registries.datasets, row.dataset, f"{where}: dataset", "datasets")
+    common: dict[str, Any] = {"row": row.run, "dataset": dataset, "seeds": seeds}
+    if row.train == CRF or row.train.startswith((VOTE, IMPORT)):
+        if row.sweep:
+            raise ConfigError(f"{where}: sweep: nothing can vary in a run of kind {row.train}")
+        common["name"] = row.run
+        if row.train == CRF:
+            yield CrfRun(**common)
+        elif row.train.startswith(VOTE):
+            yield _vote(row.train.removeprefix(VOTE), common, runs, where)
+        else:
+            name = row.train.removeprefix(IMPORT)
+            yield ImportedRun(**common, imported=_look_up(registries.imports, name, f"{where}: train", "imports"))
+        return
+    others = (NO_TRAINING, CRF, f"{VOTE}RUN", f"{IMPORT}NAME")
     recipe = (
         None
-        if vote or row.train == NO_TRAINING
-        else _look_up(registries.recipes, row.train, f"{where}: train", "recipes", (NO_TRAINING, f"{VOTE}RUN"))
+        if row.train == NO_TRAINING
+        else _look_up(registries.recipes, row.train, f"{where}: train", "recipes", others)
     )
+    common["model"] = _look_up(registries.models, row.model, f"{where}: model", "models")
+    common["decode"] = _look_up(registries.decode, row.decode, f"{where}: decode", "decode")
     for combination in _parse_sweep(row.sweep, where):
         overrides = dict(combination)
         prompt = str(overrides.pop("prompt", row.prompt))
-        common: dict[str, Any] = {
-            "name": row.run + "".join(f"+{key}={value}" for key, value in combination.items()),
-            "row": row.run,
-            "dataset": _look_up(registries.datasets, row.dataset, f"{where}: dataset", "datasets"),
-            "model": _look_up(registries.models, row.model, f"{where}: model", "models"),
-            "prompt": _look_up(registries.prompts, prompt, f"{where}: prompt", "prompts"),
-            "decode": _look_up(registries.decode, row.decode, f"{where}: decode", "decode"),
-            "seeds": seeds,
-        }
-        if overrides and not recipe:
-            raise ConfigError(f"{where}: sweep: {', '.join(overrides)} cannot vary in a run that does not train")
-        if vote:
-            yield _vote(row.train.removeprefix(VOTE), common, runs, where)
-        elif recipe:
+        common["name"] = row.run + "".join(f"+{key}={value}" for key, value in combination.items())
+        common["prompt"] = _look_up(registries.prompts, prompt, f"{where}: prompt", "prompts")
+        if recipe:
             arguments = {**registries.arguments[recipe.name], **overrides}
             if problems := check_recipe(arguments, f"{where}: sweep"):
                 raise ConfigError("\n".join(problems))
             yield TunedRun(**common, recipe=recipe, arguments=arguments, overrides=overrides)
+        elif overrides:
+            raise ConfigError(f"{where}: sweep: {', '.join(overrides)} cannot vary in a run that does not train")
         else:
             yield BaseRun(**common)
 
@@ -398,7 +479,7 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
 def _vote(name: str, common: dict[str, Any], runs: Mapping[str, Run], where: str) -> VoteRun:
     """A vote needs a run of the same dataset with at least three seeds, and has itself one."""
     voters = runs.get(name)
-    if voters is None or isinstance(voters, VoteRun):
+    if not isinstance(voters, BaseRun):
         raise ConfigError(f"{where}: train: {VOTE}{name} names no run of the sheet that predicts")
     run = VoteRun(**common, voters=voters)
     if voters.dataset.name != run.dataset.name:
@@ -411,8 +492,10 @@ def _vote(name: str, common: dict[str, Any], runs: Mapping[str, Run], where: str
 def _check_run(run: Run, conf: Path) -> None:
     """Raise ConfigError where the parts of a run do not fit together."""
     where = f"conf/runs.tsv: row {run.row!r}"
-    if run.dataset.splits.train is None and (isinstance(run, TunedRun) or run.prompt.shots):
+    if run.dataset.splits.train is None and "train" in run.needed_splits:
         raise ConfigError(f"{where}: dataset {run.dataset.name!r} has no split train")
+    if not isinstance(run, BaseRun):
+        return
     if isinstance(run, TunedRun) and not run.merges and (problems := check_adapter_served(run.arguments, where)):
         raise ConfigError("\n".join(problems))
     bare = [label.name for label in run.dataset.labels if not label.description]
@@ -439,11 +522,20 @@ def _read_arguments(recipe: Recipe, conf: Path) -> Arguments:
     arguments: Arguments = read_yaml(path)
     if not isinstance(arguments, dict):
         raise ConfigError(f"{path}: expected LLaMA-Factory arguments as key: value lines")
+    if others := [key for key in arguments if not isinstance(key, str) or not key.isprintable()]:
+        raise ConfigError(f"{path}: YAML reads the key {others[0]!r}, which is not the name of an argument; remove it")
     if problems := check_recipe(arguments, str(path)):
         raise ConfigError("\n".join(problems))
     if recipe.gpus == 0 and not arguments.get("use_cpu"):
         raise ConfigError(f"conf/recipes.yaml: {recipe.name}: gpus: 0 needs use_cpu: true in {path}")
     return arguments
+
+
+def _read_imports(conf: Path) -> dict[str, ImportedPredictions]:
+    """The registry of imported predictions, which most studies do not have."""
+    path = conf / "imports.yaml"
+    content = read_yaml(path) if path.exists() else None
+    return parse_registry(ImportedPredictions, content, "conf/imports.yaml") if content else {}
 
 
 def _read_registries(conf: Path) -> _Registries:
@@ -453,14 +545,15 @@ def _read_registries(conf: Path) -> _Registries:
     prompts, recipes = read(PromptFiles, "prompts"), read(Recipe, "recipes")
     for prompt in prompts.values():
         _check_prompt(prompt, conf)
-    if NO_TRAINING in recipes:
-        raise ConfigError(f"conf/recipes.yaml: {NO_TRAINING!r} is reserved for runs that do not train")
+    if reserved := [name for name in (NO_TRAINING, CRF) if name in recipes]:
+        raise ConfigError(f"conf/recipes.yaml: {reserved[0]!r} is reserved for runs that do not fine-tune")
     return _Registries(
         datasets=read(Dataset, "datasets"),
         models=read(Model, "models"),
         prompts=prompts,
         recipes=recipes,
         decode=read(Decode, "decode"),
+        imports=_read_imports(conf),
         arguments={name: _read_arguments(recipe, conf) for name, recipe in recipes.items()},
     )
 

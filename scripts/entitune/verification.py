@@ -12,7 +12,7 @@ from entitune import paths
 from entitune.cli import InputError
 from entitune.files import read_json, sha256
 from entitune.manifests import verify
-from entitune.study import Run, Study, VoteRun
+from entitune.study import BaseRun, Run, Study
 
 
 def changed_files(manifest: str, files: Sequence[str] | None = None) -> list[str]:
@@ -50,7 +50,7 @@ def run_problems(study: Study, run: Run, seed: int) -> list[str]:
     recorded = read_json(manifest)["files"]
     made_from = study.made_from(run, seed, "dev")
     problems += [f"{path} is not in {manifest}" for path in made_from if path not in recorded]
-    models = [] if isinstance(run, VoteRun) else [paths.model(run.model.name), run.engine_model(seed)]
+    models = [paths.model(run.model.name), run.engine_model(seed)] if isinstance(run, BaseRun) else []
     for model in dict.fromkeys(models):
         try:
             verify(Path(model).parent, deep=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Format: TypeAlias = Literal[
     "cluener",
@@ -107,3 +108,12 @@ class CorpusOptions(_Options):
         le=1,
         description="on_invalid drop: the largest share of a split's rows that may be dropped",
     )
+
+
+def parse_options(value: str) -> CorpusOptions:
+    """Options as JSON on a command line, for argparse."""
+    try:
+        return CorpusOptions.model_validate_json(value)
+    except ValidationError as error:
+        reasons = (f"{'.'.join(map(str, one['loc'])) or value}: {one['msg']}" for one in error.errors())
+        raise argparse.ArgumentTypeError("; ".join(reasons)) from None

@@ -75,11 +75,12 @@ def claim(count: int, gpus: list[Gpu]) -> list[int]:
 def environment_of(count: int, gpus: list[Gpu]) -> dict[str, str]:
     """CUDA_VISIBLE_DEVICES for `count` of the GPUs, which are this process's until it ends.
 
-    Empty where a scheduler has already chosen. LLaMA-Factory and vLLM would else take every GPU that they see, and
-    with them another effective batch size than the recipe's.
+    Empty where a scheduler has chosen as many, its first ones where it has chosen more. LLaMA-Factory and vLLM would
+    else take every GPU that they see, and with them another effective batch size than the recipe's.
     """
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return {}
+    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        first = chosen.split(",")[:count]
+        return {} if chosen == ",".join(first) else {"CUDA_VISIBLE_DEVICES": ",".join(first)}
     return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, claim(count, gpus)))}
 
 

@@ -47,6 +47,12 @@ class RecipeArguments(BaseModel):
     preprocessing_num_workers: Count | None = None
     train_sampling_strategy: Literal["random", "sequential", "group_by_length"] | None = None
 
+    # The base in 4 bits (QLoRA)
+    quantization_bit: Literal[4] | None = None
+    quantization_method: Literal["bnb"] | None = None
+    quantization_type: Literal["nf4", "fp4"] | None = None
+    double_quantization: bool | None = None
+
     # Adapter
     lora_rank: Count | None = None
     lora_alpha: Count | None = None
@@ -84,7 +90,20 @@ class RecipeArguments(BaseModel):
     lr_scheduler_kwargs: dict[str, Any] | None = None
     warmup_steps: NotNegative | None = None
     warmup_ratio: Share | None = None
-    optim: Literal["adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "adagrad", "rmsprop"] | None = None
+    optim: (
+        Literal[
+            "adamw_torch_fused",
+            "adamw_torch",
+            "adafactor",
+            "sgd",
+            "adagrad",
+            "rmsprop",
+            "adamw_8bit",
+            "paged_adamw_32bit",
+            "paged_adamw_8bit",
+        ]
+        | None
+    ) = None
     optim_args: Text | None = None
     weight_decay: NotNegative | None = None
     adam_beta1: Share | None = None
@@ -224,8 +243,8 @@ REFUSED = _by_key(
         "needs a package or a device that the train environment does not support": "use_unsloth use_v1_kernels use_kt "
         "kt_weight_path kt_expert_checkpoint_path kt_use_lora_experts kt_lora_expert_num "
         "kt_lora_expert_intermediate_size use_mca use_hyper_parallel hyper_parallel_args ray_num_workers "
-        "ray_init_kwargs fp8 fp8_backend fp8_enable_fsdp_float8_all_gather use_adam_mini quantization_method "
-        "quantization_bit quantization_type double_quantization quantization_device_map",
+        "ray_init_kwargs fp8 fp8_backend fp8_enable_fsdp_float8_all_gather use_adam_mini "
+        "quantization_device_map",
         "has another name in LLaMA-Factory: enable_liger_kernel": "use_liger_kernel liger_kernel_config",
         "has another name in LLaMA-Factory: disable_gradient_checkpointing, use_reentrant_gc": "gradient_checkpointing "
         "gradient_checkpointing_kwargs",
@@ -314,6 +333,15 @@ def _check_combinations(arguments: Mapping[str, Any]) -> list[str]:
             problems.append(f"{key}: excludes {other}; keep one of them")
     if "use_cpu" in given:
         problems += [f"{key}: needs a GPU, but use_cpu is true" for key in NOT_ON_A_CPU if key in given]
+        if given.get("optim", "").endswith("bit"):
+            problems.append(f"optim: {given['optim']} needs a GPU, but use_cpu is true")
+    if "pissa_init" in given and given.get("pissa_iter") != -1:
+        problems.append(
+            "pissa_init: needs pissa_iter: -1 (and `adapter: merged` in conf/decode.yaml): the fast decomposition "
+            "begins with random numbers, so the adapter would be merged into another base than it was trained on"
+        )
+    if "pissa_init" in given and "quantization_bit" in given:
+        problems.append("pissa_init: needs the base's own weights, which quantization_bit replaces; remove one of them")
     if given.get("train_sampling_strategy") == "group_by_length" and save == "steps":
         problems.append(
             "save_strategy: must be epoch with group_by_length, which draws the order of an epoch's rows anew when a "
@@ -324,7 +352,7 @@ def _check_combinations(arguments: Mapping[str, Any]) -> list[str]:
     if evaluation == "steps" and "eval_steps" not in given:
         problems.append("eval_steps: missing; eval_strategy is steps")
     for key in ("val_size", "logging_steps", "eval_steps", "save_steps"):
-        if given.get(key, 0) > 1 and given[key] != int(given[key]):
+        if given.get(key, 0) > 1 and given[key] % 1:  # infinity too
             problems.append(f"{key}: must be a share below 1, or a whole number")
     if "load_best_model_at_end" in given:
         if evaluation != save:

@@ -60,6 +60,8 @@ class Shape:
     tied: bool
     """Input and output embeddings are one matrix."""
     qkv_bias: bool
+    qk_norm: bool = False
+    """Queries and keys are normalised, with a weight for each of a head's numbers (Qwen3)."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Shape:
@@ -78,6 +80,7 @@ class Shape:
             vocab=config["vocab_size"],
             tied=config["tie_word_embeddings"],
             qkv_bias=config["model_type"] == "qwen2",
+            qk_norm=config["model_type"] == "qwen3",
         )
 
     @property
@@ -100,8 +103,27 @@ def parameters(shape: Shape) -> int:
     block = sum(inputs * outputs for inputs, outputs in shape.linears.values()) + 2 * shape.hidden
     if shape.qkv_bias:
         block += sum(shape.linears[name][1] for name in ("q_proj", "k_proj", "v_proj"))
+    if shape.qk_norm:
+        block += 2 * shape.head_dim
     embeddings = shape.vocab * shape.hidden * (1 if shape.tied else 2)
     return embeddings + shape.layers * block + shape.hidden
+
+
+QUANTISED_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Of a weight in 4 bits: half a byte, one byte for the scale of each 64 weights, and four for the scale of each 256 of
+these scales (double quantisation; Dettmers et al. 2023, QLoRA, section 3)."""
+
+SCALED_BYTES = 0.5 + 4 / 64
+"""The same without double quantisation: the scales are float32."""
+
+
+def weight_bytes(shape: Shape, recipe: Recipe) -> float:
+    """Bytes of the base model in a training: bitsandbytes keeps the blocks' linear layers in 4 bits, not the rest."""
+    if not recipe.quantised:
+        return 2 * parameters(shape)
+    linear = shape.layers * sum(inputs * outputs for inputs, outputs in shape.linears.values())
+    each = QUANTISED_BYTES if recipe.double_quantisation else SCALED_BYTES
+    return each * linear + 2 * (parameters(shape) - linear)
 
 
 def lora_parameters(shape: Shape, rank: int, target: str = "all") -> int:
@@ -150,12 +172,16 @@ class Recipe:
     cutoff: int
     checkpointing: bool
     fused: bool
+    quantised: bool = False
+    """The base is in 4 bits (QLoRA)."""
+    double_quantisation: bool = True
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> Recipe:
-        """Raises ValueError where the recipe is no LoRA training of an unquantised model: nothing else is counted."""
-        if arguments.get("finetuning_type", "lora") != "lora" or arguments.get("quantization_bit"):
-            raise ValueError("only LoRA training of an unquantised model can be estimated")
+        """Raises ValueError where the recipe is no LoRA training of a model in 16 or 4 bits."""
+        bits = arguments.get("quantization_bit")
+        if arguments.get("finetuning_type", "lora") != "lora" or bits not in (None, 4):
+            raise ValueError("only LoRA training of a model in 16 or 4 bits can be estimated")
         return cls(
             rank=arguments.get("lora_rank", 8),
             target=arguments.get("lora_target", "all"),
@@ -163,13 +189,15 @@ class Recipe:
             cutoff=arguments["cutoff_len"],
             checkpointing=not arguments.get("disable_gradient_checkpointing", False),
             fused=arguments.get("enable_liger_kernel", False),
+            quantised=bits is not None,
+            double_quantisation=arguments.get("double_quantization", True),
         )
 
 
 def training_memory(shape: Shape, recipe: Recipe, longest: int) -> dict[str, float]:
     """Bytes on each GPU by purpose, at the largest batch: every row as long as the longest.
 
-    The base stays in bfloat16. LLaMA-Factory keeps trainable parameters in float32, so that each costs 4 bytes for
+    The base stays in bfloat16 or 4 bits. LLaMA-Factory keeps trainable parameters in float32, so each costs 4 bytes for
     itself, 4 for its gradient and 8 for Adam's two moments (Rajbhandari et al. 2020, ZeRO, section 3.1).
     """
     tokens = recipe.batch * longest
@@ -178,8 +206,15 @@ def training_memory(shape: Shape, recipe: Recipe, longest: int) -> dict[str, flo
     # With checkpointing each block keeps its bfloat16 input, and one block at a time is computed once more.
     activations = shape.layers * 2 * shape.hidden * tokens + layer if recipe.checkpointing else shape.layers * layer
     logits = logits_bytes(shape, tokens, recipe.fused)
+    weights = {"weights (bfloat16)": weight_bytes(shape, recipe)}
+    if recipe.quantised:
+        largest = max(inputs * outputs for inputs, outputs in shape.linears.values())
+        weights = {
+            "weights (4 bit, embeddings bfloat16)": weight_bytes(shape, recipe),
+            "the layer at work (bfloat16)": 2 * largest,
+        }
     return {
-        "weights (bfloat16)": 2 * parameters(shape),
+        **weights,
         "LoRA parameters (float32)": 4 * trainable,
         "gradients (float32)": 4 * trainable,
         "optimiser states (float32)": 8 * trainable,

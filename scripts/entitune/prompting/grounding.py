@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from entitune.records import Mention
 
@@ -64,9 +64,10 @@ def ground(text: str, mentions: Sequence[Mention]) -> tuple[Mention, ...]:
     )
 
 
-def occurs(surface: str, text: str) -> bool:
-    """Whether `surface` has a place in `text`, exactly or after NFKC."""
-    return _Places(text).best("", surface, 0, len(text)) is not None
+def occurring(surfaces: Iterable[str], text: str) -> set[str]:
+    """Those of the surfaces that have a place in `text`, exactly or after NFKC."""
+    places = _Places(text)
+    return {surface for surface in surfaces if places.best("", surface, 0, len(text)) is not None}
 
 
 class _Places:

@@ -21,7 +21,7 @@ from entitune.manifests import verify
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.prompt import Prompt
 from entitune.registries import Decode
-from entitune.study import Study, TunedRun, VoteRun
+from entitune.study import BaseRun, Study, TunedRun, VoteRun
 from entitune.verification import changed_files
 
 KEY_VARIABLE = "ENTITUNE_API_KEY"
@@ -60,6 +60,8 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
     run = study.run(name)
     if isinstance(run, VoteRun):
         raise InputError(f"run {name} is a vote over the answers of {run.voters.name}: that is the run with models")
+    if not isinstance(run, BaseRun):
+        raise InputError(f"run {name} is of kind {run.kind}: it has no model to serve")
     seed = run.seeds[0] if seed is None else seed
     study.run_with_seed(name, seed)
 

@@ -41,19 +41,30 @@ class Occurrences:
 
 
 def _starts(surface: str, text: str) -> Iterator[int]:
-    """Every start of `surface` in `text`, overlapping ones too, in time linear in both (Knuth, Morris & Pratt 1977)."""
-    if surface not in text or not surface:
+    """Every start of `surface` in `text`, overlapping ones too, in time linear in both lengths.
+
+    Two occurrences that overlap are a period of the surface apart, at least the smallest one. So an occurrence that
+    follows after the smallest period is known by its last characters, without a comparison of the whole surface.
+    """
+    start = text.find(surface) if surface else -1
+    if start < 0:
         return
-    borders = [0]  # the longest proper prefix of each part from the beginning that is a suffix of it
-    for character in surface[1:]:
+    period = len(surface) - _border(surface)
+    last_period = surface[-period:]
+    while start >= 0:
+        yield start
+        if text.startswith(last_period, start + len(surface)):
+            start += period
+        else:
+            start = text.find(surface, start + 1)
+
+
+def _border(text: str) -> int:
+    """The length of the longest proper prefix that is a suffix as well (Knuth, Morris & Pratt 1977)."""
+    borders = [0]  # of each part from the beginning
+    for character in text[1:]:
         border = borders[-1]
-        while border and surface[border] != character:
+        while border and text[border] != character:
             border = borders[border - 1]
-        borders.append(border + (surface[border] == character))
-    matched = 0
-    for offset, character in enumerate(text):
-        while matched and (matched == len(surface) or surface[matched] != character):
-            matched = borders[matched - 1]
-        matched += surface[matched] == character
-        if matched == len(surface):
-            yield offset + 1 - len(surface)
+        borders.append(border + (text[border] == character))
+    return borders[-1]

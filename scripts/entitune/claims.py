@@ -1,0 +1,179 @@
+"""A claim on a folder: one process works in it, on whatever machine of a cluster, and a second one is told who.
+
+Locks of the kernel are not reliable on the file systems that clusters share. A claim is a file that is created
+exclusively, names its holder, and is touched by the holder every few seconds. A holder on this machine is looked up by
+process id and start time, so one that was killed blocks nobody. A holder on another machine counts as gone when its
+file has not been touched for a while, measured by this machine's clock alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+
+from entitune.cli import InputError
+
+HEARTBEAT = 5.0
+"""Seconds between two touches of a claim."""
+
+PATIENCE = 60.0
+"""Seconds that a process waits for a holder: to end, or to show that it is alive."""
+
+
+class ClaimHeld(InputError):
+    """Another process holds the claim; the message names it and says what to do."""
+
+
+class ClaimLost(InputError):
+    """Another process took the claim over, because this one seemed to be gone."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a claim."""
+
+    id: str
+    host: str
+    machine: str
+    """What tells a machine from every other: boot and process namespace."""
+    pid: int
+    started: float
+    """Start time of the process in seconds since 1970."""
+    slurm_job: str | None
+
+    @classmethod
+    def here(cls) -> Holder:
+        """This process."""
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        machine = f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        process = psutil.Process()
+        job = os.environ.get("SLURM_JOB_ID")
+        return cls(uuid.uuid4().hex, socket.gethostname(), machine, process.pid, process.create_time(), job)
+
+    def is_gone(self) -> bool:
+        """Whether a holder on this machine no longer runs."""
+        try:
+            process = psutil.Process(self.pid)
+            return process.create_time() != self.started or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    def describe(self) -> str:
+        """The holder for a person."""
+        job = f" of Slurm job {self.slurm_job}" if self.slurm_job else ""
+        return f"process {self.pid} on {self.host}{job}, running since {datetime.fromtimestamp(self.started):%F %T}"
+
+
+class Claim:
+    """A claim that this process holds."""
+
+    def __init__(self, path: Path, holder: Holder) -> None:
+        self._path = path
+        self._holder = holder
+        self._touched = time.monotonic()
+
+    def touch(self) -> None:
+        """Show that this process is alive, at most once in `HEARTBEAT`. Raises ClaimLost where another holds it now."""
+        if time.monotonic() - self._touched < HEARTBEAT:
+            return
+        other = _read(self._path)
+        if other is None or other.holder != self._holder:
+            who = other.holder.describe() if other and other.holder else "nobody"
+            raise ClaimLost(f"{self._path}: held by {who} now; this process stood still for too long")
+        os.utime(self._path)
+        self._touched = time.monotonic()
+
+
+@dataclass(frozen=True)
+class _Record:
+    text: str
+    touched: int
+    """The file's time of modification; compared with itself alone."""
+
+    @property
+    def holder(self) -> Holder | None:
+        """None for a file that is being written."""
+        try:
+            return Holder(**json.loads(self.text))
+        except (TypeError, ValueError):
+            return None
+
+
+def _read(path: Path) -> _Record | None:
+    try:
+        with path.open(encoding="utf-8") as stream:  # opening it asks a file server for its present state
+            return _Record(stream.read(), os.fstat(stream.fileno()).st_mtime_ns)
+    except FileNotFoundError:
+        return None
+
+
+def _create(path: Path, holder: Holder) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x", encoding="utf-8") as stream:
+            json.dump(asdict(holder), stream)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _remove(path: Path, seen: _Record) -> None:
+    """Remove the claim that was seen, and no other one that has taken its place."""
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(aside)
+        if aside.read_text(encoding="utf-8") == seen.text:
+            aside.unlink()
+        else:
+            aside.rename(path)
+
+
+@contextlib.contextmanager
+def claim(path: Path, what: str, patience: float = PATIENCE) -> Iterator[Claim]:
+    """Hold a claim for the time of a block.
+
+    Args:
+        path: the claim's file. Its folder is made.
+        what: what is being done, for messages: "results/demo/seed-1 is being trained".
+        patience: seconds to wait for a holder to end or, on another machine, to show that it is alive.
+
+    Raises:
+        ClaimHeld: another process holds it and is alive.
+    """
+    me, began, waiting = Holder.here(), time.monotonic(), False
+    seen, changed, alive = None, began, False
+    while not _create(path, me):
+        record = _read(path)
+        if record is None:
+            continue
+        now = time.monotonic()
+        if seen is None or record != seen:
+            alive, seen, changed = seen is not None, record, now
+        holder = record.holder
+        is_local = holder is not None and holder.machine == me.machine
+        if (holder and is_local and holder.is_gone()) or (not is_local and now - changed > patience):
+            _remove(path, record)
+            continue
+        if holder and now - began > patience and (is_local or alive):
+            how = f"scancel {holder.slurm_job}" if holder.slurm_job else f"kill {holder.pid} on {holder.host}"
+            raise ClaimHeld(f"{what} by {holder.describe()}; wait for it, or end it: {how}")
+        if holder and not waiting:
+            print(f"{what} by {holder.describe()}; waiting for it to end", file=sys.stderr, flush=True)
+            waiting = True
+        time.sleep(min(1.0, patience / 10))
+    try:
+        yield Claim(path, me)
+    finally:
+        if (mine := _read(path)) and mine.holder == me:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,122 @@
+"""What a trainer leaves on disk: checkpoints that must be whole to be resumed from, and weights that must be finite."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from entitune.files import sha256, write_json
+
+DIVERGED = (
+    "the training diverged: lower learning_rate (or loraplus_lr_ratio), keep max_grad_norm at 1.0, use bf16 instead of "
+    "fp16, or look for a row that is no sentence"
+)
+"""What to do about numbers that are not finite."""
+
+CHECKSUMS = "checksums.json"
+STATE = "trainer_state.json"
+PARTIAL_STATE = f".{STATE}"
+NEEDED = (
+    "adapter_model.safetensors",
+    "adapter_config.json",
+    "optimizer.pt",
+    "scheduler.pt",
+    "training_args.bin",
+    STATE,
+)
+"""What resuming needs, beside the state of each process's random numbers."""
+
+
+def is_of_another_process(name: str) -> bool:
+    """Whether a file is written by another training process than the first, perhaps a moment later."""
+    return name.startswith("rng_state_") and name != "rng_state_0.pth"
+
+
+def finish(folder: Path) -> None:
+    """Make a checkpoint complete: write checksums of its files, then give the trainer's state its name, as the last.
+
+    Args:
+        folder: the checkpoint, whose state stands in `PARTIAL_STATE`.
+    """
+    files = {path.name: path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
+    files[STATE] = folder / PARTIAL_STATE
+    write_json(
+        folder / CHECKSUMS, {name: sha256(path) for name, path in files.items() if not is_of_another_process(name)}
+    )
+    os.replace(folder / PARTIAL_STATE, folder / STATE)
+
+
+def find_damage(folder: Path, processes: int) -> str | None:
+    """Say why a checkpoint cannot be resumed from, or None for one that is as it was written.
+
+    Args:
+        folder: the checkpoint.
+        processes: training processes of all nodes; each has a file of its random numbers.
+    """
+    try:
+        checksums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "it was not finished"
+    random_states = ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
+    for name in sorted({*NEEDED, *random_states, *checksums}):
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if name in checksums:
+            if sha256(path) != checksums[name]:
+                return f"{name} has another checksum than when it was written"
+        elif not is_of_another_process(name):
+            return f"{name} is not among its checksums"
+        elif not _is_whole_archive(path):
+            return f"{name} is damaged"
+    return None
+
+
+def _is_whole_archive(path: Path) -> bool:
+    """Whether a file of torch.save, which is a zip archive with a checksum of each part, is undamaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+_EXPONENT = {
+    "F64": (np.uint64, 0x7FF0 << 48),
+    "F32": (np.uint32, 0x7F80 << 16),
+    "F16": (np.uint16, 0x7C00),
+    "BF16": (np.uint16, 0x7F80),
+}
+"""Types of safetensors -> their width, and the bits of the exponent, which are all set in infinities and NaN."""
+
+
+def find_not_finite(path: Path) -> list[str]:
+    """Name the tensors of a safetensors file that hold an infinity or NaN.
+
+    Raises:
+        ValueError: the file is not safetensors, or is cut off.
+    """
+    found = []
+    with path.open("rb") as stream:
+        try:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length))
+        except (struct.error, ValueError, MemoryError, OverflowError) as error:
+            raise ValueError(f"{path}: not a safetensors file ({error})") from None
+        for name, tensor in header.items():
+            if name == "__metadata__" or tensor["dtype"] not in _EXPONENT:
+                continue
+            begin, end = tensor["data_offsets"]
+            stream.seek(8 + length + begin)
+            data = stream.read(end - begin)
+            if len(data) != end - begin:
+                raise ValueError(f"{path}: cut off within tensor {name}")
+            width, exponent = _EXPONENT[tensor["dtype"]]
+            if np.any(np.frombuffer(data, width) & width(exponent) == width(exponent)):
+                found.append(name)
+    return found

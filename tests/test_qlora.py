@@ -1,0 +1,97 @@
+"""QLoRA on a CPU: the base in 4 bits while an adapter is trained, the base as it is for predictions."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import ROOT, losses, python_of, read_jsonl, run_script, write_jsonl
+from training import MODEL, RECIPE, prepare, start_training
+
+from entitune.engines.llamafactory_arguments import check_recipe
+from entitune.engines.memory_estimate import Recipe, Shape, weight_bytes
+from entitune.prompting.prompt import Prompt
+
+QUANTISED = {"quantization_bit": 4, "quantization_method": "bnb", "quantization_type": "nf4"}
+locked = pytest.mark.skipif(
+    "bitsandbytes==" not in (ROOT / "envs" / "train.txt").read_text(encoding="utf-8"),
+    reason="envs/train.txt has no bitsandbytes",
+)
+HELD = """
+import json, sys, torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16,
+    bnb_4bit_quant_storage=torch.bfloat16, bnb_4bit_use_double_quant=sys.argv[2] == "True")
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.bfloat16, device_map={"": "cpu"},
+    quantization_config=config)
+storages = {}
+for parameter in model.parameters():
+    state = getattr(parameter, "quant_state", None)
+    scales = [] if state is None else [state.absmax] + ([state.state2.absmax] if state.state2 else [])
+    for tensor in [parameter.data, *scales]:
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+print("HELD" + json.dumps(sum(storages.values())))
+"""
+
+
+def test_the_recipes_are_qlora_and_else_the_reference() -> None:
+    read = {
+        name: yaml.safe_load((ROOT / "conf" / "train" / f"{name}.yaml").read_text(encoding="utf-8"))
+        for name in ("qlora-r16", "reference-qlora", "reference")
+    }
+    assert read["reference-qlora"] == read["reference"] | {"quantization_bit": 4, "quantization_method": "bnb"}
+    assert read["qlora-r16"]["quantization_bit"] == 4
+    assert read["qlora-r16"]["lora_rank"] == 16
+    assert check_recipe(read["qlora-r16"] | {"lora_target": "q_proj"}, "x") == []
+
+
+@locked
+@pytest.mark.engine
+@pytest.mark.parametrize("double", [True, False])
+def test_the_estimate_is_what_bitsandbytes_holds(double: bool) -> None:
+    command = [str(python_of("train")), "-c", HELD, str(MODEL), str(double)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    held = json.loads(done.stdout.split("HELD")[1])
+    shape = Shape.from_config(json.loads((MODEL / "config.json").read_text(encoding="utf-8")))
+    recipe = Recipe.from_arguments({"cutoff_len": 512, **QUANTISED, "double_quantization": double})
+    assert weight_bytes(shape, recipe) == pytest.approx(held, rel=0.01)
+    assert held < 0.51 * weight_bytes(shape, Recipe.from_arguments({"cutoff_len": 512}))
+
+
+@locked
+@pytest.mark.engine
+def test_an_adapter_of_the_quantised_base_predicts_with_the_base_as_it_is(tmp_path: Path) -> None:
+    """Trained, merged into the base in 16 bits, and asked."""
+    prepare(tmp_path, {"plain": Prompt("找出实体。")})
+    folder = tmp_path / "plain"
+    process = start_training(folder, "quantised", RECIPE | QUANTISED | {"max_steps": 30, "learning_rate": 1.0e-3})
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    assert "Quantizing model to 4 bit with bitsandbytes" in (folder / "quantised.log").read_text(encoding="utf-8")
+    history = [loss for _, loss in losses(folder / "adapter-quantised")]
+    assert history[-1] < 0.5 * history[0]
+    words = ["--model", MODEL, "--adapter", folder / "adapter-quantised", "--output-dir", folder / "merged"]
+    done = run_script("merge_adapter", *words, python=python_of("train"))
+    assert done.returncode == 0, done.stderr
+    config = json.loads((folder / "merged" / "config.json").read_text(encoding="utf-8"))
+    assert "quantization_config" not in config
+    assert config["dtype"] == "bfloat16"
+    tokens = write_jsonl(folder / "asked.jsonl", read_jsonl(folder / "train.tokens.jsonl")[:3])
+    decode = {"max_tokens": 60, "max_model_len": 256, "max_num_seqs": 8, "dtype": "auto", "gpus": 0}
+    job = {
+        "run": "q",
+        "seed": 1,
+        "tokens": str(tokens),
+        "model": str(folder / "merged"),
+        "adapter": None,
+        "answer": None,
+    }
+    words = ["--jobs", json.dumps([job]), "--decode", json.dumps(decode)]
+    done = run_script("predict_shard", *words, "--output", folder / "answers.jsonl", python=python_of("predict-cpu"))
+    assert done.returncode == 0, done.stderr
+    assert all("高远" in answer["raw"] for answer in read_jsonl(folder / "answers.jsonl"))

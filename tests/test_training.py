@@ -1,0 +1,317 @@
+"""A training that diverges, is killed, damaged or started twice: the trainer itself, on a few sentences."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import yaml
+from helpers import (
+    BIN,
+    ENVIRONMENT,
+    SHEET,
+    copy_repository,
+    edit_yaml,
+    losses,
+    python_of,
+    read_jsonl,
+    run_script,
+    snakemake,
+)
+from training import MODEL, RECIPE, prepare, start_training
+
+from entitune.cli import InputError
+from entitune.engines.checkpoints import CHECKSUMS, PARTIAL_STATE, find_damage, find_not_finite, finish
+from entitune.prompting.prompt import Prompt
+from run_llamafactory import check_finite
+from train_adapter import cut_log, drop_damaged_checkpoints
+
+FILES = ("adapter_model.safetensors", "adapter_config.json", "optimizer.pt", "scheduler.pt", "training_args.bin")
+
+
+def write_checkpoint(folder: Path, *others: str) -> Path:
+    """A checkpoint of small files, finished as the trainer's are."""
+    folder.mkdir(parents=True)
+    for name in (*FILES, "README.md", *(others or ["rng_state.pth"])):
+        (folder / name).write_text(name)
+    (folder / PARTIAL_STATE).write_text('{"global_step": 1}')
+    finish(folder)
+    return folder
+
+
+def test_a_checkpoint_is_finished_by_its_last_file(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint-1")
+    assert find_damage(checkpoint, processes=1) is None
+    assert not (checkpoint / PARTIAL_STATE).exists()
+    assert set(json.loads((checkpoint / CHECKSUMS).read_text())) == {path.name for path in checkpoint.iterdir()} - {
+        CHECKSUMS
+    }
+
+
+@pytest.mark.parametrize("name", [*FILES, "rng_state.pth", "trainer_state.json", "README.md"])
+def test_a_changed_or_missing_file_is_damage(tmp_path: Path, name: str) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint-1")
+    (checkpoint / name).write_bytes((checkpoint / name).read_bytes()[:-1] + b"?")
+    assert find_damage(checkpoint, processes=1) == f"{name} has another checksum than when it was written"
+    (checkpoint / name).unlink()
+    assert find_damage(checkpoint, processes=1) == f"{name} is missing"
+
+
+def test_each_process_has_random_numbers(tmp_path: Path) -> None:
+    """Those of other processes are written a moment later, so that no checksum stands for them but their own."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint-1", "rng_state_0.pth", "rng_state_1.pth")
+    assert find_damage(checkpoint, processes=3) == "rng_state_1.pth is damaged"
+    np.savez(checkpoint / "whole.npz", np.arange(1000))  # a zip archive, as torch.save's
+    os.replace(checkpoint / "whole.npz", checkpoint / "rng_state_1.pth")
+    assert find_damage(checkpoint, processes=2) is None
+    assert find_damage(checkpoint, processes=3) == "rng_state_2.pth is missing"
+    assert find_damage(checkpoint, processes=1) == "rng_state.pth is missing"
+    data = bytearray((checkpoint / "rng_state_1.pth").read_bytes())
+    data[500] ^= 1
+    (checkpoint / "rng_state_1.pth").write_bytes(data)
+    assert find_damage(checkpoint, processes=2) == "rng_state_1.pth is damaged"
+
+
+def test_checkpoints_that_are_not_whole_are_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for step in (2, 4, 6):
+        write_checkpoint(tmp_path / f"checkpoint-{step}")
+    (tmp_path / "checkpoint-4" / "optimizer.pt").unlink()
+    (tmp_path / "checkpoint-6" / CHECKSUMS).unlink()
+    (tmp_path / "checkpoint-8").mkdir()
+    drop_damaged_checkpoints(tmp_path, processes=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+    told = capsys.readouterr().err
+    assert "checkpoint-4: removed: optimizer.pt is missing" in told
+    assert "checkpoint-6: removed: it was not finished" in told
+    write_checkpoint(tmp_path / "checkpoint-4")
+    (tmp_path / "checkpoint-4" / "optimizer.pt").unlink()
+    drop_damaged_checkpoints(tmp_path, processes=1, needs_all=True)
+    assert list(tmp_path.iterdir()) == []
+    assert "checkpoint-2: removed: another checkpoint is damaged" in capsys.readouterr().err
+
+
+def test_what_is_logged_again_is_dropped(tmp_path: Path) -> None:
+    log = tmp_path / "trainer_log.jsonl"
+    log.write_text("".join(f'{{"current_steps": {step}, "loss": 1.0}}\n' for step in (2, 4, 6)) + '{"current_st')
+    (tmp_path / "checkpoint-4").mkdir()
+    (tmp_path / "checkpoint-2").mkdir()
+    assert cut_log(tmp_path) == 4
+    assert [record["current_steps"] for record in read_jsonl(log)] == [2, 4]
+    shutil.rmtree(tmp_path / "checkpoint-4")
+    shutil.rmtree(tmp_path / "checkpoint-2")
+    assert cut_log(tmp_path) == 0
+    assert log.read_text() == ""
+
+
+@pytest.mark.parametrize("name", ["loss", "eval_loss", "train_loss", "grad_norm"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, "nan"])
+def test_numbers_that_are_not_finite_end_the_training(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"step 7: {name} is (nan|inf): the training diverged: lower learning_rate"):
+        check_finite({"loss": 1.0, name: value}, 7, float16=False)
+
+
+def test_a_gradient_may_overflow_in_float16() -> None:
+    check_finite({"loss": 1.0, "grad_norm": math.inf}, 7, float16=True)
+    check_finite({"loss": 1.0, "grad_norm": None, "epoch": 1.0}, 7, float16=False)
+
+
+def write_safetensors(path: Path, tensors: dict[str, tuple[str, np.ndarray[Any, Any]]]) -> Path:
+    header, data = {"__metadata__": {"format": "pt"}}, b""
+    for name, (dtype, values) in tensors.items():
+        offsets = [len(data), len(data) + values.nbytes]
+        header[name] = {"dtype": dtype, "shape": list(values.shape), "data_offsets": offsets}  # type: ignore[dict-item]
+        data += values.tobytes()
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_found(tmp_path: Path, value: float) -> None:
+    fine, broken = np.array([0.0, -1.5, 3e38], np.float32), np.array([0.0, value], np.float32)
+    tensors: dict[str, tuple[str, np.ndarray[Any, Any]]] = {
+        "a": ("F32", fine),
+        "b": ("F32", broken),
+        "c": ("F16", broken.astype(np.float16)),
+    }
+    tensors |= {
+        "d": ("F64", broken.astype(np.float64)),
+        "e": ("BF16", (broken.view(np.uint32) >> 16).astype(np.uint16)),
+    }
+    tensors |= {"f": ("BF16", (fine.view(np.uint32) >> 16).astype(np.uint16)), "g": ("I64", np.array([-1]))}
+    path = write_safetensors(tmp_path / "w.safetensors", tensors)
+    assert find_not_finite(path) == ["b", "c", "d", "e"]
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="cut off within tensor"):
+        find_not_finite(path)
+    path.write_bytes(b"<html>")
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        find_not_finite(path)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("training")
+    prepare(folder, {"plain": Prompt("找出实体。")})
+    return folder / "plain"
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return errors
+
+
+@pytest.mark.engine
+def test_a_few_sentences_train(rows: Path) -> None:
+    """Fewer steps than logging_steps: one loss is logged, and drawn."""
+    finished(start_training(rows, "small", RECIPE | {"num_train_epochs": 1.0, "logging_steps": 500}))
+    assert [step for step, _ in losses(rows / "adapter-small")] == [4]
+    assert (rows / "adapter-small" / "training_loss.png").stat().st_size > 1000
+    assert not (rows / "work-small" / "checkpoints").exists()
+
+
+@pytest.mark.engine
+def test_a_diverged_training_is_no_result(rows: Path) -> None:
+    recipe = {"learning_rate": 1.0e30, "max_grad_norm": 0.0, "max_steps": 12, "logging_steps": 1}
+    process = start_training(rows, "diverged", RECIPE | recipe)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert re.search(r"error: step \d+: (loss|grad_norm) is (nan|inf): the training diverged", errors)
+    assert "Traceback" not in errors
+    assert not (rows / "adapter-diverged").exists()
+
+
+MERGED = """
+import json, sys
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+same = model.get_input_embeddings().weight.equal(model.get_output_embeddings().weight)
+print("MERGED" + json.dumps([model.config.tie_word_embeddings, same]))
+"""
+
+
+@pytest.mark.engine
+def test_an_output_layer_that_was_trained_whole_is_kept(rows: Path) -> None:
+    """The base has one matrix for input and output, which an engine would use for both."""
+    finished(start_training(rows, "whole", RECIPE | {"additional_target": "lm_head", "num_train_epochs": 1.0}))
+    python, merged = python_of("train"), rows / "merged"
+    words = ["--model", MODEL, "--adapter", rows / "adapter-whole", "--output-dir", merged]
+    done = run_script("merge_adapter", *words, python=python)
+    assert done.returncode == 0, done.stderr
+    told = subprocess.run([python, "-c", MERGED, merged], capture_output=True, text=True, check=True).stdout
+    assert json.loads(told.split("MERGED")[1]) == [False, False]
+
+
+LONG = {"max_steps": 40, "save_steps": 5, "logging_steps": 1, "save_strategy": "steps"}
+
+
+@pytest.fixture(scope="module")
+def straight(rows: Path) -> bytes:
+    """The adapter of an undisturbed training."""
+    finished(start_training(rows, "straight", RECIPE | LONG))
+    return (rows / "adapter-straight" / "adapter_model.safetensors").read_bytes()
+
+
+def kill_at(rows: Path, name: str, step: int) -> Path:
+    """Start a training, kill its script when a checkpoint is finished, and return the folder of checkpoints."""
+    process = start_training(rows, name, RECIPE | LONG)
+    folder = rows / f"work-{name}" / "checkpoints" / "key"
+    deadline = time.monotonic() + 200
+    while not (folder / f"checkpoint-{step}" / "trainer_state.json").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return folder
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("damage", ["removed", "changed"])
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.pt", "rng_state.pth"])
+def test_a_damaged_checkpoint_is_not_resumed_from(rows: Path, straight: bytes, name: str, damage: str) -> None:
+    case = f"{damage}-{name}"
+    folder = kill_at(rows, case, 10)
+    last = max(folder.glob("checkpoint-*/trainer_state.json"), key=lambda path: int(path.parent.name[11:])).parent
+    if damage == "removed":
+        (last / name).unlink()
+    else:
+        data = bytearray((last / name).read_bytes())
+        data[len(data) // 2] ^= 64
+        (last / name).write_bytes(data)
+    errors = finished(start_training(rows, case, RECIPE | LONG))
+    assert f"{last}: removed: {name} " in errors
+    assert f"resuming from {folder}, step {int(last.name[11:]) - 5}" in errors
+    assert (rows / f"adapter-{case}" / "adapter_model.safetensors").read_bytes() == straight
+    assert [step for step, _ in losses(rows / f"adapter-{case}")] == list(range(1, 41))
+
+
+@pytest.mark.engine
+def test_a_second_training_of_the_same_run_waits_or_is_refused(rows: Path) -> None:
+    first = start_training(rows, "twice", RECIPE | LONG)
+    claim = rows / "work-twice" / "checkpoints" / "claim.json"
+    deadline = time.monotonic() + 60
+    while not claim.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    second = start_training(rows, "twice", RECIPE | LONG)
+    _, errors = second.communicate(timeout=300)
+    assert f"work-twice is being trained by process {first.pid} on " in errors
+    finished(first)
+    assert not claim.exists()
+
+
+def processes_in(folder: Path) -> list[str]:
+    """The commands of processes that work in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline()))
+    return found
+
+
+@pytest.mark.engine
+def test_a_killed_workflow_leaves_no_trainer_and_is_resumed(tmp_path: Path) -> None:
+    """SIGKILL to Snakemake alone, as of a kernel that is out of memory; then --unlock and the same command."""
+    folder = copy_repository(tmp_path / "repository")
+    recipe = {**RECIPE, "max_steps": 300, "save_steps": 20, "logging_steps": 20}
+    (folder / "conf" / "train" / "short.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    job = {"config": "train/short.yaml", "gpus": 0, "threads": 1, "mem_mb": 4000, "runtime": 15}
+    edit_yaml(folder / "conf" / "recipes.yaml", short=job)
+    edit_yaml(folder / "conf" / "config.yaml", runs=["short"])
+    row = "short\tdemo\tentitune-tiny\tner-zh-short\tshort\tcpu\t1\t\n"
+    (folder / "conf" / "runs.tsv").write_text(SHEET + row, encoding="utf-8")
+    command = [str(BIN / "snakemake"), "results/short/seed-1/adapter/adapter_model.safetensors", "--cores", "1"]
+    with (tmp_path / "first.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log)
+    deadline = time.monotonic() + 400
+    while not list(folder.glob("results/short/seed-1/checkpoints/*/checkpoint-40/trainer_state.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, (tmp_path / "first.log").read_text()
+        time.sleep(0.05)
+    assert processes_in(folder)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while left := processes_in(folder):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+    assert snakemake(folder, "--unlock").returncode == 0
+    done = snakemake(folder, *command[1:])
+    assert done.returncode == 0, done.stdout
+    assert "resuming from results/short/seed-1/checkpoints/" in done.stdout
+    assert [step for step, _ in losses(folder / "results/short/seed-1/adapter")] == list(range(20, 301, 20))

@@ -1,0 +1,110 @@
+"""A few sentences on the way to a training, made by the scripts without the workflow, in seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from helpers import ROOT, python_of, run_script
+
+from entitune.files import write_rows
+from entitune.prompting.answer_formats.writing import write_answer
+from entitune.prompting.prompt import Prompt
+from entitune.records import Entity, Sentence
+
+MODEL = ROOT / "data" / "models" / "entitune-tiny"
+CHAT = json.dumps({"template": "qwen"})
+SENTENCES = [Sentence(f"train-{i}", f"第{i}天高远去了北岭。", (Entity("name", "高远", 3, 5),)) for i in range(1, 8)]
+RECIPE = {"cutoff_len": 512, "lora_rank": 8, "per_device_train_batch_size": 2, "use_cpu": True, "bf16": True}
+SEVERAL = """
+import importlib, json, sys
+from entitune.cli import InputError
+main, outcomes = importlib.import_module(sys.argv[1]).main, []
+for arguments in json.loads(sys.argv[2]):
+    sys.argv[1:] = arguments
+    try:
+        main()
+        outcomes.append("")
+    except InputError as error:
+        outcomes.append(str(error))
+print("OUTCOMES" + json.dumps(outcomes))
+"""
+
+
+def run_several(script: str, calls: Sequence[Sequence[object]], environment: str = "train") -> list[str]:
+    """Run a script's main for each list of arguments in one process: the messages of refusals, empty without one."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "HF_HUB_OFFLINE": "1"}
+    command = [str(python_of(environment)), "-c", SEVERAL, script, json.dumps([list(map(str, call)) for call in calls])]
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
+    assert done.returncode == 0, done.stderr
+    outcomes: list[str] = json.loads(done.stdout.split("OUTCOMES")[1])
+    return outcomes
+
+
+def script(name: str, *arguments: object) -> None:
+    """Run a script of the workflow's environment, which must succeed."""
+    done = run_script(name, *arguments)
+    assert done.returncode == 0, done.stderr
+
+
+def write_alpaca(path: Path, prompt: Prompt, sentences: Sequence[Sentence] = SENTENCES) -> Path:
+    """Write the alpaca rows of sentences under a prompt."""
+    answers = [
+        "" if sentence.entities is None else write_answer("json", sentence)  # empty where there is none
+        for sentence in sentences
+    ]
+    write_rows(path, map(prompt.row, sentences, answers))
+    return path
+
+
+def prepare(
+    folder: Path,
+    prompts: dict[str, Prompt],
+    sentences: Sequence[Sentence] = SENTENCES,
+    model: Path = MODEL,
+    chat: str = CHAT,
+) -> None:
+    """Make a folder for each prompt with train.json, its tokens, and the registered rows in cutoff/."""
+    for name, prompt in prompts.items():
+        (folder / name).mkdir()
+        write_alpaca(folder / name / "train.json", prompt, sentences)
+    calls = [
+        ["--model", model, "--chat", chat, "--alpaca", path / "train.json", "--output", path / "train.tokens.jsonl"]
+        for path in map(folder.joinpath, prompts)
+    ]
+    assert set(run_several("encode_split", calls)) == {""}
+    (folder / "manifest.json").write_text("{}")
+    for name in prompts:
+        common = ["--cutoff-len", 512, "--name", "mine_train", "--output-dir", folder / name / "cutoff"]
+        tokens = ["--alpaca", folder / name / "train.json", "--tokens", folder / name / "train.tokens.jsonl"]
+        script("register_dataset", *tokens, *common)
+
+
+def render(folder: Path, recipe: dict[str, Any], chat: str = CHAT, **changes: Any) -> Path:
+    """Render a recipe for the rows in `folder`, and change arguments that no recipe may change."""
+    options = ["--arguments", json.dumps(recipe), "--chat", chat, "--dataset", "mine_train", "--seed", 1]
+    options += ["--train", folder / "cutoff" / "train.json", "--manifest", folder.parent / "manifest.json"]
+    path = folder / f"{'-'.join([*recipe, *changes])}.yaml"
+    script("render_config", *options, "--lock", __file__, "--checkpoints", folder / "work", "--output", path)
+    rendered = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(rendered | {"model_name_or_path": str(MODEL)} | changes), encoding="utf-8")
+    return path
+
+
+def training_command(folder: Path, name: str, recipe: dict[str, Any]) -> list[str]:
+    """A training with checkpoints under work-{name}, the log {name}.log and the adapter in adapter-{name}."""
+    config = render(folder, recipe, output_dir=str(folder / f"work-{name}" / "checkpoints" / "key"))
+    command = [sys.executable, str(ROOT / "scripts" / "train_adapter.py"), "--config", str(config)]
+    command += ["--llamafactory", str(python_of("train").with_name("llamafactory-cli")), "--title", name]
+    return [*command, "--log", str(folder / f"{name}.log"), "--output-dir", str(folder / f"adapter-{name}")]
+
+
+def start_training(folder: Path, name: str, recipe: dict[str, Any]) -> subprocess.Popen[str]:
+    """Start a training in the background."""
+    return subprocess.Popen(training_command(folder, name, recipe), stderr=subprocess.PIPE, text=True)
