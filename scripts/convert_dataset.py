@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from entitune.cli import InputError, label_names, run
+from entitune.cli import InputError, label_names, printable, run
 from entitune.corpus.counts import Counts
 from entitune.corpus.formats import FORMATS, check_options, read_split
 from entitune.corpus.options import CorpusOptions, parse_options
@@ -93,7 +93,7 @@ def _with_advice(rows: Iterator[Row], request: Request) -> Iterator[Row]:
 
 def label_line(request: Request, found: Counter[str]) -> str:
     """All labels of the file, and how to declare them."""
-    most = found.most_common(MAX_LISTED)
+    most = [(printable(label), count) for label, count in found.most_common(MAX_LISTED)]
     listed = ", ".join(f"{label} ({count})" for label, count in most) + (", ..." if len(found) > len(most) else "")
     every = dict.fromkeys((*request.labels, *(label for label, _ in most)))
     return (

@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 from pydantic import JsonValue
 
-from entitune.cli import InputError, run
+from entitune.cli import InputError, printable, run
 from entitune.corpus.counts import Counts
 from entitune.corpus.formats import FORMATS, read_split
 from entitune.corpus.huggingface import is_parquet
@@ -166,7 +166,9 @@ def inspect(split: str, source: Source, recognised: Recognised) -> Split:
     )
     if counts.labelled:
         print_line("mentions", f"{counts.mentions}, {lengths.overlapping} of them overlap an earlier one")
-        print_line("labels", ", ".join(f"{label} ({count})" for label, count in reading.label_counts.most_common()))
+        print_line(
+            "labels", ", ".join(f"{printable(label)} ({count})" for label, count in reading.label_counts.most_common())
+        )
     elif counts.sentences:
         print_line("mentions", "none: the split is unlabelled")
     if counts.sentences:
@@ -206,7 +208,7 @@ def leaks(splits: Iterable[Split]) -> None:
 
 def usable(label: str) -> str:
     """A label as conf/datasets.yaml takes it: without spaces, commas and quotes, and no row of a score table."""
-    name = re.sub(r"[\s,\"'，、]+", "_", label.strip()).lstrip("-") or "label"
+    name = re.sub(r"[\s,\"'，、]+", "_", "".join(filter(str.isprintable, label)).strip()).lstrip("-") or "label"
     return f"{name}_" if name in RESERVED else name
 
 

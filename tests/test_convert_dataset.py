@@ -249,6 +249,12 @@ def test_all_labels_of_the_file_are_listed_once(tmp_path: Path) -> None:
     assert error.startswith("error: raw: 3 problems in 3 rows")
 
 
+def test_labels_cannot_rewrite_the_terminal(tmp_path: Path) -> None:
+    done = convert(tmp_path, "温 B-a\x1b[2Kb\n", raw_format="conll-bio")
+    assert done.returncode == 1
+    assert all(line.isprintable() for line in done.stderr.splitlines())
+
+
 def test_messages_name_the_users_file(tmp_path: Path) -> None:
     raw = b"\xef\xbb\xbf{}\n" + b'{"text": "\xff"}\n' * 2
     done = convert(tmp_path, raw, "--source", "/data/mine.json", "--on-invalid", "drop")

@@ -410,6 +410,13 @@ def test_surfaces_show_whether_ends_are_inclusive(scratch: Path) -> None:
         assert found(rows) == [(TEXT, [(0, 3, "name"), (4, 6, "name")])]
 
 
+def test_ends_at_the_end_of_the_text_show_what_they_are(scratch: Path) -> None:
+    for last, expected in ((8, True), (9, False)):
+        row = {"text": TEXT, "entities": [{"start_idx": 6, "end_idx": last, "type": "name", "entity": "看病。"}]}
+        assert found(read(scratch / "raw", as_lines([row]), "cmeee")) == [(TEXT, [(6, 9, "name")])]
+        assert (notes(scratch / "raw", "cmeee") == []) is expected
+
+
 def test_surfaces_outweigh_what_the_dialect_says_and_a_note_tells(scratch: Path) -> None:
     raw = as_lines([{"text": TEXT, "entities": [{"start_idx": 0, "end_idx": 3, "type": "name", "entity": "王小明"}]}])
     assert found(read(scratch / "raw", raw, "cmeee")) == [(TEXT, MENTION)]

@@ -206,7 +206,7 @@ def _survey(source: Source, reading: Reading, dialects: Sequence[Dialect]) -> tu
             looked_at += 1
             if type(start) is int and type(end) is int and isinstance(surface, str):
                 for inclusive in fits:
-                    fits[inclusive] += start >= 0 and text[start : end + inclusive] == surface
+                    fits[inclusive] += offsets_problem(text, start, end + inclusive, surface, inclusive) is None
     return [_settle(source, reading, dialect, fits, looked_at) for dialect in dialects], labelled
 
 

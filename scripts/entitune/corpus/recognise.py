@@ -20,6 +20,7 @@ from entitune.corpus.label_studio import annotations_of, find_short_key, is_task
 from entitune.corpus.mention_lists import DIALECTS, DialectReader, find
 from entitune.corpus.options import Scheme
 from entitune.corpus.parallel import looks_like_tags, open_pair
+from entitune.corpus.rows import offsets_problem
 from entitune.corpus.sources import Source, decode, is_folder, open_members, read_lines
 
 _SAMPLE = 300
@@ -282,7 +283,7 @@ def _mapping_of(samples: Sequence[tuple[str, Any]]) -> dict[str, JsonValue] | No
 
     def fits(start: str, end: str, surface: str, inclusive: bool) -> bool:
         return all(
-            text[one[start] : one[end] + inclusive] == one[surface] != ""
+            offsets_problem(text, one[start], one[end] + inclusive, one[surface], inclusive) is None
             for text, one in zip(texts, leaves, strict=True)
         )
 
