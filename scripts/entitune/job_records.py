@@ -153,7 +153,8 @@ def peak_memory(group: ControlGroup | None, before: int) -> tuple[int, PeakOf]:
         before: The group's peak in bytes when the job started.
 
     A sum of samples would depend on when they are taken. The kernel's peaks do not: that of the group where it is this
-    job's own and has risen since the job started, else that of the largest process.
+    job's own and has risen since the job started, else that of the largest process. What this process itself needs
+    afterwards, to end, is not in it: libraries are read again, about 100 MB for torch.
     """
     if group and group.is_own() and (peak := group.peak()) > before:
         return peak, "process tree"
