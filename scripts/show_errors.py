@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 import argparse
-import html
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
 
 from entitune.cli import run
 from entitune.files import read_jsonl
-from entitune.html_pages import highlight, hues_of, write_page
+from entitune.html_pages import highlight, hues_of, render, write_page
+from entitune.records import Mention
 
 STYLE = (
     "article {border-top: 1px solid #999; padding: .6rem 0} article p {margin: .2rem 0}"
     " .side {font-weight: bold; margin-right: .4em}"
 )
+
+ERRORS = """\
+{% for example in examples %}
+<article><p>{{ example.rank }}. <strong>{{ example.category | replace("_", " ") }}</strong>: \
+gold {{ example.gold_label }}, predicted {{ example.pred_label }} \
+({{ example.errors_of_this_kind }} of this kind; sentence {{ example.id }})</p>
+<p><span class="side">标注 gold</span> {{ highlighted(example, "gold") }}</p>
+<p><span class="side">预测 predicted</span> {{ highlighted(example, "pred") }}</p></article>
+{% else %}
+<p>No errors.</p>
+{% endfor %}
+"""
+
+
+def errors_page(examples: Sequence[dict[str, Any]]) -> Markup:
+    """Return the page's body. An example is a line of examples.jsonl, as docs/contracts.md describes it."""
+    labels = sorted({one["label"] for example in examples for one in (*example["gold"], *example["pred"])})
+    hues = hues_of(labels)
+
+    def highlighted(example: dict[str, Any], side: str) -> Markup:
+        error = example["error"][side]
+        mentions = [Mention.from_dict(one) for one in example[side]]
+        return highlight(example["text"], mentions, hues, Mention.from_dict(error) if error else None)
+
+    return render(ERRORS, examples=examples, highlighted=highlighted)
 
 
 def main() -> None:
@@ -22,22 +51,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="HTML")
     args = parser.parse_args()
 
-    examples = list(read_jsonl(args.examples))
-    labels = sorted({one["label"] for example in examples for one in (*example["gold"], *example["pred"])})
-    hues = hues_of(labels)
-    articles = [
-        f"<article><p>{example['rank']}. <strong>{html.escape(example['category'].replace('_', ' '))}</strong>: gold "
-        f"{html.escape(example['gold_label'])}, predicted {html.escape(example['pred_label'])} "
-        f"({example['errors_of_this_kind']} of this kind; sentence {html.escape(example['id'])})</p>"
-        + "".join(
-            f'<p><span class="side">{name}</span> '
-            f"{highlight(example['text'], example[side], hues, example['error'][side])}</p>"
-            for side, name in (("gold", "标注 gold"), ("pred", "预测 predicted"))
-        )
-        + "</article>"
-        for example in examples
-    ]
-    write_page(args.title, "\n".join(articles) or "<p>No errors.</p>", args.output, STYLE)
+    write_page(args.title, errors_page(list(read_jsonl(args.examples))), args.output, STYLE)
 
 
 if __name__ == "__main__":

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import html
 import json
 from pathlib import Path
 from typing import Any
 
 from entitune.charts import read_table
 from entitune.cli import run
-from entitune.html_pages import write_page
+from entitune.files import read_json
+from entitune.html_pages import render, write_page
 
 SETTINGS = ("lora_rank", "learning_rate", "num_train_epochs")
+TABLE = """\
+<div class="wide"><table><tr>{% for column in runs[0].cells %}<th>{{ column }}</th>{% endfor %}</tr>
+{% for run in runs %}
+<tr>{% for cell in run.cells.values() %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</table></div>
+<h2>Manifests: every setting, checksum and version</h2>
+{% for run in runs %}
+<details><summary>{{ run.name }}, seed {{ run.seed }}</summary><pre>{{ run.manifest }}</pre></details>
+{% endfor %}
+"""
 
 
 def gpu_hours(manifest: dict[str, Any]) -> float:
     """Hours of each stage times the GPUs that it held."""
     config = manifest["config"]
     held = {"train_adapter": (config["train"] or {}).get("gpus", 0), "predict_shard": config["decode"]["gpus"]}
-    seconds = (cost["wall_seconds"] * held.get(stage.split(".")[0], 0) for stage, cost in manifest["stages"].items())
-    return sum(seconds) / 3600
+    seconds = [cost["wall_seconds"] * held.get(stage.split(".")[0], 0) for stage, cost in manifest["stages"].items()]
+    return float(sum(seconds)) / 3600
 
 
 def describe(manifest: dict[str, Any], f1: dict[str, str]) -> dict[str, str]:
@@ -61,22 +72,15 @@ def main() -> None:
 
     metrics = read_table(args.metrics)
     micro = metrics[metrics.label == "micro"]
-    rows, details = [], []
+    runs = []
     for path in args.manifests:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         name, seed = manifest["config"]["run"], manifest["config"]["seed"]
         own = micro[(micro.run == name) & (micro.seed == seed)]
         f1 = {row.scoring: f"{row.f1:.4f} ({row.f1_low:.3f} to {row.f1_high:.3f})" for row in own.itertuples()}
-        rows.append(describe(manifest, f1))
-        text = html.escape(json.dumps(manifest, ensure_ascii=False, indent=1))
-        details.append(f"<details><summary>{html.escape(name)}, seed {seed}</summary><pre>{text}</pre></details>")
-    header = "".join(f"<th>{html.escape(column)}</th>" for column in rows[0])
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row.values()) + "</tr>" for row in rows
-    )
-    table = f'<div class="wide"><table><tr>{header}</tr>\n{body}</table></div>'
-    provenance = "<h2>Manifests: every setting, checksum and version</h2>\n" + "\n".join(details)
-    write_page("Runs", f"{table}\n{provenance}", args.output)
+        text = json.dumps(manifest, ensure_ascii=False, indent=1)
+        runs.append({"cells": describe(manifest, f1), "name": name, "seed": seed, "manifest": text})
+    write_page("Runs", render(TABLE, runs=runs), args.output)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,23 @@
-"""Small HTML pages that need nothing beside them, and sentences with their entities highlighted."""
+"""Small HTML pages in one file each, and sentences with their entities highlighted.
+
+Pages are Jinja templates with autoescape. A template is a string in the module that fills it in, not a file: a changed
+template is changed code, and the rule runs again (`entitune.code_inputs`). Needs jinja2 (every environment has it).
+"""
 
 from __future__ import annotations
 
-import html
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
 
 from entitune.files import atomic_write
+from entitune.records import Entity, Mention
 
 FONTS = "Noto Sans CJK SC, Noto Sans SC, PingFang SC, Microsoft YaHei, WenQuanYi Micro Hei, sans-serif"
-"""Text stays text, in the reader's own fonts: the first of these that is there. All but the last are Chinese."""
+"""The reader's browser takes the first of these fonts that it has. All but the last have Chinese characters."""
 
 STYLE = (
     f"body {{font: 15px/1.6 {FONTS}; margin: 1rem; color: #111; background: #fff}}"
@@ -20,50 +27,83 @@ STYLE = (
     " mark.wrong {outline: 2px solid #000} mark small {color: #333; margin-left: .2em; font-size: 70%}"
 )
 
+PAGE = """\
+<!DOCTYPE html>
+<html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">\
+<title>{{ title }}</title><style>{{ style }}</style></head>
+<body><h1>{{ title }}</h1>
+{{ body }}
+</body></html>
+"""
 
-def page(title: str, body: str, style: str = "") -> str:
-    """An HTML page."""
-    return (
-        '<!DOCTYPE html>\n<html lang="zh-CN"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE} {style}</style></head>\n"
-        f"<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
-    )
+MARK = """\
+<mark style="--hue: {{ hue }}"{% if wrong %} class=wrong{% endif %}>\
+{{ entity.text }}<small>{{ entity.label }}</small></mark>"""
+
+_TEMPLATES = Environment(
+    autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+)
 
 
-def write_page(title: str, body: str, path: str | Path, style: str = "") -> None:
-    """Write an HTML page, whole or not at all."""
+@functools.cache
+def _compiled(template: str) -> Template:
+    return _TEMPLATES.from_string(template)
+
+
+def render(template: str, **values: object) -> Markup:
+    """Fill in a Jinja template. Every value is escaped, except what is Markup already.
+
+    The result is Markup, so it can be a value of another template. A name that `values` lacks raises UndefinedError.
+    """
+    return Markup(_compiled(template).render(values))
+
+
+def page(title: str, body: Markup, style: str = "") -> str:
+    """Return an HTML page. `style` is CSS, added to the pages' common style."""
+    return render(PAGE, title=title, body=body, style=Markup(f"{STYLE} {style}"))
+
+
+def write_page(title: str, body: Markup, path: str | Path, style: str = "") -> None:
+    """Write an HTML page, completely or not at all. The arguments are those of `page`."""
     with atomic_write(path) as stream:
         stream.write(page(title, body, style))
 
 
 def hues_of(labels: Sequence[str]) -> dict[str, int]:
-    """A colour for each label, as far from each other as they can be: degrees of the colour circle."""
+    """Return a colour for each label, as far from each other as possible, in degrees of the colour circle."""
     return {label: 360 * number // len(labels) for number, label in enumerate(labels)}
 
 
-def mark(entity: dict[str, Any], hues: dict[str, int], wrong: bool = False) -> str:
-    """An entity as coloured text with its label behind it, so that the colour is not needed."""
-    label = entity["label"]
-    return (
-        f'<mark style="--hue: {hues[label]}"{" class=wrong" if wrong else ""}>'
-        f"{html.escape(entity['text'])}<small>{html.escape(label)}</small></mark>"
-    )
+def mark(entity: Entity | Mention, hues: dict[str, int], wrong: bool = False) -> Markup:
+    """Return an entity's text in its label's colour, followed by the label for readers who cannot see the colour.
+
+    `wrong` draws a frame around it.
+    """
+    return render(MARK, entity=entity, hue=hues[entity.label], wrong=wrong)
 
 
 def highlight(
-    text: str, entities: list[dict[str, Any]], hues: dict[str, int], error: dict[str, Any] | None = None
-) -> str:
-    """A sentence with its entities marked; those without a place of their own in the line follow it."""
-    parts, after, position = [], [], 0
-    placed = sorted((one for one in entities if one["start"] is not None), key=lambda one: (one["start"], -one["end"]))
-    for entity in placed:
-        if entity["start"] < position:
+    text: str,
+    entities: Sequence[Entity | Mention],
+    hues: dict[str, int],
+    error: Entity | Mention | None = None,
+) -> Markup:
+    """Return a sentence with its entities marked; `error` is the one to frame.
+
+    Entities that overlap one before them, and those without a place in the sentence, follow after a plus sign.
+    """
+    parts: list[str] = []
+    after: list[Entity | Mention] = []
+    position = 0
+    placed = [(one.start, one.end, one) for one in entities if one.start is not None and one.end is not None]
+    for start, end, entity in sorted(placed, key=lambda one: (one[0], -one[1])):
+        if start < position:
             after.append(entity)
             continue
-        parts += [html.escape(text[position : entity["start"]]), mark(entity, hues, entity == error)]
-        position = entity["end"]
-    parts.append(html.escape(text[position:]))
-    after += [one for one in entities if one["start"] is None]
-    extra = " ".join(mark(entity, hues, entity == error) for entity in after)
-    return "".join(parts) + (f" + {extra}" if extra else "")
+        parts += [text[position:start], mark(entity, hues, entity == error)]
+        position = end
+    parts.append(text[position:])
+    after += [one for one in entities if one.start is None]
+    if after:
+        parts += [" + ", Markup(" ").join(mark(entity, hues, entity == error) for entity in after)]
+    return Markup("").join(parts)

@@ -9,8 +9,11 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from markupsafe import Markup
+
 from entitune.cli import InputError
 from entitune.html_pages import highlight, hues_of, page
+from entitune.records import Mention
 from entitune.serving.client import ask, connect
 from entitune.serving.finished_runs import FinishedRun
 
@@ -47,7 +50,7 @@ def result(run: FinishedRun, sentence: str, prediction: dict[str, Any]) -> str:
     )
     found = f"<table><tr><th>label<th>text<th>start<th>end{rows}</table>" if rows else "<p>没有实体 No entities.</p>"
     return (
-        f'<p id="sentence">{highlight(sentence, entities, hues)}</p>{found}'
+        f'<p id="sentence">{highlight(sentence, [Mention.from_dict(one) for one in entities], hues)}</p>{found}'
         f"<details><summary>{html.escape(prediction['status'])}</summary><pre>{html.escape(prediction['raw'])}</pre>"
         "</details>"
     )
@@ -89,7 +92,7 @@ def listen(runs: Sequence[FinishedRun], url: str, key: str | None, port: int) ->
             return False
 
         def answer(self, status: HTTPStatus, body: str) -> None:
-            content = page(TITLE, body, STYLE).encode("utf-8")
+            content = page(TITLE, Markup(body), STYLE).encode("utf-8")
             self.send_response(status)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Length", str(len(content)))
