@@ -14,7 +14,7 @@ from markupsafe import Markup
 from entitune.cli import InputError
 from entitune.html_pages import highlight, hues_of, page
 from entitune.records import Mention
-from entitune.serving.client import ask, connect
+from entitune.serving.client import Client
 from entitune.serving.finished_runs import FinishedRun
 
 MAX_BODY = 64 * 1024
@@ -41,7 +41,7 @@ def form(runs: Sequence[FinishedRun], chosen: str, sentence: str) -> str:
 
 def result(run: FinishedRun, sentence: str, prediction: dict[str, Any]) -> str:
     """A sentence with its entities in colour, and all of them as a table."""
-    entities = prediction["pred"]
+    entities = prediction["entities"]
     hues = hues_of(list(dict.fromkeys([*run.labels, *(entity["label"] for entity in entities)])))
     rows = "".join(
         f"<tr><td>{html.escape(one['label'])}<td>{html.escape(one['text'])}"
@@ -78,8 +78,8 @@ def listen(runs: Sequence[FinishedRun], url: str, key: str | None, port: int) ->
             fields = dict(urllib.parse.parse_qsl(self.rfile.read(length).decode("utf-8", "replace")))
             run, sentence = by_name.get(fields.get("run", ""), runs[0]), " ".join(fields.get("text", "").split())
             try:
-                with connect(key) as session:
-                    shown = result(run, sentence, ask(session, url, run, sentence))
+                with Client(url, run, key) as client:
+                    shown = result(run, sentence, client.ask(sentence))
             except InputError as error:
                 shown = f"<p class=error>{html.escape(str(error))}</p>"
             self.answer(HTTPStatus.OK, form(runs, run.name, sentence) + shown)
