@@ -97,8 +97,8 @@ def main() -> None:
         if document is None or document.text != record["text"]:
             name = " ".join(map(str, args.input)) if args.input else "standard input"
             raise InputError(
-                f"{output} holds other sentences than {name} (the first is number {number}); delete it, or name another "
-                "--output"
+                f"{output} holds other sentences than {name} (the first is number {number}); delete it, or name "
+                "another --output"
             )
     with (
         open(output or 1, "a", encoding="utf-8", newline="\n", closefd=output is not None) as target,

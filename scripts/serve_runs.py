@@ -21,6 +21,7 @@ from typing import Any
 from entitune.cli import InputError, run
 from entitune.serving.client import request_of
 from entitune.serving.demo_page import listen
+from entitune.serving.demo_page_template import EXAMPLES
 from entitune.serving.finished_runs import (
     KEY_VARIABLE,
     FinishedRun,
@@ -45,14 +46,12 @@ from entitune.serving.server import (
     wait_until_healthy,
 )
 
-EXAMPLE = "温格的球队在北京战胜曼联。"
-
 
 def curl_line(address: str, first: FinishedRun, key_file: Path | None, key: str | None) -> str:
     """Return a command that asks for the entities of a sentence; it names where the key is, not the key."""
     key_text = f"$(cat {shlex.quote(str(key_file))})" if key_file else f"${KEY_VARIABLE}"
     authorization = f' -H "Authorization: Bearer {key_text}"' if key else ""
-    body = json.dumps(request_of(first, EXAMPLE), ensure_ascii=False)
+    body = json.dumps(request_of(first, EXAMPLES[0]), ensure_ascii=False)
     return (
         f"curl {address}/v1/chat/completions -H 'Content-Type: application/json'{authorization} -d {shlex.quote(body)}"
     )

@@ -96,9 +96,7 @@ def continued(output: Path, served: FinishedRun, unit: str) -> list[Record]:
         if not isinstance(before, dict) or before.keys() != made_with.keys():
             raise InputError(f"{note}: not written by this script; delete it and {output}, or name another --output")
         if other := [key for key in made_with if before[key] != made_with[key]]:
-            raise InputError(
-                f"{output} was made with another {', '.join(other)}; delete it, or name another --output"
-            )
+            raise InputError(f"{output} was made with another {', '.join(other)}; delete it, or name another --output")
         return finished_records(output)
     write_json(note, made_with)
     return []
