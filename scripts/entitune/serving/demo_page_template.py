@@ -199,6 +199,7 @@ RESULT = """\
 {% for warning in warnings %}
 <p class="error" role="alert">{{ warning }}</p>
 {% endfor %}
+{% if statuses %}
 <p class="soft" id="about">{{ words.run }} {{ run.name }} · {{ words.base }} {{ run.model }} · \
 {{ words.seconds }} {{ '%.2f' % seconds }} s · {{ statuses }}</p>
 <p class="legend row" aria-label="{{ words.labels }}">{% for label, hue, count in legend %}
@@ -217,7 +218,8 @@ RESULT = """\
 </table></div>
 <p class="soft">{{ words.offsets }}</p>
 {% else %}
-<p>{{ words.nothing }}</p>
+<p id="nothing">{{ words.nothing }}</p>
+{% endif %}
 {% endif %}
 <details><summary>{{ words.json }}</summary>
 <button type="button" id="copy" data-done="{{ words.copied }}">{{ words['copy'] }}</button>

@@ -1,0 +1,106 @@
+"""Which chat requests reach the engine: those that it answers without compiling anything of the client's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from entitune.prompting.prompt import answer_schema
+from entitune.serving.chat_requests import objection
+
+SCHEMA = answer_schema(["name", "address"])
+OTHER = answer_schema(["disease"])
+SCHEMAS = {"demo": SCHEMA, "other": OTHER}
+REQUEST = {"model": "demo", "messages": [{"role": "user", "content": "温格"}]}
+NASTY = {"type": "string", "pattern": "(?:.{0,998}){0,998}q"}
+
+
+def refused(**more: Any) -> str | None:
+    return objection(json.dumps({**REQUEST, **more}).encode(), SCHEMAS)
+
+
+def held_to(schema: Any, **more: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "entities", "schema": schema, **more}}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"temperature": 0, "top_p": 0.9, "top_k": 20, "min_p": 0.1, "seed": 1, "n": 1},
+        {"max_tokens": 5, "max_completion_tokens": 5, "min_tokens": 1, "ignore_eos": True, "stop": ["\n"]},
+        {"frequency_penalty": 1, "presence_penalty": 1, "repetition_penalty": 1.05, "logit_bias": {"5": 1}},
+        {"stream": True, "stream_options": {"include_usage": True}, "logprobs": True, "top_logprobs": 5},
+        {"user": "u", "metadata": {}, "store": False, "service_tier": "auto"},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"response_format": {"type": "text"}},
+        {"response_format": held_to(SCHEMA)},
+        {"response_format": held_to(SCHEMA, strict=True, description="entities")},
+        {"structured_outputs": None, "tools": None, "tool_choice": None, "response_format": None},
+    ],
+)
+def test_what_official_clients_send_passes(more: dict[str, Any]) -> None:
+    assert refused(**more) is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"),
+        *("guided_decoding_backend", "tools", "tool_choice", "functions", "function_call", "extra_body", "vllm_xargs"),
+        *("chat_template", "documents", "kv_transfer_params", "mm_processor_kwargs", "prompt_logprobs", "echo"),
+        *("use_beam_search", "bad_words", "allowed_token_ids", "repetition_detection", "priority", "request_id"),
+        *("a_key_of_a_later_release", "Structured_Outputs", "response_format "),
+    ],
+)
+def test_other_keys_are_refused_by_name(key: str) -> None:
+    reason = refused(**{key: {"regex": NASTY["pattern"]}})
+    assert reason is not None
+    assert reason.startswith(f"not allowed here: {key}. ")
+
+
+@pytest.mark.parametrize(
+    "response_format",
+    [
+        {"type": "json_object"},
+        {"type": "json_object", "schema": NASTY},
+        {"type": "structural_tag", "structures": [], "triggers": []},
+        {"type": "text", "json_schema": {"name": "x", "schema": NASTY}},
+        held_to(NASTY),
+        held_to(OTHER),
+        held_to({**SCHEMA, "items": {**SCHEMA["items"], "required": []}}),
+        held_to(SCHEMA, json_schema=NASTY),
+        {**held_to(SCHEMA), "json_schema": [SCHEMA]},
+        {**held_to(SCHEMA), "structures": []},
+        {"type": "json_schema", "json_schema": {"name": "x"}},
+        {"type": "json_schema", "json_schema": {"name": "x", "schema": None}},
+        {"type": ["json_schema"]},
+        {},
+        "json_object",
+        [NASTY],
+    ],
+)
+def test_a_grammar_that_is_not_the_runs_own_is_refused(response_format: Any) -> None:
+    reason = refused(response_format=response_format)
+    assert reason is not None
+    assert "the answer schema of the run that `model` names" in reason
+
+
+@pytest.mark.parametrize("model", [None, "entitune-tiny", "other", ["demo"], 1])
+def test_the_schema_belongs_to_the_run_that_is_asked(model: Any) -> None:
+    assert refused(model=model, response_format=held_to(SCHEMA)) is not None
+    assert refused(model="other", response_format=held_to(OTHER)) is None
+
+
+@pytest.mark.parametrize("given", [{"chat_template": "{{ x }}"}, {"tools": []}, {"enable_thinking": "no"}, [True], "x"])
+def test_the_chat_template_gets_switches_alone(given: Any) -> None:
+    assert refused(chat_template_kwargs=given) == "chat_template_kwargs may only have true and false as values"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"1", b"[" * 100_000, b'{"a":' * 100_000, b"\xff", b"null"])
+def test_what_is_no_object_is_refused(body: bytes) -> None:
+    reason = objection(body, SCHEMAS)
+    assert reason is not None
+    assert reason.startswith("the request is not")
