@@ -18,7 +18,7 @@ WORDS: dict[str, dict[str, str]] = {
         "language": "中文",
         "title": "EntiTune 实体识别",
         "text": "文本",
-        "hint": "一行是一个句子；多行或多句的文本会逐句识别。",
+        "hint": "一行按一个句子识别；多行文本逐句识别。",
         "run": "运行",
         "base": "基座模型",
         "extract": "识别",
@@ -38,7 +38,7 @@ WORDS: dict[str, dict[str, str]] = {
         "not_found": "句中找不到",
         "seconds": "用时",
         "json": "JSON 格式的结果",
-        "copy": "复制",
+        "copy": "复制 JSON",
         "copied": "已复制",
         "raw": "模型的原始回答",
         "ok": "回答格式正确",
@@ -57,7 +57,7 @@ WORDS: dict[str, dict[str, str]] = {
         "language": "English",
         "title": "EntiTune entity extraction",
         "text": "Text",
-        "hint": "One line is one sentence. Several lines are read sentence by sentence.",
+        "hint": "One line is one sentence; several lines are read sentence by sentence.",
         "run": "Run",
         "base": "base model",
         "extract": "Extract",
@@ -77,7 +77,7 @@ WORDS: dict[str, dict[str, str]] = {
         "not_found": "not found in the sentence",
         "seconds": "time",
         "json": "Result as JSON",
-        "copy": "Copy",
+        "copy": "Copy JSON",
         "copied": "Copied",
         "raw": "The model's own answer",
         "ok": "the answer has the right format",
@@ -220,9 +220,8 @@ RESULT = """\
 {% else %}
 <p id="nothing">{{ words.nothing }}</p>
 {% endif %}
-{% endif %}
-<details><summary>{{ words.json }}</summary>
 <button type="button" id="copy" data-done="{{ words.copied }}">{{ words['copy'] }}</button>
-<pre id="json">{{ json }}</pre></details>
+<details><summary>{{ words.json }}</summary><pre id="json">{{ json }}</pre></details>
 <details><summary>{{ words.raw }}</summary>{% for raw in raws %}<pre>{{ raw }}</pre>{% endfor %}</details>
+{% endif %}
 """
