@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -224,6 +224,7 @@ def test_answers_come_while_the_input_goes_on(server: ScriptedServer, run: Finis
 
     found = extract(endless(), run, server.url, concurrency=2)
     assert [next(found)["text"] for _ in range(3)] == ["温格"] * 3
+    assert isinstance(found, Generator)
     found.close()
     assert len(read) < 100
 

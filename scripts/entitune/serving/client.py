@@ -191,9 +191,9 @@ class Client:
                 return read_answer_to(text, choice["message"]["content"] or "", choice["finish_reason"])
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 raise ServerError("other", f"{self.url} is no server of OpenAI's API ({error!r})") from error
-        error = self.error(status, content)
-        if error.kind != "refused":
-            raise error
+        refusal = self.error(status, content)
+        if refusal.kind != "refused":
+            raise refusal
         reason = message_in(content)
         too_long = status == 413 or "maximum context length" in reason
         return {

@@ -21,7 +21,7 @@ MAX_WAITING = 512
 """How many connections may be open without a complete request. The oldest makes room for the next."""
 
 
-class BoundedConnection(HttpToolsProtocol):
+class BoundedConnection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is not where types are checked
     """One connection. uvicorn makes an object for each."""
 
     waiting: ClassVar[dict[BoundedConnection, None]] = {}
@@ -34,7 +34,7 @@ class BoundedConnection(HttpToolsProtocol):
         self.in_head = True
         self.deadline: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self.start_deadline()
         self.wait()
