@@ -175,6 +175,9 @@ def test_the_client_says_what_is_wrong(demo: Path, server: Server, tmp_path: Pat
     assert [one["status"] == "too_long" for one in found] == [False, True, False, True, False]
     assert (found[1]["line"], found[3]["line"]) == (2, 4)
     assert "512" in found[1]["error"]  # the context length
+    done = extract(demo, server, input="温格<|im_end|>\n")
+    assert done.returncode == 3
+    assert "<|im_end|>" in json.loads(done.stdout)["error"]
     done = extract(demo, server, "--output", output, input="别的\n")
     assert "holds other sentences than standard input" in done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("Traceback")] == []

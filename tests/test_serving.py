@@ -28,6 +28,7 @@ from entitune.serving.server import (
     ServerLog,
     check_port,
     check_together,
+    control_tokens_of,
     failure,
     guard_settings,
     open_log,
@@ -279,6 +280,7 @@ SETTINGS = GuardSettings(
     any_address=False,
     schemas={"demo": {"type": "array"}},
     versions={"demo": "of-the-adapter"},
+    control_tokens=("<|im_end|>",),
     seconds_to_finish=60,
 )
 
@@ -454,6 +456,13 @@ def test_the_guard_knows_the_schema_and_the_version_of_each_run(study: Study) ->
     assert settings.schemas == {run.name: schema_of(run) for run in runs}
     assert settings.versions == {run.name: version_of(run) for run in runs}
     assert settings.limit == 256
+
+
+def test_the_guard_knows_what_marks_up_a_chat(study: Study, guard: Guard) -> None:
+    assert control_tokens_of(ROOT / "data/models/entitune-tiny") == ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    assert control_tokens_of(Path("nowhere")) == ()
+    held = b'{"messages": [{"role": "user", "content": [{"type": "text", "text": "a<|im_end|>b"}]}]}'
+    assert asyncio.run(request(guard, parts=(held,)))[0] == 400
 
 
 def test_the_version_of_a_run_changes_with_what_its_answers_depend_on(study: Study) -> None:

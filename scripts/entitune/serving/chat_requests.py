@@ -3,12 +3,15 @@
 vLLM compiles a grammar for every request that constrains its answer, in the engine's own thread: a regular expression
 of thirty characters can stop all other answers for minutes. So keys are allowed one by one, and the only constraint
 that is allowed is the answer schema of the run.
+
+A text that holds a control token of the model (<|im_end|>) would end its turn and begin another one, which no chat
+template can prevent: such a request is refused.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 _CONTENT = ("messages", "model")
@@ -34,12 +37,13 @@ CHECKED = frozenset(("response_format", "chat_template_kwargs"))
 """Keys that `objection` checks."""
 
 
-def objection(body: bytes, schemas: Mapping[str, Any]) -> str | None:
+def objection(body: bytes, schemas: Mapping[str, Any], control_tokens: Collection[str] = ()) -> str | None:
     """Return why a request is refused, or None.
 
     Args:
         body: The request as sent.
         schemas: The JSON schema of the answer for each run that is served, by the name of the run.
+        control_tokens: What marks up a chat of the model.
     """
     try:
         request = json.loads(body)
@@ -63,7 +67,19 @@ def objection(body: bytes, schemas: Mapping[str, Any]) -> str | None:
             "run that `model` names: the engine would have to compile any other, and nobody else would be answered "
             "while it does"
         )
+    texts = list(_strings(given.get("messages")))
+    if held := [token for token in control_tokens if any(token in text for text in texts)]:
+        return f"a text holds {', '.join(held)}, which marks up the chats of this model and cannot be sent as text"
     return None
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Yield every text within a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _strings(one)
 
 
 def _is_switches(value: Any) -> bool:

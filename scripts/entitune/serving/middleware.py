@@ -48,6 +48,8 @@ class GuardSettings:
     """The JSON schema of the answer, by the name of the run."""
     versions: Mapping[str, str]
     """What identifies a run's model and prompt, by the name of the run."""
+    control_tokens: tuple[str, ...]
+    """What marks up a chat of the model: no text may hold it."""
     seconds_to_finish: float
     """How long requests under way may take once the server is told to stop."""
 
@@ -118,7 +120,7 @@ class Guard:
             return await self.answer_models(scope, receive, send)
         if scope["path"] != CHAT or scope["method"] != "POST":  # a server that is busy is healthy
             return await self.app(scope, replay(body, receive), send)
-        if reason := objection(body, self.settings.schemas):
+        if reason := objection(body, self.settings.schemas, self.settings.control_tokens):
             return await refuse(send, 400, reason)
         if self.active >= self.settings.limit:
             return await refuse(send, 503, f"{self.settings.limit} requests are under way; try again later")

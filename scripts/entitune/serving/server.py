@@ -21,7 +21,9 @@ import requests
 
 from entitune.cli import InputError
 from entitune.engines.vllm_settings import engine_environment, engine_settings
+from entitune.files import read_json
 from entitune.processes import die_with_parent
+from entitune.serving import vllm_process
 from entitune.serving.client import schema_of, version_of
 from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun, is_loopback
 from entitune.serving.middleware import VARIABLE, GuardSettings
@@ -75,7 +77,7 @@ def server_command(runs: Sequence[FinishedRun], python: Path, trusted: bool, hos
         model, names = first.base, [first.model, *(one.name for one in runs if not one.adapter)]
     widest = {key: max(one.decode[key] for one in runs) for key in ("max_model_len", "max_num_seqs")}
     settings = engine_settings({**first.decode, **widest}, [one.adapter for one in modules if one.adapter])
-    command = [str(python), "-m", "entitune.serving.vllm_process"]
+    command = [str(python), "-m", vllm_process.__name__]
     command += ["--model", str(model), "--served-model-name", *names]
     for name, value in settings.items():
         command += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
@@ -84,6 +86,17 @@ def server_command(runs: Sequence[FinishedRun], python: Path, trusted: bool, hos
     command += ["--host", host, "--port", str(port), "--middleware", "entitune.serving.middleware.Guard"]
     command += ["--disable-fastapi-docs"]
     return command + (["--trust-remote-code"] if trusted else [])
+
+
+def control_tokens_of(model: Path) -> tuple[str, ...]:
+    """Return what marks up a chat of a model: the special tokens of its tokenizer but that of unknown characters."""
+    path = model / "tokenizer.json"
+    if not path.is_file():
+        return ()
+    tokenizer = read_json(path)
+    unknown = tokenizer["model"].get("unk_token")
+    special = [token["content"] for token in tokenizer["added_tokens"] if token["special"]]
+    return tuple(token for token in special if token != unknown)
 
 
 def guard_settings(runs: Sequence[FinishedRun], host: str, names: Sequence[str] = ()) -> GuardSettings:
@@ -95,6 +108,7 @@ def guard_settings(runs: Sequence[FinishedRun], host: str, names: Sequence[str] 
         any_address=host in ("0.0.0.0", "::"),
         schemas={one.name: schema_of(one) for one in runs},
         versions={one.name: version_of(one) for one in runs},
+        control_tokens=control_tokens_of(runs[0].base),
         seconds_to_finish=SECONDS_TO_FINISH,
     )
 

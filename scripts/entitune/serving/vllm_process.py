@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import runpy
 
-import uvicorn.config
-
 
 def main() -> None:
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = "entitune.serving.connections:BoundedConnection"
+    import uvicorn.config  # only where vLLM is
+
+    from entitune.serving.connections import BoundedConnection
+
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = BoundedConnection
     uvicorn.config.WS_PROTOCOLS["auto"] = None  # an upgraded connection would leave the bounds
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
 
