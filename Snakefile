@@ -11,23 +11,20 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-configfile: "conf/config.yaml"
-
-
 include: "rules/common.smk"
 include: "rules/envs.smk"
-include: "rules/corpus.smk"
-include: "rules/alpaca.smk"
 include: "rules/model.smk"
-include: "rules/encode.smk"
+include: "rules/corpus.smk"
+include: "rules/prompts.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"
+include: "rules/baselines.smk"
 include: "rules/score.smk"
-include: "rules/analyse.smk"
-include: "rules/serve.smk"
 include: "rules/provenance.smk"
-include: "rules/resources.smk"
+include: "rules/analyse.smk"
 include: "rules/report.smk"
+include: "rules/serve.smk"
+include: "rules/resources.smk"
 include: "rules/base_model.smk"
 
 
@@ -35,4 +32,16 @@ rule all:
     """the table of all selected runs; what snakemake makes without a target"""
     default_target: True
     input:
-        "results/metrics.tsv",
+        paths.METRICS,
+
+
+onsuccess:
+    if summary := endings.summary_of(Path(paths.SEEDS)):
+        print(f"\n{summary}", file=sys.stderr)
+
+
+# The last lines on the terminal, after what Snakemake itself says: which step failed, its first error, its log.
+onerror:
+    for job in snakemake_internals.failed_jobs(workflow):
+        log_file = Path(job.log[0]) if job.log else None
+        atexit.register(print, endings.failure_of(job.rule.name, job.wildcards_dict, log_file), file=sys.stderr)

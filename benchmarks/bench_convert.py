@@ -1,29 +1,39 @@
-"""Measure time and peak memory of scripts/convert_dataset.py on generated splits of growing size.
+"""Measure time and peak memory of scripts/convert_dataset.py on generated splits of growing size, format by format.
 
-Prints one line a size and exits with status 1 where the peak memory is above the limit or where the time grows
-faster than the number of sentences.
+Prints one line per format and size. Exits with status 1 where the peak memory is above the limit, where the time grows
+faster than the number of sentences, or where a format takes more than three times CLUENER's time per MB of its input.
+Times differ from run to run on a shared machine: compare formats of one run only.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import multiprocessing
 import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 LABELS = ("address", "book", "company", "game", "government", "movie", "name", "organization", "position", "scene")
 LIMIT_MB = 300
 LIMIT_GROWTH = 1.3  # of the time per sentence from the smallest to the largest size; not 1, as machines are not steady
+LIMIT_RATIO = 3.0  # of the seconds per MB of input to those of CLUENER's format
+DOCUMENT_LINES = 200  # of a brat document
 SCRIPT = Path(__file__).parent.parent / "scripts" / "convert_dataset.py"
 
-Mentions = list[tuple[str, int, int]]
+Mentions: TypeAlias = list[tuple[str, int, int]]
 """(label, start, half-open end)"""
+Sentences: TypeAlias = Iterable[tuple[int, str, Mentions]]
+"""(number, text, mentions)"""
 
 
 def sentence(generator: random.Random) -> tuple[str, Mentions]:
@@ -34,52 +44,194 @@ def sentence(generator: random.Random) -> tuple[str, Mentions]:
     return text, [(generator.choice(LABELS), start, end) for start, end in zip(cuts[::2], cuts[1::2], strict=True)]
 
 
-def cluener(number: int, text: str, mentions: Mentions) -> str:
-    label: dict[str, dict[str, list[list[int]]]] = {}
-    for name, start, end in mentions:
-        label.setdefault(name, {}).setdefault(text[start:end], []).append([start, end - 1])
-    return json.dumps({"text": text, "label": label}, ensure_ascii=False) + "\n"
-
-
-def cluener_ids(number: int, text: str, mentions: Mentions) -> str:
-    return f'{{"id": {number}, {cluener(number, text, mentions)[1:]}'
-
-
-def conll_bio(number: int, text: str, mentions: Mentions) -> str:
+def tags_of(text: str, mentions: Mentions) -> list[str]:
+    """The BIO tag of each character."""
     tags = ["O"] * len(text)
     for name, start, end in mentions:
         tags[start:end] = [f"B-{name}", *[f"I-{name}"] * (end - start - 1)]
+    return tags
+
+
+# One sentence in a format whose rows are written one after the other.
+
+
+def cluener(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
+    label: dict[str, dict[str, list[list[int]]]] = {}
+    for name, start, end in mentions:
+        label.setdefault(name, {}).setdefault(text[start:end], []).append([start, end - 1])
+    return {"text": text, "label": label}
+
+
+def cluener_ids(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
+    return {"id": number, **cluener(number, text, mentions)}
+
+
+def doccano(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
+    return {"id": number, "text": text, "label": [[start, end, name] for name, start, end in mentions]}
+
+
+def cmeee(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
+    entities = [
+        {"start_idx": start, "end_idx": end - 1, "type": name, "entity": text[start:end]}
+        for name, start, end in mentions
+    ]
+    return {"text": text, "entities": entities}
+
+
+def label_studio(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
+    regions = [
+        {"type": "labels", "value": {"start": start, "end": end, "text": text[start:end], "labels": [name]}}
+        for name, start, end in mentions
+    ]
+    return {"id": number, "data": {"text": text}, "annotations": [{"result": regions}]}
+
+
+def huggingface(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
+    return {"tokens": list(text), "ner_tags": tags_of(text, mentions)}
+
+
+def conll_bio(number: int, text: str, mentions: Mentions) -> str:
+    tags = tags_of(text, mentions)
     return "".join(f"{character}\t{tag}\n" for character, tag in zip(text, tags, strict=True)) + "\n"
 
 
-FORMATS: dict[str, tuple[str, Callable[[int, str, Mentions], str]]] = {
-    "cluener": ("cluener", cluener),
-    "cluener-ids": ("cluener", cluener_ids),
-    "conll-bio": ("conll-bio", conll_bio),
+def conll_columns(number: int, text: str, mentions: Mentions) -> str:
+    tags = tags_of(text, mentions)
+    return "".join(f"{character}\tNN\t-\t{tag}\n" for character, tag in zip(text, tags, strict=True)) + "\n"
+
+
+def boson(number: int, text: str, mentions: Mentions) -> str:
+    line, end = "", 0
+    for name, start, stop in mentions:
+        line += f"{text[end:start]}{{{{{name}:{text[start:stop]}}}}}"
+        end = stop
+    return f"{line}{text[end:]}\n"
+
+
+# All sentences of a split. Each returns the paths that the script is given.
+
+
+def write_lines(
+    folder: Path, sentences: Sentences, row: Callable[[int, str, Mentions], dict[str, Any] | str]
+) -> list[Path]:
+    with open(folder / "train", "w", encoding="utf-8", newline="\n") as stream:
+        for one in sentences:
+            written = row(*one)
+            stream.write(written if isinstance(written, str) else json.dumps(written, ensure_ascii=False) + "\n")
+    return [folder / "train"]
+
+
+def write_array(folder: Path, sentences: Sentences, row: Callable[[int, str, Mentions], dict[str, Any]]) -> list[Path]:
+    """One pretty-printed array, as CMeEE has it."""
+    with open(folder / "train", "w", encoding="utf-8", newline="\n") as stream:
+        for number, one in enumerate(sentences):
+            stream.write(("," if number else "[") + "\n" + json.dumps(row(*one), ensure_ascii=False, indent=2))
+        stream.write("\n]\n")
+    return [folder / "train"]
+
+
+def write_parallel(folder: Path, sentences: Sentences) -> list[Path]:
+    with (
+        open(folder / "train.sentences", "w", encoding="utf-8") as texts,
+        open(folder / "train.tags", "w", encoding="utf-8") as tags,
+    ):
+        for _, text, mentions in sentences:
+            texts.write(" ".join(text) + "\n")
+            tags.write(" ".join(tags_of(text, mentions)) + "\n")
+    return [folder / "train.sentences", folder / "train.tags"]
+
+
+def write_parquet(folder: Path, sentences: Sentences) -> list[Path]:
+    """As `datasets` writes it: tags are numbers, and their names are in the metadata."""
+    import pyarrow
+    from pyarrow import parquet
+
+    names = ["O", *(f"{prefix}-{label}" for label in LABELS for prefix in "BI")]
+    numbers = {name: number for number, name in enumerate(names)}
+    features = {"ner_tags": {"feature": {"names": names, "_type": "ClassLabel"}, "_type": "Sequence"}}
+    columns = {"tokens": pyarrow.list_(pyarrow.string()), "ner_tags": pyarrow.list_(pyarrow.int64())}
+    schema = pyarrow.schema(columns, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+    with parquet.ParquetWriter(folder / "train", schema) as writer:
+        for batch in _batched(sentences, 1000):
+            rows = [
+                {"tokens": list(text), "ner_tags": [numbers[tag] for tag in tags_of(text, mentions)]}
+                for _, text, mentions in batch
+            ]
+            writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+    return [folder / "train"]
+
+
+def write_brat(folder: Path, sentences: Sentences) -> list[Path]:
+    for batch in _batched(sentences, DOCUMENT_LINES):
+        name = folder / "train" / f"{batch[0][0]:07d}"
+        name.parent.mkdir(exist_ok=True)
+        text = ""
+        lines: list[str] = []
+        for _, line, mentions in batch:
+            lines += [
+                f"T{len(lines) + place}\t{label} {len(text) + start} {len(text) + end}\t{line[start:end]}\n"
+                for place, (label, start, end) in enumerate(mentions, 1)
+            ]
+            text += line + "\n"
+        name.with_suffix(".txt").write_text(text, encoding="utf-8")
+        name.with_suffix(".ann").write_text("".join(lines), encoding="utf-8")
+    return [folder / "train"]
+
+
+def _batched(sentences: Sentences, size: int) -> Iterator[list[tuple[int, str, Mentions]]]:
+    iterator = iter(sentences)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What is generated: the format that the script is told, and the writer of a split."""
+
+    format: str
+    write: Callable[..., list[Path]]
+    row: Callable[[int, str, Mentions], dict[str, Any] | str] | None = None
+
+
+FORMATS = {
+    "cluener": Generated("cluener", write_lines, cluener),
+    "cluener-ids": Generated("cluener", write_lines, cluener_ids),
+    "conll-bio": Generated("conll-bio", write_lines, conll_bio),
+    "conll-columns": Generated("conll-bio", write_lines, conll_columns),
+    "doccano": Generated("doccano", write_lines, doccano),
+    "cmeee-array": Generated("cmeee", write_array, cmeee),
+    "label-studio": Generated("label-studio", write_array, label_studio),
+    "huggingface": Generated("huggingface", write_lines, huggingface),
+    "parquet": Generated("huggingface", write_parquet),
+    "parallel": Generated("parallel", write_parallel),
+    "boson": Generated("boson", write_lines, boson),
+    "brat": Generated("brat", write_brat),
 }
-"""What is generated -> the format that the script is told, and the writer of one sentence."""
 
 
-def generate(path: Path, name: str, size: int) -> None:
+def generate(name: str, folder: Path, size: int) -> list[Path]:
+    """Write a split of `size` sentences and return the paths that the script is given."""
     generator = random.Random(1)
     # Drawing a million sentences takes longer than converting them; the script does not see that they recur.
-    sentences = [sentence(generator) for _ in range(10_000)]
-    with open(path, "w", encoding="utf-8", newline="\n") as stream:
-        for number in range(size):
-            stream.write(FORMATS[name][1](number, *sentences[number % len(sentences)]))
+    drawn = [sentence(generator) for _ in range(10_000)]
+    sentences = ((number, *drawn[number % len(drawn)]) for number in range(size))
+    generated = FORMATS[name]
+    return generated.write(folder, sentences, generated.row) if generated.row else generated.write(folder, sentences)
 
 
-def measure(raw: Path, raw_format: str) -> tuple[float, float]:
+def measure(raw: list[Path], raw_format: str, folder: Path) -> tuple[float, float]:
     """Convert `raw` and return the wall time in seconds and the peak resident memory in MB."""
-    command = [sys.executable, SCRIPT, "--raw", raw, "--format", raw_format, "--labels", ",".join(LABELS)]
-    command += ["--split", "train", "--output", raw.with_suffix(".jsonl"), "--dropped", raw.with_suffix(".dropped")]
+    command = [sys.executable, SCRIPT, "--raw", *raw, "--format", raw_format, "--labels", ",".join(LABELS)]
+    command += ["--split", "train", "--output", folder / "train.jsonl", "--dropped", folder / "train.dropped"]
     started = time.perf_counter()
-    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    message = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(f"bench_convert: the conversion failed with status {process.returncode}")
+        sys.exit(f"bench_convert: the conversion failed with status {process.returncode}: {message.decode()}")
     return seconds, usage.ru_maxrss * 1024 / 1e6
 
 
@@ -89,23 +241,36 @@ def main() -> int:
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
     args = parser.parse_args()
     failures = []
-    print(f"{'format':<12} {'sentences':>10} {'MB in':>7} {'seconds':>8} {'us/sentence':>12} {'peak MB':>8}")
+    reference = None
+    titles = ("format", "sentences", "MB in", "seconds", "us/sentence", "s/MB", "peak MB")
+    print("{:<13} {:>10} {:>7} {:>8} {:>12} {:>6} {:>8}".format(*titles))
     for name in args.formats:
         costs = []
         for size in sorted(args.sizes):
             with tempfile.TemporaryDirectory() as directory:
-                raw = Path(directory) / "train"
-                generate(raw, name, size)
-                seconds, peak = measure(raw, FORMATS[name][0])
-                megabytes = raw.stat().st_size / 1e6
+                # In a process of its own: the peak of a child process begins at the size of its parent.
+                with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+                    raw = pool.submit(generate, name, Path(directory), size).result()
+                seconds, peak = measure(raw, FORMATS[name].format, Path(directory))
+                files = [file for path in raw for file in (path.rglob("*") if path.is_dir() else [path])]
+                megabytes = sum(file.stat().st_size for file in files) / 1e6
             costs.append(seconds / size)
+            rate = seconds / megabytes
             cost = f"{costs[-1] * 1e6:.1f}"
-            print(f"{name:<12} {size:>10,} {megabytes:>7.0f} {seconds:>8.1f} {cost:>12} {peak:>8.0f}", flush=True)
+            print(
+                f"{name:<13} {size:>10,} {megabytes:>7.0f} {seconds:>8.1f} {cost:>12} {rate:>6.3f} {peak:>8.0f}",
+                flush=True,
+            )
             if peak > LIMIT_MB:
                 failures.append(f"{name}, {size:,} sentences: {peak:.0f} MB, expected at most {LIMIT_MB}")
         if costs[-1] > LIMIT_GROWTH * costs[0]:
             failures.append(f"{name}: the time per sentence grew by {costs[-1] / costs[0]:.2f}")
-    print("\n".join(failures) or f"within {LIMIT_MB} MB, and linear")
+        reference = rate if name == "cluener" else reference
+        if reference and rate > LIMIT_RATIO * reference:
+            failures.append(
+                f"{name}: {rate / reference:.1f} times CLUENER's time per MB, expected at most {LIMIT_RATIO}"
+            )
+    print("\n".join(failures) or f"within {LIMIT_MB} MB and {LIMIT_RATIO} times CLUENER's time per MB, and linear")
     return 1 if failures else 0
 
 

@@ -19,16 +19,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
 
 sys.path.insert(0, "scripts")
 
+from entitune import paths
+from entitune.engines.groups import Job
 from entitune.files import read_jsonl, to_json
 from entitune.serving.client import Client, ask_all
-from entitune.serving.finished_runs import FinishedRun, environment_name, finished_run, read_study
+from entitune.serving.finished_runs import FinishedRun, finished_run
+from entitune.study import read_study
 
 SENTENCES = Path("results/datasets/demo/train.jsonl")
 TOKENS = Path("results/datasets/demo/ner-zh-short/entitune-tiny/train.tokens.jsonl")
@@ -83,14 +86,14 @@ def serving(run: str, port: int) -> Iterator[dict[str, psutil.Process]]:
 
 def batch(run: FinishedRun, tokens: Path, folder: Path) -> float:
     """Predict with the batch path's script; returns sentences a second as it reports them, loading left out."""
-    python = Path(".envs", environment_name(run.decode), "bin", "python")
     log = folder / "batch.log"
-    model = ["--model", str(run.merged or run.base)]
-    adapter = [] if run.merged or not run.adapter else ["--adapter", str(run.adapter)]
-    command = [str(python), "scripts/predict_shard.py", "--tokens", str(tokens), *model, *adapter]
-    command += ["--decode", to_json(run.decode), "--log", str(log), "--output", str(folder / "answers.jsonl")]
+    unmerged = None if run.merged or not run.adapter else str(run.adapter)
+    job = Job(run.name, 0, str(tokens), str(run.merged or run.base), unmerged, None)
+    command = [paths.python(run.decode.environment), "scripts/predict_shard.py", "--jobs", to_json([asdict(job)])]
+    command += ["--decode", to_json(run.decode.engine_settings()), "--log", str(log)]
+    command += ["--output", str(folder / "answers.jsonl")]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    count, seconds = re.findall(r"^(\d+) answers, \d+ tokens in ([\d.]+) s", log.read_text("utf-8"), re.MULTILINE)[-1]
+    count, seconds = re.findall(r"(\d+) answers, \d+ tokens in ([\d.]+) s", log.read_text("utf-8"))[-1]
     return int(count) / float(seconds)
 
 

@@ -1,4 +1,4 @@
-"""The embedded model with and without answers held to their JSON schema: what cannot be read, F1, tokens/s.
+"""The embedded model with and without answers held to their format: what cannot be read, F1, tokens/s.
 
     python benchmarks/bench_structured.py
 

@@ -39,10 +39,12 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from entitune.cli import InputError, run
-from entitune.corpus.readers import read_cluener
+from entitune.corpus.formats import read_split
+from entitune.corpus.sources import Source
 from entitune.engines import memory_estimate
 from entitune.engines.memory_estimate import GB, Recipe, Shape
 from entitune.files import atomic_write, to_json
+from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.prompt import Prompt
 
 LEVERS = (
@@ -64,13 +66,13 @@ def read_arguments(path: Path) -> dict[str, Any]:
 
 def build_rows(train: Path, prompt: Path, limit: int) -> list[dict[str, Any]]:
     """The first `limit` sentences of CLUENER's training file as alpaca rows."""
-    labels = yaml.safe_load(Path("conf/datasets.yaml").read_text(encoding="utf-8"))["cluener"]["labels"]
-    chat = Prompt.build(user=prompt.read_text(encoding="utf-8"), system="", labels=labels)
+    labels = list(yaml.safe_load(Path("conf/datasets.yaml").read_text(encoding="utf-8"))["cluener"]["labels"])
+    chat = Prompt.build(user=prompt.read_text(encoding="utf-8"), system="", labels=dict.fromkeys(labels, ""))
     rows: list[dict[str, Any]] = []
-    for row in read_cluener(str(train), labels, "train"):
+    for row in read_split(Source.of([train]), "cluener", "train", labels)[1]:
         if row.sentence is None:
             raise InputError(f"{train}:{row.line}: {row.problems[0].reason}")
-        rows.append(chat.row(row.sentence))
+        rows.append(chat.row(row.sentence, write_answer("json", row.sentence)))
         if len(rows) == limit:
             break
     return rows
@@ -80,13 +82,14 @@ def describe_device(device: str) -> dict[str, Any]:
     """The machine and the versions that the figures were measured with."""
     import torch
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    record = {"device": platform.processor() or platform.machine(), "python": platform.python_version()} | versions
+    record: dict[str, Any] = {"device": platform.processor() or platform.machine(), "python": platform.python_version()}
+    record |= versions
     if device == "cuda":
         properties = torch.cuda.get_device_properties(0)
         record |= {
@@ -153,19 +156,20 @@ def measure_shape(
         labels = ids.masked_fill(~mask, -100)
         with torch.autocast(device, dtype=dtype):
             loss = model(input_ids=ids, attention_mask=mask.long(), labels=labels).loss
-        (loss / recipe.accumulation).backward()
+        (loss / arguments.get("gradient_accumulation_steps", 1)).backward()
 
+    accumulation = arguments.get("gradient_accumulation_steps", 1)
     batches = make_batches(lengths, recipe.batch, "train_sampling_strategy" in arguments)
     started, timed = 0.0, []
     for number, batch in enumerate(batches):
-        if number == warmup * recipe.accumulation:
+        if number == warmup * accumulation:
             if device == "cuda":
                 torch.cuda.synchronize()
             started = time.perf_counter()
-        if number >= warmup * recipe.accumulation:
+        if number >= warmup * accumulation:
             timed += batch
         step(batch)
-        if (number + 1) % recipe.accumulation == 0:
+        if (number + 1) % accumulation == 0:
             optimiser.step()
             optimiser.zero_grad()
     record: dict[str, Any] = {"memory_allocated": None, "memory_reserved": None}

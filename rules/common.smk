@@ -1,5 +1,6 @@
-"""Helpers of the rules: the study of conf/, looked up by wildcards. No rule stands here."""
+"""What all rule files share: the study of conf/, the map of files, and how rules look things up. No rule is here."""
 
+import atexit
 import json
 import os
 import re
@@ -8,29 +9,39 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.settings.enums import Quietness
 
 sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 
-from entitune.code_inputs import code_of
-from entitune.study import ConfigError, Run, load_study
-from entitune.progress import QUIET
+from entitune import endings, paths, snakemake_internals
+from entitune.code_inputs import code_digest
+from entitune.config_files import ConfigError
 from entitune.processes import put_first
+from entitune.progress import QUIET
+from entitune.study import BaseRun, CrfRun, ImportedRun, TunedRun, VoteRun, read_study
 
 try:
-    STUDY = load_study(config)
+    STUDY = read_study(config)
+    if snakemake_internals.is_main(workflow):
+        STUDY.check_files()
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
+snakemake_internals.correct_plans()
+
 # Shell commands find this environment's `python` and `uv` first, whether it is activated or not, and the libraries that
-# scripts/setup.sh has put beside it where the system lacks them.
+# scripts/setup.sh has unpacked where the system lacks them.
 WORKFLOW_BIN = Path(sys.executable).parent
 put_first("PATH", WORKFLOW_BIN)
 put_first("LD_LIBRARY_PATH", WORKFLOW_BIN.parent.parent / "lib")
 
 # What is quiet here is quiet in the jobs.
-if {Quietness.ALL, Quietness.PROGRESS} & set(workflow.output_settings.quiet or ()):
+if snakemake_internals.is_quiet(workflow):
     os.environ[QUIET] = "1"
+
+# The paths of a run, of a dataset under a prompt and of an engine group, as patterns with wildcards.
+RUN = paths.RunFiles("{run}", "{seed}")
+DATA = paths.PromptData("{dataset}", "{prompt}", "{model}")
+GROUP = paths.GroupFiles("{group}")
 
 
 wildcard_constraints:
@@ -38,6 +49,7 @@ wildcard_constraints:
     model="[^/]+",
     prompt="[^/]+",
     run="[^/]+",
+    group="[^/]+",
     seed=r"\d+",
     split="train|dev|test",
     shard=r"\d+-of-\d+",
@@ -45,61 +57,55 @@ wildcard_constraints:
     env="[^/]+",
 
 
-def run_of(wildcards) -> Run:
-    """The run that a job belongs to. A name that is not in the sheet gets an answer that helps."""
+def one_of(names) -> str:
+    """A wildcard constraint: one of these names, and nothing where there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def none_of(names) -> str:
+    """A wildcard constraint: any name but these."""
+    return f"(?!(?:{one_of(names)})/)[^/]+"
+
+
+def answered(function, *arguments):
+    """What a function of the study returns; its ConfigError, which names the fix, becomes Snakemake's message."""
     try:
-        run = STUDY.run(wildcards.run)
+        return function(*arguments)
     except ConfigError as error:
         raise WorkflowError(str(error)) from None
-    if int(wildcards.seed) not in run.seeds:
-        raise WorkflowError(f"run {run.name!r} has no seed {wildcards.seed}; its seeds are {list(run.seeds)}")
-    return run
 
 
-def entry_of(registry: str, name: str) -> dict:
-    """An entry of a registry of conf/. A name that is not there gets an answer that helps."""
+def run_of(wildcards):
+    """The run that a job belongs to."""
+    return answered(STUDY.run_with_seed, wildcards.run, int(wildcards.seed))
+
+
+def entry_of(registry: str, name: str):
+    """An entry of a registry of conf/."""
     entries = getattr(STUDY, registry)
     if name not in entries:
         raise WorkflowError(f"conf/{registry}.yaml has no {name!r}; it has: {', '.join(entries)}")
     return entries[name]
 
 
-def dataset_of(wildcards) -> dict:
+def dataset_of(wildcards):
+    """The dataset that a job belongs to."""
     return entry_of("datasets", wildcards.dataset)
 
 
-def recipe_of(wildcards) -> dict:
-    return STUDY.recipes[run_of(wildcards).recipe]
+def labels_of(dataset) -> str:
+    """A dataset's labels as every command line has them."""
+    return ",".join(dataset.label_names)
 
 
-def decode_of(wildcards) -> dict:
-    return STUDY.decode[run_of(wildcards).decode]
+def of_selected(file) -> list[str]:
+    """`file(files)` for the files of every run and seed that the table covers."""
+    return [file(files) for files in STUDY.selected_files()]
 
 
-def alpaca_of(run: Run, split: str) -> str:
-    return f"results/datasets/{run.dataset}/{run.prompt}/{split}.json"
-
-
-def encoded_of(run: Run, split: str, suffix: str = "tokens.jsonl") -> str:
-    return f"results/datasets/{run.dataset}/{run.prompt}/{run.model}/{split}.{suffix}"
-
-
-def registered_of(run: Run) -> str:
-    cutoff = STUDY.train_arguments(run)["cutoff_len"]
-    return f"results/datasets/{run.dataset}/{run.prompt}/{run.model}/cutoff-{cutoff}/train.json"
-
-
-def manifest_of(run: Run) -> str:
-    return f"results/models/{run.model}/manifest.json"
-
-
-def predict_env_of(run: Run) -> str:
-    return "predict-cuda" if STUDY.decode[run.decode]["gpus"] else "predict-cpu"
-
-
-def environment(name: str) -> str:
-    """The marker of a finished environment; bin/ stands beside it."""
-    return f".envs/{name}/.built"
+def chat_option(model) -> str:
+    """How a model is talked to, as an option of scripts."""
+    return option("--chat", model.chat.to_json())
 
 
 def growing(value: int, attempt: int) -> int:

@@ -1,17 +1,9 @@
-"""Data: the publisher's files -> canonical JSON lines, every row checked."""
+"""Corpus: the publisher's archive or local files -> raw splits -> canonical JSON lines, every row checked."""
 
 
-localrules:
-    fetch_dataset,
-    convert_dataset,
-
-
-LOCAL_DATASETS = [name for name, dataset in STUDY.datasets.items() if "archive" not in dataset]
-
-
-def source_file(wildcards) -> str:
-    """The local file of a split. A split that the dataset does not have gets an answer that helps."""
-    splits = dataset_of(wildcards)["splits"]
+def split_of(wildcards) -> str:
+    """The local file of a split, or its member of the archive."""
+    splits = dataset_of(wildcards).splits.files()
     if wildcards.split not in splits:
         raise WorkflowError(
             f"dataset {wildcards.dataset!r} has no split {wildcards.split!r}; it has: {', '.join(splits)}"
@@ -19,76 +11,70 @@ def source_file(wildcards) -> str:
     return splits[wildcards.split]
 
 
-rule fetch_dataset:
+def archived(wildcards) -> bool:
+    """Whether a dataset's splits are in an archive."""
+    return dataset_of(wildcards).archive is not None
+
+
+rule fetch_archive:
+    """a dataset's archive as its publisher packed it"""
+    output:
+        archive=paths.archive("{dataset}"),
+    log:
+        "logs/fetch_archive/{dataset}.log",
+    localrule: True
+    resources:
+        # Where a copy is on this machine is no reason to fetch again: resources never are.
+        local_archive=lambda w: STUDY.local_archive.get(w.dataset, ""),
+    params:
+        code=code_digest("fetch_archive"),
+        urls=lambda w: list(dataset_of(w).archive.urls),
+        sha256=lambda w: dataset_of(w).archive.sha256,
+    shell:
+        "python scripts/fetch_archive.py --urls {params.urls:q} --sha256 {params.sha256}"
+        " --local-archive {resources.local_archive:q} --output {output.archive} 2>&1 | tee {log} >&2"
+
+
+rule extract_split:
     """a split as its publisher wrote it"""
     input:
-        raw=source_file,
-        code=code_of("fetch_dataset"),
+        source=lambda w: paths.archive(w.dataset) if archived(w) else split_of(w),
     output:
-        raw="results/datasets/{dataset}/raw/{split}",
+        raw=paths.raw("{dataset}", "{split}"),
     log:
-        "logs/fetch_dataset/{dataset}/{split}.log",
-    wildcard_constraints:
-        dataset="|".join(map(re.escape, LOCAL_DATASETS)),
+        "logs/extract_split/{dataset}/{split}.log",
+    localrule: True
     params:
-        entry=lambda w: json.dumps({"splits": {w.split: source_file(w)}}),
+        code=code_digest("extract_split"),
+        member=lambda w: option("--member", split_of(w)) if archived(w) else "",
     shell:
-        "python scripts/fetch_dataset.py --entry {params.entry:q} --output-dir $(dirname {output.raw})"
+        "python scripts/extract_split.py --source {input.source:q} {params.member} --output {output.raw}"
         " 2>&1 | tee {log} >&2"
-
-
-# What fetch_dataset.py is told of each archive. An archive at hand has the checksum of the one that would be downloaded,
-# so it is no reason to fetch again: the rule's params leave it out, and the shell command reads it from here.
-ARCHIVES = {
-    name: json.dumps(
-        {"archive": STUDY.datasets[name]["archive"], "splits": STUDY.datasets[name]["splits"]}
-        | ({"local_archive": STUDY.local_archive[name]} if name in STUDY.local_archive else {})
-    )
-    for name in STUDY.datasets
-    if name not in LOCAL_DATASETS
-}
-
-# One rule an archive: it is fetched once and gives all its splits, whose names the rule must know.
-for DATASET in ARCHIVES:
-
-    rule:
-        """all splits of an archive as their publisher wrote them"""
-        name:
-            f"fetch_dataset_{DATASET}"
-        input:
-            code=code_of("fetch_dataset"),
-        output:
-            raw=expand(
-                "results/datasets/{dataset}/raw/{split}", dataset=DATASET, split=STUDY.datasets[DATASET]["splits"]
-            ),
-        log:
-            f"logs/fetch_dataset/{DATASET}.log",
-        localrule: True
-        params:
-            archive=STUDY.datasets[DATASET]["archive"],
-            splits=STUDY.datasets[DATASET]["splits"],
-        shell:
-            "python scripts/fetch_dataset.py --entry {ARCHIVES[%s]:q} --output-dir results/datasets/%s/raw"
-            " 2>&1 | tee {log} >&2" % (DATASET, DATASET)
 
 
 rule convert_dataset:
     """a split as canonical JSON lines, every row checked"""
     input:
-        raw="results/datasets/{dataset}/raw/{split}",
-        code=code_of("convert_dataset"),
+        raw=paths.raw("{dataset}", "{split}"),
     output:
-        sentences="results/datasets/{dataset}/{split}.jsonl",
-        dropped="results/datasets/{dataset}/{split}.dropped.jsonl",
+        sentences=paths.sentences("{dataset}", "{split}"),
+        dropped=paths.dropped("{dataset}", "{split}"),
+        summary=paths.conversion("{dataset}", "{split}"),
     log:
         "logs/convert_dataset/{dataset}/{split}.log",
     benchmark:
-        "results/datasets/{dataset}/benchmarks/convert_dataset.{split}.tsv"
+        paths.conversion_benchmark("{dataset}", "{split}")
+    localrule: True
     params:
-        format=lambda w: dataset_of(w)["format"],
-        labels=lambda w: ",".join(dataset_of(w)["labels"]),
-        on_invalid=lambda w: dataset_of(w)["on_invalid"],
+        code=code_digest("convert_dataset"),
+        format=lambda w: dataset_of(w).format,
+        labels=lambda w: labels_of(dataset_of(w)),
+        options=lambda w: dataset_of(w).options.model_dump_json(exclude_unset=True),
+        on_invalid=lambda w: dataset_of(w).on_invalid,
+        source=split_of,
+        require_labels=lambda w: "--require-labels" if w.split in ("train", "dev") else "",
     shell:
-        "python scripts/convert_dataset.py --raw {input.raw} --format {params.format} --labels {params.labels:q}"
-        " --split {wildcards.split} --on-invalid {params.on_invalid} --output {output.sentences}"
-        " --dropped {output.dropped} 2>&1 | tee {log} >&2"
+        "python scripts/convert_dataset.py --raw {input.raw} --source {params.source:q} --format {params.format}"
+        " --options {params.options:q} --labels {params.labels:q} --split {wildcards.split} {params.require_labels}"
+        " --on-invalid {params.on_invalid} --output {output.sentences} --dropped {output.dropped}"
+        " --summary {output.summary} 2>&1 | tee {log} >&2"

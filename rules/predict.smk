@@ -1,175 +1,155 @@
-"""Prediction: prompts as token ids -> raw answers, in shards -> predictions with grounded entities."""
+"""Predict: prompts as token ids -> raw answers, a shard per job -> predictions with grounded entities.
+
+An engine group is the runs and seeds that one engine answers for, one after the other (`share_engine` in
+conf/decode.yaml); every other run and seed is a group of its own.
+"""
+
+VOTES = [run.name for run in STUDY.runs.values() if isinstance(run, VoteRun)]
+ANSWERED = [run.name for run in STUDY.runs.values() if isinstance(run, BaseRun)]
 
 
-localrules:
-    read_answers,
-    vote_predictions,
+def group_of(wildcards):
+    """The engine group that a job is of."""
+    if wildcards.group not in STUDY.groups:
+        raise WorkflowError(f"there is no engine group {wildcards.group!r}; there are: {', '.join(STUDY.groups)}")
+    return STUDY.groups[wildcards.group]
 
 
-# The runs and seeds whose adapters one engine answers for (`adapter: shared`), by the name of that pass. A pass is a part of
-# a row of the sheet: a larger one would lose more when it fails, and make a command too long for a shell.
-PASS_SIZE = 50
-PASSES: dict[str, list[tuple[Run, int]]] = {}
-for RUN in STUDY.runs.values():
-    if RUN.recipe and STUDY.decode[RUN.decode]["adapter"] == "shared":
-        for SEED in RUN.seeds:
-            PARTS = [name for name in PASSES if PASSES[name][0][0].row == RUN.row]
-            if not PARTS or len(PASSES[PARTS[-1]]) == PASS_SIZE:
-                PARTS.append(f"{RUN.row}-{len(PARTS) + 1}")
-            PASSES.setdefault(PARTS[-1], []).append((RUN, SEED))
-PASS_OF = {(run.name, seed): name for name, members in PASSES.items() for run, seed in members}
-PASS_ROWS = "|".join(re.escape(row) for row in {members[0][0].row for members in PASSES.values()})
+def group_decode(wildcards):
+    """The decode settings of a job's engine group."""
+    return group_of(wildcards).first.decode
 
 
-def pass_of(run: Run, seed) -> str | None:
-    """The name of the pass that predicts for a run and seed, or None where a job of its own does."""
-    return PASS_OF.get((run.name, int(seed)))
-
-
-def inputs_of(run: Run, seeds: list[tuple[Run, int]], split: str) -> dict:
-    """What answers for runs and seeds that share base model and decode settings: the base model, base and adapters, or both merged."""
-    adapter = STUDY.decode[run.decode]["adapter"] if run.recipe else None
-    env = predict_env_of(run)
-    files = {
-        "env": environment(env),
-        "tokens": [encoded_of(one, split) for one, _ in seeds],
-        "parity": [encoded_of(one, split, f"{env}.parity.json") for one, _ in seeds],
-        "model": manifest_of(run),
-    }
-    folders = [f"results/{one.name}/seed-{seed}" for one, seed in seeds]
-    if adapter == "merged":
-        files["model"] = f"{folders[0]}/merged/manifest.json"
-    elif adapter:
-        files["adapters"] = [f"{folder}/adapter/adapter_model.safetensors" for folder in folders]
-    return files
-
-
-def settings_of(run: Run) -> dict[str, str]:
-    """Parts of the command: the settings that an answer depends on (what a job asks of a scheduler is left out), the
-    labels that an answer is held to where the settings ask for it, and the python that runs the engine."""
-    decode = STUDY.decode[run.decode]
-    settings = {key: decode[key] for key in ("max_tokens", "max_model_len", "max_num_seqs", "dtype", "gpus")}
-    labels = f"--labels {shlex.join(STUDY.datasets[run.dataset]['labels'])}" if decode["structured"] else ""
+def group_inputs(wildcards) -> dict[str, list[str]]:
+    """What an engine group reads: prompts, the check of them, models, adapters."""
+    members, decode = group_of(wildcards).members, group_decode(wildcards)
+    adapters = [run.engine_adapter(seed) for run, seed in members]
+    constrained = [paths.sentences(run.dataset.name, wildcards.split) for run, _ in members if decode.structured]
     return {
-        "decode": f"--decode {shlex.quote(json.dumps(settings))} {labels}",
-        "python": f".envs/{predict_env_of(run)}/bin/python",
+        "env": [ancient(paths.environment(decode.environment))],
+        "lock": [paths.lock(decode.environment)],
+        "lengths": list(dict.fromkeys(paths.lengths_check(run.name, wildcards.split) for run, _ in members)),
+        "tokens": list(dict.fromkeys(run.data.tokens(wildcards.split) for run, _ in members)),
+        "parity": list(dict.fromkeys(run.data.parity(wildcards.split, decode.environment) for run, _ in members)),
+        "models": list(dict.fromkeys(run.engine_model(seed) for run, seed in members)),
+        "adapters": [adapter for adapter in adapters if adapter],
+        "sentences": list(dict.fromkeys(constrained)),
     }
 
 
-def adapters_of(input) -> str:
-    """The option that names the adapters' folders, or nothing."""
-    folders = [os.path.dirname(path) for path in input.get("adapters", [])]
-    return f"--adapter {shlex.join(folders)}" if folders else ""
+def group_jobs(wildcards) -> str:
+    """What the engine does, in order, as one JSON text: whose answers, to which prompts, with which model."""
+    jobs = [
+        {
+            "run": run.name,
+            "seed": seed,
+            "tokens": run.data.tokens(wildcards.split),
+            "model": os.path.dirname(run.engine_model(seed)),
+            "adapter": os.path.dirname(adapter) if (adapter := run.engine_adapter(seed)) else None,
+            "answer": run.prompt.answer if run.decode.structured else None,
+        }
+        for run, seed in group_of(wildcards).members
+    ]
+    return json.dumps(jobs)
 
 
-PREDICT = (
-    "{params.python} scripts/predict_shard.py --tokens {input.tokens} --model $(dirname {input.model}) {params.adapters}"
-    " {params.decode} {params.shard} --threads {threads} --log {log}"
-    " --title 'stage 4 of 5, predict {params.title}, {wildcards.shard}' --output {output.answers}"
-)
+rule check_lengths:
+    """whether the prompts of a split fit into the engine of a run"""
+    input:
+        tokens=lambda w: answered(STUDY.run, w.run).data.tokens(w.split),
+    output:
+        lengths=paths.lengths_check("{run}", "{split}"),
+    log:
+        "logs/check_lengths/{run}/{split}.log",
+    localrule: True
+    params:
+        code=code_digest("check_lengths"),
+        limits=lambda w: "--max-tokens {0.max_tokens} --max-model-len {0.max_model_len}".format(STUDY.run(w.run).decode),
+    shell:
+        "python scripts/check_lengths.py --tokens {input.tokens} {params.limits} --output {output.lengths}"
+        " 2>&1 | tee {log} >&2"
 
 
 rule predict_shard:
-    """the model's raw answers to a part of a split"""
+    """the raw answers of an engine group to a part of a split"""
     input:
-        unpack(lambda w: inputs_of(run_of(w), [(run_of(w), w.seed)], w.split)),
-        code=code_of("predict_shard"),
+        unpack(group_inputs),
     output:
-        answers="results/{run}/seed-{seed}/answers/{split}/{shard}.jsonl",
+        answers=GROUP.answers("{split}", "{shard}"),
+        record=GROUP.record("{split}", "{shard}"),
     log:
-        "logs/predict_shard/{run}/{seed}/{split}/{shard}.log",
-    benchmark:
-        "results/{run}/seed-{seed}/benchmarks/predict_shard.{split}.{shard}.tsv"
-    wildcard_constraints:
-        run=rf"(?!(?:{PASS_ROWS})[/+])[^/]+" if PASSES else "[^/]+",
-    threads: lambda w: decode_of(w)["threads"]
+        "logs/predict_shard/{group}/{split}/{shard}.log",
+    threads: lambda w: group_decode(w).threads
     resources:
-        gpu=lambda w: decode_of(w)["gpus"],
-        gpu_model=lambda w: decode_of(w).get("gpu_model"),
-        mem_mb=lambda w, attempt: growing(decode_of(w)["mem_mb"], attempt),
-        runtime=lambda w, attempt: growing(decode_of(w)["runtime"], attempt),
+        gpu=lambda w: group_decode(w).gpus,
+        gpu_model=lambda w: group_decode(w).gpu_model,
+        mem_mb=lambda w, attempt: growing(group_decode(w).mem_mb, attempt),
+        runtime=lambda w, attempt: growing(group_decode(w).runtime, attempt),
     params:
-        decode=lambda w: settings_of(run_of(w))["decode"],
-        python=lambda w: settings_of(run_of(w))["python"],
-        adapters=lambda w, input: adapters_of(input),
+        code=code_digest("predict_shard"),
+        python=lambda w: paths.python(group_decode(w).environment),
+        jobs=group_jobs,
+        decode=lambda w: json.dumps(group_decode(w).engine_settings()),
+        # Only an engine that holds answers to a format needs labels and sentences.
+        labels=lambda w: option(
+            "--labels", labels_of(group_of(w).first.dataset) if group_decode(w).structured else None
+        ),
+        sentences=lambda w, input: option("--sentences", " ".join(input.sentences)),
         shard=lambda w: "--shard {} --shards {}".format(*w.shard.split("-of-")),
-        title=lambda w: f"{w.run} seed {w.seed}",
     shell:
-        PREDICT
+        "{params.python} scripts/predict_shard.py --jobs {params.jobs:q} --decode {params.decode:q} {params.labels}"
+        " {params.sentences} {params.shard} --threads {threads} --log {log}"
+        " --title 'stage 4 of 5, predict {wildcards.group}, {wildcards.shard}' --record {output.record}"
+        " --output {output.answers}"
 
 
-# A row whose adapters share an engine has rules of its own, one a pass: their outputs are the answers of all its members.
-for PASS, MEMBERS in PASSES.items():
-    LEADER = MEMBERS[0][0]
-    DECODE = STUDY.decode[LEADER.decode]
-
-    rule:
-        """the raw answers of a pass: one engine and several adapters"""
-        name:
-            f"predict_shard_{PASS}"
-        input:
-            unpack(lambda w, leader=LEADER, members=MEMBERS: inputs_of(leader, members, w.split)),
-            code=code_of("predict_shard"),
-        output:
-            answers=[f"results/{run.name}/seed-{seed}/answers/{{split}}/{{shard}}.jsonl" for run, seed in MEMBERS],
-        log:
-            f"logs/predict_shard/{PASS}/{{split}}/{{shard}}.log",
-        benchmark:
-            f"results/passes/{PASS}/predict_shard.{{split}}.{{shard}}.tsv"
-        threads: DECODE["threads"]
-        resources:
-            gpu=DECODE["gpus"],
-            gpu_model=DECODE.get("gpu_model"),
-            mem_mb=lambda w, attempt, base=DECODE["mem_mb"]: growing(base, attempt),
-            runtime=lambda w, attempt, base=DECODE["runtime"]: growing(base, attempt),
-        params:
-            **settings_of(LEADER),
-            adapters=lambda w, input: adapters_of(input),
-            shard=lambda w: "--shard {} --shards {}".format(*w.shard.split("-of-")),
-            title=PASS,
-        shell:
-            PREDICT
-
-
-def shards_of(wildcards) -> list[str]:
-    shards = decode_of(wildcards)["shards"]
-    return [f"results/{{run}}/seed-{{seed}}/answers/{{split}}/{i}-of-{shards}.jsonl" for i in range(1, shards + 1)]
-
-
-VOTES = "|".join(re.escape(run.name) for run in STUDY.runs.values() if run.vote_of)
+def answers_of(wildcards) -> list[str]:
+    """The raw answers to all parts of a split, of the group that a run and seed belong to."""
+    shards = paths.shards(run_of(wildcards).decode.shards)
+    group = STUDY.group_of(wildcards.run, wildcards.seed).files
+    return [group.answers(wildcards.split, shard) for shard in shards]
 
 
 rule read_answers:
     """predictions: the answers read, their entities found in the sentence"""
     input:
-        sentences=lambda w: f"results/datasets/{run_of(w).dataset}/{w.split}.jsonl",
-        answers=shards_of,
-        code=code_of("read_answers"),
+        sentences=lambda w: paths.sentences(run_of(w).dataset.name, w.split),
+        answers=answers_of,
     output:
-        predictions="results/{run}/seed-{seed}/predictions/{split}.jsonl",
+        predictions=RUN.predictions("{split}"),
     log:
         "logs/read_answers/{run}/{seed}/{split}.log",
     wildcard_constraints:
-        run=f"(?!(?:{VOTES})/)[^/]+" if VOTES else "[^/]+",
+        run=one_of(ANSWERED),
+    localrule: True
+    params:
+        code=code_digest("read_answers"),
+        answer=lambda w: run_of(w).prompt.answer,
     shell:
         "python scripts/read_answers.py --sentences {input.sentences} --answers {input.answers}"
-        " --output {output.predictions} 2>&1 | tee {log} >&2"
+        " --answer {params.answer} --run {wildcards.run} --seed {wildcards.seed} --output {output.predictions}"
+        " 2>&1 | tee {log} >&2"
+
+
+def votes_of(wildcards) -> list[str]:
+    """The predictions that a vote is over."""
+    voters = run_of(wildcards).voters
+    return [voters.files(seed).predictions(wildcards.split) for seed in voters.seeds]
 
 
 rule vote_predictions:
     """predictions that most seeds of a run agree on"""
     input:
-        predictions=lambda w: [
-            f"results/{run_of(w).vote_of}/seed-{seed}/predictions/{w.split}.jsonl"
-            for seed in STUDY.runs[run_of(w).vote_of].seeds
-        ],
-        code=code_of("vote_predictions"),
+        predictions=votes_of,
     output:
-        predictions="results/{run}/seed-{seed}/predictions/{split}.jsonl",
+        predictions=RUN.predictions("{split}"),
     log:
         "logs/vote_predictions/{run}/{seed}/{split}.log",
     wildcard_constraints:
-        run=VOTES or "(?!)",
+        run=one_of(VOTES),
+    localrule: True
+    params:
+        code=code_digest("vote_predictions"),
     shell:
         "python scripts/vote_predictions.py --predictions {input.predictions} --output {output.predictions}"
         " 2>&1 | tee {log} >&2"

@@ -1,77 +1,45 @@
-"""Provenance: a manifest per run and seed, beside its scores, that says from what they were made."""
-
-
-localrules:
-    write_manifest,
+"""Provenance: a manifest per run and seed that says from what its scores were made."""
 
 
 def made_from(wildcards) -> dict[str, list[str]]:
-    """Everything that a run's figures were made from, and what its stages cost."""
-    run, folder = run_of(wildcards), f"results/{wildcards.run}/seed-{wildcards.seed}"
-    if run.vote_of:
-        voters = [f"results/{run.vote_of}/seed-{seed}" for seed in STUDY.runs[run.vote_of].seeds]
-        made = [f"{voter}/manifest.json" for voter in voters] + [f"{voter}/predictions/dev.jsonl" for voter in voters]
-        return {"files": [*made, f"{folder}/predictions/dev.jsonl", f"{folder}/scores/dev.tsv", "envs/workflow.txt"]}
-    splits = ["train", "dev"] if run.recipe else ["dev"]
-    envs = ["train", predict_env_of(run)]
-    shards = STUDY.decode[run.decode]["shards"]
-    files = [f"results/datasets/{run.dataset}/raw/{split}" for split in splits]
-    files += [f"results/datasets/{run.dataset}/{split}.jsonl" for split in splits]
-    files += [alpaca_of(run, split) for split in splits]
-    files += [manifest_of(run), f"{folder}/predictions/dev.jsonl", f"{folder}/scores/dev.tsv"]
-    name = pass_of(run, wildcards.seed)
-    costs = f"results/passes/{name}" if name else f"{folder}/benchmarks"
-    predicted = [f"{costs}/predict_shard.dev.{i}-of-{shards}.tsv" for i in range(1, shards + 1)]
-    benchmarks = []
-    if run.recipe:
-        files += [registered_of(run), f"{folder}/train.yaml", f"{folder}/adapter/adapter_model.safetensors"]
-        benchmarks.append(f"{folder}/benchmarks/train_adapter.tsv")
-        if STUDY.decode[run.decode]["adapter"] == "merged":
-            benchmarks.append(f"{folder}/benchmarks/merge_adapter.tsv")
-    return {
-        "files": [*files, "envs/workflow.txt", *(f"envs/{env}.txt" for env in envs)],
-        "benchmarks": benchmarks if name else [*predicted, *benchmarks],
-        "passes": predicted if name else [],
-        "envs": [environment(env) for env in envs],
-    }
+    """Everything that a run's scores were made from, and what its stages cost."""
+    run, files = run_of(wildcards), run_of(wildcards).files(wildcards.seed)
+    inputs = {"files": STUDY.made_from(run, int(wildcards.seed), "dev")}
+    inputs["envs"] = [ancient(paths.environment(env)) for env in run.engines]
+    if not isinstance(run, BaseRun):
+        return inputs
+    group = STUDY.group_of(run.name, wildcards.seed)
+    inputs["shared"] = [group.files.record("dev", shard) for shard in paths.shards(run.decode.shards)]
+    if isinstance(run, TunedRun):
+        inputs["records"] = [files.record("train_adapter")]
+        inputs["records"] += [files.record("merge_adapter")] if run.merges else []
+    return inputs
 
 
-def merged_config(wildcards) -> str:
-    """The run's row of the sheet with everything that it names."""
+def shared_by(wildcards) -> int:
+    """How many runs and seeds share the engine that answered for this one."""
     run = run_of(wildcards)
-    merged = {
-        "run": run.name,
-        "seed": int(wildcards.seed),
-        "dataset": {"name": run.dataset, **STUDY.datasets[run.dataset]},
-        "model": {"name": run.model, **STUDY.models[run.model]},
-        "prompt": {"name": run.prompt, **STUDY.prompts[run.prompt]},
-        "train": {"name": run.recipe, **STUDY.recipes[run.recipe], "overrides": run.overrides} if run.recipe else None,
-        "vote_of": run.vote_of,
-        "decode": {"name": run.decode, **STUDY.decode[run.decode]},
-    }
-    return json.dumps(merged, ensure_ascii=False)
+    return len(STUDY.group_of(run.name, wildcards.seed).members) if isinstance(run, BaseRun) else 1
 
 
 rule write_manifest:
     """from what a run's figures were made"""
     input:
         unpack(made_from),
-        code=code_of("write_manifest"),
     output:
-        manifest="results/{run}/seed-{seed}/manifest.json",
+        manifest=RUN.manifest,
     log:
         "logs/write_manifest/{run}/{seed}.log",
+    localrule: True
     params:
-        config=merged_config,
+        code=code_digest("write_manifest"),
+        config=lambda w: json.dumps({**run_of(w).settings(), "seed": int(w.seed)}, ensure_ascii=False),
         environments=lambda w, input: [os.path.dirname(env) for env in input.get("envs", [])],
-        benchmarks=lambda w, input: input.get("benchmarks", []),
-        passes=lambda w, input: (
-            option("--pass-size", len(PASSES[pass_of(run_of(w), w.seed)]))
-            + f" --pass-benchmarks {' '.join(input.passes)}"
-            if input.get("passes")
-            else ""
-        ),
+        records=lambda w, input: input.get("records", []),
+        shared=lambda w, input: input.get("shared", []),
+        shared_by=shared_by,
     shell:
         "python scripts/write_manifest.py --config {params.config:q} --files {input.files}"
-        " --environments {params.environments} --benchmarks {params.benchmarks} {params.passes} --output {output.manifest}"
+        " --environments {params.environments} --records {params.records}"
+        " --shared-records {params.shared} --shared-by {params.shared_by} --output {output.manifest}"
         " 2>&1 | tee {log} >&2"

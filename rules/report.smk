@@ -8,48 +8,35 @@ snakemake report --report report.html
 report: "../report/workflow.rst"
 
 
-localrules:
-    report,
-    tabulate_runs,
-    plot_scores,
-    plot_differences,
-    plot_labels,
-    plot_curves,
-    plot_stages,
-    plot_audit,
-    plot_confusion,
-    show_errors,
-
-
-TRAINED = [(name, seed) for name in STUDY.selected if STUDY.runs[name].recipe for seed in STUDY.runs[name].seeds]
+TRAINED = [(run, seed) for run in STUDY.selected_runs if isinstance(run, TunedRun) for seed in run.seeds]
 
 
 rule report:
     """all figures of the report; then: snakemake report --report report.html"""
     input:
-        "results/report/runs.html",
-        "results/report/scores.svg",
-        "results/report/differences.svg",
-        "results/report/labels.svg",
-        ["results/report/curves.svg"] if TRAINED else [],
-        "results/report/stages.svg",
-        expand("results/report/audit/{dataset}.svg", dataset=SELECTED_DATASETS),
-        of_selected("results/report/confusion/{run}/seed-{seed}.svg"),
-        of_selected("results/report/errors/{run}/seed-{seed}.html"),
+        [paths.figure(name) for name in ("runs.html", "scores.svg", "scores_by_label.html", "labels.svg")],
+        [paths.figure(name) for name in ("differences.svg", "error_categories.svg", "stages.svg")],
+        [paths.figure("curves.svg")] if TRAINED else [],
+        [paths.figure(f"audit/{dataset}.svg") for dataset in SELECTED_DATASETS],
+        of_selected(lambda files: paths.figure(f"confusion/{files.run}/seed-{files.seed}.svg")),
+        of_selected(lambda files: paths.figure(f"errors/{files.run}/seed-{files.seed}.html")),
+    localrule: True
 
 
 rule tabulate_runs:
     """the report's run table"""
     input:
-        manifests=of_selected("results/{run}/seed-{seed}/manifest.json"),
-        metrics="results/metrics.tsv",
-        code=code_of("tabulate_runs"),
+        manifests=of_selected(lambda files: files.manifest),
+        metrics=paths.METRICS,
     output:
         page=report(
-            "results/report/runs.html", caption="../report/runs.rst", category="1 Runs", labels={"figure": "run table"}
+            paths.figure("runs.html"), caption="../report/runs.rst", category="1 Runs", labels={"figure": "run table"}
         ),
     log:
         "logs/tabulate_runs.log",
+    localrule: True
+    params:
+        code=code_digest("tabulate_runs"),
     shell:
         "python scripts/tabulate_runs.py --manifests {input.manifests} --metrics {input.metrics}"
         " --output {output.page} 2>&1 | tee {log} >&2"
@@ -58,113 +45,181 @@ rule tabulate_runs:
 rule plot_scores:
     """micro F1 of the runs beside published values"""
     input:
-        metrics="results/metrics.tsv",
-        code=code_of("plot_scores"),
+        metrics=paths.METRICS,
     output:
         figure=report(
-            "results/report/scores.svg",
+            paths.figure("scores.svg"),
             caption="../report/scores.rst",
             category="2 Scores",
-            labels={"figure": "micro F1"},
+            labels={"figure": "1 micro F1"},
         ),
+        pdf=paths.figure("scores.pdf"),
     log:
         "logs/plot_scores.log",
+    localrule: True
+    params:
+        code=code_digest("plot_scores"),
     shell:
-        "python scripts/plot_scores.py --metrics {input.metrics} --output {output.figure} 2>&1 | tee {log} >&2"
+        "python scripts/plot_scores.py --metrics {input.metrics} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
 
 
 rule plot_differences:
     """differences between runs"""
     input:
-        comparison="results/comparison.tsv",
-        code=code_of("plot_differences"),
+        comparison=paths.COMPARISON,
     output:
         figure=report(
-            "results/report/differences.svg",
+            paths.figure("differences.svg"),
             caption="../report/differences.rst",
             category="2 Scores",
-            labels={"figure": "differences between runs"},
+            labels={"figure": "4 differences between runs"},
         ),
+        pdf=paths.figure("differences.pdf"),
     log:
         "logs/plot_differences.log",
+    localrule: True
+    params:
+        code=code_digest("plot_differences"),
     shell:
-        "python scripts/plot_differences.py --comparison {input.comparison} --output {output.figure}"
+        "python scripts/plot_differences.py --comparison {input.comparison} --output {output.figure} --pdf {output.pdf}"
         " 2>&1 | tee {log} >&2"
+
+
+rule tabulate_labels:
+    """precision, recall and F1 by label, as a page and as LaTeX tables"""
+    input:
+        metrics=paths.METRICS,
+    output:
+        page=report(
+            paths.figure("scores_by_label.html"),
+            caption="../report/scores_by_label.rst",
+            category="2 Scores",
+            labels={"figure": "2 scores by label"},
+        ),
+        latex=paths.figure("scores_by_label.tex"),
+    log:
+        "logs/tabulate_labels.log",
+    localrule: True
+    params:
+        code=code_digest("tabulate_labels"),
+    shell:
+        "python scripts/tabulate_labels.py --metrics {input.metrics} --output {output.page}"
+        " --latex {output.latex} 2>&1 | tee {log} >&2"
 
 
 rule plot_labels:
     """F1 by label and run"""
     input:
-        seeds="results/seeds.tsv",
-        code=code_of("plot_labels"),
+        seeds=paths.SEEDS,
     output:
         figure=report(
-            "results/report/labels.svg",
+            paths.figure("labels.svg"),
             caption="../report/labels.rst",
             category="2 Scores",
-            labels={"figure": "F1 by label"},
+            labels={"figure": "3 F1 by label"},
         ),
+        pdf=paths.figure("labels.pdf"),
     log:
         "logs/plot_labels.log",
+    localrule: True
+    params:
+        code=code_digest("plot_labels"),
     shell:
-        "python scripts/plot_labels.py --seeds {input.seeds} --output {output.figure} 2>&1 | tee {log} >&2"
+        "python scripts/plot_labels.py --seeds {input.seeds} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
 
 
 rule plot_curves:
     """loss and learning rate"""
     input:
-        logs=[f"results/{name}/seed-{seed}/adapter/trainer_log.jsonl" for name, seed in TRAINED],
-        code=code_of("plot_curves"),
+        logs=[run.files(seed).adapter("trainer_log.jsonl") for run, seed in TRAINED],
     output:
         figure=report(
-            "results/report/curves.svg",
+            paths.figure("curves.svg"),
             caption="../report/curves.rst",
             category="3 Training",
             labels={"figure": "loss and learning rate"},
         ),
+        pdf=paths.figure("curves.pdf"),
     log:
         "logs/plot_curves.log",
+    localrule: True
     params:
-        logs=" ".join(
-            f"--log {name} {seed} results/{name}/seed-{seed}/adapter/trainer_log.jsonl" for name, seed in TRAINED
+        code=code_digest("plot_curves"),
+        logs=lambda w, input: " ".join(
+            f"--log {run.name} {seed} {log}" for (run, seed), log in zip(TRAINED, input.logs)
         ),
     shell:
-        "python scripts/plot_curves.py {params.logs} --output {output.figure} 2>&1 | tee {log} >&2"
+        "python scripts/plot_curves.py {params.logs} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
+
+
+rule plot_error_categories:
+    """errors by category and run"""
+    input:
+        categories=of_selected(lambda files: files.errors("dev", "categories.tsv")),
+    output:
+        figure=report(
+            paths.figure("error_categories.svg"),
+            caption="../report/error_categories.rst",
+            category="4 Errors",
+            labels={"figure": "categories", "run": "all", "seed": "mean"},
+        ),
+        pdf=paths.figure("error_categories.pdf"),
+    log:
+        "logs/plot_error_categories.log",
+    localrule: True
+    params:
+        code=code_digest("plot_error_categories"),
+        categories=lambda w, input: " ".join(
+            f"--categories {name} {table}"
+            for name, table in zip(of_selected(lambda files: files.run), input.categories)
+        ),
+    shell:
+        "python scripts/plot_error_categories.py {params.categories} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
 
 
 rule plot_confusion:
     """labels that a run takes for others"""
     input:
-        confusion="results/{run}/seed-{seed}/errors/dev/confusion.tsv",
-        code=code_of("plot_confusion"),
+        confusion=RUN.errors("dev", "confusion.tsv"),
     output:
         figure=report(
-            "results/report/confusion/{run}/seed-{seed}.svg",
+            paths.figure("confusion/{run}/seed-{seed}.svg"),
             caption="../report/confusion.rst",
             category="4 Errors",
             labels={"figure": "confusion of labels", "run": "{run}", "seed": "{seed}"},
         ),
+        pdf=paths.figure("confusion/{run}/seed-{seed}.pdf"),
     log:
         "logs/plot_confusion/{run}/{seed}.log",
+    localrule: True
+    params:
+        code=code_digest("plot_confusion"),
     shell:
         "python scripts/plot_confusion.py --confusion {input.confusion}"
-        " --title '{wildcards.run}, seed {wildcards.seed}' --output {output.figure} 2>&1 | tee {log} >&2"
+        " --title '{wildcards.run}, seed {wildcards.seed}' --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
 
 
 rule show_errors:
     """a run's most instructive errors, highlighted"""
     input:
-        examples="results/{run}/seed-{seed}/errors/dev/examples.jsonl",
-        code=code_of("show_errors"),
+        examples=RUN.errors("dev", "examples.jsonl"),
     output:
         page=report(
-            "results/report/errors/{run}/seed-{seed}.html",
+            paths.figure("errors/{run}/seed-{seed}.html"),
             caption="../report/errors.rst",
             category="4 Errors",
             labels={"figure": "examples", "run": "{run}", "seed": "{seed}"},
         ),
     log:
         "logs/show_errors/{run}/{seed}.log",
+    localrule: True
+    params:
+        code=code_digest("show_errors"),
     shell:
         "python scripts/show_errors.py --examples {input.examples}"
         " --title 'Errors: {wildcards.run}, seed {wildcards.seed}' --output {output.page} 2>&1 | tee {log} >&2"
@@ -173,34 +228,42 @@ rule show_errors:
 rule plot_audit:
     """the audit of a dataset"""
     input:
-        audit="results/audit/{dataset}.tsv",
-        code=code_of("plot_audit"),
+        audit=paths.audit("{dataset}"),
     output:
         figure=report(
-            "results/report/audit/{dataset}.svg",
+            paths.figure("audit/{dataset}.svg"),
             caption="../report/audit.rst",
             category="5 Data",
             labels={"figure": "audit", "dataset": "{dataset}"},
         ),
+        pdf=paths.figure("audit/{dataset}.pdf"),
     log:
         "logs/plot_audit/{dataset}.log",
+    localrule: True
+    params:
+        code=code_digest("plot_audit"),
     shell:
-        "python scripts/plot_audit.py --audit {input.audit} --output {output.figure} 2>&1 | tee {log} >&2"
+        "python scripts/plot_audit.py --audit {input.audit} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
 
 
 rule plot_stages:
     """time and memory by stage"""
     input:
-        manifests=of_selected("results/{run}/seed-{seed}/manifest.json"),
-        code=code_of("plot_stages"),
+        manifests=of_selected(lambda files: files.manifest),
     output:
         figure=report(
-            "results/report/stages.svg",
+            paths.figure("stages.svg"),
             caption="../report/stages.rst",
             category="6 Cost",
             labels={"figure": "time and memory"},
         ),
+        pdf=paths.figure("stages.pdf"),
     log:
         "logs/plot_stages.log",
+    localrule: True
+    params:
+        code=code_digest("plot_stages"),
     shell:
-        "python scripts/plot_stages.py --manifests {input.manifests} --output {output.figure} 2>&1 | tee {log} >&2"
+        "python scripts/plot_stages.py --manifests {input.manifests} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"

@@ -1,29 +1,25 @@
-"""GPUs: what a run needs of one, printed before it starts, and a refusal where this machine cannot give it."""
-
-
-localrules:
-    estimate_resources,
+"""Resources: what a run needs of a GPU, printed before it starts, and a refusal where this machine cannot give it."""
 
 
 rule estimate_resources:
     """memory and time that the selected runs need of a GPU, printed"""
     log:
         "logs/estimate_resources.log",
+    localrule: True
     params:
         runs=",".join(STUDY.selected),
     shell:
         "python scripts/estimate_resources.py --runs {params.runs} 2>&1 | tee {log}"
 
 
-def gpu_runs() -> list[str]:
-    """The runs with a GPU job to do. A scheduler finds a machine for them; without one it has to be this one."""
-    if not workflow.local_exec:
-        return []
-    jobs = [job for job in workflow.dag.needrun_jobs() if job.resources.get("gpu")]
-    return sorted({job.wildcards.run for job in jobs})
+def runs_of(job) -> list[str]:
+    """The runs that a job works for."""
+    if "group" in job.wildcards.keys():
+        return [run.name for run, _ in group_of(job.wildcards).members]
+    return [job.wildcards.run]
 
 
 # Before the first job: 15 GB of download would be the wrong time to find out.
 onstart:
-    if runs := gpu_runs():
+    if runs := sorted({run for job in snakemake_internals.local_gpu_jobs(workflow) for run in runs_of(job)}):
         shell(f"python scripts/estimate_resources.py --check --runs {','.join(runs)} >&2")

@@ -1,47 +1,74 @@
-"""Scores: predictions -> a table per run and seed -> results/metrics.tsv."""
-
-
-localrules:
-    score_predictions,
-    combine_metrics,
+"""Score: predictions -> a table per run and seed -> results/metrics.tsv, and which runs differ."""
 
 
 rule score_predictions:
     """a run's table of scores"""
     input:
-        predictions="results/{run}/seed-{seed}/predictions/{split}.jsonl",
-        code=code_of("score_predictions"),
+        predictions=RUN.predictions("{split}"),
     output:
-        scores="results/{run}/seed-{seed}/scores/{split}.tsv",
-        table="results/{run}/seed-{seed}/scores/{split}.md",
+        scores=RUN.scores("{split}"),
+        table=RUN.score_page("{split}"),
+        seqeval=RUN.seqeval_report("{split}"),
     log:
         "logs/score_predictions/{run}/{seed}/{split}.log",
+    localrule: True
     params:
-        dataset=lambda w: run_of(w).dataset,
-        labels=lambda w: shlex.join(STUDY.datasets[run_of(w).dataset]["labels"]),
+        code=code_digest("score_predictions"),
+        dataset=lambda w: run_of(w).dataset.name,
+        labels=lambda w: labels_of(run_of(w).dataset),
     shell:
-        "python scripts/score_predictions.py --predictions {input.predictions} --labels {params.labels}"
+        "python scripts/score_predictions.py --predictions {input.predictions} --labels {params.labels:q}"
         " --run {wildcards.run} --seed {wildcards.seed} --dataset {params.dataset} --split {wildcards.split}"
-        " --output {output.scores} --table {output.table} 2>&1 | tee {log} >&2"
-
-
-def of_selected(pattern: str) -> list[str]:
-    """`pattern` for every run and seed that the table covers."""
-    return [pattern.format(run=name, seed=seed) for name in STUDY.selected for seed in STUDY.runs[name].seeds]
+        " --output {output.scores} --table {output.table} --seqeval {output.seqeval} 2>&1 | tee {log} >&2"
 
 
 rule combine_metrics:
     """results/metrics.tsv and results/seeds.tsv of the selected runs"""
     input:
-        scores=of_selected("results/{run}/seed-{seed}/scores/dev.tsv"),
+        scores=of_selected(lambda files: files.scores("dev")),
         # Not read: no table without the manifests that say from what its figures were made.
-        manifests=of_selected("results/{run}/seed-{seed}/manifest.json"),
-        code=code_of("combine_metrics"),
+        manifests=of_selected(lambda files: files.manifest),
     output:
-        metrics="results/metrics.tsv",
-        seeds="results/seeds.tsv",
+        metrics=paths.METRICS,
+        seeds=paths.SEEDS,
     log:
         "logs/combine_metrics.log",
+    localrule: True
+    params:
+        code=code_digest("combine_metrics"),
     shell:
         "python scripts/combine_metrics.py --scores {input.scores} --output {output.metrics}"
         " --seeds-output {output.seeds} 2>&1 | tee {log} >&2"
+
+
+def predictions_to_compare(wildcards) -> str:
+    """Run, seed, dataset, split and file of every run and seed that the table covers."""
+    return " ".join(
+        f"--predictions {run.name} {seed} {run.dataset.name} dev {run.files(seed).predictions('dev')}"
+        for run in STUDY.selected_runs
+        for seed in run.seeds
+    )
+
+
+def labels_to_compare(wildcards) -> str:
+    """The labels of every dataset that the table covers."""
+    datasets = {run.dataset.name: run.dataset for run in STUDY.selected_runs}
+    return " ".join(f"--labels {name} {shlex.quote(labels_of(dataset))}" for name, dataset in datasets.items())
+
+
+rule compare_runs:
+    """differences between the selected runs, with intervals and p-values"""
+    input:
+        predictions=of_selected(lambda files: files.predictions("dev")),
+    output:
+        comparison=paths.COMPARISON,
+    log:
+        "logs/compare_runs.log",
+    localrule: True
+    params:
+        code=code_digest("compare_runs"),
+        predictions=predictions_to_compare,
+        labels=labels_to_compare,
+    shell:
+        "python scripts/compare_runs.py {params.predictions} {params.labels} --output {output.comparison}"
+        " 2>&1 | tee {log} >&2"

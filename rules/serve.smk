@@ -1,38 +1,40 @@
-"""Serving: a finished run behind vLLM's server, asked as its users will -> what it answered and how fast."""
+"""Serve: a finished run behind vLLM's server, asked as its users will -> what it answered and how fast."""
 
 
 def served_files(wildcards) -> dict[str, str]:
-    """What serve_runs.py loads; the manifest stands for all that it was made from."""
-    run, folder = run_of(wildcards), f"results/{wildcards.run}/seed-{wildcards.seed}"
-    if run.vote_of:
-        raise WorkflowError(f"run {run.name!r} is a vote: it has no model to serve; {run.vote_of!r} has")
-    files = {"manifest": f"{folder}/manifest.json", "env": environment(predict_env_of(run))}
-    if run.recipe and STUDY.decode[run.decode]["adapter"] == "merged":
-        files["model"] = f"{folder}/merged/manifest.json"
-    elif run.recipe:
-        files["model"] = f"{folder}/adapter/adapter_model.safetensors"
-    return files
+    """What serve_runs.py loads; the manifest says what all of it was made from."""
+    run, files = run_of(wildcards), run_of(wildcards).files(wildcards.seed)
+    if not isinstance(run, BaseRun):
+        raise WorkflowError(f"run {run.name!r} is of kind {run.kind}: it has no model to serve")
+    served = {
+        "manifest": files.manifest,
+        "env": ancient(paths.environment(run.decode.environment)),
+        "lock": paths.lock(run.decode.environment),
+        "model": run.engine_model(wildcards.seed),
+    }
+    adapter = run.engine_adapter(wildcards.seed)
+    return {**served, "adapter": adapter} if adapter else served
 
 
 rule check_serving:
     """a finished run served, asked as its users will, and measured under a burst"""
     input:
         unpack(served_files),
-        sentences=lambda w: f"results/datasets/{run_of(w).dataset}/dev.jsonl",
-        code=sorted({*code_of("check_serving"), *code_of("serve_runs")}),
+        sentences=lambda w: paths.sentences(run_of(w).dataset.name, "dev"),
     output:
-        check="results/{run}/seed-{seed}/serving_check.json",
+        check=RUN.serving_check,
     log:
         check="logs/check_serving/{run}/{seed}.log",
         server="logs/check_serving/{run}/{seed}.server.log",
-    threads: lambda w: decode_of(w)["threads"]
+    threads: lambda w: run_of(w).decode.threads
     resources:
-        gpu=lambda w: decode_of(w)["gpus"],
-        gpu_model=lambda w: decode_of(w).get("gpu_model"),
-        mem_mb=lambda w, attempt: growing(decode_of(w)["mem_mb"], attempt),
-        runtime=lambda w, attempt: growing(decode_of(w)["runtime"], attempt),
+        gpu=lambda w: run_of(w).decode.gpus,
+        gpu_model=lambda w: run_of(w).decode.gpu_model,
+        mem_mb=lambda w, attempt: growing(run_of(w).decode.mem_mb, attempt),
+        runtime=lambda w, attempt: growing(run_of(w).decode.runtime, attempt),
     params:
-        python=lambda w: f".envs/{predict_env_of(run_of(w))}/bin/python",
+        code=code_digest("check_serving") + code_digest("serve_runs"),
+        python=lambda w: paths.python(run_of(w).decode.environment),
     shell:
         "{params.python} scripts/check_serving.py --run {wildcards.run:q} --seed {wildcards.seed}"
         " --sentences {input.sentences} --server-log {log.server} --output {output.check} > {log.check} 2>&1"

@@ -1,83 +1,130 @@
-"""Training: a rendered LLaMA-Factory YAML -> LoRA adapter -> merged model (for predictions on a CPU)."""
+"""Train: a rendered LLaMA-Factory YAML -> LoRA adapter -> merged model (where the decode settings ask for one)."""
 
 
-localrules:
-    render_config,
+def tuned_run(name: str):
+    """The run of that name, which trains."""
+    run = answered(STUDY.run, name)
+    if not isinstance(run, TunedRun):
+        raise WorkflowError(f"run {name!r} does not train")
+    return run
+
+
+def recipe_of(wildcards):
+    """The recipe that a job trains by."""
+    return run_of(wildcards).recipe
 
 
 rule render_config:
     """LLaMA-Factory's YAML of a run"""
     input:
-        train=lambda w: registered_of(run_of(w)),
-        info=lambda w: registered_of(run_of(w)).replace("train.json", "dataset_info.json"),
-        model=lambda w: manifest_of(run_of(w)),
-        lock="envs/train.txt",
-        code=code_of("render_config"),
+        train=lambda w: run_of(w).training_rows,
+        info=lambda w: run_of(w).data.training_rows(run_of(w).cutoff, "dataset_info.json"),
+        model=lambda w: paths.model(run_of(w).model.name),
+        lock=paths.lock("train"),
     output:
-        config="results/{run}/seed-{seed}/train.yaml",
+        config=RUN.config,
     log:
         "logs/render_config/{run}/{seed}.log",
+    localrule: True
     params:
+        code=code_digest("render_config"),
         # One JSON text: Snakemake keeps params as a set of values and would not see two that change places.
-        arguments=lambda w: json.dumps(STUDY.train_arguments(run_of(w))),
-        template=lambda w: option("--template", STUDY.models[run_of(w).model]["template"]),
-        dataset=lambda w: f"{run_of(w).dataset}_train",
+        arguments=lambda w: json.dumps(run_of(w).arguments),
+        chat=lambda w: chat_option(run_of(w).model),
+        dataset=lambda w: f"{run_of(w).dataset.name}_train",
+        checkpoints=RUN.checkpoints,
+        processes=lambda w: max(1, recipe_of(w).gpus),
+        whole=lambda w: "--whole-accumulations" if recipe_of(w).whole_accumulations else "",
     shell:
-        "python scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.template}"
+        "python scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.chat}"
+        " --processes {params.processes} {params.whole}"
         " --dataset {params.dataset} --train {input.train} --seed {wildcards.seed} --lock {input.lock}"
-        " --checkpoints results/{wildcards.run}/seed-{wildcards.seed}/checkpoints --output {output.config}"
-        " 2>&1 | tee {log} >&2"
+        " --checkpoints {params.checkpoints} --output {output.config} 2>&1 | tee {log} >&2"
+
+
+rule check_training_rows:
+    """whether the trainer itself sees the rows that were encoded, once for the seeds of a run"""
+    input:
+        config=lambda w: tuned_run(w.run).files(tuned_run(w.run).seeds[0]).config,
+        train=lambda w: tuned_run(w.run).training_rows,
+        tokens=lambda w: tuned_run(w.run).data.tokens("train"),
+        model=lambda w: paths.model(tuned_run(w.run).model.name),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
+    output:
+        checked=paths.training_rows_check("{run}"),
+    log:
+        "logs/check_training_rows/{run}.log",
+    resources:
+        mem_mb=lambda w, attempt: growing(4000, attempt),
+        runtime=lambda w, attempt: growing(30, attempt),
+    params:
+        code=code_digest("check_training_rows"),
+        python=paths.python("train"),
+    shell:
+        "{params.python} scripts/check_training_rows.py --config {input.config} --tokens {input.tokens}"
+        " --output {output.checked} > {log} 2>&1"
 
 
 rule train_adapter:
     """a run's LoRA adapter"""
     input:
-        config="results/{run}/seed-{seed}/train.yaml",
-        train=lambda w: registered_of(run_of(w)),
-        model=lambda w: manifest_of(run_of(w)),
-        env=environment("train"),
-        code=code_of("train_adapter"),
+        config=RUN.config,
+        # Not read: no training without the proofs that the trainer and a server see the rows that were encoded, and that
+        # the engine has room for them. A proof that is made again is no reason to train again (`ancient`).
+        rows=ancient(paths.training_rows_check("{run}")),
+        parity=lambda w: ancient(run_of(w).data.parity("train", run_of(w).decode.environment)),
+        lengths=ancient(paths.lengths_check("{run}", "dev")),
+        train=lambda w: run_of(w).training_rows,
+        model=lambda w: paths.model(run_of(w).model.name),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
-        adapter="results/{run}/seed-{seed}/adapter/adapter_model.safetensors",
-        config="results/{run}/seed-{seed}/adapter/adapter_config.json",
-        log="results/{run}/seed-{seed}/adapter/trainer_log.jsonl",
-        plot="results/{run}/seed-{seed}/adapter/training_loss.png",
+        adapter=RUN.adapter(),
+        config=RUN.adapter("adapter_config.json"),
+        log=RUN.adapter("trainer_log.jsonl"),
+        plot=RUN.adapter("training_loss.png"),
+        record=RUN.record("train_adapter"),
     log:
         "logs/train_adapter/{run}/{seed}.log",
-    benchmark:
-        "results/{run}/seed-{seed}/benchmarks/train_adapter.tsv"
-    threads: lambda w: recipe_of(w)["threads"]
+    threads: lambda w: recipe_of(w).threads
     resources:
-        gpu=lambda w: recipe_of(w)["gpus"],
-        gpu_model=lambda w: recipe_of(w).get("gpu_model"),
-        mem_mb=lambda w, attempt: growing(recipe_of(w)["mem_mb"], attempt),
-        runtime=lambda w, attempt: growing(recipe_of(w)["runtime"], attempt),
+        gpu=lambda w: recipe_of(w).gpus,
+        gpu_model=lambda w: recipe_of(w).gpu_model,
+        mem_mb=lambda w, attempt: growing(recipe_of(w).mem_mb, attempt),
+        runtime=lambda w, attempt: growing(recipe_of(w).runtime, attempt),
     params:
+        code=code_digest("train_adapter"),
         # Of the recipe: Snakemake lowers a resource silently to the limit of a profile.
-        gpus=lambda w: recipe_of(w)["gpus"],
+        gpus=lambda w: recipe_of(w).gpus,
+        llamafactory=os.path.join(os.path.dirname(paths.python("train")), "llamafactory-cli"),
     shell:
-        "python scripts/train_adapter.py --config {input.config} --llamafactory .envs/train/bin/llamafactory-cli"
+        "python scripts/train_adapter.py --config {input.config} --llamafactory {params.llamafactory}"
         " --gpus {params.gpus} --threads {threads}"
-        " --title 'stage 3 of 5, train {wildcards.run} seed {wildcards.seed}' --log {log} --output-dir $(dirname {output.adapter})"
+        " --title 'stage 3 of 5, train {wildcards.run} seed {wildcards.seed}' --log {log}"
+        " --record {output.record} --output-dir $(dirname {output.adapter})"
 
 
 rule merge_adapter:
     """base and adapter in one model, for predictions on a CPU"""
     input:
-        adapter="results/{run}/seed-{seed}/adapter/adapter_model.safetensors",
-        config="results/{run}/seed-{seed}/adapter/adapter_config.json",
-        model=lambda w: manifest_of(run_of(w)),
-        env=environment("train"),
-        code=code_of("merge_adapter"),
+        adapter=RUN.adapter(),
+        config=RUN.adapter("adapter_config.json"),
+        model=lambda w: paths.model(run_of(w).model.name),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
     output:
-        manifest="results/{run}/seed-{seed}/merged/manifest.json",
+        manifest=RUN.merged,
+        record=RUN.record("merge_adapter"),
     log:
         "logs/merge_adapter/{run}/{seed}.log",
-    benchmark:
-        "results/{run}/seed-{seed}/benchmarks/merge_adapter.tsv"
     resources:
-        mem_mb=lambda w, attempt: growing(recipe_of(w)["mem_mb"], attempt),
+        mem_mb=lambda w, attempt: growing(recipe_of(w).mem_mb, attempt),
         runtime=lambda w, attempt: growing(30, attempt),
+    params:
+        code=code_digest("merge_adapter"),
+        python=paths.python("train"),
     shell:
-        ".envs/train/bin/python scripts/merge_adapter.py --model $(dirname {input.model})"
-        " --adapter $(dirname {input.adapter}) --output-dir $(dirname {output.manifest}) > {log} 2>&1"
+        "{params.python} scripts/merge_adapter.py --model $(dirname {input.model})"
+        " --adapter $(dirname {input.adapter}) --record {output.record} --output-dir $(dirname {output.manifest})"
+        " > {log} 2>&1"

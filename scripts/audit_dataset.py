@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from entitune.cli import InputError, run
+from entitune.cli import InputError, label_names, run
 from entitune.evaluation.audit import Figure, audit_against, audit_split, audit_tokens
 from entitune.records import Sentence, read_sentences, read_tokens
 from entitune.tsv import write_tsv
@@ -18,7 +18,7 @@ COLUMNS = ("dataset", "split", "measure", "label", "value")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", required=True, help="name of the dataset")
-    parser.add_argument("--labels", nargs="+", required=True, help="the dataset's labels")
+    parser.add_argument("--labels", type=label_names, required=True, metavar="A,B,...", help="the dataset's labels")
     parser.add_argument(
         "--split",
         nargs=2,

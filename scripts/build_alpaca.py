@@ -3,12 +3,54 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
-from entitune.cli import InputError, run
-from entitune.files import atomic_write, read_jsonl, to_json
+from entitune.cli import InputError, label_names, run
+from entitune.files import write_rows
+from entitune.prompting.answer_formats import ANSWER_FORMATS, AnswerFormat
+from entitune.prompting.answer_formats.writing import inexpressible, write_answer
 from entitune.prompting.prompt import Prompt
-from entitune.records import Sentence
+from entitune.records import Entity, Sentence, read_sentences
+
+
+def described(names: Sequence[str], definitions: str) -> dict[str, str]:
+    """The labels with their descriptions; `definitions` is a JSON object of some of the names. Raises InputError."""
+    try:
+        descriptions = json.loads(definitions)
+    except ValueError as error:
+        raise InputError(f"--definitions: not JSON ({error})") from None
+    if not isinstance(descriptions, dict) or not all(isinstance(text, str) for text in descriptions.values()):
+        raise InputError("--definitions: expected a JSON object of label: description")
+    if unknown := descriptions.keys() - set(names):
+        raise InputError(f"--definitions: {', '.join(sorted(unknown))} not among --labels {','.join(names)}")
+    return {name: descriptions.get(name, "") for name in names}
+
+
+def with_answers(
+    path: str, answer_format: AnswerFormat, on_invalid: Literal["fail", "drop"]
+) -> Iterator[tuple[Sentence, str]]:
+    """The sentences of a canonical file, each with the answer to it, which is empty where a sentence is unlabelled.
+
+    Entities that the format cannot write are left out and counted on stderr; under `on_invalid` fail InputError is
+    raised instead.
+    """
+    refused: list[tuple[Sentence, Entity]] = []
+    for sentence in read_sentences(path):
+        refused += [(sentence, entity) for entity in inexpressible(answer_format, sentence)]
+        yield sentence, "" if sentence.entities is None else write_answer(answer_format, sentence)
+    if refused:
+        sentence, entity = refused[0]
+        problem = (
+            f"{path}: {len(refused)} entities cross another one, which the answer format {answer_format} cannot write; "
+            f"the first: {entity.label} {entity.text!r} at {entity.start} in sentence {sentence.id}"
+        )
+        if on_invalid == "fail":
+            raise InputError(f"{problem}; use another answer format, or leave them out with on_invalid: drop")
+        print(f"warning: {problem}; left out of the answers", file=sys.stderr)
 
 
 def main() -> None:
@@ -16,32 +58,44 @@ def main() -> None:
     parser.add_argument("--sentences", required=True, help="canonical JSONL of the split")
     parser.add_argument("--user", type=Path, required=True, help="text file: the user turn before the sentence")
     parser.add_argument("--system", type=Path, help="text file: the system turn (default: the chat template's)")
-    parser.add_argument("--labels", required=True, help="comma-separated; replace {labels} in the prompt")
+    parser.add_argument(
+        "--labels", type=label_names, required=True, metavar="A,B,...", help="replace {labels} in the prompt"
+    )
+    parser.add_argument(
+        "--definitions", default="{}", help="JSON object of label: description; replace {definitions} in the prompt"
+    )
+    parser.add_argument(
+        "--answer", choices=ANSWER_FORMATS, default="json", help="format of the answers (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--on-invalid",
+        choices=["fail", "drop"],
+        default="fail",
+        help="what to do with entities that the format cannot write (default: %(default)s)",
+    )
     parser.add_argument("--examples", help="canonical JSONL of the training split, for --shots")
     parser.add_argument("--shots", type=int, default=0, help="examples before the sentence (default: 0)")
     parser.add_argument("--shots-seed", type=int, default=1, help="seed that draws the examples (default: 1)")
     parser.add_argument("--output", required=True, help="alpaca JSON")
     args = parser.parse_args()
 
-    pool = [Sentence.from_dict(record) for record in read_jsonl(args.examples)] if args.shots else []
+    labels = described(args.labels, args.definitions)
+    pool = list(with_answers(args.examples, args.answer, args.on_invalid)) if args.shots else []
+    if any(sentence.entities is None for sentence, _ in pool):
+        raise InputError(f"{args.examples}: the split is unlabelled; no examples can be drawn from it")
     try:
         prompt = Prompt.build(
             user=args.user.read_text(encoding="utf-8"),
             system=args.system.read_text(encoding="utf-8") if args.system else "",
-            labels=args.labels.split(","),
+            labels=labels,
             pool=pool,
             shots=args.shots,
             seed=args.shots_seed,
         )
     except ValueError as error:
-        raise InputError(f"{args.examples}: {error}") from error
-    with atomic_write(args.output) as stream:
-        # One row a line, so that a person can find a sentence in the file and a diff shows what changed.
-        separator = "[\n"
-        for record in read_jsonl(args.sentences):
-            stream.write(separator + to_json(prompt.row(Sentence.from_dict(record))))
-            separator = ",\n"
-        stream.write("\n]\n")
+        raise InputError(f"{args.user}: {error}") from error
+    rows = with_answers(args.sentences, args.answer, args.on_invalid)
+    write_rows(args.output, (prompt.row(sentence, answer) for sentence, answer in rows))
 
 
 if __name__ == "__main__":

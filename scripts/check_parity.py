@@ -7,12 +7,15 @@ two differ, answers get worse without a word. Runs in the predict environment, w
 from __future__ import annotations
 
 import argparse
-import json
+from itertools import zip_longest
 from pathlib import Path
 
 from entitune.cli import InputError, run
-from entitune.files import atomic_write, read_jsonl, to_json
+from entitune.files import read_json, read_jsonl, write_json
+from entitune.prompting.chat import ChatSettings
 from entitune.prompting.prompt import chat_of
+
+REMEDY = "give the model another `template` in conf/models.yaml (null: the model's own chat template)"
 
 
 def main() -> None:
@@ -20,6 +23,12 @@ def main() -> None:
     parser.add_argument("--alpaca", type=Path, required=True, help="alpaca JSON of the split")
     parser.add_argument("--tokens", required=True, help="the same rows as encoded by encode_split")
     parser.add_argument("--model", required=True, help="folder of the base model")
+    parser.add_argument(
+        "--chat",
+        type=ChatSettings.from_json,
+        default=ChatSettings(),
+        help='JSON: {"template", "thinking"} of the model (default: its own chat template, no thinking)',
+    )
     parser.add_argument("--output", required=True, help="JSON: how many sentences agree")
     args = parser.parse_args()
 
@@ -27,22 +36,39 @@ def main() -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(args.model)
-    rows = json.loads(args.alpaca.read_text(encoding="utf-8"))
-    for row, encoded in zip(rows, read_jsonl(args.tokens), strict=True):
-        served = tokenizer.apply_chat_template(chat_of(row), add_generation_prompt=True, return_dict=False)
-        if served != encoded["prompt_ids"]:
-            first = next(
-                (i for i, pair in enumerate(zip(served, encoded["prompt_ids"], strict=False)) if pair[0] != pair[1]),
-                min(len(served), len(encoded["prompt_ids"])),
+    settings = args.chat.template_arguments
+    if args.chat.thinking:
+        chat = [{"role": "user", "content": "x"}]
+        on, off = (
+            tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False, enable_thinking=thinking)
+            for thinking in (True, False)
+        )
+        if on == off:
+            raise InputError(
+                f"{args.model}: the chat template has no switch for thinking (enable_thinking); "
+                "remove `thinking: true` from the model's entry in conf/models.yaml"
             )
+    rows, equal = read_json(args.alpaca), 0
+    for row, encoded in zip(rows, read_jsonl(args.tokens), strict=True):
+        if encoded.get("problem"):
+            continue  # a row that is neither trained on nor asked
+        trained = encoded["prompt_ids"]
+        served = tokenizer.apply_chat_template(chat_of(row), add_generation_prompt=True, return_dict=False, **settings)
+        if served != trained:
+            first = next(i for i, (a, b) in enumerate(zip_longest(served, trained)) if a != b)
             raise InputError(
                 f"{args.alpaca}: sentence {row['id']}: the prompt served differs from the prompt trained on from "
                 f"token {first} on: served {tokenizer.decode(served[first:][:12])!r}, trained "
-                f"{tokenizer.decode(encoded['prompt_ids'][first:][:12])!r}; give the model another `template` in "
-                "conf/models.yaml (null: the model's own chat template)"
+                f"{tokenizer.decode(trained[first:][:12])!r}; {REMEDY}"
             )
-    with atomic_write(args.output) as stream:
-        stream.write(to_json({"sentences": len(rows), "equal": len(rows)}) + "\n")
+        if encoded["answer_ids"] and tokenizer.eos_token_id not in encoded["answer_ids"]:
+            raise InputError(
+                f"{args.alpaca}: sentence {row['id']}: a trained answer ends with "
+                f"{tokenizer.decode(encoded['answer_ids'][-2:])!r}, but generation stops at the tokenizer's "
+                f"{tokenizer.eos_token!r}; set eos_token in {args.model}/tokenizer_config.json, or {REMEDY}"
+            )
+        equal += 1
+    write_json(args.output, {"sentences": len(rows), "equal": equal})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import functools
 import itertools
-import json
 import os
 import secrets
 import signal
@@ -24,7 +23,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import psutil
 import requests
 
@@ -32,8 +30,9 @@ from entitune.cli import InputError, run
 from entitune.files import write_json
 from entitune.processes import die_with_parent
 from entitune.records import read_sentences
-from entitune.serving.client import read_answer_to, request_of, schema_of
-from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun, finished_run, read_study
+from entitune.serving.client import constraint_on, read_answer_to, request_of
+from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun, finished_run
+from entitune.study import read_study
 
 if TYPE_CHECKING:
     import openai
@@ -126,20 +125,24 @@ def refusals(url: str, key: str) -> dict[str, int]:
     return refused
 
 
+def openai_arguments(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the official client for a request; it takes what only vLLM knows as `extra_body`."""
+    known = {key: value for key, value in body.items() if key != "structured_outputs"}
+    return known | {"extra_body": {key: value for key, value in body.items() if key not in known}}
+
+
 def ask_once(client: openai.OpenAI, served_run: FinishedRun, text: str, structured: bool) -> dict[str, Any]:
-    """Return a sentence and its answer, with the JSON schema of the answer enforced or without."""
+    """Return a sentence and its answer, with the format of the answer enforced or without."""
     body = request_of(served_run, text)
-    schema = schema_of(served_run)
     if structured:
-        body["response_format"] = {"type": "json_schema", "json_schema": {"name": "entities", "schema": schema}}
-    choice = client.chat.completions.create(**body).choices[0]
+        body["structured_outputs"] = constraint_on(served_run, text)
+    choice = client.chat.completions.create(**openai_arguments(body)).choices[0]
     raw, finish_reason = choice.message.content or "", choice.finish_reason
     if structured:
-        mentions = read_answer_to(text, raw, finish_reason)["entities"]
-        unknown = {mention["label"] for mention in mentions} - set(served_run.labels)
-        expect(not unknown, f"labels in spite of the schema: {', '.join(sorted(unknown))}")
-        if finish_reason == "stop":
-            jsonschema.validate(json.loads(raw), schema)
+        answer = read_answer_to(served_run, text, raw, finish_reason)
+        unknown = {mention["label"] for mention in answer["entities"]} - set(served_run.labels)
+        expect(not unknown, f"labels in spite of the constraint: {', '.join(sorted(unknown))}")
+        expect(answer["status"] in ("ok", "truncated"), f"another format in spite of the constraint: {raw}")
     return {"sentence": text, "answer": raw, "finish_reason": finish_reason}
 
 
@@ -149,7 +152,7 @@ async def burst(client: openai.AsyncOpenAI, served_run: FinishedRun, texts: Sequ
 
         async def ask(text: str) -> tuple[float, int]:
             asked = time.perf_counter()
-            answer = await client.chat.completions.create(**request_of(served_run, text))
+            answer = await client.chat.completions.create(**openai_arguments(request_of(served_run, text)))
             return time.perf_counter() - asked, answer.usage.completion_tokens if answer.usage else 0
 
         started = time.perf_counter()

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import statistics
-from typing import Any
+from dataclasses import asdict
 
 from entitune.cli import InputError, run
-from entitune.tsv import MEASURES, METRICS_COLUMNS, read_tsv, write_tsv
+from entitune.evaluation.seeds import SeedMean, over_seeds, read_scores
+from entitune.tsv import MEASURES, METRICS_COLUMNS, Row, write_tsv
 
 GROUP = ("run", "dataset", "split", "scoring", "label")
 SEED_COLUMNS = (*GROUP, "seeds", *(f"{name}_{figure}" for name in MEASURES for figure in ("mean", "sd")))
 
 
-def seed_rows(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Mean and sample standard deviation over seeds, one row a run, dataset, split, scoring and label.
-
-    The deviation of a single seed is empty. A label that only some seeds have rows for (OTHER) counts those seeds.
-    """
-    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[column] for column in GROUP), []).append(row)
-    result = []
-    for group, members in groups.items():
-        figures: dict[str, Any] = {**dict(zip(GROUP, group, strict=True)), "seeds": len(members)}
-        for name in MEASURES:
-            values = [float(member[name]) for member in members]
-            figures[f"{name}_mean"] = statistics.fmean(values)
-            figures[f"{name}_sd"] = statistics.stdev(values) if len(values) > 1 else None
-        result.append(figures)
-    return result
+def seed_row(mean: SeedMean) -> Row:
+    """A row of results/seeds.tsv."""
+    values = asdict(mean)
+    row = {column: values[column] for column in (*GROUP, "seeds")}
+    for name in MEASURES:
+        row |= {f"{name}_mean": values[name], f"{name}_sd": values[f"{name}_sd"]}
+    return row
 
 
 def main() -> None:
@@ -39,18 +29,18 @@ def main() -> None:
     parser.add_argument("--seeds-output", help="TSV: mean and standard deviation over the seeds of each run")
     args = parser.parse_args()
 
-    rows = []
+    scores = []
     seen: dict[tuple[str, ...], str] = {}
     for path in args.scores:
-        for row in read_tsv(path, METRICS_COLUMNS):
-            key = tuple(row[column] for column in (*GROUP, "seed"))
+        for score in read_scores(path):
+            key = (score.run, score.dataset, score.split, score.scoring, score.label, str(score.seed))
             if key in seen:
                 raise InputError(f"{path}: {', '.join(key)}: this row is already in {seen[key]}")
             seen[key] = path
-            rows.append(row)
-    write_tsv(args.output, METRICS_COLUMNS, rows)
+            scores.append(score)
+    write_tsv(args.output, METRICS_COLUMNS, map(asdict, scores))
     if args.seeds_output:
-        write_tsv(args.seeds_output, SEED_COLUMNS, seed_rows(rows))
+        write_tsv(args.seeds_output, SEED_COLUMNS, map(seed_row, over_seeds(scores)))
 
 
 if __name__ == "__main__":

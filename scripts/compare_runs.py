@@ -7,28 +7,31 @@ from __future__ import annotations
 
 import argparse
 from itertools import combinations
-from typing import Any
 
-from entitune.cli import InputError, run
-from entitune.evaluation.scoring import OTHER, Floats, measure, tally_together
-from entitune.evaluation.significance import compare
+from entitune.cli import InputError, label_names, run
+from entitune.evaluation.scoring import measure, tally_together
+from entitune.evaluation.seeds import mean_and_deviation
+from entitune.evaluation.significance import compare, show_p
 from entitune.records import read_predictions
-from entitune.tsv import write_tsv
+from entitune.tsv import OTHER, Row, write_tsv
 
 COLUMNS = (
     *("dataset", "split", "scoring", "label", "run_a", "run_b"),
     *("f1_a", "f1_b", "sd_a", "sd_b", "seeds_a", "seeds_b"),
-    *("difference", "low", "high", "p_bootstrap", "p_randomisation"),
+    *("difference", "low", "high", "p_bootstrap", "p_randomisation", "resamples"),
 )
 
 
 def compare_pair(
     a: tuple[str, list[str]], b: tuple[str, list[str]], labels: list[str], resamples: int, seed: int
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """The rows of one pair of runs; each run is its name and the predictions of its seeds."""
     (name_a, paths_a), (name_b, paths_b) = a, b
-    counted = tally_together([read_predictions(path) for path in paths_a + paths_b], labels)
-    rows = []
+    try:
+        counted = tally_together([read_predictions(path) for path in paths_a + paths_b], labels)
+    except InputError as error:
+        raise InputError(f"{name_a} and {name_b}: {error}") from None
+    rows: list[Row] = []
     for scoring, tally in counted.items():
         f1 = measure(tally.totals)[..., 2]
         f1_a, f1_b = f1[: len(paths_a)], f1[len(paths_a) :]
@@ -36,16 +39,18 @@ def compare_pair(
         for position, label in enumerate(tally.names):
             if label == OTHER:
                 continue
+            mean_a, deviation_a = mean_and_deviation(f1_a[:, position].tolist())
+            mean_b, deviation_b = mean_and_deviation(f1_b[:, position].tolist())
             rows.append(
                 {
                     "scoring": scoring,
                     "label": label,
                     "run_a": name_a,
                     "run_b": name_b,
-                    "f1_a": float(f1_a[:, position].mean()),
-                    "f1_b": float(f1_b[:, position].mean()),
-                    "sd_a": deviation(f1_a[:, position]),
-                    "sd_b": deviation(f1_b[:, position]),
+                    "f1_a": mean_a,
+                    "f1_b": mean_b,
+                    "sd_a": deviation_a,
+                    "sd_b": deviation_b,
                     "seeds_a": len(paths_a),
                     "seeds_b": len(paths_b),
                     "difference": float(result.difference[position]),
@@ -53,14 +58,10 @@ def compare_pair(
                     "high": float(result.high[position]),
                     "p_bootstrap": float(result.p_bootstrap[position]),
                     "p_randomisation": float(result.p_randomisation[position]),
+                    "resamples": resamples,
                 }
             )
     return rows
-
-
-def deviation(values: Floats) -> float | None:
-    """The sample standard deviation over seeds; None for a single seed."""
-    return float(values.std(ddof=1)) if len(values) > 1 else None
 
 
 def main() -> None:
@@ -74,7 +75,12 @@ def main() -> None:
         help="predictions of one run and seed; give it once for each",
     )
     parser.add_argument(
-        "--labels", nargs="+", action="append", required=True, metavar="NAME", help="a dataset, then its labels"
+        "--labels",
+        nargs=2,
+        action="append",
+        required=True,
+        metavar=("DATASET", "A,B,..."),
+        help="a dataset and its labels; give it once for each",
     )
     parser.add_argument("--resamples", type=int, default=10_000, help="resamples of each test (default: 10000)")
     parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the tests (default: 0)")
@@ -83,7 +89,7 @@ def main() -> None:
     if args.resamples < 1:
         parser.error("--resamples: expected at least 1")
 
-    labels = {dataset: names for dataset, *names in args.labels}
+    labels = {dataset: label_names(names) for dataset, names in args.labels}
     groups: dict[tuple[str, str], dict[str, list[str]]] = {}
     for name, _, dataset, split, path in args.predictions:
         if dataset not in labels:
@@ -98,9 +104,10 @@ def main() -> None:
     write_tsv(args.output, COLUMNS, rows)
     for row in rows:
         if row["label"] == "micro":
+            p_values = (show_p(row[name], args.resamples) for name in ("p_bootstrap", "p_randomisation"))
             print(
                 "{dataset} {split} {scoring}: {run_a} - {run_b} = {difference:+.4f} ({low:+.4f} to {high:+.4f}),"
-                " p {p_bootstrap:.4f} (bootstrap), {p_randomisation:.4f} (randomisation)".format(**row)
+                " {} (bootstrap), {} (randomisation)".format(*p_values, **row)
             )
 
 

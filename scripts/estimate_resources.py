@@ -18,13 +18,15 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from entitune import paths
 from entitune.cli import InputError, run
 from entitune.engines import memory_estimate
 from entitune.engines.memory_estimate import GB, Recipe, Shape
-from entitune.files import read_jsonl
-from entitune.study import ConfigError, Run, Study, load_study
+from entitune.engines.schedule import plan
+from entitune.files import read_json, read_jsonl
+from entitune.records import read_tokens
+from entitune.registries import Model
+from entitune.study import CONF, BaseRun, Run, TunedRun, VoteRun, read_study
 
 REFERENCE_GPU = ("NVIDIA A100-PCIE-40GB", 40 * 2**30)
 
@@ -33,15 +35,15 @@ SENTENCE_AND_ANSWER = 200
 characters and a few mentions."""
 
 
-def read_shape(study: Study, model: str) -> Shape:
+def read_shape(model: Model) -> Shape:
     """The shape of a model: from its config.json, or from the copy of it that is kept for models not yet fetched."""
-    copy = Path("conf/shapes") / f"{model}.json"
-    candidates = [Path("results/models") / model / "config.json", copy]
-    if path := study.models[model].get("path"):
-        candidates.append(Path(path) / "config.json")
+    copy = Path("conf/shapes") / f"{model.name}.json"
+    candidates = [Path(paths.model(model.name)).with_name("config.json"), copy]
+    if model.path:
+        candidates.append(Path(model.path) / "config.json")
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
-        raise InputError(f"the shape of {model} is not known: fetch it, or put its config.json at {copy}")
+        raise InputError(f"the shape of {model.name} is not known: fetch it, or put its config.json at {copy}")
     try:
         return Shape.from_config(json.loads(found.read_text(encoding="utf-8")))
     except KeyError as error:
@@ -71,23 +73,21 @@ class Rows:
     """All of them; empty where the rows are not there yet."""
 
 
-def read_rows(study: Study, job: Run, shape: Shape, cutoff: int) -> Rows:
+def read_rows(job: TunedRun, shape: Shape) -> Rows:
     """The lengths of the encoded rows, else about those of the alpaca rows, else about what the prompt alone tells."""
-    folder = Path("results/datasets") / job.dataset / job.prompt
-    encoded, alpaca = folder / job.model / "train.tokens.jsonl", folder / "train.json"
+    encoded, alpaca, cutoff = Path(job.data.tokens("train")), Path(job.data.alpaca("train")), job.cutoff
     if encoded.is_file():
-        lengths = [len(record["prompt_ids"]) + record["answer_tokens"] for record in read_jsonl(encoded)]
+        lengths = [row.length for row in read_tokens(encoded)]
         how = "the longest row"
     elif alpaca.is_file():
         keys = ("system", "instruction", "input", "output")
-        characters = [sum(len(row[key]) for key in keys) for row in json.loads(alpaca.read_text(encoding="utf-8"))]
+        characters = [sum(len(row[key]) for key in keys) for row in read_json(alpaca)]
         lengths = [memory_estimate.tokens_of(count, shape) for count in characters]
         how = "about the longest row, by its characters"
     else:
-        prompt = study.prompts[job.prompt]
-        texts = [Path("conf") / prompt[turn] for turn in ("system", "user") if turn in prompt]
-        characters = sum(len(path.read_text(encoding="utf-8")) for path in texts) + SENTENCE_AND_ANSWER
-        return Rows(min(memory_estimate.tokens_of(characters, shape), cutoff), "about a row, by the prompt", [])
+        texts = [CONF / path for path in job.prompt.turns().values()]
+        count = sum(len(path.read_text(encoding="utf-8")) for path in texts) + SENTENCE_AND_ANSWER
+        return Rows(min(memory_estimate.tokens_of(count, shape), cutoff), "about a row, by the prompt", [])
     lengths = [length for length in lengths if length <= cutoff]
     return Rows(max(lengths, default=cutoff), how, lengths)
 
@@ -103,7 +103,8 @@ class Measured:
 def measured(job: Run) -> Measured:
     """The figures in the trainer logs of a run's seeds; zeros where there are none."""
     result = Measured()
-    for log in Path("results", job.name).glob("seed-*/adapter/trainer_log.jsonl"):
+    logs = [Path(job.files(seed).adapter("trainer_log.jsonl")) for seed in job.seeds]
+    for log in filter(Path.is_file, logs):
         for record in read_jsonl(log):
             result.bytes = max(result.bytes, record.get("vram_reserved", 0.0) * 2**30)
             hours, minutes, seconds = record["elapsed_time"].split(", ")[-1].split(":")
@@ -118,27 +119,30 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def needed_bytes(study: Study, job: Run) -> float:
+def needed_bytes(job: Run) -> float:
     """The memory that each GPU of a run must have: for training or predicting, whichever needs more. 0: no GPU."""
-    if job.vote_of:
-        return needed_bytes(study, study.runs[job.vote_of])
-    decode, needs = study.decode[job.decode], [0.0]
-    if job.recipe and study.recipes[job.recipe]["gpus"]:
-        recipe, shape = Recipe.from_arguments(study.train_arguments(job)), read_shape(study, job.model)
-        longest = read_rows(study, job, shape, recipe.cutoff).longest
-        needs.append(sum(memory_estimate.training_memory(shape, recipe, longest).values()))
-    if decode["gpus"]:
+    if isinstance(job, VoteRun):
+        return needed_bytes(job.voters)
+    if not isinstance(job, BaseRun):
+        return 0.0
+    needs = [0.0]
+    if isinstance(job, TunedRun) and job.recipe.gpus:
+        recipe, shape = Recipe.from_arguments(job.arguments), read_shape(job.model)
+        needs.append(sum(memory_estimate.training_memory(shape, recipe, read_rows(job, shape).longest).values()))
+    if job.decode.gpus:
         # One sequence must fit, vLLM queues the others; tensor parallelism splits weights and cache.
-        parts = memory_estimate.prediction_memory(read_shape(study, job.model), decode["max_model_len"], 1)
-        needs.append(sum(parts.values()) / decode["gpus"])
+        parts = memory_estimate.prediction_memory(read_shape(job.model), job.decode.max_model_len, 1)
+        needs.append(sum(parts.values()) / job.decode.gpus)
     return max(needs)
 
 
-def describe(study: Study, job: Run, gpu: tuple[str, int], mfu: float) -> str:
+def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
     """The estimate of one run as a table, with the measured figures beside it where there are some."""
+    if not isinstance(job, BaseRun):
+        return f"{job.name}: a run of kind {job.kind}, which needs no GPU of its own"
     name, available = gpu
-    shape, decode, real = read_shape(study, job.model), study.decode[job.decode], measured(job)
-    lines = [f"{job.name}: {job.model}, {memory_estimate.parameters(shape):,} parameters"]
+    shape, decode, real = read_shape(job.model), job.decode, measured(job)
+    lines = [f"{job.name}: {job.model.name}, {memory_estimate.parameters(shape):,} parameters"]
 
     def table(title: str, parts: dict[str, float], measured_bytes: float = 0.0) -> None:
         lines.append(f"  {title}")
@@ -146,29 +150,31 @@ def describe(study: Study, job: Run, gpu: tuple[str, int], mfu: float) -> str:
         total = f"    {'together, on each GPU':<42}{sum(parts.values()) / GB:>8.2f} GB of {available / GB:.1f} GB"
         lines.append(total + (f"; measured: {measured_bytes / GB:.2f} GB" if measured_bytes else ""))
 
-    if job.recipe:
-        recipe, gpus = Recipe.from_arguments(study.train_arguments(job)), max(1, study.recipes[job.recipe]["gpus"])
+    if isinstance(job, TunedRun):
+        recipe, gpus = Recipe.from_arguments(job.arguments), max(1, job.recipe.gpus)
         trainable = memory_estimate.lora_parameters(shape, recipe.rank, recipe.target)
-        rows = read_rows(study, job, shape, recipe.cutoff)
+        rows = read_rows(job, shape)
         table(
             f"training {trainable:,} parameters, {recipe.batch} rows of {rows.longest:,} tokens ({rows.how})",
             memory_estimate.training_memory(shape, recipe, rows.longest),
             real.bytes,
         )
         if rows.lengths:
-            examples = memory_estimate.split_examples(len(rows.lengths), recipe)
-            steps = memory_estimate.optimisation_steps(examples, recipe, gpus)
+            length = plan(job.arguments, len(rows.lengths), gpus, job.recipe.whole_accumulations)
             mean = sum(rows.lengths) / len(rows.lengths)
-            lines.append(f"    {examples:,} examples, {steps:,} optimisation steps, {mean:.0f} tokens a row")
+            lines.append(
+                f"    {length.examples:,} examples, {length.steps:,} optimisation steps, {mean:.0f} tokens a row"
+            )
             if tflops := memory_estimate.peak_tflops(name):
-                seconds = memory_estimate.training_seconds(shape, recipe, rows.lengths, tflops, gpus, mfu)
+                seen = length.examples * length.epochs
+                seconds = memory_estimate.training_seconds(shape, recipe, mean, seen, tflops, gpus, mfu)
                 lines.append(
                     f"    {duration(seconds)} on {gpus} x {name} at {mfu:.0%} of {tflops} TFLOPS"
                     + (f"; measured: {duration(real.seconds)}" if real.seconds else "")
                 )
-    sequences = decode["max_num_seqs"]
-    parts = memory_estimate.prediction_memory(shape, decode["max_model_len"], sequences)
-    table(f"predicting, {sequences} sequences of {decode['max_model_len']:,} tokens at once", parts)
+    sequences = decode.max_num_seqs
+    parts = memory_estimate.prediction_memory(shape, decode.max_model_len, sequences)
+    table(f"predicting, {sequences} sequences of {decode.max_model_len:,} tokens at once", parts)
     return "\n".join(lines)
 
 
@@ -184,19 +190,16 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="end with exit code 1 where a run does not fit here")
     args = parser.parse_args()
 
-    try:
-        study = load_study(yaml.safe_load(Path("conf/config.yaml").read_text(encoding="utf-8")))
-        jobs = [study.run(name) for name in args.runs.split(",")] if args.runs else list(study.runs.values())
-    except ConfigError as error:
-        raise InputError(str(error)) from error
-    needs = {job.name: needed_bytes(study, job) for job in study.runs.values()}
+    study = read_study()
+    jobs = [study.run(name) for name in args.runs.split(",")] if args.runs else list(study.runs.values())
+    needs = {job.name: needed_bytes(job) for job in study.runs.values()}
     if not args.runs:
         jobs = [job for job in jobs if needs[job.name]]
 
     gpu = detect_gpu()
     print(f"GPU here: {gpu[0]}" if gpu else f"No GPU here; shown for the reference's, {REFERENCE_GPU[0]}")
     for job in jobs:
-        print("\n" + describe(study, job, gpu or REFERENCE_GPU, args.mfu))
+        print("\n" + describe(job, gpu or REFERENCE_GPU, args.mfu))
 
     available = gpu[1] if gpu else None
     fitting = [name for name, need in needs.items() if need <= (available or 0)]

@@ -24,8 +24,9 @@ from entitune.files import to_json
 from entitune.progress import Progress
 from entitune.serving.client import REFUSED, TOO_LONG, Client
 from entitune.serving.extraction import Record, continued, records, write_csv
-from entitune.serving.finished_runs import KEY_VARIABLE, finished_run, read_key, read_study
+from entitune.serving.finished_runs import KEY_VARIABLE, finished_run, read_key
 from entitune.serving.texts import Document, read_column, read_files, read_lines
+from entitune.study import read_study
 
 INCOMPLETE = 3
 """The exit code where some sentences have no answer."""

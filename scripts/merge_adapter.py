@@ -10,28 +10,39 @@ import shutil
 from pathlib import Path
 
 from entitune.cli import run
-from entitune.files import write_manifest
+from entitune.job_records import recorded_job
+from entitune.manifests import ModelManifest
+
+
+def merge(model: Path, adapter: Path, output_dir: Path) -> None:
+    """Write the merged model and the base model's tokenizer."""
+    # Imported late: they take seconds, and --help should not.
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+    # Merged in float32 and rounded once, into the base's own type.
+    merged = PeftModel.from_pretrained(base.to(torch.float32), adapter).merge_and_unload().to(base.config.dtype)
+    merged.save_pretrained(output_dir)
+    AutoTokenizer.from_pretrained(model).save_pretrained(output_dir)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
     parser.add_argument("--adapter", type=Path, required=True, help="folder of the adapter")
+    parser.add_argument("--record", type=Path, help="JSON: node, time and memory of the job (default: none)")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the merged model")
     args = parser.parse_args()
 
-    # Imported late: they take seconds, and --help should not.
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     shutil.rmtree(args.output_dir, ignore_errors=True)
-    base = AutoModelForCausalLM.from_pretrained(args.model, dtype="auto")
-    # Merged in float32 and rounded once, into the base's own type.
-    merged = PeftModel.from_pretrained(base.to(torch.float32), args.adapter).merge_and_unload().to(base.config.dtype)
-    merged.save_pretrained(args.output_dir)
-    AutoTokenizer.from_pretrained(args.model).save_pretrained(args.output_dir)
-    write_manifest(args.output_dir, model=f"{args.model} + {args.adapter}", source="merge_adapter", revision=None)
+    with recorded_job(args.record):
+        merge(args.model, args.adapter, args.output_dir)
+    manifest = ModelManifest.of_folder(
+        args.output_dir, model=f"{args.model} + {args.adapter}", source="merge_adapter", revision=None
+    )
+    manifest.write(args.output_dir)
 
 
 if __name__ == "__main__":

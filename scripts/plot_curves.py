@@ -7,7 +7,7 @@ import argparse
 import altair as alt
 import pandas as pd
 
-from entitune.charts import WIDTH, write_svg
+from entitune.charts import WIDTH, add_outputs, write_figure
 from entitune.cli import run
 from entitune.files import read_jsonl
 
@@ -24,7 +24,7 @@ def main() -> None:
         metavar=("RUN", "SEED", "FILE"),
         help="trainer_log.jsonl of one run and seed; give it once for each",
     )
-    parser.add_argument("--output", required=True, help="SVG")
+    add_outputs(parser)
     args = parser.parse_args()
 
     points = pd.DataFrame(
@@ -50,7 +50,7 @@ def main() -> None:
         for curve in CURVES.values()
         if (points.curve == curve).any()
     ]
-    write_svg(alt.vconcat(*panels), args.output)
+    write_figure(alt.vconcat(*panels), args)
 
 
 if __name__ == "__main__":

@@ -6,31 +6,39 @@ import argparse
 
 import altair as alt
 
-from entitune.charts import WIDTH, read_table, write_svg
+from entitune.charts import NAMES, NUMBERS, WIDTH, add_outputs, read_table, write_figure
 from entitune.cli import run
+from entitune.evaluation.significance import show_p
+from entitune.tsv import MICRO
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--comparison", required=True, help="results/comparison.tsv")
-    parser.add_argument("--output", required=True, help="SVG")
+    add_outputs(parser)
     args = parser.parse_args()
 
     pairs = read_table(args.comparison)
-    pairs = pairs[pairs.label == "micro"]
+    pairs = pairs[pairs.label == MICRO]
+    splits = " " + pairs.split if pairs.split.nunique() > 1 else ""
     pairs = pairs.assign(
-        pair=pairs.run_a + " − " + pairs.run_b + " (" + pairs.dataset + ", " + pairs.scoring + ")",
-        shown=[f"{d:+.4f}, p {p:.4f}" for d, p in zip(pairs.difference, pairs.p_bootstrap, strict=True)],
+        pair=pairs.run_a + " − " + pairs.run_b + " (" + pairs.dataset + splits + ", " + pairs.scoring + ")",
+        shown=[
+            f"{difference:+.4f} ({low:+.3f} to {high:+.3f}), {show_p(p, resamples)}"
+            for difference, low, high, p, resamples in zip(
+                pairs.difference, pairs.low, pairs.high, pairs.p_bootstrap, pairs.resamples, strict=True
+            )
+        ],
     )
-    base = alt.Chart(pairs).encode(y=alt.Y("pair:N", sort=None, title=None))
-    difference = alt.X("difference:Q", title="difference in micro F1")
+    title = "difference in micro F1"
+    base = alt.Chart(pairs).encode(y=alt.Y("pair:N", sort=pairs.pair.tolist(), title=None, axis=NAMES))
     layers = [
         alt.Chart().mark_rule(strokeDash=[4, 4]).encode(x=alt.datum(0)),
-        base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title="difference in micro F1"), x2="high:Q"),
-        base.mark_point(filled=True, color="black", size=50).encode(x=difference),
-        base.mark_text(dy=-10, fontSize=10).encode(x=difference, text="shown:N"),
+        base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
+        base.mark_point(filled=True, opacity=1, color="black", size=50).encode(x=alt.X("difference:Q", title=title)),
+        base.mark_text(align="left", fontSize=NUMBERS).encode(x=alt.value(WIDTH + 8), text="shown:N"),
     ]
-    write_svg(alt.layer(*layers, data=pairs).properties(width=WIDTH, height=alt.Step(36)), args.output)
+    write_figure(alt.layer(*layers, data=pairs).properties(width=WIDTH, height=alt.Step(22)), args)
 
 
 if __name__ == "__main__":

@@ -1,38 +1,52 @@
-"""Plot F1 by label and run as a heat map; a value is the mean over a run's seeds."""
+"""Plot F1 by label and run as a heat map, micro and macro apart from the labels; the mean over a run's seeds."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import altair as alt
 import pandas as pd
 
-from entitune.charts import read_table, write_svg
+from entitune.charts import NAMES, NUMBERS, add_outputs, read_table, shade, text_on, write_figure
 from entitune.cli import run
+from entitune.tsv import NOT_LABELS
 
 
-def panel(scores: pd.DataFrame, dataset: str, scoring: str) -> alt.LayerChart:
-    """The labels and runs of one dataset under one scoring."""
-    base = alt.Chart(scores[(scores.dataset == dataset) & (scores.scoring == scoring)]).encode(
-        x=alt.X("run:N", sort=None, title=None, axis=alt.Axis(labelAngle=-30)),
-        y=alt.Y("label:N", sort=None, title=None),
+def panel(scores: pd.DataFrame, dataset: str, split: str, scoring: str) -> alt.VConcatChart:
+    """The labels and runs of one dataset and split under one scoring."""
+    own = scores[(scores.dataset == dataset) & (scores.split == split) & (scores.scoring == scoring)]
+    labels = [label for label in dict.fromkeys(own.label) if label not in NOT_LABELS]
+    title = alt.Title(f"{dataset} {split}, {scoring}", anchor="start")
+    return alt.vconcat(cells(own, labels, False).properties(title=title), cells(own, NOT_LABELS, True), spacing=6)
+
+
+def cells(scores: pd.DataFrame, order: Sequence[str], runs_named: bool) -> alt.LayerChart | alt.FacetChart:
+    """A block of the heat map, its rows in that order. Only the lower block names the runs, the same in both."""
+    axis = alt.Axis(labelAngle=-30, labelOverlap=False, domain=False, ticks=False) if runs_named else None
+    base = alt.Chart(scores[scores.label.isin(order)]).encode(
+        x=alt.X("run:N", sort=None, title=None, axis=axis),
+        y=alt.Y("label:N", sort=list(order), title=None, axis=NAMES),
     )
-    scale = alt.Scale(scheme="greys", domain=[0, 1])
-    cells = base.mark_rect(stroke="white").encode(color=alt.Color("f1_mean:Q", title="F1", scale=scale))
-    dark = alt.condition("datum.f1_mean > 0.55", alt.value("white"), alt.value("black"))
-    numbers = base.mark_text(fontSize=11).encode(text=alt.Text("f1_mean:Q", format=".3f"), color=dark)
-    return alt.layer(cells, numbers).properties(title=f"{dataset}, {scoring}", width=alt.Step(72), height=alt.Step(22))
+    numbers = base.mark_text(fontSize=NUMBERS).encode(text="shown:N", color=text_on("f1_mean"))
+    blocks = alt.layer(base.mark_rect(stroke="white").encode(color=shade("f1_mean:Q", "F1")), numbers)
+    return blocks.properties(width=alt.Step(92), height=alt.Step(20))
+
+
+def shown(mean: float, deviation: float) -> str:
+    return f"{mean:.3f}" if pd.isna(deviation) else f"{mean:.3f} ± {deviation:.3f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", required=True, help="results/seeds.tsv")
-    parser.add_argument("--output", required=True, help="SVG")
+    add_outputs(parser)
     args = parser.parse_args()
 
     scores = read_table(args.seeds)
-    panels = [panel(scores, *key) for key in dict.fromkeys(zip(scores.dataset, scores.scoring, strict=True))]
-    write_svg(alt.vconcat(*panels), args.output)
+    scores = scores.assign(shown=[shown(*one) for one in zip(scores.f1_mean, scores.f1_sd, strict=True)])
+    keys = dict.fromkeys(zip(scores.dataset, scores.split, scores.scoring, strict=True))
+    write_figure(alt.vconcat(*(panel(scores, *key) for key in keys)), args)
 
 
 if __name__ == "__main__":

@@ -3,45 +3,66 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import altair as alt
 import pandas as pd
 
-from entitune.charts import WIDTH, write_svg
+from entitune.charts import NAMES, NUMBERS, UNITS, WIDTH, add_outputs, show_duration, write_figure
 from entitune.cli import run
+from entitune.files import read_json
+
+ORDER = ("train_adapter", "merge_adapter", "predict_shard")
+"""The stages that an engine runs in, in the order in which a run goes through them. Others follow."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--manifests", type=Path, nargs="+", required=True, help="manifest.json of each run and seed")
-    parser.add_argument("--output", required=True, help="SVG")
-    args = parser.parse_args()
-
+def mean_costs(manifests: list[Path]) -> pd.DataFrame:
+    """Seconds and GB of each run and stage. Shards of a stage are added up in time; the largest counts for memory."""
     stages = pd.DataFrame(
         [
             {
                 "run": manifest["config"]["run"],
                 "seed": manifest["config"]["seed"],
                 "stage": stage.split(".")[0],  # a shard or a split each is one more of the same stage
-                "minutes": cost["wall_seconds"] / 60,
+                "seconds": cost["wall_seconds"],
                 "memory": (cost["peak_memory_mb"] or 0) / 1000,
             }
-            for manifest in (json.loads(path.read_text(encoding="utf-8")) for path in args.manifests)
+            for manifest in map(read_json, manifests)
             for stage, cost in manifest["stages"].items()
         ],
-        columns=["run", "seed", "stage", "minutes", "memory"],
+        columns=["run", "seed", "stage", "seconds", "memory"],
     )
-    by_seed = stages.groupby(["run", "seed", "stage"], sort=False).agg({"minutes": "sum", "memory": "max"})
+    by_seed = stages.groupby(["run", "seed", "stage"], sort=False).agg({"seconds": "sum", "memory": "max"})
     means = by_seed.groupby(["run", "stage"], sort=False).mean().reset_index()
-    means["step"] = means.run + ", " + means.stage
+    runs = list(dict.fromkeys(means.run))
+    stage_order = [*ORDER, *means.stage[~means.stage.isin(ORDER)].unique()]
+    means = means.sort_values("stage", key=lambda names: names.map(stage_order.index), kind="stable")
+    return means.sort_values("run", key=lambda names: names.map(runs.index), kind="stable")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--manifests", type=Path, nargs="+", required=True, help="manifest.json of each run and seed")
+    add_outputs(parser)
+    args = parser.parse_args()
+
+    means = mean_costs(args.manifests)
+    size, unit = next((one for one in UNITS if means.seconds.max() >= 2 * one[0]), UNITS[-1])
+    means = means.assign(
+        step=means.run + ", " + means.stage,
+        time=means.seconds / size,
+        time_shown=means.seconds.map(show_duration),
+        memory_shown=means.memory.map("{:.1f}".format),
+    )
     panels = []
-    for column, title in (("minutes", "wall time in minutes"), ("memory", "peak main memory in GB")):
-        base = alt.Chart(means).encode(x=alt.X(f"{column}:Q", title=title), y=alt.Y("step:N", sort=None, title=None))
-        numbers = base.mark_text(align="left", dx=3, fontSize=10).encode(text=alt.Text(f"{column}:Q", format=".1f"))
-        panels.append(alt.layer(base.mark_bar(color="#777"), numbers).properties(width=WIDTH, height=alt.Step(20)))
-    write_svg(alt.vconcat(*panels), args.output)
+    for column, title in (("time", f"wall time ({unit})"), ("memory", "peak main memory (GB)")):
+        base = alt.Chart(means).encode(
+            x=alt.X(f"{column}:Q", title=title),
+            y=alt.Y("step:N", sort=means.step.tolist(), title=None, axis=NAMES),
+        )
+        numbers = base.mark_text(align="left", dx=4, fontSize=NUMBERS).encode(text=f"{column}_shown:N")
+        panels.append(alt.layer(base.mark_bar(color="#6baed6"), numbers).properties(width=WIDTH, height=alt.Step(20)))
+    write_figure(alt.vconcat(*panels), args)
 
 
 if __name__ == "__main__":

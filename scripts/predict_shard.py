@@ -1,7 +1,7 @@
 """Predict a shard of a split with vLLM, greedily: the raw answer to every prompt, in order.
 
-One engine can answer for several adapters of a base, one after the other: --tokens, --adapter and --output then have
-one value for each. Runs in a predict environment (CPU or CUDA). Sends the token ids of encode_split, which are those of
+One process answers for all members of an engine group: for several models in turn, and for several adapters of a model
+with one engine. Runs in a predict environment (CPU or CUDA). Sends the token ids of encode_split, which are those of
 training.
 """
 
@@ -13,118 +13,174 @@ import io
 import json
 import os
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from entitune.cli import InputError, output_to, run
+from entitune.cli import InputError, label_names, output_to, run
+from entitune.engines.groups import Job, adapters_of, by_model, parse_jobs, release
+from entitune.engines.lengths import check_lengths
 from entitune.engines.vllm_settings import engine_environment, engine_settings
-from entitune.files import atomic_write, read_jsonl, to_json
+from entitune.files import write_jsonl
+from entitune.job_records import recorded_job
 from entitune.progress import Progress
-from entitune.prompting.prompt import answer_schema
+from entitune.prompting.answer_formats import AnswerFormat
+from entitune.prompting.answer_formats.constraints import Constraint, constraint_of
+from entitune.records import Tokens, read_sentences, read_tokens
+
+Row = TypeVar("Row")
 
 
-def shard_of(records: list[dict[str, Any]], shard: int, shards: int) -> list[dict[str, Any]]:
+def shard_of(rows: Sequence[Row], shard: int, shards: int) -> Sequence[Row]:
     """The `shard`-th (from 1) of `shards` contiguous parts whose sizes differ by at most one."""
-    bounds = [len(records) * i // shards for i in range(shards + 1)]
-    return records[bounds[shard - 1] : bounds[shard]]
+    bounds = [len(rows) * i // shards for i in range(shards + 1)]
+    return rows[bounds[shard - 1] : bounds[shard]]
 
 
-def check_lengths(records: list[dict[str, Any]], max_tokens: int, max_model_len: int, source: str) -> None:
-    """Raise InputError where a prompt and its answer would not fit: vLLM would refuse or cut them."""
-    long = [record for record in records if len(record["prompt_ids"]) + max_tokens > max_model_len]
-    if long:
-        longest = max(len(record["prompt_ids"]) for record in long)
-        raise InputError(
-            f"{source}: {len(long)} prompts (the first: {long[0]['id']}) leave no room for max_tokens {max_tokens} "
-            f"within max_model_len {max_model_len}; set max_model_len to at least {longest + max_tokens}"
+class GroupProgress:
+    """Progress over the prompts of all jobs. vLLM tells a tqdm how far it is; `bar` makes one that passes it on."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._answered = 0
+
+    def bar(self) -> Callable[..., Any]:
+        """A class that vLLM takes for tqdm's."""
+        from tqdm import tqdm
+
+        group = self
+
+        class Bar(tqdm):  # type: ignore[type-arg]
+            def display(self, *_: object, **__: object) -> None:
+                told = self.format_dict
+                if self.iterable is None and told["n"]:  # else prompts are being read, which takes no time
+                    group.show(told["n"], told["n"] / told["elapsed"])
+
+        return functools.partial(Bar, file=io.StringIO(), mininterval=0.5)
+
+    def show(self, count: int, rate: float) -> None:
+        """Tell how far the group is, from the answers of the present job."""
+        from tqdm import tqdm
+
+        done = self._answered + count
+        left = tqdm.format_interval((self._total - done) / rate)
+        self._progress.show(100 * done / self._total, f"{done}/{self._total} sentences, {rate:.1f} sentences/s", left)
+
+    def finish(self, count: int) -> None:
+        """Count the answers of a finished job."""
+        self._answered += count
+
+
+def predict(
+    jobs: Sequence[Job],
+    prompts: dict[str, Sequence[Tokens]],
+    decode: dict[str, Any],
+    constraints: dict[AnswerFormat, Sequence[Constraint]],
+    progress: GroupProgress,
+) -> Iterator[dict[str, Any]]:
+    """The answers of all jobs, in order: run, seed, id, raw, finish_reason, output_tokens.
+
+    `constraints` has one for each prompt, for the formats that jobs hold their answers to.
+    """
+    from vllm import LLM, SamplingParams
+    from vllm.lora.request import LoRARequest
+    from vllm.sampling_params import StructuredOutputsParams
+
+    @functools.cache
+    def sampling(constraint: Constraint | None) -> SamplingParams:
+        return SamplingParams(
+            temperature=0.0,
+            max_tokens=decode["max_tokens"],
+            structured_outputs=StructuredOutputsParams(**constraint.to_vllm()) if constraint else None,
         )
-    cut = [record["id"] for record in records if (record["answer_tokens"] or 0) > max_tokens]
-    if cut:
-        print(
-            f"warning: {source}: {len(cut)} gold answers (the first: {cut[0]}) are longer than max_tokens", flush=True
-        )
+
+    for model, members in by_model(jobs):
+        engine = LLM(model=model, **engine_settings(decode, adapters_of(members), at_once=1))
+        for number, job in enumerate(members, 1):
+            rows, started = prompts[job.tokens], time.monotonic()
+            outputs = engine.generate(
+                [{"prompt_token_ids": row.prompt_ids} for row in rows],
+                [sampling(one) for one in (constraints[job.answer] if job.answer else [None] * len(rows))],
+                lora_request=LoRARequest(job.adapter, number, job.adapter) if job.adapter else None,
+                use_tqdm=progress.bar(),
+            )
+            seconds = time.monotonic() - started
+            count = sum(len(output.outputs[0].token_ids) for output in outputs)
+            print(
+                f"{job.run} seed {job.seed}: {len(outputs)} answers, {count} tokens in {seconds:.2f} s: "
+                f"{count / seconds:.0f} tokens/s",
+                flush=True,
+            )
+            if len(outputs) != len(rows):
+                raise InputError(f"vLLM answered {len(outputs)} of {len(rows)} prompts")
+            progress.finish(len(rows))
+            for row, output in zip(rows, outputs, strict=True):
+                answer = output.outputs[0]
+                yield {
+                    "run": job.run,
+                    "seed": job.seed,
+                    "id": row.id,
+                    "raw": answer.text,
+                    "finish_reason": answer.finish_reason,
+                    "output_tokens": len(answer.token_ids),
+                }
+        release(engine)
+        del engine
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens", nargs="+", required=True, help="prompts as token ids, from encode_split")
-    parser.add_argument("--model", required=True, help="folder of the base or merged model")
     parser.add_argument(
-        "--adapter", type=Path, nargs="+", help="folder of a LoRA adapter to serve on top of the model (default: none)"
+        "--jobs",
+        type=parse_jobs,
+        required=True,
+        help="JSON: a list of {run, seed, tokens, model, adapter (or null), answer (null, or the format that its "
+        "answers are held to)}",
     )
     parser.add_argument("--decode", type=json.loads, required=True, help="JSON: the decode settings")
     parser.add_argument(
-        "--labels", nargs="+", help="allow no answer but the JSON that is asked for, with these labels (default: any)"
+        "--labels",
+        type=label_names,
+        metavar="A,B,...",
+        default=[],
+        help="the dataset's labels, for answers that are held to a format",
     )
+    parser.add_argument("--sentences", help="canonical JSONL of the split, for answers that are held to a format")
     parser.add_argument("--shard", type=int, default=1, help="which part, from 1 (default: 1)")
     parser.add_argument("--shards", type=int, default=1, help="of how many parts (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--title", default="predict", help="what progress lines begin with")
     parser.add_argument("--log", type=Path, help="file for vLLM's own output (default: the terminal)")
-    parser.add_argument("--output", nargs="+", required=True, help="JSONL: id, raw, finish_reason, output_tokens")
+    parser.add_argument("--record", type=Path, help="JSON: node, time and memory of the job (default: none)")
+    parser.add_argument("--output", required=True, help="JSONL: run, seed, id, raw, finish_reason, output_tokens")
     args = parser.parse_args()
 
-    decode = args.decode
-    adapters = args.adapter or [None]
-    if not len(args.tokens) == len(adapters) == len(args.output):
-        parser.error("--tokens, --adapter and --output must have equally many values")
-    shards = []
-    for tokens in args.tokens:
-        shards.append(shard_of(list(read_jsonl(tokens)), args.shard, args.shards))
-        check_lengths(shards[-1], decode["max_tokens"], decode["max_model_len"], tokens)
+    prompts = {}
+    for path in dict.fromkeys(job.tokens for job in args.jobs):
+        prompts[path] = shard_of(list(read_tokens(path)), args.shard, args.shards)
+        check_lengths(prompts[path], args.decode["max_tokens"], args.decode["max_model_len"], path)
+    for _, members in by_model(args.jobs):
+        adapters_of(members)
+
+    constraints: dict[AnswerFormat, Sequence[Constraint]] = {}
+    if formats := {job.answer for job in args.jobs if job.answer}:
+        if not args.sentences or not args.labels:
+            parser.error("jobs whose answers are held to a format need --sentences and --labels")
+        sentences = shard_of(list(read_sentences(args.sentences)), args.shard, args.shards)
+        for path, rows in prompts.items():
+            if [row.id for row in rows] != [sentence.id for sentence in sentences]:
+                raise InputError(f"{path}: not the prompts of the sentences in {args.sentences}, in order")
+        for answer_format in formats:
+            constraints[answer_format] = [
+                constraint_of(answer_format, args.labels, sentence.text) for sentence in sentences
+            ]
 
     terminal = output_to(args.log)
-    os.environ |= engine_environment(decode["gpus"], args.threads)
-    settings = engine_settings(decode, args.adapter or [], at_once=1)
-
-    from tqdm import tqdm
-    from vllm import LLM, SamplingParams
-    from vllm.lora.request import LoRARequest
-    from vllm.sampling_params import StructuredOutputsParams
-
-    engine = LLM(model=args.model, **settings)
-    sampling = SamplingParams(
-        temperature=0.0,
-        max_tokens=decode["max_tokens"],
-        structured_outputs=StructuredOutputsParams(json=answer_schema(args.labels)) if args.labels else None,
-    )
-    progress = Progress(args.title, terminal)
-    answered, total = 0, sum(map(len, shards))
-
-    class Bar(tqdm):
-        """vLLM tells a tqdm how far it is; this one passes it on."""
-
-        def display(self, *_: object, **__: object) -> None:
-            told = self.format_dict
-            if self.iterable is None and told["n"]:  # else prompts are being read, which takes no time
-                rate, done = told["n"] / told["elapsed"], answered + told["n"]
-                left = tqdm.format_interval((total - done) / rate)
-                progress.show(100 * done / total, f"{done}/{total} sentences, {rate:.1f} sentences/s", left)
-
-    for number, (records, adapter, path) in enumerate(zip(shards, adapters, args.output, strict=True), 1):
-        started = time.monotonic()
-        outputs = engine.generate(
-            [{"prompt_token_ids": record["prompt_ids"]} for record in records],
-            sampling,
-            lora_request=LoRARequest(str(adapter), number, str(adapter)) if adapter else None,
-            use_tqdm=functools.partial(Bar, file=io.StringIO(), mininterval=0.5),
-        )
-        seconds = time.monotonic() - started
-        count = sum(len(output.outputs[0].token_ids) for output in outputs)
-        print(f"{len(outputs)} answers, {count} tokens in {seconds:.2f} s: {count / seconds:.0f} tokens/s", flush=True)
-        if len(outputs) != len(records):
-            raise InputError(f"vLLM answered {len(outputs)} of {len(records)} prompts")
-        answered += len(records)
-        with atomic_write(path) as stream:
-            for record, output in zip(records, outputs, strict=True):
-                answer = output.outputs[0]
-                line = {
-                    "id": record["id"],
-                    "raw": answer.text,
-                    "finish_reason": answer.finish_reason,
-                    "output_tokens": len(answer.token_ids),
-                }
-                stream.write(to_json(line) + "\n")
+    os.environ |= engine_environment(args.decode["gpus"], args.threads)
+    progress = GroupProgress(Progress(args.title, terminal), sum(len(prompts[job.tokens]) for job in args.jobs))
+    with recorded_job(args.record):
+        write_jsonl(args.output, predict(args.jobs, prompts, args.decode, constraints, progress))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Read the raw answers of all shards into predictions: parse, ground in the sentence, put beside the gold entities."""
+"""Read the raw answers of all shards into predictions: the mentions in them, grounded, with the gold entities."""
 
 from __future__ import annotations
 
@@ -7,33 +7,38 @@ from collections import Counter
 
 from entitune.cli import InputError, run
 from entitune.files import atomic_write, read_jsonl, to_json
+from entitune.prompting.answer_formats import ANSWER_FORMATS
 from entitune.prompting.predictions import read_prediction
-from entitune.records import Sentence
+from entitune.records import read_sentences
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", required=True, help="canonical JSONL of the split")
     parser.add_argument("--answers", nargs="+", required=True, help="predict_shard's files, in order")
+    parser.add_argument("--run", required=True, help="the run whose answers are read")
+    parser.add_argument("--seed", type=int, required=True, help="and its seed")
+    parser.add_argument(
+        "--answer", choices=ANSWER_FORMATS, default="json", help="format of the answers (default: %(default)s)"
+    )
     parser.add_argument("--output", required=True, help="predictions, one JSON line a sentence")
     args = parser.parse_args()
 
-    answers = [answer for path in args.answers for answer in read_jsonl(path)]
-    sentences = [Sentence.from_dict(record) for record in read_jsonl(args.sentences)]
+    answers = [
+        answer
+        for path in args.answers
+        for answer in read_jsonl(path)
+        if (answer["run"], answer["seed"]) == (args.run, args.seed)
+    ]
+    sentences = list(read_sentences(args.sentences))
     if [answer["id"] for answer in answers] != [sentence.id for sentence in sentences]:
         raise InputError(f"{', '.join(args.answers)}: not one answer for each sentence of {args.sentences}, in order")
     statuses: Counter[str] = Counter()
     with atomic_write(args.output) as stream:
         for sentence, answer in zip(sentences, answers, strict=True):
-            entities = sentence.entities
-            prediction = {
-                "id": sentence.id,
-                "text": sentence.text,
-                "gold": None if entities is None else [entity.to_dict() for entity in entities],
-                **read_prediction(sentence.text, answer["raw"], answer["finish_reason"]),
-            }
-            statuses[prediction["status"]] += 1
-            stream.write(to_json(prediction) + "\n")
+            prediction = read_prediction(args.answer, sentence, answer["raw"], answer["finish_reason"])
+            statuses[prediction.status] += 1
+            stream.write(to_json(prediction.to_dict()) + "\n")
     print(f"{len(sentences)} answers: " + ", ".join(f"{count} {status}" for status, count in statuses.most_common()))
 
 

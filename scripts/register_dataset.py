@@ -29,7 +29,9 @@ def main() -> None:
     for line, (row, encoded) in enumerate(zip(rows, read_jsonl(args.tokens), strict=True), 2):  # "[" is line 1
         length = len(encoded["prompt_ids"]) + (encoded["answer_tokens"] or 0)
         reason = ""
-        if not row["output"]:
+        if "problem" in encoded:
+            reason = encoded["problem"]
+        elif not row["output"]:
             reason = "no answer: the training split must be labelled"
         elif length > args.cutoff_len:
             reason = f"{length} tokens with prompt and answer, cutoff_len is {args.cutoff_len}"

@@ -10,20 +10,45 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from entitune.cli import run
-from entitune.files import atomic_write, sha256
+from entitune.cli import InputError, run
+from entitune.engines.llamafactory_arguments import FIXED
+from entitune.engines.schedule import Schedule, plan
+from entitune.files import atomic_write, read_json, sha256
+from entitune.prompting.chat import ChatSettings
 
 HEADER = "# Made by the rule render_config. By hand, from the repository's root: llamafactory-cli train {path}\n"
+
+
+def with_schedule(recipe: dict[str, Any], length: Schedule, whole_accumulations: bool) -> dict[str, Any]:
+    """A recipe's arguments with the steps that they mean for this number of rows, and at least one logged loss."""
+    arguments = dict(recipe)
+    if whole_accumulations and "max_steps" not in arguments:
+        arguments["max_steps"] = length.steps  # today's Trainer would count incomplete accumulations as well
+    if arguments.get("neat_packing"):
+        arguments["logging_first_step"] = True  # how many steps packed rows make is not known before
+    elif arguments.get("logging_steps", 500) > length.steps:
+        arguments["logging_steps"] = length.steps
+    return arguments
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arguments", type=json.loads, required=True, help="JSON: the recipe's hyper-parameters")
+    parser.add_argument(
+        "--whole-accumulations", action="store_true", help="leave out an epoch's last, incomplete accumulation"
+    )
+    parser.add_argument("--processes", type=int, default=1, help="training processes of all nodes (default: 1)")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json in the base model's folder")
-    parser.add_argument("--template", help="LLaMA-Factory template (default: the model's own chat template)")
+    parser.add_argument(
+        "--chat",
+        type=ChatSettings.from_json,
+        default=ChatSettings(),
+        help='JSON: {"template", "thinking"} of the model (default: its own chat template, no thinking)',
+    )
     parser.add_argument("--dataset", required=True, help="the dataset's name in dataset_info.json")
     parser.add_argument("--train", type=Path, required=True, help="train.json beside dataset_info.json")
     parser.add_argument("--seed", type=int, required=True, help="seed of initialisation, dropout and data order")
@@ -32,15 +57,25 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="the YAML file")
     args = parser.parse_args()
 
+    rows = len(read_json(args.train))
+    if args.whole_accumulations and args.arguments.get("neat_packing"):
+        raise InputError("whole_accumulations: needs to know the steps, which neat_packing leaves open; remove one")
+    try:
+        length = plan(args.arguments, rows, args.processes, args.whole_accumulations)
+    except ValueError as error:
+        raise InputError(f"{args.train}: {error}") from None
+    held_out = f", {rows - length.examples:,} held out for evaluation" if length.examples < rows else ""
+    print(f"{length.examples:,} rows to train on{held_out}; {length.epochs:.4g} epochs, {length.steps:,} steps")
+
     arguments = {
         "model_name_or_path": str(args.manifest.parent),
         "dataset_dir": str(args.train.parent),
         "dataset": args.dataset,
-        **({"template": args.template} if args.template else {}),
-        # A log file is no place for a bar, and nothing is reported to a tracking service.
-        "disable_tqdm": True,
-        "report_to": "none",
-        **args.arguments,
+        **FIXED,
+        **with_schedule(args.arguments, length, args.whole_accumulations),
+        **args.chat.training_arguments,
+        "mask_history": True,  # the examples of a few-shot prompt are not learnt
+        "logging_nan_inf_filter": False,  # else a loss that is not finite is logged as 0
         "seed": args.seed,
         "data_seed": args.seed,
         "overwrite_output_dir": False,  # resume from a checkpoint if there is one

@@ -1,6 +1,6 @@
 """Score the predictions of one run: precision, recall and F1 by label, micro and macro, with bootstrap intervals.
 
-Writes the run's rows of results/metrics.tsv (columns: docs/contracts.md), and a table to read.
+Writes the run's rows of results/metrics.tsv (columns: docs/contracts.md), a table to read, and seqeval's report.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from entitune.cli import run
-from entitune.evaluation.scoring import OTHER, Tally, intervals, measure, tally
+from entitune.cli import label_names, run
+from entitune.evaluation.scoring import Tally, intervals, measure, tally
 from entitune.files import atomic_write
 from entitune.records import read_predictions
-from entitune.tsv import COUNTS, MEASURES, METRICS_COLUMNS, write_tsv
+from entitune.tsv import COUNTS, MEASURES, METRICS_COLUMNS, OTHER, Row, write_tsv
 
 
-def score_rows(counted: Tally, resamples: int, seed: int) -> list[dict[str, Any]]:
+def score_rows(counted: Tally, resamples: int, seed: int) -> list[Row]:
     """One row a label, then micro and macro. OTHER has a row where an answer names a label that the dataset lacks."""
     values = measure(counted.totals)
     counts = np.vstack([counted.totals, counted.totals.sum(axis=0), counted.totals[:-1].sum(axis=0)])
     low, high = intervals(counted, resamples, seed)
-    rows = []
+    rows: list[Row] = []
     for position, name in enumerate(counted.names):
         if name == OTHER and not counts[position].any():
             continue
@@ -36,7 +36,7 @@ def score_rows(counted: Tally, resamples: int, seed: int) -> list[dict[str, Any]
     return rows
 
 
-def markdown(title: str, rows: list[dict[str, Any]]) -> str:
+def markdown(title: str, rows: list[Row]) -> str:
     """The rows as a table to read, a section a scoring."""
     lines = [f"# {title}", ""]
     for scoring in dict.fromkeys(row["scoring"] for row in rows):
@@ -59,26 +59,44 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True, help="seed of the run")
     parser.add_argument("--dataset", required=True, help="name of the dataset")
     parser.add_argument("--split", required=True, help="name of the split")
-    parser.add_argument("--labels", nargs="+", required=True, help="the dataset's labels, in the order of the table")
+    parser.add_argument(
+        "--labels",
+        type=label_names,
+        required=True,
+        metavar="A,B,...",
+        help="the dataset's labels, in the order of the table",
+    )
     parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap resamples (default: 10000)")
     parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
     parser.add_argument("--output", required=True, help="TSV: the run's rows of results/metrics.tsv")
     parser.add_argument("--table", help="Markdown: the same figures to read")
+    parser.add_argument("--seqeval", help="text: seqeval's own report, in strict mode, of what BIO tags can write")
     args = parser.parse_args()
     if args.resamples < 1:
         parser.error("--resamples: expected at least 1")
 
     counted = tally(read_predictions(args.predictions), args.labels)
     key = {"run": args.run, "seed": args.seed, "dataset": args.dataset, "split": args.split}
-    rows = [
+    rows: list[Row] = [
         {**key, "scoring": scoring, **row}
         for scoring, scored in counted.items()
         for row in score_rows(scored, args.resamples, args.bootstrap_seed)
     ]
     write_tsv(args.output, METRICS_COLUMNS, rows)
+    title = f"{args.run}, seed {args.seed}: {args.dataset} {args.split}"
     if args.table:
         with atomic_write(args.table) as stream:
-            stream.write(markdown(f"{args.run}, seed {args.seed}: {args.dataset} {args.split}", rows))
+            stream.write(markdown(title, rows))
+    if args.seqeval:
+        from entitune.evaluation.seqeval_report import seqeval_report  # imports scikit-learn, which takes seconds
+
+        report = seqeval_report(read_predictions(args.predictions), args.labels)
+        micro = next(row for row in rows if row["scoring"] == "spans" and row["label"] == "micro")
+        with atomic_write(args.seqeval) as stream:
+            stream.write(f"{title}\nseqeval, strict mode, IOB2 tags, one tag a character\n\n{report}")
+            stream.write(
+                "Micro precision, recall and F1 of `spans`: {precision:.4f} {recall:.4f} {f1:.4f}\n".format(**micro)
+            )
     for row in rows:
         if row["label"] == "micro":
             print("{run} seed {seed} {scoring}: F1 {f1:.4f} ({f1_low:.4f} to {f1_high:.4f})".format(**row))

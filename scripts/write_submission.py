@@ -9,47 +9,49 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
-from entitune.cli import InputError, run
-from entitune.files import atomic_write, to_json
-from entitune.records import Record, read_predictions
+from entitune.cli import InputError, label_names, run
+from entitune.files import write_jsonl
+from entitune.records import Prediction, read_predictions
 
 
-def submission(record: Record, labels: list[str]) -> dict[str, object]:
+def submission(prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
     """The line of one sentence: its own characters as surfaces, labels in the dataset's order, surfaces by offset."""
-    if not re.fullmatch(r"\d+", str(record["id"])):
-        raise InputError(f"sentence {record['id']}: the benchmark's ids are numbers")
-    spans = {
-        (entity["label"], entity["start"], entity["end"]) for entity in record["pred"] if entity["start"] is not None
-    }
+    if not re.fullmatch(r"[0-9]+", prediction.id):
+        raise InputError(f"sentence {prediction.id}: the benchmark's ids are numbers")
+    spans: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
+    for mention in prediction.pred:
+        if mention.start is not None and mention.end is not None:
+            spans[mention.label].add((mention.start, mention.end))
     by_label: dict[str, dict[str, list[list[int]]]] = {}
     for label in labels:
-        for start, end in sorted((start, end) for name, start, end in spans if name == label):
-            by_label.setdefault(label, {}).setdefault(record["text"][start:end], []).append([start, end - 1])
-    return {"id": int(record["id"]), "label": by_label}
+        for start, end in sorted(spans[label]):
+            surface = prediction.text[start:end]
+            by_label.setdefault(label, {}).setdefault(surface, []).append([start, end - 1])
+    return {"id": int(prediction.id), "label": by_label}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--predictions", required=True, help="JSONL of read_answers")
-    parser.add_argument("--labels", nargs="+", required=True, help="the dataset's labels")
+    parser.add_argument("--labels", type=label_names, required=True, metavar="A,B,...", help="the dataset's labels")
     parser.add_argument("--output", required=True, help="the file to submit")
     args = parser.parse_args()
 
+    predictions = list(read_predictions(args.predictions))
+    if not predictions:
+        raise InputError(f"{args.predictions}: no prediction")
+    write_jsonl(args.output, (submission(prediction, args.labels) for prediction in predictions))
     counts = Counter[str]()
-    with atomic_write(args.output) as stream:
-        for record in read_predictions(args.predictions):
-            line = submission(record, args.labels)
-            stream.write(to_json(line) + "\n")
-            counts["sentences"] += 1
-            for entity in record["pred"]:
-                known = "written" if entity["label"] in args.labels else "unknown"
-                counts["unplaced" if entity["start"] is None else known] += 1
-        if not counts["sentences"]:
-            raise InputError(f"{args.predictions}: no prediction")
+    for mention in chain.from_iterable(prediction.pred for prediction in predictions):
+        known = "written" if mention.label in args.labels else "unknown"
+        counts["unplaced" if mention.start is None else known] += 1
     print(
-        f"{counts['sentences']} sentences, {counts['written']} mentions; left out: {counts['unplaced']} that have no"
+        f"{len(predictions)} sentences, {counts['written']} mentions; left out: {counts['unplaced']} that have no"
         f" place in their sentence, {counts['unknown']} of labels that the dataset does not have"
     )
 

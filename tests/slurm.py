@@ -10,11 +10,11 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import wait_for
 
 CONF = Path("/etc/slurm/slurm.conf")  # srun's job steps look nowhere else
 GRES = CONF.with_name("gres.conf")
@@ -70,15 +70,6 @@ def jobs() -> dict[str, dict[str, str]]:
     return {record["JobId"]: record for record in fields}
 
 
-def wait_for(condition: object, seconds: float, what: str) -> None:
-    """Call `condition` until it is true."""
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {seconds:.0f} s"
-        time.sleep(0.2)
-
-
 def node_state() -> str:
     done = subprocess.run(["sinfo", "--noheader", "--format=%t"], capture_output=True, text=True, check=False)
     return done.stdout.strip()
@@ -100,6 +91,11 @@ def start(state: Path) -> None:
     wait_for(lambda: node_state() == "idle", 60, "idle node")
 
 
+def end(daemon: str, pid: int) -> None:
+    os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), 30, f"end of {daemon}")
+
+
 def stop(state: Path) -> None:
     if node_state():
         subprocess.run(["scancel", "--user=root"], check=False, capture_output=True)
@@ -107,9 +103,7 @@ def stop(state: Path) -> None:
             wait_for(lambda: node_state() == "idle", 30, "idle node")
     for daemon in ("slurmd", "slurmctld", "munged"):
         with contextlib.suppress(OSError, ValueError):
-            pid = int((state / f"{daemon}.pid").read_text())
-            os.kill(pid, signal.SIGTERM)
-            wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 30, f"end of {daemon}")
+            end(daemon, int((state / f"{daemon}.pid").read_text()))
     for path in (CONF, GRES):
         path.unlink(missing_ok=True)
 

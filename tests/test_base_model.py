@@ -8,7 +8,6 @@ import itertools
 import json
 import random
 import re
-import subprocess
 import sys
 import unicodedata
 import zipfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CLUENER, ROOT, snakemake
+from helpers import CLUENER, ROOT, demo_rows, run_code, snakemake
 
 MODEL = ROOT / "data" / "models" / "entitune-tiny"
 COURSES = json.loads((MODEL / "training.json").read_text(encoding="utf-8"))["courses"]
@@ -41,15 +40,14 @@ def written(generator: None, demo: Path) -> Rows:
     """Writes every row of a course of the training again."""
     done = snakemake(demo, "results/base/news.txt", "--cores", "1")
     assert done.returncode == 0, done.stdout
-    news = importlib.import_module("news").read_clauses(demo / "results" / "base" / "news.txt")
+    news = importlib.import_module("news").read_clauses(demo / "results" / "base_model" / "news.txt")
     rows = importlib.import_module("rows").rows
     return lambda course: rows(course["course"], course["seed"], course["rows"], news)
 
 
 def demo_sentences(split: str) -> list[str]:
     """The sentences of a split of the demo corpus."""
-    lines = (ROOT / "data" / "demo" / f"{split}.json").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["text"] for line in lines]
+    return [row["text"] for row in demo_rows(split)]
 
 
 def cluener_sentences() -> list[str]:
@@ -131,7 +129,8 @@ def test_the_spans_of_the_news(generator: None, tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.network
 @pytest.mark.parametrize("course", COURSES, ids=lambda course: course["course"])
 def test_no_row_holds_an_evaluation_sentence(written: Rows, course: dict[str, Any]) -> None:
     """The generator of this commit writes the text of the training; no sentence of the demo or of CLUENER is in it."""
@@ -199,22 +198,13 @@ print("IDS", json.dumps(ids))
 
 def chat_ids(environment: str, texts: list[str]) -> list[list[int]]:
     """The token ids of single-turn chats in that environment; in train also checked against LLaMA-Factory's."""
-    python = ROOT / ".envs" / environment / "bin" / "python"
-    if not python.exists():
-        pytest.skip(f".envs/{environment} is not built")
     kind = "llamafactory" if environment == "train" else "transformers"
-    done = subprocess.run(
-        [str(python), "-c", PARITY, str(MODEL), kind],
-        input=json.dumps(texts),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(re.search("^IDS (.*)$", done.stdout, re.MULTILINE)[1])
+    printed = run_code(environment, PARITY, MODEL, kind, stdin=json.dumps(texts))
+    ids: list[list[int]] = json.loads(printed.rpartition("IDS ")[2])
+    return ids
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_template_and_engines_agree_on_the_token_ids() -> None:
     """LLaMA-Factory's template `qwen`, the model's own chat template, and the two releases of transformers."""
     prompt = (ROOT / "conf" / "prompts" / "ner-zh-short.txt").read_text(encoding="utf-8")

@@ -7,18 +7,25 @@ from typing import Any
 
 import pytest
 
-from entitune.prompting.prompt import answer_schema
-from entitune.serving.chat_requests import objection
+from entitune.prompting.answer_formats.constraints import constraint_of
+from entitune.serving.chat_requests import ServedRun, objection, schema_of
 
-SCHEMA = answer_schema(["name", "address"])
-OTHER = answer_schema(["disease"])
-SCHEMAS = {"demo": SCHEMA, "other": OTHER}
-REQUEST = {"model": "demo", "messages": [{"role": "user", "content": "温格"}]}
+RUNS = {
+    "demo": ServedRun("json", ["name", "address"], "找出实体"),
+    "other": ServedRun("json", ["disease"], "找出疾病"),
+    "inline": ServedRun("brackets", ["name"], "标出实体"),
+}
+SCHEMA, OTHER = (schema_of(RUNS[name].labels) for name in ("demo", "other"))
+REQUEST = {"model": "demo", "messages": [{"role": "user", "content": "找出实体\n温格"}]}
 NASTY = {"type": "string", "pattern": "(?:.{0,998}){0,998}q"}
 
 
 def refused(**more: Any) -> str | None:
-    return objection(json.dumps({**REQUEST, **more}).encode(), SCHEMAS)
+    return objection(json.dumps({**REQUEST, **more}).encode(), RUNS)
+
+
+def constraint(name: str, text: str = "温格") -> dict[str, str]:
+    return constraint_of(RUNS[name].answer_format, RUNS[name].labels, text).to_vllm()
 
 
 def held_to(schema: Any, **more: Any) -> dict[str, Any]:
@@ -38,6 +45,7 @@ def held_to(schema: Any, **more: Any) -> dict[str, Any]:
         {"response_format": {"type": "text"}},
         {"response_format": held_to(SCHEMA)},
         {"response_format": held_to(SCHEMA, strict=True, description="entities")},
+        {"structured_outputs": constraint("demo")},
         {"structured_outputs": None, "tools": None, "tool_choice": None, "response_format": None},
     ],
 )
@@ -48,7 +56,7 @@ def test_what_official_clients_send_passes(more: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        *("structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"),
+        *("guided_json", "guided_regex", "guided_choice", "guided_grammar"),
         *("guided_decoding_backend", "tools", "tool_choice", "functions", "function_call", "extra_body", "vllm_xargs"),
         *("chat_template", "documents", "kv_transfer_params", "mm_processor_kwargs", "prompt_logprobs", "echo"),
         *("use_beam_search", "bad_words", "allowed_token_ids", "repetition_detection", "priority", "request_id"),
@@ -58,7 +66,7 @@ def test_what_official_clients_send_passes(more: dict[str, Any]) -> None:
 def test_other_keys_are_refused_by_name(key: str) -> None:
     reason = refused(**{key: {"regex": NASTY["pattern"]}})
     assert reason is not None
-    assert reason.startswith(f"not allowed here: {key}. ")
+    assert reason.startswith(f"not allowed here: {key}; ")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +93,52 @@ def test_other_keys_are_refused_by_name(key: str) -> None:
 def test_a_grammar_that_is_not_the_runs_own_is_refused(response_format: Any) -> None:
     reason = refused(response_format=response_format)
     assert reason is not None
-    assert "the answer schema of the run that `model` names" in reason
+    assert "the JSON schema of the answers of the run that `model` names" in reason
+
+
+@pytest.mark.parametrize(
+    "structured_outputs",
+    [
+        {"regex": NASTY["pattern"]},
+        {"json": SCHEMA},
+        {"json_object": True},
+        {"choice": ["a"]},
+        {"grammar": 'root ::= "a"'},
+        constraint("other"),
+        {**constraint("demo"), "json": NASTY},
+        {**constraint("demo"), "disable_any_whitespace": True},
+        {},
+        [],
+        "regex",
+    ],
+)
+def test_a_constraint_that_is_not_the_runs_own_is_refused(structured_outputs: Any) -> None:
+    reason = refused(structured_outputs=structured_outputs)
+    assert reason is not None
+    assert "structured_outputs may only be the constraint of the run that `model` names" in reason
+
+
+def test_a_constraint_that_depends_on_the_sentence_is_that_of_the_sentence_asked() -> None:
+    def asked(text: str, content: Any = None) -> str | None:
+        messages = [{"role": "user", "content": content or f"标出实体\n{text}"}]
+        return refused(model="inline", messages=messages, structured_outputs=constraint("inline", "温格"))
+
+    assert asked("温格") is None
+    assert asked("曼联") is not None
+    assert asked("温格", [{"type": "text", "text": "标出实体\n温格"}]) is not None
+    long = "长" * 20_000
+    messages = [{"role": "user", "content": f"标出实体\n{long}"}]
+    constrained = constraint("inline", long)
+    assert refused(model="inline", messages=messages, structured_outputs=constrained) is not None
+
+
+def test_a_schema_is_for_answers_in_json() -> None:
+    assert refused(model="inline", response_format=held_to(schema_of(["name"]))) is not None
+
+
+@pytest.mark.parametrize("messages", [[], "x", [1], [{"role": "user"}], {"content": "x"}])
+def test_a_constraint_needs_a_sentence(messages: Any) -> None:
+    assert refused(messages=messages, structured_outputs=constraint("demo")) is not None
 
 
 @pytest.mark.parametrize("model", [None, "entitune-tiny", "other", ["demo"], 1])
@@ -110,13 +163,13 @@ def test_the_chat_template_gets_switches_alone(given: Any) -> None:
 )
 def test_control_tokens_are_refused_wherever_they_are(messages: Any) -> None:
     body = json.dumps({"model": "demo", "messages": messages}).encode()
-    reason = objection(body, SCHEMAS, ("<|im_end|>", "<|endoftext|>"))
+    reason = objection(body, RUNS, ("<|im_end|>", "<|endoftext|>"))
     assert reason == "a text holds <|im_end|>, which marks up the chats of this model and cannot be sent as text"
-    assert objection(body, SCHEMAS, ("<|endoftext|>",)) is None
+    assert objection(body, RUNS, ("<|endoftext|>",)) is None
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"1", b"[" * 100_000, b'{"a":' * 100_000, b"\xff", b"null"])
 def test_what_is_no_object_is_refused(body: bytes) -> None:
-    reason = objection(body, SCHEMAS)
+    reason = objection(body, RUNS)
     assert reason is not None
     assert reason.startswith("the request is not")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 from test_serving import finish
 
 from entitune.cli import InputError
 from entitune.serving.client import Client, ServerError, ask_all, extract, normalised, version_of
-from entitune.serving.finished_runs import FinishedRun, read_study
+from entitune.serving.finished_runs import FinishedRun
+from entitune.study import read_study
 
 TOO_LONG = "This model's maximum context length is 512 tokens. However, you requested 2200 tokens."
 
@@ -327,7 +329,9 @@ def test_a_line_of_something_else_is_not_continued(server: ScriptedServer, run: 
     assert command(server, "--input", "in.txt", "--output", "out.jsonl").returncode == 0
     for wrong in ('{"text": "一"}\n', "[]\n", '{"text": 1, "status": "ok"}\n'):
         Path("out.jsonl").write_text(wrong, encoding="utf-8")
-        assert "not an output of this script" in command(server, "--input", "in.txt", "--output", "out.jsonl").stderr
+        done = command(server, "--input", "in.txt", "--output", "out.jsonl")
+        assert re.search(r"out\.jsonl(: not an output of this script|:1: expected an object in JSON)", done.stderr)
+        assert Path("out.jsonl").read_text(encoding="utf-8") == wrong
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,14 @@ import os
 import re
 import resource
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-import yaml
-from conftest import ROOT, copy_repository, snakemake
+from helpers import SHEET, Result, copy_repository, edit_yaml, read_jsonl, run_script, snakemake, write_jsonl
 
-from entitune.files import to_json
 from predict_shard import shard_of
 
-HEADER = "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\tsweep\n"
 SLURM = ["--workflow-profile", "profiles/slurm"]
 
 
@@ -39,6 +35,7 @@ def asked(planned: str, rule: str) -> list[dict[str, str]]:
     return [dict(pair.split("=", 1) for pair in line[1].split(", ")) for line in lines if line]
 
 
+@pytest.mark.workflow
 def test_jobs_ask_for_what_recipe_and_decode_settings_say(folder: Path) -> None:
     planned = plan(folder, *SLURM, "--config", "runs=demo")
     (train, *others), shards = asked(planned, "train_adapter"), asked(planned, "predict_shard")
@@ -48,10 +45,7 @@ def test_jobs_ask_for_what_recipe_and_decode_settings_say(folder: Path) -> None:
     assert not [job for job in (train, *shards) if "gpu_model" in job]
 
     for registry, entry, model in (("recipes", "demo", "a100"), ("decode", "cpu", "h100")):
-        path = folder / "conf" / f"{registry}.yaml"
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        content[entry] |= {"gpus": 2, "gpu_model": model}
-        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+        edit_yaml(folder / "conf" / f"{registry}.yaml", entry, gpus=2, gpu_model=model)
     planned = plan(folder, *SLURM, "--config", "runs=demo")
     subprocess.run(["git", "checkout", "-q", "conf"], cwd=folder, check=True)
     for rule, model in (("train_adapter", "a100"), ("predict_shard", "h100")):
@@ -59,6 +53,7 @@ def test_jobs_ask_for_what_recipe_and_decode_settings_say(folder: Path) -> None:
     assert not [job for job in asked(planned, "merge_adapter") + asked(planned, "encode_split") if "gpu" in job]
 
 
+@pytest.mark.workflow
 def test_clocks_of_other_nodes_rerun_nothing(folder: Path) -> None:
     """A file above Snakemake's usual limit for checksums, dated into the future."""
     corpus = folder / "data" / "demo" / "train.json"
@@ -70,16 +65,19 @@ def test_clocks_of_other_nodes_rerun_nothing(folder: Path) -> None:
     raw = folder / "results" / "datasets" / "demo" / "raw" / "train"
     assert raw.stat().st_size > 1_000_000
     os.utime(raw, (4e9, 4e9))
-    assert "convert_dataset" in snakemake(folder, target, "-n", "--cores", "1").stdout
+    assert (
+        "convert_dataset" in snakemake(folder, target, "-n", "--cores", "1", "--max-checksum-file-size", "1MB").stdout
+    )
     assert "Nothing to be done" in snakemake(folder, target, "-n", *SLURM).stdout
     subprocess.run(["git", "checkout", "-q", "data"], cwd=folder, check=True)
 
 
+@pytest.mark.workflow
 def test_a_sweep_shares_what_it_can_and_is_planned_within_ten_seconds(folder: Path) -> None:
     rates = ",".join(f"{rate}.0e-5" for rate in range(1, 51))
     sweep = f"lora_rank=8,64;learning_rate={rates};prompt=ner-zh-short,ner-zh"
-    row = f"grid\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t{sweep}\n"
-    (folder / "conf" / "runs.tsv").write_text(HEADER + row, encoding="utf-8")
+    row = f"grid\tdemo\tentitune-tiny\tner-zh-short\tdemo\tgpu\t1\t{sweep}\n"
+    (folder / "conf" / "runs.tsv").write_text(SHEET + row, encoding="utf-8")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     planned = plan(folder, "--config", "runs=grid")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -93,22 +91,26 @@ def test_a_sweep_shares_what_it_can_and_is_planned_within_ten_seconds(folder: Pa
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
 
 
+@pytest.mark.workflow
 def test_adapters_of_a_sweep_share_an_engine_where_the_settings_say_so(folder: Path) -> None:
     ranks = ",".join(map(str, range(1, 21)))
     rows = [f"{name}\tdemo\tentitune-tiny\tner-zh-short\tdemo\t{decode}\t1,2,3\tlora_rank={ranks}\n" for name, decode in
-            (("grid", "shared"), ("grid2", "cpu"))]  # fmt: skip
-    (folder / "conf" / "runs.tsv").write_text(HEADER + "".join(rows), encoding="utf-8")
+            (("grid", "shared"), ("grid2", "alone"))]  # fmt: skip
+    (folder / "conf" / "runs.tsv").write_text(SHEET + "".join(rows), encoding="utf-8")
     decode = folder / "conf" / "decode.yaml"
-    decode.write_text(decode.read_text() + "shared:\n  <<: *cpu\n  adapter: shared\n  shards: 2\n", encoding="utf-8")
+    entries = "shared:\n  <<: *cpu\n  adapter: lora\n  shards: 2\nalone:\n  <<: *cpu\n  share_engine: false\n"
+    decode.write_text(decode.read_text() + entries, encoding="utf-8")
     planned = plan(folder, "--config", "runs=grid,grid2")
     passed = plan(folder, "--config", "runs=grid+lora_rank=20")
     subprocess.run(["git", "checkout", "-q", "conf"], cwd=folder, check=True)
     jobs = Counter(re.findall(r"^(?:local)?rule ([\w-]+):", planned, re.MULTILINE))
     assert jobs["train_adapter"] == 120
-    # 60 runs and seeds in passes of 50 and 10, two shards each; the other row's runs each for themselves, and merged.
-    assert (jobs["predict_shard_grid-1"], jobs["predict_shard_grid-2"], jobs["predict_shard"]) == (2, 2, 60)
+    # 60 runs and seeds in groups of 50 and 10, two shards each; the other row's runs each alone, and merged.
+    groups = Counter(re.findall(r"^    wildcards: group=(\S+), split=dev, shard=", planned, re.MULTILINE))
+    assert (groups["grid@part-1"], groups["grid@part-2"]) == (2, 2)
+    assert jobs["predict_shard"] == 64
     assert jobs["merge_adapter"] == 60
-    # A run of a pass needs the adapters of its pass alone.
+    # A run needs the adapters of its own group alone.
     assert Counter(re.findall(r"^rule ([\w-]+):", passed, re.MULTILINE))["train_adapter"] == 10
 
 
@@ -123,20 +125,22 @@ def test_shards_cover_a_split_once_and_in_order(sentences: int, shards: int) -> 
 def test_shards_are_merged_in_order_and_completely(tmp_path: Path) -> None:
     ids = [str(number) for number in range(5)]
     sentences = [{"id": id_, "text": "温格", "entities": []} for id_ in ids]
-    (tmp_path / "dev.jsonl").write_text("".join(to_json(sentence) + "\n" for sentence in sentences))
+    write_jsonl(tmp_path / "dev.jsonl", sentences)
     for shard in (1, 2):
-        answers = [{"id": id_, "raw": "[]", "finish_reason": "stop"} for id_ in shard_of(ids, shard, 2)]
-        (tmp_path / f"{shard}.jsonl").write_text("".join(to_json(answer) + "\n" for answer in answers))
+        answers = [
+            {"run": run, "seed": 1, "id": id_, "raw": "[]", "finish_reason": "stop"}
+            for run in ("other", "demo")  # members of one engine group
+            for id_ in shard_of(ids, shard, 2)
+        ]
+        write_jsonl(tmp_path / f"{shard}.jsonl", answers)
 
-    def merge(*shards: int) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "scripts/read_answers.py", "--sentences", str(tmp_path / "dev.jsonl")]
-        command += ["--output", str(tmp_path / "merged.jsonl"), "--answers"]
-        command += [str(tmp_path / f"{shard}.jsonl") for shard in shards]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    def merge(*shards: int) -> Result:
+        answers = [tmp_path / f"{shard}.jsonl" for shard in shards]
+        given = ["--run", "demo", "--seed", 1, "--sentences", tmp_path / "dev.jsonl"]
+        return run_script("read_answers", *given, "--output", tmp_path / "merged.jsonl", "--answers", *answers)
 
     for wrong in ((1,), (2, 1), (1, 2, 2)):
         assert "not one answer for each sentence" in merge(*wrong).stderr
         assert not (tmp_path / "merged.jsonl").exists()
     assert merge(1, 2).returncode == 0
-    merged = (tmp_path / "merged.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [re.search(r'"id": "(\d)"', line)[1] for line in merged] == ids
+    assert [record["id"] for record in read_jsonl(tmp_path / "merged.jsonl")] == ids

@@ -8,30 +8,19 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, snakemake
+from helpers import ROOT, SHEET, edit_yaml, snakemake
 
-from entitune.study import ConfigError, Study, load_study, read_sheet
+from entitune.config_files import ConfigError, read_sheet
+from entitune.study import Study, TunedRun, load_study
 
-HEADER = "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\tsweep\n"
 DEMO = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
 
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    (tmp_path / "conf" / "runs.tsv").write_text(HEADER + DEMO)
+    (tmp_path / "conf" / "runs.tsv").write_text(SHEET + DEMO)
     return tmp_path / "conf"
-
-
-def edit(conf: Path, registry: str, *keys: str, **changes: object) -> None:
-    """Change keys of the entry that `keys` leads to in a registry."""
-    path = conf / f"{registry}.yaml"
-    content = yaml.safe_load(path.read_text())
-    entry = content
-    for key in keys:
-        entry = entry[key]
-    entry.update(changes)
-    path.write_text(yaml.safe_dump(content))
 
 
 def problem(conf: Path, **config: object) -> str:
@@ -48,31 +37,32 @@ def test_committed_configuration_is_valid() -> None:
 
 def test_defaults_are_filled_in(conf: Path) -> None:
     study = load_study({"runs": ["demo"]}, conf)
-    assert study.datasets["demo"]["on_invalid"] == "fail"
-    assert study.prompts["ner-zh-short"]["shots"] == 0
+    assert study.datasets["demo"].on_invalid == "fail"
+    assert study.prompts["ner-zh-short"].shots == 0
 
 
 def test_runs_from_the_command_line_arrive_as_text(conf: Path) -> None:
-    (conf / "runs.tsv").write_text(HEADER + DEMO + DEMO.replace("demo", "other", 1))
+    (conf / "runs.tsv").write_text(SHEET + DEMO + DEMO.replace("demo", "other", 1))
     assert load_study({"runs": "demo,other"}, conf).selected == ("demo", "other")
 
 
 def test_sweep_expands_into_runs(conf: Path) -> None:
     sweep = "lora_rank=8,16;learning_rate=1.0e-4,2.0e-4"
-    (conf / "runs.tsv").write_text(HEADER + DEMO.replace("\t\n", f"\t{sweep}\n"))
+    (conf / "runs.tsv").write_text(SHEET + DEMO.replace("\t\n", f"\t{sweep}\n"))
     study = load_study({"runs": ["demo"]}, conf)
     assert len(study.selected) == 4
     assert study.selected[2] == "demo+lora_rank=16+learning_rate=0.0001"
     run = study.runs[study.selected[2]]
-    assert study.train_arguments(run)["lora_rank"] == 16
-    assert study.train_arguments(run)["learning_rate"] == 1.0e-4
+    assert isinstance(run, TunedRun)
+    assert run.arguments["lora_rank"] == 16
+    assert run.arguments["learning_rate"] == 1.0e-4
 
 
 @pytest.mark.parametrize(
     ("registry", "keys", "changes", "expected"),
     [
         ("datasets", ["demo"], {"formt": "x"}, ["conf/datasets.yaml: demo", "unknown key 'formt'", "format"]),
-        ("datasets", ["demo"], {"format": "json"}, ["conf/datasets.yaml: demo: format", "cluener", "conll-bio"]),
+        ("datasets", ["demo"], {"format": "csv"}, ["conf/datasets.yaml: demo: format", "cluener", "conll-bio"]),
         ("datasets", ["demo"], {"labels": "name"}, ["conf/datasets.yaml: demo: labels", "array"]),
         ("datasets", ["demo"], {"labels": ["a,b"]}, ["conf/datasets.yaml: demo: labels: 0", "a,b"]),
         ("datasets", ["cluener", "archive"], {"sha256": "12"}, ["archive: sha256", "64 hexadecimal digits"]),
@@ -82,14 +72,14 @@ def test_sweep_expands_into_runs(conf: Path) -> None:
         ("recipes", ["demo"], {"gpus": -1}, ["recipes.yaml: demo: gpus", "-1"]),
         ("recipes", ["demo"], {"config": "train/no.yaml"}, ["train/no.yaml", "no such file"]),
         ("recipes", ["reference"], {"gpus": 0}, ["recipes.yaml: reference", "use_cpu"]),
-        ("decode", ["cpu"], {"adapter": "both"}, ["decode.yaml: cpu: adapter", "merged", "served"]),
+        ("decode", ["cpu"], {"adapter": "both"}, ["decode.yaml: cpu: adapter", "merged", "lora"]),
         ("decode", ["cpu"], {"max_tokens": "many"}, ["decode.yaml: cpu: max_tokens", "integer"]),
     ],
 )
 def test_mistakes_in_registries(
     conf: Path, registry: str, keys: list[str], changes: dict[str, object], expected: list[str]
 ) -> None:
-    edit(conf, registry, *keys, **changes)
+    edit_yaml(conf / f"{registry}.yaml", *keys, **changes)
     message = problem(conf)
     assert all(part in message for part in expected), message
 
@@ -113,7 +103,7 @@ def test_mistakes_in_registries(
     ],
 )
 def test_mistakes_in_the_sheet(conf: Path, row: str, expected: list[str]) -> None:
-    (conf / "runs.tsv").write_text(HEADER + row)
+    (conf / "runs.tsv").write_text(SHEET + row)
     message = problem(conf)
     assert all(part in message for part in expected), message
 
@@ -127,7 +117,7 @@ def test_mistakes_in_config_yaml(conf: Path) -> None:
 def test_equal_keys_are_refused(conf: Path) -> None:
     with (conf / "models.yaml").open("a") as stream:
         stream.write("entitune-tiny: {}\n")
-    assert "'entitune-tiny' stands twice" in problem(conf)
+    assert "'entitune-tiny' is given twice" in problem(conf)
 
 
 def test_broken_yaml_names_the_line(conf: Path) -> None:
@@ -156,7 +146,7 @@ def test_sheet_skips_comments_and_empty_lines(tmp_path: Path) -> None:
     assert read_sheet(tmp_path / "runs.tsv") == [{"run": "a", "seeds": "1"}]
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_workflow_shows_one_message_and_no_traceback() -> None:
     done = snakemake(ROOT, "-n", "--config", "runs=nope")
     assert done.returncode != 0
@@ -164,14 +154,14 @@ def test_workflow_shows_one_message_and_no_traceback() -> None:
     assert "Traceback" not in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_unknown_run_in_a_target_is_answered() -> None:
     done = snakemake(ROOT, "-n", "results/nope/seed-1/train.yaml")
     assert done.returncode != 0
     assert "has no run 'nope'; it has: demo" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_the_list_of_rules_says_what_each_makes() -> None:
     listed = [line for line in snakemake(ROOT, "--list-rules").stdout.splitlines() if re.match("[a-z_]+( |$)", line)]
     assert len(listed) > 30

@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
-pytestmark = pytest.mark.slow  # needs the environment that serves, but no engine
+pytestmark = pytest.mark.engine  # starts none, but needs the environment that serves
 
 SERVER = """
 import sys

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import ROOT
-
-from entitune.files import read_jsonl
+from helpers import Result, read_jsonl, run_script
+from predictions import LABELS
 
 VALID = '{"text": "温格的球队战胜曼联", "label": {"name": {"温格": [[0, 1]]}, "organization": {"曼联": [[7, 8]]}}}'
 CANONICAL = {
@@ -24,7 +20,6 @@ CANONICAL = {
         {"label": "organization", "text": "曼联", "start": 7, "end": 9},
     ],
 }
-LABELS = "address,book,company,game,government,movie,name,organization,position,scene"
 
 # Counted apart from this project's readers, in the file as its authors published it.
 CLUENER = {
@@ -65,23 +60,19 @@ CLUENER = {
 
 def convert(
     folder: Path, raw: str | bytes | None, *more: str, raw_format: str = "cluener", split: str = "dev"
-) -> subprocess.CompletedProcess[str]:
+) -> Result:
     """Run the script in `folder` on a file `raw` with this content."""
     if raw is not None:
         (folder / "raw").write_bytes(raw if isinstance(raw, bytes) else raw.encode())
-    command = [sys.executable, str(ROOT / "scripts" / "convert_dataset.py"), "--raw", "raw", "--format", raw_format]
-    command += ["--labels", LABELS, "--split", split, "--output", "out.jsonl", "--dropped", "dropped.jsonl", *more]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    given = ["--raw", "raw", "--format", raw_format, "--labels", ",".join(LABELS), "--split", split]
+    given += ["--output", "out.jsonl", "--dropped", "dropped.jsonl", *more]
+    done = run_script("convert_dataset", *given, cwd=folder)
     assert "Traceback" not in done.stderr
     return done
 
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    return list(read_jsonl(path))
 
 
 def test_canonical_file(tmp_path: Path) -> None:
@@ -98,13 +89,13 @@ def test_conll_gives_the_same_entities(tmp_path: Path) -> None:
     tags = ["B-name", "E-name", *["O"] * 5, "B-organization", "E-organization"]
     raw = "".join(f"{character} {tag}\n" for character, tag in zip(CANONICAL["text"], tags, strict=True))
     assert convert(tmp_path, raw, raw_format="conll-bmes").returncode == 0
-    assert records(tmp_path / "out.jsonl") == [CANONICAL]
+    assert read_jsonl(tmp_path / "out.jsonl") == [CANONICAL]
 
 
 def test_unlabelled_split_has_no_entities(tmp_path: Path) -> None:
     done = convert(tmp_path, '{"id": 0, "text": "温格"}\n', split="test")
     assert done.stdout == "out.jsonl: 1 sentences, unlabelled\n"
-    assert records(tmp_path / "out.jsonl") == [{"id": "0", "text": "温格"}]
+    assert read_jsonl(tmp_path / "out.jsonl") == [{"id": "0", "text": "温格"}]
 
 
 def test_fail_reports_every_problem_and_writes_nothing(tmp_path: Path) -> None:
@@ -114,29 +105,39 @@ def test_fail_reports_every_problem_and_writes_nothing(tmp_path: Path) -> None:
         "raw:2: empty text; expected a sentence",
         "raw:2: missing key 'label', which other rows have; expected {} where a sentence has no entities",
         "raw:4: broken JSON at column 1: Expecting value, found 'not JSON'; expected one object a line",
-        "error: raw: 3 problems in 4 rows, nothing is written. Mend them, or leave the invalid rows out with "
+        "error: raw: 3 problems in 4 rows, nothing is written. Fix them, or leave the invalid rows out with "
         "on_invalid: drop",
     ]
     assert files(tmp_path) == ["raw"]
 
 
-def test_problems_are_printed_up_to_the_limit_and_all_counted(tmp_path: Path) -> None:
-    done = convert(tmp_path, "[]\n" * 7, "--limit", "5")
+def test_the_same_problem_is_one_line_with_a_count(tmp_path: Path) -> None:
+    done = convert(tmp_path, "[]\n" * 10_000)
+    assert done.returncode == 1
+    printed, summary = done.stderr.splitlines()
+    assert printed == (
+        "raw:1: expected a JSON object, found [] (9999 more like this: line 2, line 3, line 4, line 5, line 6, ...)"
+    )
+    assert summary.startswith("error: raw: 10000 problems in 10000 rows")
+
+
+def test_kinds_of_problems_are_printed_up_to_the_limit_and_all_counted(tmp_path: Path) -> None:
+    done = convert(tmp_path, "[]\n" * 2 + '{"text": ""}\n{"text": 1}\n{"text": 2}\n' + VALID, "--limit", "2")
     assert done.returncode == 1
     *printed, rest, summary = done.stderr.splitlines()
-    assert [line.split(": ")[0] for line in printed] == ["raw:1", "raw:2", "raw:3", "raw:4", "raw:5"]
-    assert rest == "... and 2 more"
-    assert summary.startswith("error: raw: 7 problems in 7 rows")
+    assert [line.split(": ")[0] for line in printed] == ["raw:1", "raw:3"]
+    assert rest == "... and 5 more"
+    assert summary.startswith("error: raw: 8 problems in 6 rows")
 
 
 def test_drop_writes_what_it_drops_with_the_reasons(tmp_path: Path) -> None:
-    raw = VALID.encode() + b'\n{"text": "\xff"}\n{"text": "\\ud83d", "label": []}\n' + VALID.encode() + b"\n"
-    done = convert(tmp_path, raw, "--on-invalid", "drop", "--limit", "1")
+    raw = VALID.encode() + b'\n{"text": "\xff"}\n{"text": "\\ud83d", "label": []}\n{"text": "x", "label": {}}\n'
+    done = convert(tmp_path, raw, "--on-invalid", "drop", "--limit", "1", "--options", '{"max_dropped": 0.5}')
     assert done.returncode == 0
-    assert done.stdout == "out.jsonl: 2 sentences, 4 mentions; dropped 2 of 4 rows, see dropped.jsonl\n"
+    assert done.stdout == "out.jsonl: 2 sentences, 2 mentions; dropped 2 of 4 rows, see dropped.jsonl\n"
     assert done.stderr.splitlines()[1:] == ["... and 2 more"]
-    assert records(tmp_path / "out.jsonl") == [CANONICAL, {**CANONICAL, "id": "dev-4"}]
-    first, second = records(tmp_path / "dropped.jsonl")
+    assert read_jsonl(tmp_path / "out.jsonl") == [CANONICAL, {"id": "dev-4", "text": "x", "entities": []}]
+    first, second = read_jsonl(tmp_path / "dropped.jsonl")
     assert first == {
         "line": 2,
         "reasons": ["raw:2: not UTF-8: byte 0xff at byte 11 of the line; expected UTF-8"],
@@ -149,9 +150,10 @@ def test_drop_writes_what_it_drops_with_the_reasons(tmp_path: Path) -> None:
 
 def test_drop_of_a_conll_sentence_names_the_line_inside_it(tmp_path: Path) -> None:
     raw = "温\tB-name\n\n曼\tO\n联\tI-name\n"
-    assert convert(tmp_path, raw, "--on-invalid", "drop", raw_format="conll-bio").returncode == 0
-    assert [record["text"] for record in records(tmp_path / "out.jsonl")] == ["温"]
-    assert records(tmp_path / "dropped.jsonl") == [
+    options = ("--on-invalid", "drop", "--options", '{"max_dropped": 0.5}')
+    assert convert(tmp_path, raw, *options, raw_format="conll-bio").returncode == 0
+    assert [record["text"] for record in read_jsonl(tmp_path / "out.jsonl")] == ["温"]
+    assert read_jsonl(tmp_path / "dropped.jsonl") == [
         {
             "line": 3,
             "reasons": ["raw:4: tag 'I-name' after 'O'; a mention begins with B-name"],
@@ -160,19 +162,174 @@ def test_drop_of_a_conll_sentence_names_the_line_inside_it(tmp_path: Path) -> No
     ]
 
 
-def test_byte_order_mark_and_crlf_fail_but_cost_no_row(tmp_path: Path) -> None:
-    raw = f"\ufeff{VALID}\r\n"
-    done = convert(tmp_path, raw)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[:2] == [
-        "raw:1: the file begins with a byte order mark; expected UTF-8 without one",
-        "raw:1: 1 lines end with CRLF, the first of them here; expected LF (sed -i 's/\\r$//' FILE)",
-    ]
-    assert files(tmp_path) == ["raw"]
-    done = convert(tmp_path, raw, "--on-invalid", "drop")
+@pytest.mark.parametrize("on_invalid", ["fail", "drop"])
+def test_byte_order_mark_and_crlf_are_read_past_with_a_note(tmp_path: Path, on_invalid: str) -> None:
+    done = convert(tmp_path, f"\ufeff{VALID}\r\n{VALID}\r\n", "--on-invalid", on_invalid)
     assert done.returncode == 0
-    assert len(done.stderr.splitlines()) == 2
-    assert records(tmp_path / "out.jsonl") == [CANONICAL]
+    assert done.stderr.splitlines()[:2] == [
+        "raw:1: note: a byte order mark was skipped",
+        "raw:1: note: lines that end with CRLF were read as if they ended with LF (2 times)",
+    ]
+    assert read_jsonl(tmp_path / "out.jsonl") == [CANONICAL, {**CANONICAL, "id": "dev-2"}]
+
+
+DOCCANO = '{"text": "温格的球队", "label": [[0, 2, "name"]]}\n'
+
+
+@pytest.mark.parametrize(
+    ("raw_format", "raw", "advice"),
+    [
+        ("cluener", DOCCANO.replace("label", "entities"), "doccano's export: format: doccano"),
+        ("entitune", DOCCANO, "doccano's export: format: doccano"),
+        (
+            "cluener",
+            '[{"text": "温", "entities": [{"start_idx": 0, "end_idx": 0, "type": "name", "entity": "温"}]}]',
+            "cmeee",
+        ),
+        ("conll-bio", DOCCANO, "doccano's export: format: doccano"),
+        ("conll-bio", "温 B-name\n格 E-name\n", "a token and its BMES tag per line: format: conll-bmes"),
+        ("conll-bio", "1 温 B-name -\n2 格 O -\n", "format: conll-bio, columns: {token: 1, tag: 2}"),
+        ("conll-bio", "温 I-name\n格 O\n", "format: conll-bio, repair_iob1: true"),
+        ("doccano", VALID, "CLUENER's JSON lines: format: cluener"),
+        ("brat", VALID, "CLUENER's JSON lines: format: cluener"),
+        ("huggingface", '{"words": ["温"], "tags": ["B-name"]}', "columns: {token: words, tag: tags}"),
+    ],
+)
+@pytest.mark.parametrize("on_invalid", ["fail", "drop"])
+def test_a_wrong_format_is_refused_with_the_right_one(
+    tmp_path: Path, raw_format: str, raw: str, advice: str, on_invalid: str
+) -> None:
+    done = convert(tmp_path, raw, "--on-invalid", on_invalid, raw_format=raw_format, split="test")
+    assert done.returncode == 1
+    assert "This looks like " in done.stderr.splitlines()[-1]
+    assert advice in done.stderr.splitlines()[-1]
+    assert files(tmp_path) == ["raw"]
+
+
+@pytest.mark.parametrize(
+    ("raw_format", "raw", "expected"),
+    [
+        (
+            "cluener",
+            '{"id": 1, "text": "温格"}\n',
+            "no labels; format cluener has them under the key 'label', and the rows ",
+        ),
+        (
+            "doccano",
+            '{"text": "温格", "note": "x"}\n',
+            "the rows have the keys 'text', 'note'. The split train must be",
+        ),
+        ("label-studio", '[{"data": {"text": "温"}, "predictions": [{"result": []}]}]', "with use_predictions: true"),
+        ("conll-bio", "温 O\n格 O\n", "no mention in 1 sentences; the split train must be labelled"),
+        ("cluener", '{"text": "温格", "label": {}}\n', "no mention in 1 sentences; the split train must be labelled"),
+    ],
+)
+def test_a_split_that_needs_labels_is_refused_without(tmp_path: Path, raw_format: str, raw: str, expected: str) -> None:
+    assert convert(tmp_path, raw, raw_format=raw_format, split="test").returncode == 0
+    done = convert(tmp_path, raw, "--require-labels", raw_format=raw_format, split="train")
+    assert done.returncode == 1
+    assert expected in done.stderr.splitlines()[-1]
+
+
+def test_what_is_read_as_unlabelled_is_told(tmp_path: Path) -> None:
+    done = convert(tmp_path, '{"text": "温格", "boxes": [{"x": 1, "y": 2}]}\n', split="test")
+    assert done.returncode == 0
+    assert done.stderr == "raw:1: note: read as unlabelled; not read: boxes\n"
+
+
+def test_all_labels_of_the_file_are_listed_once(tmp_path: Path) -> None:
+    raw = "温 S-EDU\n格 S-name\n\n温 S-EDU\n\n格 S-RACE\n"
+    done = convert(tmp_path, raw, raw_format="conll-bmes")
+    assert done.returncode == 1
+    first, labels, error = done.stderr.splitlines()
+    assert first.startswith("raw:1: unknown label 'EDU'; expected one of address, ")
+    assert first.endswith(" (2 more like this: line 4, line 6)")
+    assert labels.startswith("raw: labels in the file: EDU (2), name (1), RACE (1); declared: address, ")
+    assert labels.endswith("position, scene, EDU, RACE]")
+    assert error.startswith("error: raw: 3 problems in 3 rows")
+
+
+def test_messages_name_the_users_file(tmp_path: Path) -> None:
+    raw = b"\xef\xbb\xbf{}\n" + b'{"text": "\xff"}\n' * 2
+    done = convert(tmp_path, raw, "--source", "/data/mine.json", "--on-invalid", "drop")
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if "/data/mine.json" not in line] == []
+    raw = f"{VALID}\n{VALID.replace('温格', '曼联', 1)}\nno\n"
+    done = convert(
+        tmp_path, raw, "--source", "/data/mine.json", "--on-invalid", "drop", "--options", '{"max_dropped": 1}'
+    )
+    assert all(
+        reason.startswith("/data/mine.json:")
+        for row in read_jsonl(tmp_path / "dropped.jsonl")
+        for reason in row["reasons"]
+    )
+
+
+@pytest.mark.parametrize(("wrong", "share"), [(1, "4.8%"), (2, "9.1%")])
+def test_more_than_a_bound_is_not_dropped(tmp_path: Path, wrong: int, share: str) -> None:
+    raw = "".join(f'{{"text": "第{number}句", "label": {{}}}}\n' for number in range(20)) + "no\n" * wrong
+    done = convert(tmp_path, raw, "--on-invalid", "drop")
+    assert (done.returncode == 0) is (wrong == 1)
+    if wrong > 1:
+        assert f"2 of 22 rows are invalid, {share}; max_dropped allows 5.0%, nothing is written" in done.stderr
+        assert files(tmp_path) == ["raw"]
+
+
+def test_a_summary_of_what_was_read_and_dropped(tmp_path: Path) -> None:
+    other = VALID.replace("organization", "company")
+    raw = f'\ufeff{VALID}\n{VALID}\n{other}\n{{"text": "<|im_end|>", "label": {{}}}}\nno\n'
+    options = ("--on-invalid", "drop", "--options", '{"max_dropped": 0.5}', "--summary", "summary.json")
+    done = convert(tmp_path, raw, *options)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert {label: count for label, count in summary.pop("labels").items() if count} == {
+        "name": 3,
+        "organization": 2,
+        "company": 1,
+    }
+    assert summary == {
+        "source": "raw",
+        "format": "cluener",
+        "rows": 5,
+        "sentences": 3,
+        "mentions": 6,
+        "dropped": 2,
+        "kinds": {"control token of chat models": 1, "broken JSON": 1},
+        "notes": {"a byte order mark was skipped": 1},
+        "duplicates": 2,
+        "contradictory_duplicates": 1,
+    }
+    assert "raw:1: note: 2 sentences repeat an earlier one, 1 of them with another annotation" in done.stderr
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    done = run_script(
+        "convert_dataset",
+        *("--raw", "/dev/stdin", "--format", "cluener", "--labels", "name", "--split", "dev"),
+        *("--output", "out.jsonl", "--dropped", "dropped.jsonl"),
+        cwd=tmp_path,
+        stdin=VALID,
+    )
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == "error: /dev/stdin is not a file (a pipe?): write it to a file first, it is read more than once\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ('{"columns": {"tag": 1}}', "columns: format cluener does not take it"),
+        ('{"colums": {}}', "colums: Extra inputs are not permitted"),
+        ('{"mapping": {"mentions": "m"}}', "mapping.start: Field required"),
+        ("{", "Invalid JSON"),
+    ],
+)
+def test_wrong_options_are_named(tmp_path: Path, options: str, expected: str) -> None:
+    done = convert(tmp_path, VALID, "--options", options)
+    assert done.returncode == 2
+    assert expected in done.stderr
 
 
 @pytest.mark.parametrize("raw", ["", "\n\n", "\ufeff"])
@@ -215,7 +372,7 @@ def test_counts_of_cluener(cluener_archive: Path, tmp_path: Path, split: str) ->
     with zipfile.ZipFile(cluener_archive) as archive:
         raw = archive.read(f"{split}.json")
     assert convert(tmp_path, raw, split=split).returncode == 0
-    sentences = records(tmp_path / "out.jsonl")
+    sentences = read_jsonl(tmp_path / "out.jsonl")
     entities = [(record["id"], entity) for record in sentences for entity in record["entities"]]
     expected = CLUENER[split]
     assert len(sentences) == expected["sentences"]
@@ -227,7 +384,7 @@ def test_unlabelled_split_of_cluener(cluener_archive: Path, tmp_path: Path) -> N
     with zipfile.ZipFile(cluener_archive) as archive:
         raw = archive.read("test.json")
     assert convert(tmp_path, raw, split="test").returncode == 0
-    sentences = records(tmp_path / "out.jsonl")
+    sentences = read_jsonl(tmp_path / "out.jsonl")
     assert len(sentences) == 1_345
     assert all(list(record) == ["id", "text"] for record in sentences)
     assert (sentences[0]["id"], sentences[-1]["id"]) == ("0", "1344")

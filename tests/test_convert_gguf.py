@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import ROOT, Result, python_of, run_code, run_script
 
-ROOT = Path(__file__).parents[1]
-SCRIPT = ROOT / "scripts" / "convert_gguf.py"
-TRAIN_PYTHON = ROOT / ".envs" / "train" / "bin" / "python"
+TRAIN_PYTHON = python_of("train")
 
 # What the published tokenizer makes of the question in the model's chat format: <|im_start|> is 1, <|im_end|> is 2.
 QUESTION = "What is the capital of France?"
@@ -46,9 +45,9 @@ print(json.dumps({
 """
 
 
-def convert(package_dir: Path, output_dir: Path, python: Path = TRAIN_PYTHON) -> subprocess.CompletedProcess[str]:
-    arguments = ["--model", "smollm2", "--package-dir", str(package_dir), "--output-dir", str(output_dir)]
-    return subprocess.run([str(python), str(SCRIPT), *arguments], capture_output=True, text=True)
+def convert(package_dir: Path, output_dir: Path, python: Path = TRAIN_PYTHON) -> Result:
+    arguments = ["--model", "smollm2", "--package-dir", package_dir, "--output-dir", output_dir]
+    return run_script("convert_gguf", *arguments, python=python)
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +67,17 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def used(smollm2: Path) -> dict[str, Any]:
     """What transformers makes of the converted model."""
-    command = [str(TRAIN_PYTHON), "-c", USE_MODEL, str(smollm2), QUESTION]
-    return dict(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    return dict(json.loads(run_code("train", USE_MODEL, smollm2, QUESTION)))
 
 
-@pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.network
 def test_the_chat_template_gives_the_published_token_ids(used: dict[str, Any]) -> None:
     assert used["prompt_ids"] == PROMPT_IDS
 
 
-@pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.network
 def test_the_model_answers_and_stops(used: dict[str, Any]) -> None:
     assert used["answer"] == "The capital of France is Paris.<|im_end|>"
     assert used["eos"] == "<|im_end|>"
@@ -85,13 +85,15 @@ def test_the_model_answers_and_stops(used: dict[str, Any]) -> None:
     assert used["dtype"] == "torch.bfloat16"
 
 
-@pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.network
 def test_digits_and_spaces_are_split_as_the_model_was_trained(used: dict[str, Any]) -> None:
     assert used["digits_and_spaces"] == ["a", "ĠĠ", "2", "0", "2", "4"]
     assert used["round_trip"]
 
 
-@pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.network
 def test_the_manifest_describes_every_file(smollm2: Path) -> None:
     manifest = json.loads((smollm2 / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["source"] == "package"

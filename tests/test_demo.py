@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, snakemake
+from helpers import ROOT, read_jsonl, read_tsv, snakemake
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 LABELS = yaml.safe_load((ROOT / "conf" / "datasets.yaml").read_text())["demo"]["labels"]
 
 
-def jsonl(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def test_metrics_cover_runs_seeds_scorings_and_labels(demo: Path) -> None:
-    with (demo / "results" / "metrics.tsv").open(encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
+    rows = read_tsv(demo / "results" / "metrics.tsv")
     columns = ["run", "seed", "dataset", "split", "scoring", "label", "precision", "recall", "f1"]
     columns += ["support", "predicted", "correct"]
     assert list(rows[0])[: len(columns)] == columns
@@ -33,12 +27,11 @@ def test_metrics_cover_runs_seeds_scorings_and_labels(demo: Path) -> None:
 
 
 def test_fine_tuning_is_what_makes_the_difference(demo: Path) -> None:
-    with (demo / "results" / "metrics.tsv").open(encoding="utf-8") as stream:
-        micro = {
-            (row["run"], row["seed"]): float(row["f1"])
-            for row in csv.DictReader(stream, delimiter="\t")
-            if row["scoring"] == "spans" and row["label"] == "micro"
-        }
+    micro = {
+        (row["run"], row["seed"]): float(row["f1"])
+        for row in read_tsv(demo / "results" / "metrics.tsv")
+        if row["scoring"] == "spans" and row["label"] == "micro"
+    }
     assert micro["demo-zeroshot", "1"] <= 0.10
     scores = [micro["demo", seed] for seed in "123"]
     assert min(scores) >= 0.55
@@ -46,8 +39,8 @@ def test_fine_tuning_is_what_makes_the_difference(demo: Path) -> None:
 
 
 def test_every_sentence_is_answered_in_order(demo: Path) -> None:
-    gold = jsonl(demo / "results/datasets/demo/dev.jsonl")
-    predictions = jsonl(demo / "results/demo/seed-1/predictions/dev.jsonl")
+    gold = read_jsonl(demo / "results/datasets/demo/dev.jsonl")
+    predictions = read_jsonl(demo / "results/demo/seed-1/predictions/dev.jsonl")
     assert [record["id"] for record in predictions] == [record["id"] for record in gold]
     assert list(predictions[0]) == ["id", "text", "gold", "pred", "raw", "finish_reason", "status"]
     for sentence, record in zip(gold, predictions, strict=True):

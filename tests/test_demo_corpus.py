@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from conftest import ROOT
+from helpers import demo_rows
+from predictions import LABELS
 
-LABELS = ["address", "book", "company", "game", "government", "movie", "name", "organization", "position", "scene"]
 SPLITS = ("train", "dev")
 
 
-def rows(split: str) -> list[dict]:
-    """The rows of a split of data/demo."""
-    lines = (ROOT / "data" / "demo" / f"{split}.json").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def mentions(row: dict) -> list[tuple[int, int, str, str]]:
+def mentions(row: dict[str, Any]) -> list[tuple[int, int, str, str]]:
     """A row's mentions as (start, end exclusive, label, surface), in text order."""
     return sorted(
         (start, end + 1, label, surface)
@@ -31,7 +25,7 @@ def mentions(row: dict) -> list[tuple[int, int, str, str]]:
     )
 
 
-def skeleton(row: dict) -> str:
+def skeleton(row: dict[str, Any]) -> str:
     """The sentence without what varies: mentions, digits, Latin letters, punctuation and white space."""
     text, last = "", 0
     for start, end, _, _ in mentions(row):
@@ -48,13 +42,13 @@ def grams(text: str, size: int) -> Iterator[str]:
 
 
 def test_there_is_enough_of_it() -> None:
-    assert len(rows("train")) >= 400
-    assert len(rows("dev")) >= 100
+    assert len(demo_rows("train")) >= 400
+    assert len(demo_rows("dev")) >= 100
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_offsets_and_labels_hold(split: str) -> None:
-    for row in rows(split):
+    for row in demo_rows(split):
         assert list(row) == ["text", "label"]
         assert set(row["label"]) <= set(LABELS)
         assert row["text"] == row["text"].strip()
@@ -68,7 +62,7 @@ def test_offsets_and_labels_hold(split: str) -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_it_is_varied(split: str) -> None:
-    corpus = rows(split)
+    corpus = demo_rows(split)
     texts = [row["text"] for row in corpus]
     assert len(set(texts)) == len(texts)
     count = Counter(label for row in corpus for _, _, label, _ in mentions(row))
@@ -80,7 +74,7 @@ def test_it_is_varied(split: str) -> None:
 
 
 def test_evaluation_has_the_hard_cases() -> None:
-    corpus = rows("dev")
+    corpus = demo_rows("dev")
     repeated = [row for row in corpus if any(len(p) > 1 for s in row["label"].values() for p in s.values())]
     unmarked = [
         row for row in corpus if any(row["text"].count(s) > len(p) for d in row["label"].values() for s, p in d.items())
@@ -92,7 +86,7 @@ def test_evaluation_has_the_hard_cases() -> None:
 
 
 def test_no_sentence_and_no_template_is_shared() -> None:
-    train, dev = rows("train"), rows("dev")
+    train, dev = demo_rows("train"), demo_rows("dev")
     assert not {row["text"] for row in train} & {row["text"] for row in dev}
     assert not {skeleton(row) for row in train} & {skeleton(row) for row in dev}
     # Not even a part of a template: no seven characters outside mentions stand in both.
@@ -101,11 +95,11 @@ def test_no_sentence_and_no_template_is_shared() -> None:
 
 
 def test_every_evaluation_sentence_is_its_own() -> None:
-    skeletons = Counter(skeleton(row) for row in rows("dev"))
+    skeletons = Counter(skeleton(row) for row in demo_rows("dev"))
     assert max(skeletons.values()) == 1
 
 
 def test_surfaces_are_largely_new() -> None:
-    train = {surface for row in rows("train") for *_, surface in mentions(row)}
-    dev = {surface for row in rows("dev") for *_, surface in mentions(row)}
+    train = {surface for row in demo_rows("train") for *_, surface in mentions(row)}
+    dev = {surface for row in demo_rows("dev") for *_, surface in mentions(row)}
     assert len(train & dev) <= 0.05 * len(dev)

@@ -15,23 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from browser import window
-from conftest import ROOT
+from helpers import ROOT
 from test_serving import finish
 
 from entitune.records import Mention
 from entitune.serving.demo_page import divided, listen, preferred_language, result
 from entitune.serving.demo_page_template import EXAMPLES, WORDS
 from entitune.serving.finished_runs import FinishedRun
-from entitune.study import load_study
+from entitune.study import read_study
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FinishedRun:
     monkeypatch.chdir(tmp_path)
-    study = load_study(yaml.safe_load((ROOT / "conf/config.yaml").read_text(encoding="utf-8")), ROOT / "conf")
-    return finish(study, "demo")
+    return finish(read_study(conf=ROOT / "conf"), "demo")
 
 
 @pytest.fixture
@@ -231,6 +229,7 @@ def test_marks_never_overlap() -> None:
 # --- in a browser ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.browser
 def test_the_page_works_in_a_browser_where_the_server_is_away(page: str, tmp_path: Path) -> None:
     with window(tmp_path / "profile") as opened:
         opened.open(f"http://{page}/")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers import losses, train_command, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 STEPS = 12
+THREADS = ("--threads", "2")
 
 
 @pytest.fixture(scope="module")
@@ -29,47 +29,26 @@ def prepared(demo: Path) -> Path:
     return demo
 
 
-def command(name: str, *options: str) -> list[str]:
-    words = [sys.executable, "scripts/train_adapter.py", "--config", f"{name}.yaml", "--log", f"logs/{name}.log"]
-    words += [
-        "--llamafactory",
-        ".envs/train/bin/llamafactory-cli",
-        "--output-dir",
-        f"adapters/{name}",
-        "--threads",
-        "2",
-    ]
-    return [*words, *options]
-
-
-def losses(folder: Path, name: str) -> list[float]:
-    lines = (folder / "adapters" / name / "trainer_log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [record["loss"] for record in map(json.loads, lines) if "loss" in record]
-
-
 @pytest.fixture(scope="module")
 def one(prepared: Path) -> list[float]:
-    subprocess.run(command("one"), cwd=prepared, check=True)
-    return losses(prepared, "one")
+    subprocess.run(train_command("one", *THREADS), cwd=prepared, check=True)
+    return [loss for _, loss in losses(prepared / "adapters" / "one")]
 
 
 def test_two_processes_train_as_one(prepared: Path, one: list[float]) -> None:
     """The same sentences in every step: the losses differ by bfloat16's rounding (2 to 3 digits) alone."""
-    subprocess.run(command("two", "--processes", "2"), cwd=prepared, check=True)
-    two = losses(prepared, "two")
+    subprocess.run(train_command("two", *THREADS, "--processes", "2"), cwd=prepared, check=True)
+    two = [loss for _, loss in losses(prepared / "adapters" / "two")]
     assert len(two) == len(one) == STEPS
     assert two == pytest.approx(one, rel=0.02)
     assert two[-1] < two[0]
 
 
 def test_a_kill_takes_all_processes_along(prepared: Path) -> None:
-    process = subprocess.Popen(command("stopped", "--processes", "2"), cwd=prepared)
+    process = subprocess.Popen(train_command("stopped", *THREADS, "--processes", "2"), cwd=prepared)
     checkpoint = prepared / "work/stopped/key/checkpoint-6/trainer_state.json"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: checkpoint.exists() or process.poll() is not None, 120, "checkpoint")
+    assert process.poll() is None
     process.kill()
     process.wait()
     time.sleep(2)

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 from document_config import main as document_config
+from entitune import paths
+from entitune.paths import GroupFiles, PromptData, RunFiles
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^]]*\]\(([^)#\s]+)[^)]*\)")
@@ -19,11 +21,13 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def test_configuration_page_is_what_the_schema_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    schema, page = ROOT / "conf" / "schemas" / "study.schema.yaml", tmp_path / "configuration.md"
+def test_configuration_page_and_schema_are_what_the_models_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, schema = tmp_path / "configuration.md", tmp_path / "study.schema.json"
     monkeypatch.setattr(sys, "argv", ["document_config", "--schema", str(schema), "--output", str(page)])
     document_config()
     assert read("docs/configuration.md") == page.read_text(encoding="utf-8"), "run scripts/document_config.py"
+    committed = read("conf/schemas/study.schema.json")
+    assert committed == schema.read_text(encoding="utf-8"), "run scripts/document_config.py"
 
 
 def test_both_readmes_have_the_same_commands_and_sections() -> None:
@@ -63,3 +67,27 @@ def test_the_contracts_name_every_rule_that_makes_a_file() -> None:
     assert len(makers) > 20
     page = read("docs/contracts.md")
     assert [name for name in makers if f"`{name}`" not in page] == []
+
+
+def test_the_contracts_name_every_path() -> None:
+    """Every path that entitune.paths spells is in docs/contracts.md, whole or relative to its folder."""
+    run, data, group = (
+        RunFiles("{run}", "{seed}"),
+        PromptData("{dataset}", "{prompt}", "{model}"),
+        GroupFiles("{group}"),
+    )
+    spelled = [paths.METRICS, paths.SEEDS, paths.COMPARISON]
+    spelled += [paths.archive("{dataset}"), paths.audit("{dataset}"), paths.model("{model}")]
+    spelled += [make("{dataset}", "{split}") for make in (paths.raw, paths.sentences, paths.dropped)]
+    spelled += [data.alpaca("{split}"), data.tokens("{split}"), data.parity("{split}", "{env}")]
+    spelled += [data.training_rows("{cutoff}"), data.training_rows("{cutoff}", "too_long.jsonl")]
+    spelled += [group.answers("{split}", "{shard}"), group.record("{split}", "{shard}")]
+    spelled += [paths.training_rows_check("{run}"), paths.lengths_check("{run}", "{split}")]
+    page = read("docs/contracts.md")
+    assert [path for path in spelled if f"`{path}`" not in page] == []
+    own = [run.config, run.adapter(), run.merged, run.checkpoints, run.manifest, run.serving_check, run.submission]
+    own += [run.predictions("{split}"), run.scores("{split}"), run.score_page("{split}"), run.record("{rule}")]
+    own += [run.errors("{split}", table) for table in paths.ERROR_TABLES]
+    relative = [path.removeprefix(f"{run.folder}/") for path in own]
+    names = {path: (path, path.rsplit("/", 1)[0] + "/", path.rsplit("/", 1)[-1]) for path in relative}
+    assert [path for path, forms in names.items() if not any(f"`{form}" in page for form in forms)] == []

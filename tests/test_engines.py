@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, snakemake
+from helpers import (
+    Result,
+    losses,
+    python_of,
+    read_jsonl,
+    read_tsv,
+    run_code,
+    run_script,
+    snakemake,
+    train_command,
+    wait_for,
+)
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 
-TRAIN_PYTHON = ROOT / ".envs" / "train" / "bin" / "python"
-PREDICT_PYTHON = ROOT / ".envs" / "predict-cpu" / "bin" / "python"
 TRAINED_ON = """
 import json, sys, yaml
 from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
@@ -44,23 +50,17 @@ AutoTokenizer.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[2])
 """
 
 
-def jsonl(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def run_python(python: Path, folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    command = [str(python), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+def run_engine(environment: str, folder: Path, script: str, *arguments: object) -> Result:
+    """Run a script in an engine's environment, without the network."""
+    return run_script(script, *arguments, python=python_of(environment), cwd=folder, env={"HF_HUB_OFFLINE": "1"})
 
 
 def test_prompts_are_those_that_llamafactory_trains_on(demo: Path, tmp_path: Path) -> None:
     """LLaMA-Factory's own data path, from the rendered YAML to input_ids, against tokens.jsonl, row by row."""
     config = demo / "results/demo/seed-1/train.yaml"
-    done = run_python(TRAIN_PYTHON, demo, "-c", TRAINED_ON, config, tmp_path / "out")
-    assert done.returncode == 0, done.stderr
+    run_code("train", TRAINED_ON, config, tmp_path / "out", cwd=demo)
     trained = json.loads((tmp_path / "out.json").read_text())
-    encoded = jsonl(demo / "results/datasets/demo/ner-zh-short/entitune-tiny/train.tokens.jsonl")
+    encoded = read_jsonl(demo / "results/datasets/demo/ner-zh-short/entitune-tiny/train.tokens.jsonl")
     assert len(trained) == len(encoded)
     for (input_ids, labels), record in zip(trained, encoded, strict=True):
         prompt = [token for token, label in zip(input_ids, labels, strict=True) if label == -100]
@@ -70,7 +70,7 @@ def test_prompts_are_those_that_llamafactory_trains_on(demo: Path, tmp_path: Pat
 
 def test_prompts_are_those_that_the_chat_template_makes(demo: Path) -> None:
     folder = demo / "results/datasets/demo/ner-zh-short/entitune-tiny"
-    sentences = len(jsonl(demo / "results/datasets/demo/dev.jsonl"))
+    sentences = len(read_jsonl(demo / "results/datasets/demo/dev.jsonl"))
     assert json.loads((folder / "dev.predict-cpu.parity.json").read_text()) == {
         "sentences": sentences,
         "equal": sentences,
@@ -81,12 +81,11 @@ def test_another_template_stops_the_run(demo: Path, tmp_path: Path) -> None:
     """chatml is what template qwen is, but for the default system turn."""
     common = ["--alpaca", "results/datasets/demo/ner-zh-short/dev.json", "--model", "results/models/entitune-tiny"]
     tokens = tmp_path / "tokens.jsonl"
-    done = run_python(
-        TRAIN_PYTHON, demo, "scripts/encode_split.py", *common, "--template", "chatml", "--output", tokens
-    )
+    chat = ["--chat", json.dumps({"template": "chatml"})]
+    done = run_engine("train", demo, "encode_split", *common, *chat, "--output", tokens)
     assert done.returncode == 0, done.stderr
     parity = tmp_path / "parity.json"
-    done = run_python(PREDICT_PYTHON, demo, "scripts/check_parity.py", *common, "--tokens", tokens, "--output", parity)
+    done = run_engine("predict-cpu", demo, "check_parity", *common, "--tokens", tokens, "--output", parity)
     assert done.returncode == 1
     assert "the prompt served differs from the prompt trained on" in done.stderr
     assert not parity.exists()
@@ -105,24 +104,14 @@ def longer(demo: Path) -> Path:
 
 
 def train(folder: Path, name: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "scripts/train_adapter.py", "--config", f"{name}.yaml", "--log", f"logs/{name}.log"]
-    command += ["--llamafactory", ".envs/train/bin/llamafactory-cli", "--output-dir", f"adapters/{name}"]
-    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
-
-
-def losses(folder: Path, name: str) -> dict[int, float]:
-    log = jsonl(folder / "adapters" / name / "trainer_log.jsonl")
-    return {record["current_steps"]: record["loss"] for record in log if "loss" in record}
+    return subprocess.Popen(train_command(name), cwd=folder, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_training_goes_on_from_its_checkpoint(longer: Path, kill: signal.Signals) -> None:
     process = train(longer, "killed")
     checkpoint = longer / f"work/killed/key/checkpoint-{EPOCH}/trainer_state.json"
-    deadline = time.monotonic() + 300
-    while not checkpoint.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(checkpoint.exists, 300, "checkpoint")
     process.send_signal(kill)
     assert process.wait(60) != 0
     time.sleep(1)
@@ -138,7 +127,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(longer: Path, kill: signa
     # The same data order, optimiser state and random numbers: the same adapter, to the last bit.
     name = "adapter_model.safetensors"
     assert (longer / "adapters/killed" / name).read_bytes() == (longer / "adapters/straight" / name).read_bytes()
-    assert losses(longer, "killed") == losses(longer, "straight")
+    assert losses(longer / "adapters/killed") == losses(longer / "adapters/straight")
     assert not (longer / "work/killed").exists()
     for path in (longer / "adapters/killed").iterdir():
         path.unlink()
@@ -159,10 +148,9 @@ def test_a_served_adapter_answers_as_the_merged_model(demo: Path, tmp_path: Path
     """The adapter as a LoRA module, as on a GPU. In float32 throughout: bfloat16 rounds the two paths differently, and
     where two tokens are nearly as likely, rounding decides."""
     base, adapter = tmp_path / "base", demo / "results/demo/seed-1/adapter"
-    done = run_python(TRAIN_PYTHON, demo, "-c", IN_FLOAT32, demo / "results/models/entitune-tiny", base)
-    assert done.returncode == 0, done.stderr
-    merge = ["scripts/merge_adapter.py", "--model", base, "--adapter", adapter, "--output-dir", tmp_path / "merged"]
-    done = run_python(TRAIN_PYTHON, demo, *merge)
+    run_code("train", IN_FLOAT32, demo / "results/models/entitune-tiny", base)
+    merge = ["--model", base, "--adapter", adapter, "--output-dir", tmp_path / "merged"]
+    done = run_engine("train", demo, "merge_adapter", *merge)
     assert done.returncode == 0, done.stderr
     settings = {"max_tokens": 200, "max_model_len": 512, "max_num_seqs": 64, "dtype": "float32", "gpus": 0}
     tokens = tmp_path / "tokens.jsonl"
@@ -175,9 +163,9 @@ def test_a_served_adapter_answers_as_the_merged_model(demo: Path, tmp_path: Path
         ("merged", ["--model", tmp_path / "merged"]),
     ):
         common = ["--tokens", tokens, "--decode", json.dumps(settings), "--output", tmp_path / f"{name}.jsonl"]
-        done = run_python(PREDICT_PYTHON, demo, "scripts/predict_shard.py", *common, *model)
+        done = run_engine("predict-cpu", demo, "predict_shard", *common, *model)
         assert done.returncode == 0, done.stderr
-        answers[name] = [record["raw"] for record in jsonl(tmp_path / f"{name}.jsonl")]
+        answers[name] = [record["raw"] for record in read_jsonl(tmp_path / f"{name}.jsonl")]
     assert answers["served"] == answers["merged"]
     # What the comparison would not see if no adapter were applied in either.
     assert sum(a == b for a, b in zip(answers["served"], answers["base"], strict=True)) < 20
@@ -195,7 +183,7 @@ def test_one_engine_answers_for_several_adapters_as_one_each_does(demo: Path) ->
         decode.write_text(kept, encoding="utf-8")
     assert done.returncode == 0, done.stdout
     assert "predict_shard_demo-1" in done.stdout
-    shared = [jsonl(folder / "answers/dev/1-of-10.jsonl") for folder in folders]
+    shared = [read_jsonl(folder / "answers/dev/1-of-10.jsonl") for folder in folders]
     assert len({json.dumps(answers) for answers in shared}) == 3
     settings = {"max_tokens": 200, "max_model_len": 512, "max_num_seqs": 128, "dtype": "auto", "gpus": 0}
     for folder, answers in zip(folders, shared, strict=True):
@@ -203,9 +191,9 @@ def test_one_engine_answers_for_several_adapters_as_one_each_does(demo: Path) ->
         command = ["--model", "results/models/entitune-tiny", "--adapter", folder / "adapter", "--shards", "10"]
         command += ["--tokens", "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl"]
         command += ["--decode", json.dumps(settings), "--output", alone]
-        done = run_python(PREDICT_PYTHON, demo, "scripts/predict_shard.py", *command)
+        done = run_engine("predict-cpu", demo, "predict_shard", *command)
         assert done.returncode == 0, done.stderr
-        assert jsonl(alone) == answers
+        assert read_jsonl(alone) == answers
         alone.unlink()
 
 
@@ -214,7 +202,7 @@ def test_real_cluener_counts(cluener_archive: Path, demo: Path) -> None:
     targets = [f"results/datasets/cluener/{split}.jsonl" for split in ("train", "dev", "test")]
     done = snakemake(demo, *targets, "--cores", "all", "--config", f"local_archive={{cluener: {cluener_archive}}}")
     assert done.returncode == 0, done.stdout
-    train_split, dev, test = (jsonl(demo / target) for target in targets)
+    train_split, dev, test = (read_jsonl(demo / target) for target in targets)
     assert (len(train_split), len(dev), len(test)) == (10748, 1343, 1345)
     assert sum(len(record["entities"]) for record in dev) == 3072
     assert sum(len({(e["label"], e["text"]) for e in record["entities"]}) for record in dev) == 2982
@@ -227,7 +215,7 @@ def test_metrics_agree_with_seqeval(demo: Path) -> None:
     from seqeval.scheme import IOB2
 
     gold_tags, pred_tags = [], []
-    for record in jsonl(demo / "results/demo/seed-1/predictions/dev.jsonl"):
+    for record in read_jsonl(demo / "results/demo/seed-1/predictions/dev.jsonl"):
         rows = []
         for entities in (record["gold"], record["pred"]):
             tags = ["O"] * len(record["text"])
@@ -238,8 +226,7 @@ def test_metrics_agree_with_seqeval(demo: Path) -> None:
             rows.append(tags)
         gold_tags.append(rows[0])
         pred_tags.append(rows[1])
-    with (demo / "results/demo/seed-1/scores/dev.tsv").open(encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream, delimiter="\t") if row["scoring"] == "spans"]
-    micro = next(float(row["f1"]) for row in rows if row["label"] == "micro")
+    scores = [row for row in read_tsv(demo / "results/demo/seed-1/scores/dev.tsv") if row["scoring"] == "spans"]
+    micro = next(float(row["f1"]) for row in scores if row["label"] == "micro")
     # Mentions that could not be grounded have no tag: they are false positives that seqeval never sees.
     assert micro <= f1_score(gold_tags, pred_tags, mode="strict", scheme=IOB2) + 5e-7

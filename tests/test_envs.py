@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import BIN, ENVIRONMENT, copy_repository, snakemake
+from helpers import BIN, ENVIRONMENT, copy_repository, snakemake
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.workflow, pytest.mark.network]
 MARKER = ".envs/tiny/.built"
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from helpers import read_jsonl, read_tsv, run_script, write_jsonl
+from hypothesis import given
 from hypothesis import strategies as st
-from predictions import entity, record, run_script, write_jsonl
+from predictions import entity, record
+from steps import grows_linearly
 
-from analyse_errors import BREAKDOWN, EXAMPLES, NONE, Analysis
 from entitune.cli import InputError
 from entitune.evaluation.bins import ENTITY_LENGTHS, bucket, names
+from entitune.evaluation.error_analysis import BREAKDOWN, EXAMPLES, NONE, Analysis
 from entitune.evaluation.error_categories import CATEGORIES, errors_of
-from entitune.evaluation.scoring import OTHER, tally
+from entitune.evaluation.scoring import tally
+from entitune.records import Prediction, Status
+from entitune.tsv import OTHER
 
 TEXT = "北京大学在北京"
 UNIVERSITY = entity("org", "北京大学", 0, 4)
@@ -25,9 +28,9 @@ BEIJING = entity("loc", "北京", 5, 7)
 
 
 def sentence(
-    gold: list[dict[str, Any]], pred: list[dict[str, Any]], status: str = "ok", number: int = 1
-) -> dict[str, Any]:
-    return {**record(gold, pred, number), "text": TEXT, "status": status}
+    gold: list[dict[str, Any]], pred: list[dict[str, Any]], status: Status = "ok", number: int = 1
+) -> Prediction:
+    return record(gold, pred, number, TEXT, status)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,7 @@ def sentence(
         ),
     ],
 )
-def test_categories(gold: list[Any], pred: list[Any], status: str, expected: list[tuple[str, int, int]]) -> None:
+def test_categories(gold: list[Any], pred: list[Any], status: Status, expected: list[tuple[str, int, int]]) -> None:
     found = [
         (e.category, int(e.gold is not None), int(e.pred is not None)) for e in errors_of(sentence(gold, pred, status))
     ]
@@ -89,9 +92,8 @@ corpora = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(corpora)
-def test_the_numbers_add_up(records: list[dict[str, Any]]) -> None:
+def test_the_numbers_add_up(records: list[Prediction]) -> None:
     labels = ["org", "loc"]
     analysis = Analysis(labels, {"北京"})
     for one in records:
@@ -137,22 +139,22 @@ def test_examples_take_turns_between_kinds_of_errors() -> None:
     crowded = [UNIVERSITY, entity("loc", "上海"), entity("loc", "大学"), entity("loc", "京大", 1, 3)]
     analysis.add(sentence([UNIVERSITY], crowded, number=101))
     examples = list(analysis.examples())
-    assert [example["rank"] for example in examples] == list(range(1, EXAMPLES + 1))
-    kinds = [(one["category"], one["gold_label"], one["pred_label"], one["errors_of_this_kind"]) for one in examples]
+    assert [example.rank for example in examples] == list(range(1, EXAMPLES + 1))
+    kinds = [(one.category, one.gold_label, one.pred_label, one.errors_of_this_kind) for one in examples]
     assert kinds[:4] == [
         ("missed", "org", NONE, 100),
         ("spurious", NONE, "loc", 2),
         ("hallucinated", NONE, "loc", 1),
         ("repeated", NONE, "loc", 1),
     ]
-    assert examples[1]["id"] == "dev-100"  # the sentence with one error before the one with three
+    assert examples[1].id == "dev-100"  # the sentence with one error before the one with three
     assert set(kinds[4:]) == {("missed", "org", NONE, 100), ("spurious", NONE, "loc", 2)}
-    assert [one["id"] for one in examples if one["category"] == "missed"] == [f"dev-{i}" for i in range(46)]
+    assert [one.id for one in examples if one.category == "missed"] == [f"dev-{i}" for i in range(46)]
 
 
 def test_what_cannot_be_analysed_is_named() -> None:
     with pytest.raises(InputError, match="dev-1: no gold"):
-        Analysis(["org"], set()).add({**sentence([], []), "gold": None})
+        Analysis(["org"], set()).add(record(None, []))
     with pytest.raises(InputError, match="dev-1: gold label 'loc' is not among"):
         Analysis(["org"], set()).add(sentence([BEIJING], []))
 
@@ -164,24 +166,57 @@ def test_analyse_errors_writes_the_contract(tmp_path: Path) -> None:
     )
     train = write_jsonl(tmp_path / "train.jsonl", [{"id": "1", "text": TEXT, "entities": [BEIJING]}])
     out = tmp_path / "errors"
-    given = ["--predictions", path, "--train", train, "--labels", "org", "loc", "--output-dir", out]
+    given = ["--predictions", path, "--train", train, "--labels", "org,loc", "--output-dir", out]
     done = run_script("analyse_errors", *given)
     assert done.returncode == 0, done.stderr
 
     def rows(name: str) -> list[list[str]]:
-        with open(out / name, encoding="utf-8") as stream:
-            return list(csv.reader(stream, delimiter="\t"))
+        return [list(row.values()) for row in read_tsv(out / name)]
 
-    assert rows("answers.tsv")[1:] == [["ok", "1"], ["repaired", "0"], ["unparseable", "1"], ["truncated", "0"]]
+    assert rows("answers.tsv") == [["ok", "1"], ["repaired", "0"], ["unparseable", "1"], ["truncated", "0"]]
+    assert list(read_tsv(out / "categories.tsv")[0]) == ["category", "label", "false_positives", "false_negatives"]
     assert rows("categories.tsv") == [
-        ["category", "label", "false_positives", "false_negatives"],
         ["shorter", "org", "1", "1"],
         ["unparseable", "loc", "0", "1"],
     ]
     assert [NONE, "org", "1"] in rows("confusion.tsv")
     assert ["surface", "seen", "0.000000", "0.000000", "0.000000", "1", "1", "0"] in rows("breakdown.tsv")
-    examples = [json.loads(line) for line in (out / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
+    examples = read_jsonl(out / "examples.jsonl")
     assert examples[0]["error"] == {"gold": UNIVERSITY, "pred": entity("org", "北京", 0, 2)}
     before = {file.name: file.read_bytes() for file in out.iterdir()}
     run_script("analyse_errors", *given)
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+
+
+HARD = "".join(chr(0x4E00 + number) for number in range(4000))
+MANY: dict[str, Callable[[int], tuple[list[dict[str, Any]], list[dict[str, Any]]]]] = {
+    "wrong labels": lambda size: (
+        [entity("org", HARD[i : i + 2], i, i + 2) for i in range(0, 2 * size, 2)],
+        [entity("loc", HARD[i : i + 2], i, i + 2) for i in range(0, 2 * size, 2)],
+    ),
+    "shifted": lambda size: (
+        [entity("org", HARD[i : i + 2], i, i + 2) for i in range(0, 2 * size, 2)],
+        [entity("org", HARD[i : i + 2], i, i + 2) for i in range(1, 2 * size, 2)],
+    ),
+    "one mention under many labels": lambda size: (
+        [entity("org", HARD[:2], 0, 2)],
+        [entity(f"{i}", HARD[:2], 0, 2) for i in range(size)],
+    ),
+    "pieces of one mention": lambda size: (
+        [entity("org", HARD[:size], 0, size)],
+        [entity("org", HARD[i], i, i + 1) for i in range(size)],
+    ),
+    "missed": lambda size: ([entity("org", HARD[i], i, i + 1) for i in range(size)], []),
+    "hallucinated": lambda size: ([], [entity("org", f"没有{i}") for i in range(size)]),
+    "repeated": lambda size: ([], [entity("org", HARD[i : i + 2]) for i in range(size)]),
+}
+
+
+@pytest.mark.parametrize("shape", MANY)
+def test_many_mentions_in_one_sentence_are_not_compared_pair_by_pair(shape: str) -> None:
+    def work(size: int) -> Callable[[], Any]:
+        gold, pred = MANY[shape](size)
+        analysis = Analysis(["org", "loc"], set())
+        return lambda: analysis.add(record(gold, pred, text=HARD))
+
+    assert grows_linearly(work, 500)

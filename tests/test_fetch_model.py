@@ -20,6 +20,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from entitune.cli import InputError, printable
+from entitune.manifests import ModelFile
+from fetch_model import check_complete, check_pins
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fetch_model.py"
 MODEL_ID = "Someone/Some-7B"
 REVISION = "16c174980d8a1492910551634b4969e69cdc2444"
@@ -52,9 +56,11 @@ class Hub(ThreadingHTTPServer):
         self.listed = dict(self.files)  # what the list of files is made from
         self.requests: list[str] = []
         self.lists = 0
-        self.hide_from_second_list: set[str] = set()
+        self.list_answer: Any = None  # instead of the list of files
+        self.from_second_list: dict[str, bytes] = {}  # files that the first list does not have
         self.without_sha256: set[str] = set()
         self.cut_after: dict[str, int] = {}  # close the connection after so many bytes, each time
+        self.redirect: dict[str, str] = {}
         self.stall: set[str] = set()  # send half of the file, then nothing
         self.before_sending: dict[str, Callable[[], Any]] = {}
         self.unknown_revision_status = 200
@@ -76,7 +82,7 @@ class HubRequest(BaseHTTPRequestHandler):
         pass
 
     def json(self, status: int, body: Any) -> None:
-        data = json.dumps(body, ensure_ascii=False).encode()
+        data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -95,8 +101,9 @@ class HubRequest(BaseHTTPRequestHandler):
         elif url.path == f"{model}/repo/files":
             self.list_files(query["Revision"])
         elif url.path == f"{model}/repo" and query["FilePath"].endswith(".safetensors"):
+            store = f"{self.server.endpoint}/store/{query['FilePath']}?signature=not-for-logs"
             self.send_response(302)  # big files come from a store
-            self.send_header("Location", f"{self.server.endpoint}/store/{query['FilePath']}?signature=not-for-logs")
+            self.send_header("Location", self.server.redirect.get(query["FilePath"], store))
             self.send_header("Content-Length", "0")
             self.end_headers()
         elif url.path == f"{model}/repo":
@@ -118,12 +125,15 @@ class HubRequest(BaseHTTPRequestHandler):
             if hub.unknown_revision_status == 404:
                 body = {"Code": 10990101004, "Message": "获取模型目录树失败", "Success": False}
             return self.json(hub.unknown_revision_status, body)
-        hidden = hub.hide_from_second_list if hub.lists > 1 else set()
+        if hub.list_answer is not None:
+            return self.json(200, {"Code": 200, "Data": hub.list_answer, "Success": True})
+        if hub.lists > 1:
+            hub.listed |= hub.from_second_list
+            hub.files |= hub.from_second_list
         entries: list[dict[str, Any]] = [{"Path": "docs", "Type": "tree", "Size": 0}]
         for name, data in hub.listed.items():
-            if name not in hidden:
-                digest = "" if name in hub.without_sha256 else hashlib.sha256(data).hexdigest()
-                entries.append({"Path": name, "Type": "blob", "Size": len(data), "Sha256": digest})
+            digest = "" if name in hub.without_sha256 else hashlib.sha256(data).hexdigest()
+            entries.append({"Path": name, "Type": "blob", "Size": len(data), "Sha256": digest})
         return self.json(200, {"Code": 200, "Data": {"Files": entries}, "Success": True})
 
     def send_file(self, name: str) -> None:
@@ -318,12 +328,31 @@ def test_a_file_that_was_changed_on_disk_is_fetched_anew(hub: Hub, output_dir: P
     assert downloads(hub) == ["config.json"]
 
 
-def test_a_client_that_reports_success_with_a_shard_missing_is_not_believed(hub: Hub, output_dir: Path) -> None:
-    hub.hide_from_second_list.add(SHARD)  # the first list is ours, the second the client's
+def test_a_client_that_reports_success_with_a_file_missing_is_not_believed(hub: Hub, output_dir: Path) -> None:
+    def lose() -> None:
+        """Remove a file that is complete already; the client does not look at it again."""
+        deadline = time.monotonic() + 30
+        while not (output_dir / "config.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        (output_dir / "config.json").unlink()
+
+    hub.before_sending[SHARD] = lose
     code, output = fetch(modelscope(), output_dir, hub.endpoint)
     assert code == 1
-    assert f"{output_dir / SHARD} is missing although the client reported success" in output
+    assert f"{output_dir / 'config.json'} is missing although the client reported success" in output
     assert not (output_dir / "manifest.json").exists()
+
+
+def test_the_list_that_was_checked_is_the_list_that_is_fetched(hub: Hub, output_dir: Path, tmp_path: Path) -> None:
+    """A hub that lists harmless files first, and then files outside the folder, is not asked twice."""
+    hub.from_second_list = {"../../../escaped": b"x", str(tmp_path / "absolute"): b"x", "model.py": b"x"}
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 0, output
+    assert hub.lists == 1
+    assert manifest(output_dir)["files"] == expected_files(some_model())
+    assert not {"escaped", "absolute"} & {path.name for path in tmp_path.iterdir()}
+    assert not (output_dir / "model.py").exists()
 
 
 def test_a_list_without_a_shard_is_refused(hub: Hub, output_dir: Path) -> None:
@@ -342,17 +371,72 @@ def test_a_list_without_a_checksum_is_refused(hub: Hub, output_dir: Path) -> Non
     assert downloads(hub) == []
 
 
-def test_a_listed_path_outside_the_directory_is_refused(hub: Hub, output_dir: Path) -> None:
-    hub.listed["../../escaped"] = hub.files["../../escaped"] = b"x"
+@pytest.mark.parametrize("name", ["../../escaped", "/tmp/escaped", "escaped\n", "\ud800escaped"])
+def test_a_listed_path_outside_the_directory_is_refused(hub: Hub, output_dir: Path, name: str) -> None:
+    hub.listed[name] = hub.files[name] = b"x"
     code, output = fetch(modelscope(), output_dir, hub.endpoint)
     assert code == 1
-    assert "../../escaped, which is refused" in output
-    assert not (output_dir.parents[1] / "escaped").exists()
+    assert f"{printable(name)}, which is refused" in output
+    assert not list(output_dir.parents[2].rglob("*escaped*"))
+    assert downloads(hub) == []
+
+
+def test_listed_files_that_would_overwrite_each_other_are_refused(hub: Hub, output_dir: Path) -> None:
+    hub.listed["Config.json"] = hub.files["Config.json"] = b"x"
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 1
+    assert "config.json and Config.json are one file where letter case makes no difference" in output
+    assert downloads(hub) == []
+
+
+def listed(**changes: Any) -> dict[str, Any]:
+    return {"Files": [{"Path": "config.json", "Type": "blob", "Size": 1, "Sha256": "0" * 64} | changes]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"Files": {"a": 1}}, "could not be read from"),
+        ({"Files": [1, 2]}, "could not be read from"),
+        ({"Files": "config.json"}, "could not be read from"),
+        (listed(Size="many"), "could not be read from"),
+        (listed(Size=-1), "config.json of Someone/Some-7B wrongly: size"),
+        (listed(Size=10**18), "is too full: 1,000,000,000,000.0 MB to download"),
+        (listed(Sha256="zz"), "config.json of Someone/Some-7B wrongly: sha256"),
+        (listed(Sha256=7), "config.json of Someone/Some-7B wrongly: sha256"),
+        (listed(Path=""), "with the name , which is refused"),
+        ({"Files": listed()["Files"] * 2}, "config.json and config.json are one file"),
+        ({"Files": listed()["Files"] * 2001}, "lists 2001 files"),
+    ],
+)
+def test_an_absurd_list_is_named(hub: Hub, output_dir: Path, answer: Any, message: str) -> None:
+    hub.list_answer = answer
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 1
+    assert message in output
+    assert downloads(hub) == []
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "http://[", "ftp://127.0.0.1/x", "http://127.0.0.1:9/x"])
+def test_a_redirect_to_nonsense_is_named(hub: Hub, output_dir: Path, location: str) -> None:
+    hub.redirect[SHARD] = location
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 1
+    assert f"{SHARD}: " in output
+    assert not (output_dir / SHARD).exists()
+
+
+def pins() -> dict[str, str]:
+    """The SHA-256 of every file of the model that an engine reads."""
+    return {
+        name: hashlib.sha256(data).hexdigest() for name, data in some_model().items() if not name.startswith("docs/")
+    }
 
 
 def test_a_file_that_differs_from_the_registrys_pin_is_refused_before_the_download(hub: Hub, output_dir: Path) -> None:
     digest = hashlib.sha256(hub.files[SHARD]).hexdigest()
-    assert fetch(modelscope(sha256={SHARD: digest.upper()}), output_dir, hub.endpoint)[0] == 0
+    upper = {name: pin.upper() for name, pin in pins().items()}
+    assert fetch(modelscope(sha256=upper), output_dir, hub.endpoint)[0] == 0
     downloads(hub)
     code, output = fetch(modelscope(sha256={SHARD: "0" * 64}), output_dir, hub.endpoint)
     assert code == 1
@@ -361,6 +445,98 @@ def test_a_file_that_differs_from_the_registrys_pin_is_refused_before_the_downlo
     assert code == 1
     assert "has no file model.safetensors, which the registry pins" in output
     assert downloads(hub) == []
+
+
+def test_a_file_that_replaces_pinned_weights_is_refused(hub: Hub, output_dir: Path) -> None:
+    """transformers loads model.safetensors and not the shards, where there are both."""
+    hub.listed["model.safetensors"] = hub.files["model.safetensors"] = b"other weights"
+    code, output = fetch(modelscope(sha256=pins()), output_dir, hub.endpoint)
+    assert code == 1
+    assert "has files that the registry does not pin" in output
+    assert f"    model.safetensors: {hashlib.sha256(b'other weights').hexdigest()}" in output
+    assert downloads(hub) == []
+
+
+def files_with(*names: str) -> tuple[ModelFile, ...]:
+    """The files of the model and others."""
+    pinned = [ModelFile(path=name, size=1, sha256=digest) for name, digest in pins().items()]
+    return tuple(pinned + [ModelFile(path=name, size=1, sha256="7" * 64) for name in names])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pytorch_model.bin",
+        "original/consolidated.00.pth",
+        "model.gguf",
+        "modeling_some.py",
+        "tokenizer.model",
+        "vocab.txt",
+        "chat_template.jinja",
+        "additional_chat_templates/tools.jinja",
+        "generation_config.json",
+        "adapter_config.json",
+        "README/model.safetensors",
+        "README.md.py",
+        "something",
+    ],
+)
+def test_a_file_that_an_engine_could_load_must_be_pinned_where_others_are(name: str) -> None:
+    with pytest.raises(InputError, match=f"does not pin.*\n    {re.escape(name)}: {'7' * 64}$"):
+        check_pins(files_with(name), pins(), "x")
+    check_pins(files_with(name), pins() | {name: "7" * 64}, "x")
+    check_pins(files_with(name), {}, "x")
+
+
+@pytest.mark.parametrize(
+    "name", ["LICENSE", "LICENSE.txt", "README.md", "configuration.json", "figures/scores.png", ".gitattributes"]
+)
+def test_documentation_needs_no_pin(name: str) -> None:
+    check_pins(files_with(name), pins(), "x")
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Path:
+    """A local model's directory."""
+    for name, data in some_model().items():
+        path = tmp_path / "local" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "local"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model.safetensors", "weights twice: model.safetensors, besides model-00001-of-00002.safetensors"),
+        ("extra.safetensors", "weights twice: extra.safetensors"),
+        ("adapter_config.json", "engines would load another base model"),
+    ],
+)
+def test_files_that_engines_would_load_instead_are_refused_without_pins_too(
+    local: Path, name: str, message: str
+) -> None:
+    check_complete(local, set(some_model()))
+    (local / name).touch()
+    with pytest.raises(InputError, match=message):
+        check_complete(local, {*some_model(), name})
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (b"not JSON", "model.safetensors.index.json:1: not JSON"),
+        (b"\xff", "model.safetensors.index.json: not UTF-8"),
+        (b"[]", "expected an object `weight_map`"),
+        (b'{"weight_map": ["a"]}', "expected an object `weight_map`"),
+        (b'{"weight_map": {"a": ["b"]}}', "expected an object `weight_map`"),
+        (b'{"weight_map": {"a": "../../a.safetensors"}}', r"it lacks \.\./\.\./a\.safetensors"),
+    ],
+)
+def test_a_broken_index_of_weights_is_named(local: Path, index: bytes, message: str) -> None:
+    (local / "model.safetensors.index.json").write_bytes(index)
+    with pytest.raises(InputError, match=message):
+        check_complete(local, set(some_model()))
 
 
 @pytest.mark.parametrize("status", [200, 404])
@@ -445,16 +621,6 @@ def test_a_disk_that_is_too_small_is_named_before_the_download(hub: Hub, small_d
     assert downloads(hub) == []
 
 
-@pytest.fixture
-def local(tmp_path: Path) -> Path:
-    """A local model's directory."""
-    for name, data in some_model().items():
-        path = tmp_path / "local" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return tmp_path / "local"
-
-
 def test_a_local_model_is_linked_and_follows_its_source(local: Path, output_dir: Path) -> None:
     entry = {"source": "path", "path": str(local)}
     code, output = fetch(entry, output_dir)
@@ -483,9 +649,9 @@ def test_an_unchanged_local_model_is_not_read_again(local: Path, output_dir: Pat
     cache = output_dir / ".checksums.json"
     remembered = cache.read_text(encoding="utf-8")
     digest = hashlib.sha256(some_model()[SHARD]).hexdigest()
-    cache.write_text(remembered.replace(digest, "remembered"), encoding="utf-8")
+    cache.write_text(remembered.replace(digest, "7" * 64), encoding="utf-8")
     assert fetch(entry, output_dir)[0] == 0
-    assert {item["path"]: item["sha256"] for item in manifest(output_dir)["files"]}[SHARD] == "remembered"
+    assert {item["path"]: item["sha256"] for item in manifest(output_dir)["files"]}[SHARD] == "7" * 64
 
     times = (local / SHARD).stat()
     (local / SHARD).write_bytes(bytes(len(some_model()[SHARD])))  # same size
@@ -503,6 +669,101 @@ def test_a_local_model_that_is_not_there_or_not_complete_is_refused(local: Path,
     assert code == 1
     assert f"it lacks {SHARD}" in output
     assert not (output_dir / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"config.json": {"state": 1, "sha256": "x"}}'])
+def test_a_damaged_memory_of_checksums_is_not_used(local: Path, output_dir: Path, damage: str) -> None:
+    entry = {"source": "path", "path": str(local)}
+    assert fetch(entry, output_dir)[0] == 0
+    (output_dir / ".checksums.json").write_text(damage, encoding="utf-8")
+    assert fetch(entry, output_dir)[0] == 0
+    assert manifest(output_dir)["files"] == expected_files(some_model())
+
+
+def test_a_local_model_must_be_the_pinned_one(local: Path, output_dir: Path) -> None:
+    entry = {"source": "path", "path": str(local), "sha256": pins()}
+    assert fetch(entry, output_dir)[0] == 0
+    (local / "tokenizer.json").write_text("{}")
+    code, output = fetch(entry, output_dir)
+    assert code == 1
+    assert "has files that the registry does not pin" in output
+    assert "    tokenizer.json: " in output
+    (local / "tokenizer.json").unlink()
+    (local / "config.json").write_text("{}")
+    code, output = fetch(entry, output_dir)
+    assert code == 1
+    assert f"config.json of {local} has SHA-256" in output
+    assert not (output_dir / "manifest.json").exists()
+
+
+def test_a_local_model_may_consist_of_links_as_in_a_hubs_cache(local: Path, output_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    (local / SHARD).rename(tmp_path / "blobs" / "0")
+    (local / SHARD).symlink_to("../blobs/0")
+    (local / ".cache").mkdir()
+    (local / ".cache" / "broken").symlink_to("nowhere")  # hidden: not part of the model
+    code, output = fetch({"source": "path", "path": str(local)}, output_dir)
+    assert code == 0, output
+    assert manifest(output_dir)["files"] == expected_files(some_model())
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def broken_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def link_to_folder(path: Path) -> None:
+    path.symlink_to("docs")
+
+
+def not_utf8(path: Path) -> None:
+    (path.parent / os.fsdecode(b"\xff.json")).touch()
+
+
+def other_case(path: Path) -> None:
+    (path.parent / "CONFIG.json").touch()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (pipe, "tokenizer.json is no file that can be read"),
+        (broken_link, "tokenizer.json is no file that can be read"),
+        (link_to_folder, "tokenizer.json is a link to a folder"),
+        (not_utf8, r"'\udcff.json' does not name a file"),
+        (other_case, "CONFIG.json and config.json are one file"),
+    ],
+)
+def test_a_local_file_that_cannot_be_part_of_a_model_is_named(
+    local: Path, output_dir: Path, make: Callable[[Path], None], message: str
+) -> None:
+    make(local / "tokenizer.json")
+    code, output = fetch({"source": "path", "path": str(local)}, output_dir)
+    assert code == 1
+    assert message in output
+
+
+def test_a_local_model_in_its_own_output_folder_is_refused_and_kept(local: Path) -> None:
+    for path in (local, local.parent):
+        code, output = fetch({"source": "path", "path": str(path)}, local)
+        assert code == 1
+        assert "are in one another" in output
+    assert (local / SHARD).read_bytes() == some_model()[SHARD]
+
+
+def test_a_download_does_not_write_through_the_links_of_a_local_model(hub: Hub, local: Path, output_dir: Path) -> None:
+    assert fetch({"source": "path", "path": str(local)}, output_dir)[0] == 0
+    (output_dir / "docs" / "README.md").unlink()
+    (output_dir / "docs").rmdir()
+    (output_dir / "docs").symlink_to(local / "docs")
+    hub.listed["docs/README.md"] = hub.files["docs/README.md"] = b"new"
+    code, output = fetch(modelscope(), output_dir, hub.endpoint)
+    assert code == 0, output
+    assert not [path for path in output_dir.rglob("*") if path.is_symlink()]
+    assert (local / "docs" / "README.md").read_bytes() == some_model()["docs/README.md"]
 
 
 def test_left_over_files_of_another_model_are_refused(local: Path, output_dir: Path) -> None:

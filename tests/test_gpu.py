@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 from entitune.engines import gpu
 from entitune.engines.gpu import Gpu, environment_of, lacks_bfloat16, parse_gpus

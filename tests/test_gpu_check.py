@@ -11,9 +11,9 @@ from typing import Any
 import gpu_check
 import pytest
 import yaml
+from helpers import ROOT, Result, python_of
 
-ROOT = Path(__file__).parents[1]
-TRAIN_PYTHON = ROOT / ".envs" / "train" / "bin" / "python"
+TRAIN_PYTHON = python_of("train")
 
 REFERENCE = {
     "stage": "sft",
@@ -40,7 +40,7 @@ SHAPE = {
 }
 
 
-def run_check(work: Path, *arguments: str, python: str = str(TRAIN_PYTHON)) -> subprocess.CompletedProcess[str]:
+def run_check(work: Path, *arguments: str, python: str = str(TRAIN_PYTHON)) -> Result:
     (work / "reference.yaml").write_text(yaml.safe_dump(REFERENCE), encoding="utf-8")
     (work / "fast.yaml").write_text(yaml.safe_dump(FAST), encoding="utf-8")
     (work / "shape.json").write_text(json.dumps(SHAPE), encoding="utf-8")
@@ -63,7 +63,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return report
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_the_base_is_trained_with_llamafactory(report: dict[str, Any]) -> None:
     (training,) = report["training"]
     assert training["model"] == "entitune-tiny"
@@ -73,7 +73,7 @@ def test_the_base_is_trained_with_llamafactory(report: dict[str, Any]) -> None:
     assert training["memory_reserved"] is None  # a CPU
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_each_lever_is_measured_on_top_of_those_before(report: dict[str, Any]) -> None:
     names = [record["settings"] for record in report["settings"]]
     assert names == [
@@ -93,14 +93,14 @@ def test_each_lever_is_measured_on_top_of_those_before(report: dict[str, Any]) -
     assert report["settings"][2]["error"]
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_the_table_shows_what_was_measured(report: dict[str, Any]) -> None:
     assert "| entitune-tiny | 16 |" in report["markdown"]
     assert "| reference | " in report["markdown"]
     assert f"torch {report['machine']['torch']}" in report["markdown"]
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
     result = run_check(tmp_path)
     assert result.returncode == 1

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
-from conftest import copy_repository, snakemake
+from helpers import copy_repository, snakemake
 
 from entitune.progress import QUIET, Progress
 
@@ -45,6 +45,7 @@ def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines_of(Terminal(), monkeypatch) == []
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize(("options", "value"), [([], ""), (["--quiet"], "1")])
 def test_snakemake_tells_its_jobs(tmp_path: Path, options: list[str], value: str) -> None:
     folder = copy_repository(tmp_path)

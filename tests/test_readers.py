@@ -2,64 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from corpora import notes, read, reasons, sentences, to_cluener, to_conll, with_ids
+from hypothesis import given
 from hypothesis import strategies as st
 
-from entitune.corpus.readers import MAX_ROW_BYTES, READERS, Row, file_problems
+from entitune.cli import InputError
+from entitune.corpus.rows import MAX_ROW_BYTES, Row
 from entitune.records import Entity, Sentence
-
-PROPERTY = settings(deadline=None)  # a busy machine is no failure
-
-LABELS = ("name", "book", "game")
-
-# What a reader may get as text: anything that UTF-8 can hold, the line breaks that are none (U+2028, U+0085) apart
-# from control characters, and characters beyond the basic plane.
-CHARACTERS = st.one_of(
-    st.sampled_from("温格的球队书《》\u2028\u3000 a1𠀀😀"),
-    st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff"),
-)
-
-
-@st.composite
-def sentences(draw: st.DrawFn, disjoint: bool = False) -> Sentence:
-    """A labelled sentence; CoNLL can only hold mentions that are `disjoint`."""
-    text = "".join(draw(st.lists(CHARACTERS, min_size=1, max_size=12).filter(lambda found: "".join(found).strip())))
-    if disjoint:
-        cuts = sorted(draw(st.sets(st.integers(0, len(text)), max_size=6)))
-        spans = {(start, end): draw(st.sampled_from(LABELS)) for start, end in zip(cuts[::2], cuts[1::2], strict=False)}
-        triples = {(start, end, label) for (start, end), label in spans.items()}
-    else:
-        offset = st.integers(0, len(text) - 1)
-        spans_of_any_kind = st.sets(st.tuples(offset, offset, st.sampled_from(LABELS)), max_size=5)
-        triples = {(min(a, b), max(a, b) + 1, label) for a, b, label in draw(spans_of_any_kind)}
-    return Sentence(
-        "", text, tuple(Entity(label, text[start:end], start, end) for start, end, label in sorted(triples))
-    )
-
-
-def to_cluener(sentence: Sentence) -> str:
-    label: dict[str, dict[str, list[list[int | None]]]] = {}
-    for entity in sentence.entities or ():
-        assert entity.end is not None
-        label.setdefault(entity.label, {}).setdefault(entity.text, []).append([entity.start, entity.end - 1])
-    return json.dumps({"id": sentence.id, "text": sentence.text, "label": label}, ensure_ascii=False) + "\n"
-
-
-def to_conll(sentence: Sentence, scheme: str) -> str:
-    first, inside, last, single = {"bio": "BIIB", "bmes": "BMES", "bioes": "BIES"}[scheme]
-    tags = ["O"] * len(sentence.text)
-    for entity in sentence.entities or ():
-        assert entity.start is not None
-        assert entity.end is not None
-        size = entity.end - entity.start
-        prefixes = single if size == 1 else first + inside * (size - 2) + last
-        tags[entity.start : entity.end] = [f"{prefix}-{entity.label}" for prefix in prefixes]
-    return "".join(f"{character}\t{tag}\n" for character, tag in zip(sentence.text, tags, strict=True)) + "\n"
 
 
 @pytest.fixture(scope="session")
@@ -67,28 +21,17 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("readers") / "raw"
 
 
-def read(path: Path, raw: str | bytes, raw_format: str = "cluener", labels: Sequence[str] = LABELS) -> list[Row]:
-    path.write_bytes(raw if isinstance(raw, bytes) else raw.encode())
-    return list(READERS[raw_format](str(path), labels, "train"))
-
-
-def reasons(rows: list[Row]) -> list[tuple[int, str]]:
-    return [tuple(problem) for row in rows for problem in row.problems]
-
-
 # Round trips
 
 
-@PROPERTY
 @given(corpus=st.lists(sentences(), min_size=1, max_size=4))
 def test_cluener_round_trip(scratch: Path, corpus: list[Sentence]) -> None:
-    corpus = [Sentence(f"id-{number}", sentence.text, sentence.entities) for number, sentence in enumerate(corpus)]
+    corpus = with_ids(corpus)
     rows = read(scratch, "".join(map(to_cluener, corpus)))
     assert [row.sentence for row in rows] == corpus
 
 
 @pytest.mark.parametrize("scheme", ["bio", "bmes", "bioes"])
-@PROPERTY
 @given(corpus=st.lists(sentences(disjoint=True), min_size=1, max_size=4))
 def test_conll_round_trip(scratch: Path, scheme: str, corpus: list[Sentence]) -> None:
     line, expected = 1, []
@@ -112,7 +55,7 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 ROWS = st.fixed_dictionaries({}, optional={"id": VALUES, "text": st.just("温格") | VALUES, "label": VALUES})
-COLUMNS = st.builds("{}{}{}".format, st.characters(), st.sampled_from("\t -"), st.text(max_size=5))
+COLUMNS = st.builds("{}{}{}".format, st.characters(codec="utf-8"), st.sampled_from("\t -"), st.text(max_size=5))
 TAGGED = st.sampled_from(
     ["温\tB-name", "x I-name", "x M-name", "x E-name\r", "𠀀 S-name", "x O", "x B-film", "-DOCSTART-"]
 )
@@ -122,12 +65,14 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("raw_format", READERS)
-@PROPERTY
+@pytest.mark.parametrize("raw_format", ["cluener", "conll-bio", "conll-bmes", "conll-bioes"])
 @given(data=st.data())
 def test_every_row_has_a_sentence_or_printable_problems(scratch: Path, raw_format: str, data: st.DataObject) -> None:
     raw = b"\n".join(data.draw(st.lists(LINES[raw_format.split("-")[0]], max_size=6)))
-    for row in read(scratch, raw, raw_format):
+    rows: list[Row] = []
+    with contextlib.suppress(InputError):  # the whole file is of another encoding, or an array that is not closed
+        rows = read(scratch, raw, raw_format)
+    for row in rows:
         assert (row.sentence is None) == bool(row.problems)
         assert 1 <= row.line <= raw.count(b"\n") + 1
         for problem in row.problems:
@@ -137,7 +82,6 @@ def test_every_row_has_a_sentence_or_printable_problems(scratch: Path, raw_forma
             json.dumps(row.sentence.to_dict(), ensure_ascii=False).encode()
             for entity in row.sentence.entities or ():
                 assert row.sentence.text[entity.start : entity.end] == entity.text != ""
-    file_problems(str(scratch))
 
 
 # CLUENER
@@ -174,22 +118,15 @@ def test_line_ends_are_line_feeds_only(scratch: Path) -> None:
     assert [row.sentence for row in rows] == [Sentence("train-1", text, ())]
 
 
-def test_byte_order_mark_and_crlf_are_reported_and_read_past(scratch: Path) -> None:
+def test_byte_order_mark_and_crlf_are_noted_and_read_past(scratch: Path) -> None:
     raw = '\ufeff{"text": "温格"}\n{"text": "曼联"}\r\n\r\n{"text": "书"}\r\n'
     rows = read(scratch, raw)
     assert [row.sentence and row.sentence.text for row in rows] == ["温格", "曼联", "书"]
-    mark, crlf = file_problems(str(scratch))
-    assert mark.line == 1
-    assert "byte order mark" in mark.reason
-    assert crlf.line == 2
-    assert "3 lines end with CRLF" in crlf.reason
-
-
-def test_crlf_is_counted_across_chunks(scratch: Path) -> None:
-    # The first chunk ends between the two bytes of a line end.
-    scratch.write_bytes(b"x" * 16 + b"\n" + (b"x" * 14 + b"\r\n") * (MAX_ROW_BYTES // 8))
-    (crlf,) = file_problems(str(scratch))
-    assert (crlf.line, crlf.reason.split()[0]) == (2, str(MAX_ROW_BYTES // 8))
+    mark, crlf = notes(scratch)
+    assert (mark.line, mark.times) == (1, 1)
+    assert "byte order mark" in mark.text
+    assert (crlf.line, crlf.times) == (2, 2)
+    assert "CRLF" in crlf.text
 
 
 VALID = '{"text": "温格的书", "label": {}}'
@@ -201,7 +138,7 @@ VALID = '{"text": "温格的书", "label": {}}'
         ('{"text": "温格"', "broken JSON at column 14: Expecting ',' delimiter, found ''"),
         ("\ufeff" + VALID, "broken JSON at column 1: Expecting value, found '\\ufeff{\"text\": '"),
         ("[1, 2]", "expected a JSON object, found [1, 2]"),
-        ('{"text": "a", "text": "b", "label": {}}', "key 'text' stands twice"),
+        ('{"text": "a", "text": "b", "label": {}}', "key 'text' is twice in one object"),
         ("[" * 100_000, "broken JSON: maximum recursion depth exceeded"),
         ("9" * 5_000, "broken JSON: Exceeds the limit"),
         ('{"label": {}}', "missing key 'text'"),
@@ -228,19 +165,19 @@ VALID = '{"text": "温格的书", "label": {}}'
         ),
         (
             '{"text": "的温格", "label": {"name": {"温格": [[1, 3]]}}}',
-            "[1, 3]: out of range, the text has the offsets 0 to 2; the surface stands at [1, 2]",
+            "[1, 3]: out of range, the text has the offsets 0 to 2; the surface is at [1, 2]",
         ),
         ('{"text": "温格", "label": {"name": {"温格": [[-2, -1]]}}}', "out of range"),
         ('{"text": "温格", "label": {"name": {"": [[1, 0]]}}}', "out of range"),
         (
             '{"text": "的温格", "label": {"name": {"温格": [[0, 1]]}}}',
-            "[0, 1]: these offsets hold '的温'; the surface stands at [1, 2]",
+            "[0, 1]: these offsets hold '的温'; the surface is at [1, 2]",
         ),
         (
             '{"text": "的温格", "label": {"name": {"曼联": [[0, 1]]}}}',
             "these offsets hold '的温'; the surface is not in the text",
         ),
-        ('{"text": "温格", "label": {"name": {"温": [[0, 0], [0, 0]]}}}', "stands twice"),
+        ('{"text": "温格", "label": {"name": {"温": [[0, 0], [0, 0]]}}}', "'name' '温' at offset 0 is listed twice"),
     ],
 )
 def test_cluener_problem(scratch: Path, row: str, expected: str) -> None:
@@ -259,12 +196,36 @@ def test_cluener_reports_every_problem_of_a_row(scratch: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "expected"), [("gb18030", "it reads as GB18030"), ("utf-16-le", "not UTF-8: byte 0xff at byte 2")]
+    ("encoding", "expected"),
+    [("gb18030", "not UTF-8: byte 0xce at byte 1"), ("utf-16-le", "not UTF-8: byte 0xff at byte 2")],
 )
-def test_other_encodings_are_reported(scratch: Path, encoding: str, expected: str) -> None:
+def test_a_line_in_another_encoding_is_reported(scratch: Path, encoding: str, expected: str) -> None:
     raw = VALID.encode() + b"\n" + ("温格" if encoding == "gb18030" else "\uff29温").encode(encoding) + b"\n"
     assert [line for line, _ in reasons(read(scratch, raw))] == [2]
     assert expected in reasons(read(scratch, raw))[0][1]
+    assert "iconv" not in reasons(read(scratch, raw))[0][1]
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16"])
+@pytest.mark.parametrize("raw_format", ["cluener", "conll-bio", "boson"])
+def test_a_file_in_another_encoding_is_refused_with_the_command_that_converts_it(
+    scratch: Path, encoding: str, raw_format: str
+) -> None:
+    raw = {"cluener": VALID + "\n", "conll-bio": "温\tO\n格\tO\n", "boson": "{{name:温格}}的书\n"}[raw_format] * 3
+    with pytest.raises(InputError, match=f"the file is {encoding.upper()}, not UTF-8; convert it: iconv -f"):
+        read(scratch, raw.encode(encoding), raw_format)
+
+
+def test_one_broken_line_is_no_other_encoding(scratch: Path) -> None:
+    raw = (VALID + "\n").encode() * 3 + "温".encode()[:2] + b"\n"
+    assert [(line, reason.split(";")[0]) for line, reason in reasons(read(scratch, raw))] == [
+        (4, "not UTF-8: byte 0xe6 at byte 1 of the line")
+    ]
+
+
+def test_surrogates_encoded_one_by_one_are_named(scratch: Path) -> None:
+    raw = b"\xed\xa0\xbd\tO\n\xed\xb8\x80\tO\n"
+    assert "half of a surrogate pair (CESU-8)" in reasons(read(scratch, raw, "conll-bio"))[0][1]
 
 
 def test_duplicate_ids_name_the_first_line(scratch: Path) -> None:
@@ -295,7 +256,7 @@ def test_unlabelled_rows_among_labelled_ones_are_the_problem(scratch: Path) -> N
 
 
 def test_a_line_without_end_does_not_fill_the_memory(scratch: Path) -> None:
-    raw = b"[" + b'{"text": "x"},' * (MAX_ROW_BYTES // 5) + b"]\n" + VALID.encode()
+    raw = b'{"text": "' + b"x" * 3 * MAX_ROW_BYTES + b'", "label": {}}\n' + VALID.encode()
     long, valid = read(scratch, raw)
     assert len(long.raw) <= MAX_ROW_BYTES + 1
     assert reasons([long]) == [(1, f"line of more than {MAX_ROW_BYTES} bytes; expected one sentence a line")]
@@ -337,9 +298,8 @@ def test_conll_labels_may_contain_hyphens(scratch: Path) -> None:
         ("bmes", "甲 E-name", (1, "tag 'E-name' at a sentence's start; a mention begins with B-name")),
         ("bmes", "甲 B-name|乙 I-name", (2, "tag 'I-name'; the scheme bmes has O, B-LABEL, M-LABEL, E-LABEL, S-LABEL")),
         ("bioes", "甲 S-name|乙 I-name|丙 E-name", (2, "tag 'I-name' after 'S-name'; a mention begins with B-name")),
-        ("bioes", "甲 O|中国 O", (2, "expected one character, a tab or space, and a tag; found '中国 O'")),
-        ("bioes", "甲 O|乙", (2, "expected one character, a tab or space, and a tag; found '乙'")),
-        ("bioes", "甲 NN O", (1, "expected one character, a tab or space, and a tag; found '甲 NN O'")),
+        ("bioes", "甲 O|乙", (2, "expected a token, a tab or space, and a tag; found '乙'")),
+        ("bioes", "甲 NN O", (1, "3 columns, the other lines have 2; found '甲 NN O'")),
         ("bioes", "甲 O|\x07 O", (2, "unusable character '\\x07'; remove it")),
         ("bioes", "\u3000 O|\u3000 O", (1, "empty text; expected a sentence")),
     ],
@@ -349,13 +309,13 @@ def test_conll_problem(scratch: Path, scheme: str, columns: str, expected: tuple
     bad, good = read(scratch, raw, f"conll-{scheme}")
     assert bad.sentence is None
     assert expected in reasons([bad])
-    # An unknown label or prefix is told at each of its tags, an open mention is not told again.
+    # An unknown prefix is told at each of its tags, an unknown label or an open mention once.
     assert len(bad.problems) <= 2
     assert good.sentence is not None
 
 
 def test_conll_reports_every_line_that_has_no_columns(scratch: Path) -> None:
-    rows = read(scratch, "甲 O\n乙丙 O\n丁\n".encode() + "戊 O\n".encode("gb18030") + b"\xff O\n", "conll-bio")
+    rows = read(scratch, "甲 O\n乙 丙 O\n丁\n".encode() + "戊 O\n".encode("gb18030") + b"\xff O\n", "conll-bio")
     assert [line for line, _ in reasons(rows)] == [2, 3, 4, 5]
 
 

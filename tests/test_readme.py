@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, run_in
+from helpers import ROOT, Result, run_in
 
 from entitune.study import load_study
 
@@ -21,11 +20,11 @@ ENTRIES = [block for kind, block in BLOCKS if kind == "yaml"]
 INLINE = [line for line in re.findall(r"`(snakemake [^`]+)`", README) if "--lint" not in line]  # test_style.py has it
 
 
-def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(command: str, folder: Path) -> Result:
     return run_in(folder, "bash", "-c", command)
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("command", [one for one in [*COMMANDS, *dict.fromkeys(INLINE)] if one not in SERVING])
 def test_a_command_does_what_it_says(demo: Path, command: str) -> None:
     if command.startswith("docker") and run("docker info", demo).returncode:

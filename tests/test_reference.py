@@ -6,17 +6,18 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, snakemake
+from helpers import ROOT, python_of, run_code, run_script, snakemake
 
 from entitune.study import load_study
 
-TRAIN_BIN = ROOT / ".envs" / "train" / "bin"
+TRAIN_BIN = python_of("train").parent
+CHAT = json.dumps({"template": "qwen"})
+RECIPES = yaml.safe_load((ROOT / "conf" / "recipes.yaml").read_text(encoding="utf-8"))
 REFERENCE = {
     "stage": "sft",
     "do_train": True,
@@ -25,7 +26,6 @@ REFERENCE = {
     "lora_rank": 8,
     "lora_target": "all",
     "cutoff_len": 1024,
-    "max_samples": 15000,
     "overwrite_cache": True,
     "preprocessing_num_workers": 16,
     "dataloader_num_workers": 8,
@@ -67,17 +67,18 @@ def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_recipe_is_the_reference_to_the_letter() -> None:
     study = load_study({"runs": ["cluener-qwen2.5-7b"]}, ROOT / "conf")
     run = study.run("cluener-qwen2.5-7b")
-    assert study.train_arguments(run) == REFERENCE | {"max_steps": 906}
-    assert (run.model, run.dataset, run.prompt) == ("qwen2.5-7b-instruct", "cluener", "ner-zh")
-    assert study.models[run.model]["id"] == "Qwen/Qwen2.5-7B-Instruct"
-    assert study.models[run.model]["template"] == "qwen"
+    assert run.arguments == REFERENCE
+    assert (run.model.name, run.dataset.name, run.prompt.name) == ("qwen2.5-7b-instruct", "cluener", "ner-zh")
+    assert run.model.id == "Qwen/Qwen2.5-7B-Instruct"
+    assert run.model.template == "qwen"
 
 
 def test_the_fast_recipe_keeps_what_decides_quality() -> None:
     study = load_study({"runs": ["cluener-qwen2.5-7b-fast"]}, ROOT / "conf")
-    fast = study.train_arguments(study.run("cluener-qwen2.5-7b-fast"))
-    keys = ("lora_rank", "lora_target", "learning_rate", "num_train_epochs", "max_steps", "warmup_ratio", "val_size")
-    assert {key: fast[key] for key in keys} == {key: (REFERENCE | {"max_steps": 906})[key] for key in keys}
+    fast = study.run("cluener-qwen2.5-7b-fast").arguments
+    keys = ("lora_rank", "lora_target", "learning_rate", "num_train_epochs", "warmup_ratio", "val_size")
+    assert {key: fast[key] for key in keys} == {key: REFERENCE[key] for key in keys}
+    assert RECIPES["reference-fast"]["whole_accumulations"] is RECIPES["reference"]["whole_accumulations"] is True
     assert fast["per_device_train_batch_size"] * fast["gradient_accumulation_steps"] == 4 * 8
 
 
@@ -89,10 +90,12 @@ def render(folder: Path, recipe: str, model: Path) -> dict[str, object]:
     info["cluener_train"]["columns"] |= {"response": "output", "system": "system", "history": "history"}
     (data.parent / "dataset_info.json").write_text(json.dumps(info))
     (folder / "manifest").mkdir(exist_ok=True)
-    command = [sys.executable, "scripts/render_config.py", "--arguments", json.dumps(arguments), "--template", "qwen"]
-    command += ["--manifest", str(model / "manifest.json"), "--dataset", "cluener_train", "--train", str(data)]
-    command += ["--seed", "1", "--lock", "envs/train.txt", "--checkpoints", "work", "--output", f"{recipe}.yaml"]
-    subprocess.run(command, cwd=folder, check=True)
+    given = ["--arguments", json.dumps(arguments), "--chat", CHAT, "--manifest", model / "manifest.json"]
+    given += ["--dataset", "cluener_train", "--train", data, "--seed", 1, "--lock", "envs/train.txt"]
+    given += ["--checkpoints", "work", "--output", f"{recipe}.yaml"]
+    given += ["--whole-accumulations"] if RECIPES[recipe].get("whole_accumulations") else []
+    done = run_script("render_config", *given, cwd=folder)
+    assert done.returncode == 0, done.stderr
     return yaml.safe_load((folder / f"{recipe}.yaml").read_text())
 
 
@@ -105,21 +108,19 @@ def cluener(demo: Path, cluener_archive: Path) -> Path:
     return demo
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("recipe", ["reference", "reference-fast", "reference-r64", "smollm2"])
 def test_llamafactory_takes_every_value(cluener: Path, tmp_path: Path, recipe: str) -> None:
     rendered = render(cluener, recipe, cluener / "results/models/entitune-tiny")
-    command = [str(TRAIN_BIN / "python"), "-c", PARSE, f"{recipe}.yaml", str(tmp_path)]
-    done = subprocess.run(command, cwd=cluener, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    parsed = json.loads(done.stdout.split("PARSED")[1])
+    printed = run_code("train", PARSE, f"{recipe}.yaml", tmp_path, cwd=cluener)
+    parsed = json.loads(printed.split("PARSED")[1])
     # Some values are taken under another name or type; the parser has refused none of the keys.
     renamed = {"output_dir", "lora_target", "template", "dataset", "warmup_ratio", "report_to"}
     same = {key for key, value in rendered.items() if str(parsed.get(key)).lower() == str(value).lower()}
     assert set(rendered) - same <= renamed, {key: parsed.get(key) for key in set(rendered) - same - renamed}
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_examples_and_steps_are_those_of_the_reference(cluener: Path) -> None:
     """LLaMA-Factory itself counts, on the embedded base; it is stopped when it has."""
     render(cluener, "reference", cluener / "results/models/entitune-tiny")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import in_browser, need_browser
-from conftest import ROOT, snakemake
-from predictions import LABELS, run_script, write_jsonl
+from helpers import ROOT, read_jsonl, run_script, snakemake, write_jsonl
+from predictions import LABELS
 
 RUNS = (("甲", 1), ("甲", 2), ("乙", 1))
 
@@ -21,6 +23,11 @@ def answer(sentence: dict[str, Any], generator: random.Random) -> dict[str, Any]
     pred = [one if generator.random() < 0.7 else {**one, "label": "动物"} for one in sentence["entities"]]
     pred = [one for one in pred if generator.random() < 0.9] + [{**pred[0], "text": "没有", "start": None, "end": None}]
     return {"id": sentence["id"], "text": sentence["text"], "gold": sentence["entities"], "pred": pred, "status": "ok"}
+
+
+def stage(seconds: float, memory: int) -> dict[str, Any]:
+    hardware = {"gpus": [], "cores": 2, "processor": "P"}
+    return {"wall_seconds": seconds, "peak_memory_mb": memory, "hardware": hardware}
 
 
 def manifest(name: str, seed: int) -> dict[str, Any]:
@@ -38,11 +45,10 @@ def manifest(name: str, seed: int) -> dict[str, Any]:
             "decode": {"name": "cpu", "gpus": 0},
         },
         "engines": {},
-        "hardware": {"gpus": [], "cores": 2, "processor": "P"},
         "stages": {
-            "train_adapter": {"wall_seconds": 1800.0, "peak_memory_mb": 1500.0},
-            "predict_shard.dev.1-of-2": {"wall_seconds": 30.0, "peak_memory_mb": None},
-            "predict_shard.dev.2-of-2": {"wall_seconds": 30.0, "peak_memory_mb": 900.0},
+            "train_adapter": stage(1800, 1500),
+            "predict_shard.dev.1-of-2": stage(30, 700),
+            "predict_shard.dev.2-of-2": stage(30, 900),
         },
     }
 
@@ -60,8 +66,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "raw").write_text("".join(raw[:40]), encoding="utf-8")
     convert = ["--raw", folder / "raw", "--format", "cluener", "--labels", ",".join(LABELS), "--split", "dev"]
     ran("convert_dataset", *convert, "--output", folder / "dev.jsonl", "--dropped", folder / "dropped.jsonl")
-    sentences = [json.loads(line) for line in (folder / "dev.jsonl").read_text(encoding="utf-8").splitlines()]
-    sentences = [sentence for sentence in sentences if sentence["entities"]]
+    sentences = [sentence for sentence in read_jsonl(folder / "dev.jsonl") if sentence["entities"]]
     generator, scores, compared = random.Random(1), [], []
     for name, seed in RUNS:
         own = folder / f"{name}-{seed}"
@@ -72,7 +77,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_jsonl(own / "log.jsonl", log)
         about = ["--run", name, "--seed", seed, "--dataset", "cluener", "--split", "dev"]
         outputs = ["--output", own / "dev.tsv", "--table", own / "dev.md"]
-        ran("score_predictions", "--predictions", own / "dev.jsonl", "--labels", *LABELS, *about, *outputs)
+        ran("score_predictions", "--predictions", own / "dev.jsonl", "--labels", ",".join(LABELS), *about, *outputs)
         scores.append(own / "dev.tsv")
         compared += ["--predictions", name, seed, "cluener", "dev", own / "dev.jsonl"]
     ran(
@@ -84,16 +89,20 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--seeds-output",
         folder / "seeds.tsv",
     )
-    ran("compare_runs", *compared, "--labels", "cluener", *LABELS, "--output", folder / "comparison.tsv")
-    errors = ["--train", folder / "dev.jsonl", "--labels", *LABELS, "--output-dir", folder / "errors"]
+    ran("compare_runs", *compared, "--labels", "cluener", ",".join(LABELS), "--output", folder / "comparison.tsv")
+    errors = ["--train", folder / "dev.jsonl", "--labels", ",".join(LABELS), "--output-dir", folder / "errors"]
     ran("analyse_errors", "--predictions", folder / "甲-1" / "dev.jsonl", *errors)
     splits = ["--split", "train", folder / "dev.jsonl", "--split", "dev", folder / "dev.jsonl"]
-    ran("audit_dataset", "--dataset", "cluener", "--labels", *LABELS, *splits, "--output", folder / "audit.tsv")
+    splits += ["--labels", ",".join(LABELS)]
+    ran("audit_dataset", "--dataset", "cluener", *splits, "--output", folder / "audit.tsv")
     return folder
 
 
 FIGURES = {
-    "plot_scores": (["--metrics", "metrics.tsv"], ["甲, seed 2", "乙, seed 1", "Qwen2.5-7B LoRA r8 (reference)"]),
+    "plot_scores": (
+        ["--metrics", "metrics.tsv"],
+        ["甲, seed 2", "甲, mean of 2 seeds", "乙, seed 1", "Qwen2.5-7B LoRA r8 (reference)"],
+    ),
     "plot_differences": (["--comparison", "comparison.tsv"], ["甲 − 乙 (cluener, pairs)", "difference in micro F1"]),
     "plot_labels": (["--seeds", "seeds.tsv"], ["甲", "organization", "micro", "(other)"]),
     "plot_curves": (
@@ -102,7 +111,12 @@ FIGURES = {
     ),
     "plot_confusion": (["--confusion", "errors/confusion.tsv", "--title", "甲, seed 1"], ["甲, seed 1", "(none)"]),
     "plot_audit": (["--audit", "audit.tsv"], ["Dataset cluener", "sentences in train, exact", "scene"]),
-    "plot_stages": (["--manifests", "甲-1/manifest.json"], ["甲, train_adapter", "30.0", "1.0"]),
+    "plot_stages": (["--manifests", "甲-1/manifest.json"], ["甲, train_adapter", "30.0 min", "1.0 min"]),
+    "plot_error_categories": (["--categories", "甲", "errors/categories.tsv"], ["甲", "wrong label", "hallucinated"]),
+    "plot_learning_curve": (
+        ["--metrics", "metrics.tsv", "--point", "甲", "A", "100", "--point", "乙", "A", "2000"],
+        ["cluener dev, spans", "training sentences", "A", "100", "2,000"],
+    ),
 }
 
 
@@ -110,10 +124,83 @@ FIGURES = {
 def test_a_figure_is_vector_graphics_with_its_text(study: Path, script: str) -> None:
     arguments, expected = FIGURES[script]
     found = [study / one if (study / one).is_file() else one for one in arguments]
-    ran(script, *found, "--output", study / f"{script}.svg")
-    root = ElementTree.parse(study / f"{script}.svg").getroot()
-    texts = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    ran(script, *found, "--output", study / f"{script}.svg", "--pdf", study / f"{script}.pdf")
+    texts = [text for text, _ in texts_of(study / f"{script}.svg")]
     assert [text for text in expected if text not in texts] == []
+    assert (study / f"{script}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def texts_of(figure: Path) -> list[tuple[str, float]]:
+    """The texts of a figure from top to bottom, and how far down each is."""
+    found = []
+
+    def walk(node: ElementTree.Element, top: float) -> None:
+        moved = re.match(r"translate\([^,]+,([^)]+)\)", node.get("transform", ""))
+        top += float(moved[1]) if moved else 0
+        if node.tag.endswith("}text") and node.text:
+            found.append((node.text, top))
+        for child in node:
+            walk(child, top)
+
+    walk(ElementTree.parse(figure).getroot(), 0)
+    return sorted(found, key=lambda one: one[1])
+
+
+def test_labels_come_before_averages_and_the_mean_behind_its_seeds(study: Path) -> None:
+    ran("plot_labels", "--seeds", study / "seeds.tsv", "--output", study / "labels.svg")
+    texts = [text for text, _ in texts_of(study / "labels.svg") if text in (*LABELS, "micro", "macro", "(other)")]
+    assert texts == [*LABELS, "micro", "macro", "(other)"] * 2
+    ran("plot_scores", "--metrics", study / "metrics.tsv", "--output", study / "scores.svg")
+    texts = [text for text, _ in texts_of(study / "scores.svg") if "seed" in text]
+    assert texts == ["甲, seed 1", "甲, seed 2", "甲, mean of 2 seeds", "乙, seed 1"] * 2
+
+
+def test_stages_are_in_the_order_of_a_run(study: Path, tmp_path: Path) -> None:
+    seconds = {"predict_shard.dev.1-of-1": 14.0, "check": 0.2, "merge_adapter": 90.0, "train_adapter": 7300.0}
+    about = manifest("甲", 1)
+    about["stages"] = {stage: {"wall_seconds": one, "peak_memory_mb": 10.0} for stage, one in seconds.items()}
+    (tmp_path / "manifest.json").write_text(json.dumps(about), encoding="utf-8")
+    ran("plot_stages", "--manifests", tmp_path / "manifest.json", "--output", tmp_path / "stages.svg")
+    texts = [text for text, _ in texts_of(tmp_path / "stages.svg")]
+    named = [text.removeprefix("甲, ") for text in texts if text.startswith("甲")]
+    assert named == ["train_adapter", "merge_adapter", "predict_shard", "check"] * 2
+    shown = ["2.0 h", "1.5 min", "14 s", "0.2 s"]
+    assert [text for text in texts if text in shown] == shown
+
+
+def test_a_p_value_at_its_floor_is_shown_as_a_bound(study: Path) -> None:
+    ran("plot_differences", "--comparison", study / "comparison.tsv", "--output", study / "differences.svg")
+    texts = [text for text, _ in texts_of(study / "differences.svg") if ", p " in text]
+    assert all(re.fullmatch(r"[+-]\d\.\d{4} \(.*\), p = [01]\.\d{4}", text) for text in texts)
+    table = (study / "comparison.tsv").read_text(encoding="utf-8").splitlines()
+    header, rows = table[0].split("\t"), [line.split("\t") for line in table[1:]]
+    for row in rows:
+        row[header.index("p_bootstrap")] = "0.000100"  # 1 / 10,001 in a table
+    (study / "floor.tsv").write_text("\n".join("\t".join(row) for row in (header, *rows)) + "\n", encoding="utf-8")
+    ran("plot_differences", "--comparison", study / "floor.tsv", "--output", study / "floor.svg")
+    texts = [text for text, _ in texts_of(study / "floor.svg") if ", p " in text]
+    assert texts
+    assert all(text.endswith(", p ≤ 0.0001") for text in texts)
+
+
+def test_tables_by_label_as_a_page_and_in_latex(study: Path) -> None:
+    metrics = (study / "metrics.tsv").read_text(encoding="utf-8").replace("乙\t", "b_1 & 50%\t")
+    (study / "named.tsv").write_text(metrics.replace("\tscene\t", "\t<b>\\x^\t"), encoding="utf-8")
+    outputs = ["--output", study / "labels.html", "--latex", study / "labels.tex"]
+    ran("tabulate_labels", "--metrics", study / "named.tsv", *outputs)
+    page = (study / "labels.html").read_text(encoding="utf-8")
+    assert page.count("<h2>") == 4
+    assert "<h2>甲 on cluener dev, pairs, mean of 2 seeds</h2>" in page
+    assert "<td>&lt;b&gt;\\x^</td>" in page
+    latex = (study / "labels.tex").read_text(encoding="utf-8")
+    assert latex.count("\\begin{tabular}") == latex.count("\\end{tabular}") == 6
+    assert "b\\_1 \\& 50\\% & " in latex
+    assert "\\textless{}b\\textgreater{}\\textbackslash{}x\\textasciicircum{} & " in latex
+    with open(study / "seeds.tsv", encoding="utf-8") as stream:
+        rows = csv.DictReader(stream, delimiter="\t")
+        micro = next(row for row in rows if (row["run"], row["scoring"], row["label"]) == ("甲", "spans", "micro"))
+    f1 = f"{float(micro['f1_mean']):.4f} $\\pm$ {float(micro['f1_sd']):.4f}"
+    assert len(re.findall(rf"^(?:甲|micro) &.* & {re.escape(f1)} & ", latex, re.MULTILINE)) == 2
 
 
 def test_runs_that_cannot_be_compared_give_an_empty_plot(study: Path) -> None:
@@ -128,6 +215,7 @@ def test_the_run_table_has_settings_cost_and_provenance(study: Path) -> None:
     ran("tabulate_runs", "--manifests", *manifests, "--metrics", study / "metrics.tsv", "--output", study / "runs.html")
     page = (study / "runs.html").read_text(encoding="utf-8")
     assert page.count("<tr>") == 1 + len(RUNS)
+    assert len(re.findall(r'<tr class="mean"><td>甲</td><td>mean of 2</td><td>\d\.\d{4} ± ', page)) == 1
     for expected in ("demo: lora_rank 64", "tiny at &lt;1&gt;", "01234567 and changes", "31.0 min", "<td>1.00</td>"):
         assert expected in page
 
@@ -154,7 +242,8 @@ document.getElementById("boxes").textContent = "boxes: " + [...%s].filter(one =>
 </script>"""
 
 
-@pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.browser
 def test_the_report_opens_in_a_browser(demo: Path, tmp_path: Path) -> None:
     need_browser()
     check_report(demo, tmp_path)

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers import ROOT, Result, run_code, run_script, write_jsonl
 
 from entitune.engines import memory_estimate
 from entitune.engines.memory_estimate import GB, Recipe, Shape
+from entitune.engines.schedule import plan
 from entitune.files import sha256
-
-ROOT = Path(__file__).parents[1]
-TRAIN_PYTHON = ROOT / ".envs" / "train" / "bin" / "python"
 
 QWEN_7B = json.loads((ROOT / "conf/shapes/qwen2.5-7b-instruct.json").read_text(encoding="utf-8"))
 SMOLLM2 = json.loads((ROOT / "conf/shapes/smollm2-135m-instruct.json").read_text(encoding="utf-8"))
 QWEN = Shape.from_config(QWEN_7B)
-REFERENCE = Recipe.from_arguments(yaml.safe_load((ROOT / "conf/train/reference.yaml").read_text(encoding="utf-8")))
+ARGUMENTS = yaml.safe_load((ROOT / "conf/train/reference.yaml").read_text(encoding="utf-8"))
+REFERENCE = Recipe.from_arguments(ARGUMENTS)
 
 
 def total(parts: dict[str, float]) -> float:
@@ -48,13 +47,32 @@ def test_trainable_parameters_are_those_of_the_references_log() -> None:
 
 
 def test_examples_and_steps_are_those_of_the_references_log() -> None:
-    examples = memory_estimate.split_examples(10_748, REFERENCE)
-    assert examples == 9_673
-    assert (
-        memory_estimate.optimisation_steps(examples, REFERENCE) == 909
-    )  # its older Trainer left out 3: see the docstring
-    assert memory_estimate.optimisation_steps(examples, REFERENCE, gpus=2) == 3 * 152
-    assert memory_estimate.split_examples(20_000, REFERENCE) == 13_500  # max_samples comes before val_size
+    """Its Trainer left out the last, incomplete accumulation of an epoch; today's makes a step of it."""
+    reference = plan(ARGUMENTS, 10_748, whole_accumulations=True)
+    assert (reference.examples, reference.steps_per_epoch, reference.steps) == (9_673, 302, 906)
+    assert plan(ARGUMENTS, 10_748).steps == 909
+    assert plan(ARGUMENTS, 10_748, processes=2).steps == 3 * 152
+
+
+def test_a_recipe_means_the_same_for_every_corpus() -> None:
+    for rows in (40, 1_000, 50_000):
+        length = plan(ARGUMENTS, rows, whole_accumulations=True)
+        assert length.examples == rows - math.ceil(rows / 10)
+        assert length.epochs == 3
+    assert plan({"max_steps": 40, "per_device_train_batch_size": 4}, 12).epochs == pytest.approx(40 / 3)
+    assert plan({"val_size": 5}, 12).examples == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rows", "message"),
+    [
+        ({"val_size": 20}, 20, "val_size 20 holds out all of 20 rows"),
+        ({"gradient_accumulation_steps": 8}, 16, "not one whole accumulation of 8"),
+    ],
+)
+def test_too_few_rows_for_a_step_are_refused(arguments: dict[str, int], rows: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan(arguments, rows, whole_accumulations=True)
 
 
 def test_the_references_memory_is_estimated_from_below() -> None:
@@ -74,7 +92,7 @@ def test_levers_act_in_the_right_direction() -> None:
     assert memory(rank=64) - memory() == pytest.approx(16 * 7 * 20_185_088 / GB, rel=0.05)
 
     def seconds(recipe: Recipe, **options: float) -> float:
-        return memory_estimate.training_seconds(QWEN, recipe, [300] * 10_748, 312, **options)
+        return memory_estimate.training_seconds(QWEN, recipe, 300, 3 * 9_673, 312, **options)
 
     assert seconds(REFERENCE) == pytest.approx(6_306, rel=0.1)  # what the share of the peak was taken from
     assert seconds(replace(REFERENCE, checkpointing=False)) == pytest.approx(seconds(REFERENCE) * 2 / 3, rel=0.02)
@@ -122,7 +140,6 @@ def test_a_refusal_names_the_memory_and_what_fits() -> None:
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     """A repository with two runs, one of which needs a GPU, and nothing derived yet."""
-    shutil.copytree(ROOT / "conf" / "schemas", tmp_path / "conf" / "schemas")
     shutil.copytree(ROOT / "conf" / "train", tmp_path / "conf" / "train")
     files = {
         "config.yaml": {"runs": ["small"]},
@@ -139,7 +156,7 @@ def study(tmp_path: Path) -> Path:
                 "max_tokens": 512,
                 "max_model_len": 1024,
                 "max_num_seqs": 256,
-                "adapter": "served",
+                "adapter": "lora",
                 "gpus": gpus,
                 "shards": 1,
             }
@@ -158,16 +175,15 @@ def study(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def estimate(study: Path, *arguments: str, gpu: str = "") -> subprocess.CompletedProcess[str]:
+def estimate(study: Path, *arguments: str, gpu: str = "") -> Result:
     """Run estimate_resources where nvidia-smi prints `gpu`, or is not there."""
     bin_dir = study / "bin"
     bin_dir.mkdir(exist_ok=True)
     smi = bin_dir / "nvidia-smi"
     smi.write_text(f"#!/bin/sh\necho '{gpu}'\n" if gpu else "#!/bin/sh\nexit 9\n", encoding="utf-8")
     smi.chmod(0o755)
-    command = [sys.executable, str(ROOT / "scripts" / "estimate_resources.py"), *arguments]
-    environment = os.environ | {"PATH": f"{bin_dir}:{os.environ['PATH']}"}
-    return subprocess.run(command, cwd=study, env=environment, capture_output=True, text=True)
+    path = f"{bin_dir}:{os.environ['PATH']}"
+    return run_script("estimate_resources", *arguments, cwd=study, env={"PATH": path})
 
 
 def test_before_anything_is_there_rows_are_guessed_from_characters(study: Path) -> None:
@@ -207,14 +223,10 @@ def test_a_run_that_does_not_fit_is_refused_with_those_that_do(study: Path) -> N
 
 
 def test_encoded_rows_and_a_finished_training_make_it_exact(study: Path) -> None:
-    encoded = study / "results/datasets/corpus/plain/qwen/train.tokens.jsonl"
-    encoded.parent.mkdir(parents=True)
     rows = [{"id": str(i), "prompt_ids": [0] * 280, "answer_tokens": 20} for i in range(10_748)]
-    encoded.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    adapter = study / "results/big/seed-1/adapter"
-    adapter.mkdir(parents=True)
+    write_jsonl(study / "results/datasets/corpus/plain/qwen/train.tokens.jsonl", rows)
     log = {"current_steps": 909, "elapsed_time": "1:45:06", "vram_reserved": 28.0}
-    (adapter / "trainer_log.jsonl").write_text(json.dumps(log) + "\n", encoding="utf-8")
+    write_jsonl(study / "results/big/seed-1/adapter/trainer_log.jsonl", [log])
     result = estimate(study, "--runs", "big")
     assert result.returncode == 0, result.stderr
     assert "4 rows of 300 tokens (the longest row)" in result.stdout
@@ -277,12 +289,11 @@ print(json.dumps([saved_bytes(3, gc) - saved_bytes(2, gc) for gc in (False, True
 """
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_activations_are_what_autograd_saves() -> None:
     config = QWEN_7B | {"hidden_size": 256, "intermediate_size": 704, "vocab_size": 512}
     config |= {"num_attention_heads": 8, "num_key_value_heads": 2}
-    command = [str(TRAIN_PYTHON), "-c", COUNT_SAVED, json.dumps(config)]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    output = run_code("train", COUNT_SAVED, json.dumps(config))
     layer, checkpointed = json.loads(output.splitlines()[-1])
     tokens, shape = 2 * 256, Shape.from_config(config)
     lora = (

@@ -6,25 +6,28 @@ import csv
 import itertools
 import json
 import random
+import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import read_tsv, run_script, write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nervaluate import Evaluator
-from predictions import LABELS, entity, noisy, record, run_script, write_jsonl
+from predictions import LABELS, entity, noisy, record
 from seqeval.metrics.v1 import precision_recall_fscore_support
 from seqeval.scheme import IOB2
 
 from entitune.cli import InputError
-from entitune.evaluation.scoring import OTHER, measure, tally, tally_together
+from entitune.evaluation.scoring import measure, tally, tally_together
+from entitune.evaluation.seqeval_report import seqeval_report
 from entitune.prompting.grounding import ground
-from entitune.records import read_predictions, read_sentences, read_tokens
-from entitune.tsv import COUNTS, METRICS_COLUMNS
+from entitune.records import Mention, Prediction, read_predictions, read_sentences, read_tokens
+from entitune.tsv import COUNTS, METRICS_COLUMNS, OTHER
 
 # CLUENER dev: the reference's precision, recall and F1 (scoring pairs), and the gold pairs of each label.
 REFERENCE = {
@@ -47,11 +50,10 @@ def score(
     done = run_script(
         "score_predictions",
         *("--predictions", path, "--run", "r", "--seed", seed, "--dataset", "d", "--split", "dev"),
-        *("--resamples", 200, "--output", output, *arguments, "--labels", *labels),
+        *("--resamples", 200, "--output", output, *arguments, "--labels", ",".join(labels)),
     )
     assert done.returncode == 0, done.stderr
-    with open(output, encoding="utf-8") as stream:
-        return list(csv.DictReader(stream, delimiter="\t"))
+    return read_tsv(output)
 
 
 def test_the_reference_table_to_the_fourth_decimal(tmp_path: Path) -> None:
@@ -81,7 +83,7 @@ def test_the_reference_table_to_the_fourth_decimal(tmp_path: Path) -> None:
     assert f"{2 * 0.7986 * 0.7991 / (0.7986 + 0.7991):.4f}" == "0.7988"
 
 
-def counts_of(records: list[dict[str, Any]], labels: list[str]) -> dict[str, dict[str, list[int]]]:
+def counts_of(records: list[Prediction], labels: list[str]) -> dict[str, dict[str, list[int]]]:
     """{scoring: {label: [gold, predicted, correct]}}"""
     return {
         scoring: dict(zip([*labels, OTHER], counted.totals.astype(int).tolist(), strict=True))
@@ -133,12 +135,12 @@ def test_bad_input_is_named() -> None:
 @pytest.mark.parametrize(
     ("read", "good", "bad", "message"),
     [
-        (read_predictions, record([], []), b"{", ":2: expected an object in JSON, in UTF-8"),
-        (read_predictions, record([], []), b"\xff", ":2: expected an object in JSON, in UTF-8"),
-        (read_predictions, record([], []), b"[]", ":2: expected an object with gold, id, pred, status, text"),
+        (read_predictions, record([], []).to_dict(), b"{", ":2: expected an object in JSON, in UTF-8"),
+        (read_predictions, record([], []).to_dict(), b"\xff", ":2: expected an object in JSON, in UTF-8"),
+        (read_predictions, record([], []).to_dict(), b"[]", ":2: expected an object with gold, id, pred, status, text"),
         (
             read_predictions,
-            record([], []),
+            record([], []).to_dict(),
             b'{"id": "1", "text": "", "gold": [], "pred": [{"label": "a"}], "status": "ok"}',
             ":2: expected entities with end, label, start, text",
         ),
@@ -151,9 +153,9 @@ def test_bad_input_is_named() -> None:
         ),
         (
             read_tokens,
-            {"prompt_ids": [], "answer_tokens": 1},
+            {"id": "1", "prompt_ids": [], "answer_tokens": 1},
             b"{}",
-            ":2: expected an object with answer_tokens, prompt_ids",
+            ":2: expected an object with answer_tokens, id, prompt_ids",
         ),
     ],
 )
@@ -190,11 +192,15 @@ def bio(spans: list[Span], length: int) -> list[str]:
     return tags
 
 
-def spans_record(gold: list[Span], pred: list[Span]) -> dict[str, Any]:
-    return record([entity(label, "", a, b) for label, a, b in gold], [entity(label, "", a, b) for label, a, b in pred])
+def spans_record(gold: list[Span], pred: list[Span]) -> Prediction:
+    return record(
+        [entity(label, "", a, b) for label, a, b in gold],
+        [entity(label, "", a, b) for label, a, b in pred],
+        text="X" * 8,
+    )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(corpora)
 def test_spans_equal_seqeval_strict(corpus: list[tuple[list[Span], list[Span]]]) -> None:
     counted = tally([spans_record(*sentence) for sentence in corpus], ["a", "b", "c"])["spans"]
@@ -217,7 +223,6 @@ def test_spans_equal_seqeval_strict(corpus: list[tuple[list[Span], list[Span]]])
         assert values[counted.names.index("macro")].tolist() == pytest.approx(list(macro[:3]))
 
 
-@settings(max_examples=100, deadline=None)
 @given(corpora)
 def test_spans_equal_nervaluate_strict(corpus: list[tuple[list[Span], list[Span]]]) -> None:
     counted = tally([spans_record(*sentence) for sentence in corpus], ["a", "b", "c"])["spans"]
@@ -226,6 +231,55 @@ def test_spans_equal_nervaluate_strict(corpus: list[tuple[list[Span], list[Span]
     micro = measure(counted.totals)[counted.names.index("micro")]
     assert [strict.precision, strict.recall, strict.f1] == pytest.approx(micro.tolist())
     assert [strict.possible, strict.actual, strict.correct] == counted.totals.sum(axis=0).tolist()
+
+
+def report_values(report: str) -> dict[str, list[float]]:
+    """{label or average: [precision, recall, F1, support]}"""
+    found = re.findall(r"^ *(\S.*?) +([01]\.\d{4}) +([01]\.\d{4}) +([01]\.\d{4}) +(\d+)$", report, re.MULTILINE)
+    return {name: [float(value) for value in values] for name, *values in found}
+
+
+@given(corpora)
+def test_the_seqeval_report_agrees_with_spans(corpus: list[tuple[list[Span], list[Span]]]) -> None:
+    predictions = [spans_record(*sentence) for sentence in corpus]
+    report = seqeval_report(predictions, ["a", "b", "c"])
+    counted = tally(predictions, ["a", "b", "c"])["spans"]
+    measured = dict(zip(counted.names, measure(counted.totals).tolist(), strict=True))
+    shown = report_values(report)
+    assert "can write all entities" in report
+    assert bool(shown) == any(side for sentence in corpus for side in sentence)
+    for name, values in shown.items():
+        if name not in ("macro avg", "weighted avg"):
+            assert values[:3] == pytest.approx(measured[name.removesuffix(" avg")], abs=6e-5)
+
+
+def test_the_seqeval_report_says_what_bio_cannot_write() -> None:
+    gold = [entity("a", "甲乙丙", 0, 3), entity("b", "乙", 1, 2), entity("a", "丁", 3, 4)]
+    pred = [
+        *gold,
+        entity("a", "没有"),
+        entity("a", "没有"),
+        entity("动物", "戊", 4, 5),  # a label that the dataset does not have is a row of its own
+        entity("-", "己", 5, 6),
+    ]
+    report = seqeval_report([record(gold, pred, 7, "甲乙丙丁戊己"), record([], [], 8, "甲")], ["a", "b"])
+    assert report_values(report) == {
+        "a": [1, 1, 1, 2],
+        "动物": [0, 0, 0, 0],
+        "micro avg": [0.6667, 1, 0.8, 2],
+        "macro avg": [0.5, 0.5, 0.5, 2],
+        "weighted avg": [1, 1, 1, 2],
+    }
+    left_out = [line for line in report.splitlines() if line.startswith("- ")]
+    assert [line.split(" that ")[0] for line in left_out] == [
+        "- 1 gold entities",
+        "- 2 predicted entities",
+        "- 1 predicted entities",
+        "- 1 predicted entities",
+    ]
+    assert all(line.endswith("in sentences dev-7") for line in left_out)
+    with pytest.raises(InputError, match="dev-1: no gold"):
+        seqeval_report([record(None, [])], ["a"])
 
 
 # --- the scripts --------------------------------------------------------------------------------------------------
@@ -243,9 +297,14 @@ def test_score_predictions_writes_the_contract(tmp_path: Path) -> None:
         table = {
             row["label"]: np.array([int(row[name]) for name in COUNTS]) for row in rows if row["scoring"] == scoring
         }
-        assert (sum(table[label] for label in LABELS) == table["macro"]).all()
+        assert (np.sum([table[label] for label in LABELS], axis=0) == table["macro"]).all()
         assert (table["macro"] + table[OTHER] == table["micro"]).all()
     assert "| micro |" in (tmp_path / "s.md").read_text(encoding="utf-8")
+    score(path, tmp_path / "again.tsv", "--seqeval", tmp_path / "s.txt")
+    assert (tmp_path / "again.tsv").read_bytes() == (tmp_path / "s.tsv").read_bytes()
+    micro = next(row for row in rows if (row["scoring"], row["label"]) == ("spans", "micro"))
+    last = (tmp_path / "s.txt").read_text(encoding="utf-8").splitlines()[-1]
+    assert last.endswith(" ".join(f"{float(micro[name]):.4f}" for name in ("precision", "recall", "f1")))
     first = (tmp_path / "s.tsv").read_bytes()
     score(path, tmp_path / "s.tsv")
     assert (tmp_path / "s.tsv").read_bytes() == first
@@ -290,7 +349,7 @@ def test_combine_metrics_refuses_another_table(tmp_path: Path) -> None:
 # --- CLUENER ------------------------------------------------------------------------------------------------------
 
 
-def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]], list[Any]]) -> list[dict[str, Any]]:
+def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]], Sequence[Any]]) -> list[Prediction]:
     records = []
     with zipfile.ZipFile(archive) as files, files.open(f"{split}.json") as stream:
         for number, line in enumerate(stream, 1):
@@ -301,7 +360,7 @@ def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]
                 for surface, spans in surfaces.items()
                 for start, end in spans
             )
-            pred = predict(row["text"], [(label, surface) for _, _, label, surface in gold])
+            pred = predict(row["text"], [Mention(label, surface) for _, _, label, surface in gold])
             records.append(
                 record(
                     [entity(label, text, a, b) for a, b, label, text in gold], [one.to_dict() for one in pred], number

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from helpers import ROOT, read_jsonl, run_script, write_jsonl
 
 from entitune.cli import InputError
+from entitune.engines.lengths import check_lengths
 from entitune.engines.vllm_settings import max_lora_rank
+from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.prompt import Prompt, chat_of
-from entitune.records import Entity, Sentence
-from predict_shard import check_lengths, shard_of
+from entitune.records import Entity, Sentence, Tokens
+from predict_shard import shard_of
 from train_adapter import drop_partial_checkpoints, last_record
 
 SENTENCES = [
@@ -26,23 +26,13 @@ SENTENCES = [
 ]
 
 
-def script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def write_jsonl(path: Path, records: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
-    return path
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)
 def test_every_script_explains_itself(path: Path) -> None:
-    done = script(path.stem, "--help")
+    done = run_script(path.stem, "--help")
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
-    assert script(path.stem, "--no-such-option").returncode == 2
+    assert run_script(path.stem, "--no-such-option").returncode == 2
 
 
 def test_alpaca_rows(tmp_path: Path) -> None:
@@ -50,7 +40,7 @@ def test_alpaca_rows(tmp_path: Path) -> None:
     (tmp_path / "user.txt").write_text('类别：{labels}。格式：[{"label": "x"}]\n', encoding="utf-8")
     output = tmp_path / "dev.json"
     arguments = ["--sentences", tmp_path / "dev.jsonl", "--user", tmp_path / "user.txt", "--output", output]
-    done = script("build_alpaca", *arguments, "--labels", "name,organization")
+    done = run_script("build_alpaca", *arguments, "--labels", "name,organization")
     assert done.returncode == 0, done.stderr
     rows = json.loads(output.read_text(encoding="utf-8"))
     assert [row["id"] for row in rows] == ["dev-1", "dev-2", "dev-3"]
@@ -63,18 +53,83 @@ def test_alpaca_rows(tmp_path: Path) -> None:
     assert chat_of(rows[0]) == [{"role": "user", "content": rows[0]["instruction"] + "\n温格战胜曼联"}]
 
 
+def test_alpaca_rows_in_another_format(tmp_path: Path) -> None:
+    crossing = (Entity("a", "甲乙", 0, 2), Entity("b", "乙丙", 1, 3))
+    labelled = [*SENTENCES[:2], Sentence("dev-9", "甲乙丙", crossing)]
+    sentences = write_jsonl(tmp_path / "dev.jsonl", [sentence.to_dict() for sentence in labelled])
+    (tmp_path / "user.txt").write_text("{definitions}", encoding="utf-8")
+    output = tmp_path / "dev.json"
+    arguments = ["--sentences", sentences, "--user", tmp_path / "user.txt", "--output", output, "--answer", "brackets"]
+    arguments += ["--labels", "a,b", "--definitions", '{"a": "甲类", "b": "乙类"}']
+    done = run_script("build_alpaca", *arguments)
+    assert done.returncode == 1
+    assert f"{sentences}: 1 entities cross another one" in done.stderr
+    assert "b '乙丙' at 1 in sentence dev-9; use another answer format, or" in done.stderr
+    assert not output.exists()
+
+    arguments += ["--on-invalid", "drop", "--shots", "1", "--examples", sentences]
+    done = run_script("build_alpaca", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "left out of the answers" in done.stderr
+    rows = json.loads(output.read_text(encoding="utf-8"))
+    assert [row["output"] for row in rows] == ["[温格|name]战胜[曼联|organization]", "没有", "[甲乙|a]丙"]
+    assert rows[0]["instruction"] == "- a：甲类\n- b：乙类"
+    ((_, shown),) = rows[0]["history"]
+    assert shown in [row["output"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--definitions", "[1]"], "--definitions: expected a JSON object of label: description"),
+        (["--definitions", '{"a": 1}'], "--definitions: expected a JSON object of label: description"),
+        (["--definitions", "{"], "--definitions: not JSON"),
+        (["--definitions", '{"x": "甲类"}'], "--definitions: x not among --labels a,b"),
+        (["--definitions", '{"a": "甲类"}'], "no description is given for b"),
+        (["--definitions", '{"a": "甲", "b": "乙"}', "--shots", "4"], "4 examples asked for"),
+        (
+            ["--definitions", '{"a": "甲", "b": "乙"}', "--shots", "1"],
+            "the split is unlabelled; no examples can be drawn",
+        ),
+    ],
+)
+def test_prompts_that_cannot_be_made_are_refused(tmp_path: Path, options: list[str], message: str) -> None:
+    labelled = write_jsonl(tmp_path / "dev.jsonl", [sentence.to_dict() for sentence in SENTENCES[:2]])
+    unlabelled = write_jsonl(tmp_path / "train.jsonl", [SENTENCES[2].to_dict()])
+    (tmp_path / "user.txt").write_text("{definitions}", encoding="utf-8")
+    arguments = ["--sentences", labelled, "--user", tmp_path / "user.txt", "--output", tmp_path / "dev.json"]
+    arguments += ["--labels", "a,b", "--examples", labelled if "4" in options else unlabelled]
+    done = run_script("build_alpaca", *arguments, *options)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "dev.json").exists()
+
+
 def test_few_shot_examples_precede_the_sentence() -> None:
-    prompt = Prompt.build("{labels}", "角色", ["name"], pool=SENTENCES[:2], shots=2, seed=1)
+    pool = [(SENTENCES[0], "[1]"), (SENTENCES[1], "[2]")]
+    prompt = Prompt.build("{labels}", "角色", {"name": ""}, pool=pool, shots=2, seed=1)
     roles = [message["role"] for message in chat_of(prompt.row(SENTENCES[0]))]
     assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
-    assert prompt == Prompt.build("{labels}", "角色", ["name"], pool=SENTENCES[:2], shots=2, seed=1)
+    assert sorted(prompt.examples) == [["name\n没有", "[2]"], ["name\n温格战胜曼联", "[1]"]]
+    assert prompt == Prompt.build("{labels}", "角色", {"name": ""}, pool=pool, shots=2, seed=1)
     with pytest.raises(ValueError, match="3 examples asked for, but the training split has 2"):
-        Prompt.build("{labels}", "", ["name"], pool=SENTENCES[:2], shots=3)
+        Prompt.build("{labels}", "", {"name": ""}, pool=pool, shots=3)
+
+
+def test_labels_with_their_descriptions_fill_a_prompt() -> None:
+    labels = {"drug": "药品的通用名或商品名，如{labels}", "body": "身体部位"}
+    prompt = Prompt.build("类别：\n{definitions}\n格式：{x}\n", "有{labels}", labels)
+    assert prompt.user == "类别：\n- drug：药品的通用名或商品名，如{labels}\n- body：身体部位\n格式：{x}"
+    assert prompt.system == "有drug, body"
+    with pytest.raises(ValueError, match="no description is given for body, part"):
+        Prompt.build("{definitions}", "", {"drug": "药", "body": "", "part": ""})
+    assert Prompt.build("{labels}", "", {"drug": "药", "body": ""}).user == "drug, body"
 
 
 @pytest.fixture
 def registered(tmp_path: Path) -> list[object]:
-    rows = [Prompt("p").row(sentence) for sentence in SENTENCES[:2]]
+    rows = [Prompt("p").row(sentence, write_answer("json", sentence)) for sentence in SENTENCES[:2]]
     (tmp_path / "train.json").write_text(json.dumps(rows), encoding="utf-8")
     tokens = [
         {"id": "dev-1", "prompt_ids": [1] * 10, "answer_tokens": 6},
@@ -86,7 +141,7 @@ def registered(tmp_path: Path) -> list[object]:
 
 
 def test_rows_that_fit_are_registered(tmp_path: Path, registered: list[object]) -> None:
-    assert script("register_dataset", *registered, "--cutoff-len", 16).returncode == 0
+    assert run_script("register_dataset", *registered, "--cutoff-len", 16).returncode == 0
     assert len(json.loads((tmp_path / "out" / "train.json").read_text(encoding="utf-8"))) == 2
     info = json.loads((tmp_path / "out" / "dataset_info.json").read_text(encoding="utf-8"))
     assert info["x_train"]["file_name"] == "train.json"
@@ -94,29 +149,31 @@ def test_rows_that_fit_are_registered(tmp_path: Path, registered: list[object]) 
 
 
 def test_rows_that_would_be_cut_are_refused_or_dropped(tmp_path: Path, registered: list[object]) -> None:
-    done = script("register_dataset", *registered, "--cutoff-len", 15)
+    done = run_script("register_dataset", *registered, "--cutoff-len", 15)
     assert done.returncode == 1
     assert "sentence dev-1: 16 tokens with prompt and answer, cutoff_len is 15" in done.stderr
     assert not (tmp_path / "out" / "train.json").exists()
-    done = script("register_dataset", *registered, "--cutoff-len", 15, "--on-invalid", "drop")
+    done = run_script("register_dataset", *registered, "--cutoff-len", 15, "--on-invalid", "drop")
     assert done.returncode == 0
     assert "dropped 1 of 2 rows" in done.stdout
-    (dropped,) = (tmp_path / "out" / "too_long.jsonl").read_text(encoding="utf-8").splitlines()
-    assert json.loads(dropped)["id"] == "dev-1"
-    done = script("register_dataset", *registered, "--cutoff-len", 5, "--on-invalid", "drop")
+    (dropped,) = read_jsonl(tmp_path / "out" / "too_long.jsonl")
+    assert dropped["id"] == "dev-1"
+    done = run_script("register_dataset", *registered, "--cutoff-len", 5, "--on-invalid", "drop")
     assert done.returncode == 1
     assert "no row is left" in done.stderr
 
 
 def render(tmp_path: Path, **changes: object) -> dict[str, Any]:
-    files = {"train": "t", "manifest": "m", "lock": "l"} | {k: v for k, v in changes.items() if k != "rank"}
+    files = {"train": "[1]", "manifest": "m", "lock": "l"}
+    files |= {name: content for name, content in changes.items() if name in files}
     for name, content in files.items():
         (tmp_path / name).write_text(str(content))
-    arguments = {"lora_rank": changes.get("rank", 8), "learning_rate": 1e-4}
+    arguments = {"lora_rank": changes.get("rank", 8), "learning_rate": 1e-4, **changes.get("arguments", {})}
     options = ["--arguments", json.dumps(arguments), "--dataset", "x_train", "--seed", changes.get("seed", 1)]
-    options += [word for name in files if name != "seed" for word in (f"--{name}", tmp_path / name)]
+    options += [word for name in files for word in (f"--{name}", tmp_path / name)]
+    options += ["--whole-accumulations"] if changes.get("whole") else []
     options += ["--checkpoints", tmp_path / "checkpoints", "--output", tmp_path / "train.yaml"]
-    done = script("render_config", *options)
+    done = run_script("render_config", *options)
     assert done.returncode == 0, done.stderr
     return yaml.safe_load((tmp_path / "train.yaml").read_text(encoding="utf-8"))
 
@@ -127,10 +184,22 @@ def test_rendered_config_names_seed_and_files(tmp_path: Path) -> None:
     assert rendered["dataset"] == "x_train"
     assert rendered["learning_rate"] == 1e-4
     assert rendered["overwrite_output_dir"] is False
+    assert rendered["mask_history"] is True
+    assert rendered["logging_nan_inf_filter"] is False
     assert "template" not in rendered
 
 
-@pytest.mark.parametrize("change", [{"train": "x"}, {"manifest": "x"}, {"lock": "x"}, {"rank": 9}, {"seed": 2}])
+def test_the_same_recipe_follows_the_number_of_rows(tmp_path: Path) -> None:
+    """Steps are those of the rows; a training shorter than logging_steps still logs its loss once."""
+    arguments = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8, "num_train_epochs": 3.0}
+    for rows, steps, logged in ((9_673, 906, 10), (330, 30, 10), (40, 3, 3)):
+        train = json.dumps(list(range(rows)))
+        rendered = render(tmp_path, train=train, arguments={**arguments, "logging_steps": 10}, whole=True)
+        assert (rendered["max_steps"], rendered["logging_steps"]) == (steps, logged)
+        assert "max_steps" not in render(tmp_path, train=train, arguments=arguments)
+
+
+@pytest.mark.parametrize("change", [{"train": "[2]"}, {"manifest": "x"}, {"lock": "x"}, {"rank": 9}, {"seed": 2}])
 def test_other_data_model_settings_or_seed_get_another_folder(tmp_path: Path, change: dict[str, object]) -> None:
     assert render(tmp_path)["output_dir"] == render(tmp_path)["output_dir"]
     assert render(tmp_path)["output_dir"] != render(tmp_path, **change)["output_dir"]
@@ -145,7 +214,7 @@ def test_shards_are_contiguous_and_complete() -> None:
 
 
 def test_prompts_that_leave_no_room_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    records = [{"id": "a", "prompt_ids": [1] * 90, "answer_tokens": 20}]
+    records = [Tokens("a", [1] * 90, 20)]
     check_lengths(records, 10, 100, "tokens.jsonl")
     assert "1 gold answers (the first: a) are longer than max_tokens" in capsys.readouterr().out
     with pytest.raises(InputError, match="set max_model_len to at least 110"):
@@ -164,10 +233,11 @@ def test_max_lora_rank_fits_the_adapters(tmp_path: Path) -> None:
 
 def test_answers_that_miss_a_sentence_are_refused(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "s.jsonl", [sentence.to_dict() for sentence in SENTENCES[:2]])
-    answer = {"raw": "[]", "finish_reason": "stop", "output_tokens": 2}
+    answer = {"run": "demo", "seed": 1, "raw": "[]", "finish_reason": "stop", "output_tokens": 2}
     write_jsonl(tmp_path / "a.jsonl", [{"id": "dev-2", **answer}])
     arguments = ["--sentences", tmp_path / "s.jsonl", "--answers", tmp_path / "a.jsonl", "--output", tmp_path / "p"]
-    done = script("read_answers", *arguments)
+    arguments += ["--run", "demo", "--seed", 1]
+    done = run_script("read_answers", *arguments)
     assert done.returncode == 1
     assert "not one answer for each sentence" in done.stderr
     assert not (tmp_path / "p").exists()
@@ -178,15 +248,16 @@ def test_answers_are_grounded_and_counted(tmp_path: Path) -> None:
     raws = [('[{"label": "name", "text": "温格"}, {"label": "name", "text": "曼城"}]', "stop"), ("好的", "stop")]
     raws.append(('[{"label": "name", "text": "不知道"}, {"la', "length"))
     answers = [
-        {"id": sentence.id, "raw": raw, "finish_reason": reason, "output_tokens": 1}
+        {"run": "demo", "seed": 1, "id": sentence.id, "raw": raw, "finish_reason": reason, "output_tokens": 1}
         for sentence, (raw, reason) in zip(SENTENCES, raws, strict=True)
     ]
     write_jsonl(tmp_path / "a1.jsonl", answers[:2])
     write_jsonl(tmp_path / "a2.jsonl", answers[2:])
     paths = ["--answers", tmp_path / "a1.jsonl", tmp_path / "a2.jsonl", "--output", tmp_path / "p.jsonl"]
-    done = script("read_answers", "--sentences", tmp_path / "s.jsonl", *paths)
+    paths += ["--run", "demo", "--seed", 1]
+    done = run_script("read_answers", "--sentences", tmp_path / "s.jsonl", *paths)
     assert done.returncode == 0, done.stderr
-    records = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()]
+    records = read_jsonl(tmp_path / "p.jsonl")
     assert [record["status"] for record in records] == ["ok", "unparseable", "truncated"]
     assert records[0]["pred"] == [
         {"label": "name", "text": "温格", "start": 0, "end": 2},

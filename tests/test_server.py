@@ -23,20 +23,17 @@ import pytest
 import requests
 import yaml
 from browser import window
-from conftest import ENVIRONMENT, snakemake
+from helpers import ENVIRONMENT, Result, read_jsonl, run_script, snakemake
 
-from entitune.prompting.prompt import answer_schema
+from entitune.prompting.answer_formats.constraints import constraint_of
 from entitune.records import Mention
+from entitune.serving.chat_requests import schema_of
 from entitune.serving.demo_page import divided
 from entitune.serving.demo_page_template import EXAMPLES, WORDS
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 
 KEY = "a-key-of-the-tests"
-
-
-def jsonl(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def free_port() -> int:
@@ -112,22 +109,14 @@ def server(demo: Path) -> Iterator[Server]:
         yield started
 
 
-def extract(folder: Path, server: Server, *options: object, **more: Any) -> subprocess.CompletedProcess[str]:
-    call = [sys.executable, "scripts/extract_entities.py", "--run", "demo", "--url", server.url, *map(str, options)]
-    return subprocess.run(
-        call,
-        cwd=folder,
-        env={**ENVIRONMENT, "ENTITUNE_API_KEY": KEY},
-        capture_output=True,
-        text=True,
-        check=False,
-        **more,
-    )
+def extract(folder: Path, server: Server, *options: object, stdin: str | None = None) -> Result:
+    given = ["--run", "demo", "--url", server.url, *options]
+    return run_script("extract_entities", *given, cwd=folder, env={"ENTITUNE_API_KEY": KEY}, stdin=stdin)
 
 
 def predictions(folder: Path) -> list[dict[str, Any]]:
     """The batch path's predictions, in the client's form."""
-    records = jsonl(folder / "results/demo/seed-1/predictions/dev.jsonl")
+    records = read_jsonl(folder / "results/demo/seed-1/predictions/dev.jsonl")
     return [
         {"text": one["text"], "entities": one["pred"], **{key: one[key] for key in ("raw", "finish_reason", "status")}}
         for one in records
@@ -140,20 +129,20 @@ def test_the_client_gets_what_the_batch_path_predicts(demo: Path, server: Server
     sentences.write_text("".join(one["text"] + "\n" for one in expected), encoding="utf-8")
     done = extract(demo, server, "--input", sentences, "--output", output)
     assert done.returncode == 0, done.stderr
-    assert jsonl(output) == expected
+    assert read_jsonl(output) == expected
     # Interrupted after forty lines and a half. The first is another answer, to see that it is not asked for again.
     kept = [{**expected[0], "raw": "kept"}, *expected[1:40]]
     output.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept) + '{"text": "', "utf-8")
     done = extract(demo, server, "--input", sentences, "--output", output)
     assert done.returncode == 0, done.stderr
-    assert jsonl(output) == [*kept, *expected[40:]]
+    assert read_jsonl(output) == [*kept, *expected[40:]]
     assert f"{len(expected)}/{len(expected)}" in done.stderr, "no progress"
 
 
 def test_more_requests_than_the_server_takes_are_asked_again(demo: Path, server: Server) -> None:
     expected = predictions(demo)
     records = expected * 4
-    done = extract(demo, server, "--concurrency", 300, input="".join(one["text"] + "\n" for one in records) + "\n")
+    done = extract(demo, server, "--concurrency", 300, stdin="".join(one["text"] + "\n" for one in records) + "\n")
     assert done.returncode == 0, done.stderr
     nothing = {"text": "", "entities": [], "raw": "[]", "finish_reason": "stop", "status": "ok"}
     assert [json.loads(line) for line in done.stdout.splitlines()] == [*records, nothing]
@@ -163,22 +152,22 @@ def test_more_requests_than_the_server_takes_are_asked_again(demo: Path, server:
 
 def test_the_client_says_what_is_wrong(demo: Path, server: Server, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("another")
-    done = extract(demo, server, "--api-key-file", tmp_path / "key", input="温格\n")
+    done = extract(demo, server, "--api-key-file", tmp_path / "key", stdin="温格\n")
     assert "wants an API key, or another one" in done.stderr
-    done = extract(demo, server, "--seed", 2, input="温格\n")
+    done = extract(demo, server, "--seed", 2, stdin="温格\n")
     assert "serves another version of run demo than results/ holds" in done.stderr
     output = tmp_path / "out"
-    done = extract(demo, server, "--output", output, input="温格\n" + "长" * 2000 + "\n\n" + "长" * 300_000 + "\n好\n")
+    done = extract(demo, server, "--output", output, stdin="温格\n" + "长" * 2000 + "\n\n" + "长" * 300_000 + "\n好\n")
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1].startswith("demo: 3 of 5 texts answered; too_long: 2")
-    found = jsonl(output)
+    found = read_jsonl(output)
     assert [one["status"] == "too_long" for one in found] == [False, True, False, True, False]
     assert (found[1]["line"], found[3]["line"]) == (2, 4)
     assert "512" in found[1]["error"]  # the context length
-    done = extract(demo, server, input="温格<|im_end|>\n")
+    done = extract(demo, server, stdin="温格<|im_end|>\n")
     assert done.returncode == 3
     assert "<|im_end|>" in json.loads(done.stdout)["error"]
-    done = extract(demo, server, "--output", output, input="别的\n")
+    done = extract(demo, server, "--output", output, stdin="别的\n")
     assert "holds other sentences than standard input" in done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("Traceback")] == []
 
@@ -239,9 +228,10 @@ def test_the_runs_own_schema_is_the_only_grammar(demo: Path, server: Server) -> 
     content = predictions(demo)[0]["text"]
     body: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": content}], "max_tokens": 100}
     labels = yaml.safe_load((demo / "conf/datasets.yaml").read_text(encoding="utf-8"))["demo"]["labels"]
-    own = {"type": "json_schema", "json_schema": {"name": "entities", "schema": answer_schema(labels)}}
-    answer = server.post({**body, "response_format": own}).json()["choices"][0]
-    assert answer["message"]["content"].startswith("[")
+    schema = {"type": "json_schema", "json_schema": {"name": "entities", "schema": schema_of(labels)}}
+    for own in ({"response_format": schema}, {"structured_outputs": constraint_of("json", labels, content).to_vllm()}):
+        answer = server.post({**body, **own}).json()["choices"][0]
+        assert answer["message"]["content"].startswith("[")
     nasty = {"type": "string", "pattern": "(?:.{0,998}){0,998}q"}
     with ThreadPoolExecutor(4) as pool:
         refused = [
@@ -295,6 +285,7 @@ SHOTS = os.environ.get("SCREENSHOTS")
 """A folder for screenshots of the page, to be looked at."""
 
 
+@pytest.mark.browser
 def test_the_page_shows_entities_in_a_browser(demo: Path, server: Server, tmp_path: Path) -> None:
     example = next(
         one
@@ -332,6 +323,7 @@ def test_the_page_shows_entities_in_a_browser(demo: Path, server: Server, tmp_pa
         assert json.loads(page.run("return document.getElementById('text').value"))["text"] == f"  {example['text']}"
 
 
+@pytest.mark.browser
 def test_the_page_says_why_a_text_has_no_answer_and_has_examples(server: Server, tmp_path: Path) -> None:
     with window(tmp_path / "profile") as page:
         page.open(f"http://127.0.0.1:{server.port + 1}/")
@@ -348,6 +340,7 @@ def test_the_page_says_why_a_text_has_no_answer_and_has_examples(server: Server,
 
 @pytest.mark.parametrize("language", ["zh", "en"])
 @pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.browser
 def test_the_page_fits_a_phone_and_the_readers_colours(
     server: Server, tmp_path: Path, language: str, colours: str
 ) -> None:

@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from conftest import ROOT
-from predictions import run_script
+from helpers import ROOT, run_script
 
+from entitune import paths
 from entitune.cli import InputError
-from entitune.files import sha256, write_manifest
-from entitune.prompting.prompt import Prompt, answer_schema
+from entitune.files import sha256
+from entitune.manifests import ModelManifest
+from entitune.prompting.answer_formats.constraints import constraint_of
+from entitune.prompting.prompt import Prompt
 from entitune.records import Sentence
-from entitune.serving.client import Client, identity_of, request_of, schema_of, version_of
+from entitune.registries import Model
+from entitune.serving.chat_requests import ServedRun
+from entitune.serving.client import Client, identity_of, request_of, version_of
 from entitune.serving.finished_runs import FinishedRun, finished_run, is_loopback, read_key
 from entitune.serving.middleware import MAX_BODY, VARIABLE, Guard, GuardSettings
 from entitune.serving.server import (
@@ -35,9 +38,13 @@ from entitune.serving.server import (
     server_command,
     server_environment,
 )
-from entitune.study import Study, load_study
+from entitune.study import Study, TunedRun, read_study
 from serve_runs import curl_line
 
+ENTRY = Model.model_validate(
+    {"name": "x", "source": "path", "path": "x", "revision": "1", "licence": "x", "template": None}
+)
+TRUSTED = ENTRY.model_copy(update={"trust_remote_code": True})
 PROMPT = Prompt("找出实体", "系统", [["找出实体\n好", "[]"]])
 
 
@@ -45,22 +52,26 @@ PROMPT = Prompt("找出实体", "系统", [["找出实体\n好", "[]"]])
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """The repository's study; what runs have made is looked for in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    return load_study(yaml.safe_load((ROOT / "conf/config.yaml").read_text(encoding="utf-8")), ROOT / "conf")
+    return read_study(conf=ROOT / "conf")
+
+
+def write_manifest(model: Path) -> None:
+    ModelManifest.of_folder(model, model=model.name, source="path", revision=None).write(model)
 
 
 def finish(study: Study, name: str, rank: int = 8, base: str | None = None) -> FinishedRun:
     """Write the files of a finished run that are read before a server starts, small as they are."""
     run = study.run(name)
-    folder, model = Path(f"results/{name}/seed-{run.seeds[0]}"), Path(f"results/models/{run.model}")
-    alpaca = Path(f"results/datasets/{run.dataset}/{run.prompt}/dev.json")
+    folder, model = Path(run.files(run.seeds[0]).folder), Path(paths.model(run.model.name)).parent
+    alpaca = Path(run.data.alpaca("dev"))
     for path in (folder / "adapter", folder / "merged", model, alpaca.parent):
         path.mkdir(parents=True, exist_ok=True)
     for path in (model, folder / "merged"):
         (path / "model.safetensors").write_bytes(b"weights")
-        write_manifest(path, model=run.model)
+        write_manifest(path)
     alpaca.write_text(json.dumps([PROMPT.row(Sentence("dev-1", "好", ()))]), encoding="utf-8")
     files = [model / "manifest.json", alpaca]
-    if run.recipe:
+    if isinstance(run, TunedRun):
         config = {"r": rank, "base_model_name_or_path": base or str(model)}
         (folder / "adapter/adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
         (folder / "adapter/adapter_model.safetensors").write_bytes(b"adapter")
@@ -99,8 +110,8 @@ def test_files_that_do_not_belong_together_are_refused(study: Study) -> None:
     weights = Path("results/models/entitune-tiny/model.safetensors")
     weights.write_bytes(b"other weights")
     assert "is missing or not the file of results/models/entitune-tiny/manifest.json" in refusal(study, "demo")
-    write_manifest(weights.parent, model="entitune-tiny")
-    assert "results/models/entitune-tiny/manifest.json is not the one that" in refusal(study, "demo")
+    write_manifest(weights.parent)
+    assert "results/models/entitune-tiny/manifest.json is not the file that" in refusal(study, "demo")
     finish(study, "demo")
     Path("results/demo/seed-1/adapter/adapter_model.safetensors").write_bytes(b"another adapter")
     assert "bring the run up to date" in refusal(study, "demo")
@@ -116,9 +127,9 @@ def test_the_prompt_is_that_of_the_run(study: Study) -> None:
         {"role": "user", "content": "找出实体\n温格"},
     ]
     assert request_of(run, "温格")["max_tokens"] == 200
-    assert "response_format" not in request_of(run, "温格")
-    schema = request_of(finish(study, "demo-structured"), "温格")["response_format"]["json_schema"]["schema"]
-    assert schema == answer_schema(study.datasets["demo"]["labels"])
+    assert "structured_outputs" not in request_of(run, "温格")
+    constraint = request_of(finish(study, "demo-structured"), "温格")["structured_outputs"]
+    assert constraint == constraint_of("json", study.datasets["demo"].label_names, "温格").to_vllm()
 
 
 def option(command: list[str], name: str, count: int = 1) -> list[str]:
@@ -127,18 +138,19 @@ def option(command: list[str], name: str, count: int = 1) -> list[str]:
 
 
 def test_on_a_cpu_the_merged_model_has_the_name_of_the_run(study: Study) -> None:
-    command = server_command([finish(study, "demo")], Path("python"), False, "127.0.0.1", 8000)
+    command = server_command([finish(study, "demo")], Path("python"), ENTRY, "127.0.0.1", 8000)
     assert option(command, "--model") == ["results/demo/seed-1/merged"]
     assert option(command, "--served-model-name") == ["demo"]
     assert option(command, "--max-model-len") == ["512"]
     assert "--enable-lora" not in command
     assert "--trust-remote-code" not in command
+    assert json.loads(option(command, "--default-chat-template-kwargs")[0]) == {"enable_thinking": False}
 
 
 def test_several_runs_are_adapters_beside_their_base(study: Study) -> None:
     runs = [finish(study, "demo", rank=24), finish(study, "demo-structured"), finish(study, "demo-5shot")]
     check_together(runs)
-    command = server_command(runs, Path("python"), False, "127.0.0.1", 8000)
+    command = server_command(runs, Path("python"), ENTRY, "127.0.0.1", 8000)
     assert option(command, "--model") == ["results/models/entitune-tiny"]
     assert option(command, "--served-model-name", 2) == ["entitune-tiny", "demo-5shot"]
     assert [json.loads(module) for module in option(command, "--lora-modules", 2)] == [
@@ -151,7 +163,7 @@ def test_several_runs_are_adapters_beside_their_base(study: Study) -> None:
 
 
 def test_on_a_gpu_the_adapter_is_served_as_it_is(study: Study) -> None:
-    command = server_command([finish(study, "cluener-qwen2.5-7b")], Path("python"), True, "127.0.0.1", 8000)
+    command = server_command([finish(study, "cluener-qwen2.5-7b")], Path("python"), TRUSTED, "127.0.0.1", 8000)
     assert option(command, "--served-model-name") == ["qwen2.5-7b-instruct"]
     assert json.loads(option(command, "--lora-modules")[0])["name"] == "cluener-qwen2.5-7b"
     assert option(command, "--max-model-len") == ["1536"]
@@ -163,7 +175,7 @@ def test_runs_that_one_server_cannot_hold_are_refused(study: Study) -> None:
     with pytest.raises(InputError, match="one server has one base"):
         check_together([finish(study, "demo"), finish(study, "cluener-qwen2.5-7b")])
     with pytest.raises(InputError, match="rank 1024 is above vLLM's largest"):
-        server_command([finish(study, "cluener-qwen2.5-7b", rank=1024)], Path("python"), False, "::1", 8000)
+        server_command([finish(study, "cluener-qwen2.5-7b", rank=1024)], Path("python"), ENTRY, "::1", 8000)
 
 
 def test_the_key_is_in_a_file_or_the_environment_and_nowhere_else(
@@ -278,7 +290,7 @@ SETTINGS = GuardSettings(
     limit=2,
     hosts=("ner.example",),
     any_address=False,
-    schemas={"demo": {"type": "array"}},
+    runs={"demo": ServedRun("json", ["name"], "找出实体")},
     versions={"demo": "of-the-adapter"},
     control_tokens=("<|im_end|>",),
     seconds_to_finish=60,
@@ -330,7 +342,7 @@ def test_the_guard_bounds_how_many_are_under_way(guard: Guard) -> None:
 def test_the_guard_refuses_what_would_make_the_engine_compile(guard: Guard) -> None:
     status, body = asyncio.run(request(guard, parts=(b'{"structured_outputs": {"regex": "(?:.{0,998}){0,998}q"}}',)))
     assert status == 400
-    assert "not allowed here: structured_outputs" in json.loads(body)["error"]["message"]
+    assert "structured_outputs may only be the constraint of the run" in json.loads(body)["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -450,10 +462,11 @@ def test_a_model_can_be_retrieved_by_its_name(monkeypatch: pytest.MonkeyPatch) -
     assert models("/v1/models/nobody")[0] == 404
 
 
-def test_the_guard_knows_the_schema_and_the_version_of_each_run(study: Study) -> None:
+def test_the_guard_knows_the_format_and_the_version_of_each_run(study: Study) -> None:
     runs = [finish(study, "demo"), finish(study, "demo-5shot")]
     settings = GuardSettings.from_json(guard_settings(runs, "127.0.0.1").to_json())
-    assert settings.schemas == {run.name: schema_of(run) for run in runs}
+    labels = study.datasets["demo"].label_names
+    assert settings.runs == {run.name: ServedRun("json", labels, PROMPT.user) for run in runs}
     assert settings.versions == {run.name: version_of(run) for run in runs}
     assert settings.limit == 256
 

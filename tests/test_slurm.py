@@ -8,20 +8,29 @@ import json
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import BIN, ENVIRONMENT, copy_repository, snakemake
-from slurm import command, jobs, slurm, wait_for
+from helpers import (
+    BIN,
+    ENVIRONMENT,
+    SHEET,
+    copy_repository,
+    edit_yaml,
+    losses,
+    read_jsonl,
+    snakemake,
+    train_command,
+    wait_for,
+)
+from slurm import command, jobs, slurm
 
 __all__ = ["slurm"]
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("slurm")]
+pytestmark = [pytest.mark.engine, pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
 
-HEADER = "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\tsweep\n"
 ROW = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
 # The recipe asks for a GPU and trains on the CPU. Decode settings that do so would take the environment of vLLM for
 # CUDA, so that request is added here, with Snakemake's own option.
@@ -30,16 +39,6 @@ TARGET += ["--set-resources", "predict_shard:gpu=1"]
 RUN = Path("results/demo/seed-1")
 EPOCH = 80
 """Optimisation steps after each of which a checkpoint stands."""
-
-
-def edit(path: Path, changes: dict[str, object], entry: str | None = None) -> None:
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    (content[entry] if entry else content).update(changes)
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
-
-
-def jsonl(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def of_rule(name: str) -> list[dict[str, str]]:
@@ -75,9 +74,9 @@ def submitter_in(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_repository(tmp_path_factory.mktemp("slurm"))
-    (folder / "conf" / "runs.tsv").write_text(HEADER + ROW, encoding="utf-8")
-    edit(folder / "conf" / "recipes.yaml", {"gpus": 1, "gpu_model": "fake"}, "demo")
-    edit(folder / "conf" / "decode.yaml", {"shards": 2}, "cpu")
+    (folder / "conf" / "runs.tsv").write_text(SHEET + ROW, encoding="utf-8")
+    edit_yaml(folder / "conf" / "recipes.yaml", "demo", gpus=1, gpu_model="fake")
+    edit_yaml(folder / "conf" / "decode.yaml", "cpu", shards=2)
     return folder
 
 
@@ -168,9 +167,7 @@ def test_a_preempted_training_goes_on(finished: Path, demo: Path) -> None:
     assert requeued["JobState"] != "COMPLETED"
     adapter = RUN / "adapter" / "adapter_model.safetensors"
     assert (finished / adapter).read_bytes() == (demo / adapter).read_bytes()
-    log = RUN / "adapter" / "trainer_log.jsonl"
-    losses = [[record["loss"] for record in jsonl(path / log) if "loss" in record] for path in (finished, demo)]
-    assert losses[0] == losses[1]
+    assert losses(finished / RUN / "adapter") == losses(demo / RUN / "adapter")
 
 
 def test_a_killed_shard_ran_again_alone(finished: Path, demo: Path, tmp_path: Path) -> None:
@@ -178,7 +175,7 @@ def test_a_killed_shard_ran_again_alone(finished: Path, demo: Path, tmp_path: Pa
     killed = states[0][0]
     assert [done for comment, done in states if comment == killed] == [False, True]
     assert [done for comment, done in states if comment != killed] == [True]
-    merged, whole = (jsonl(path / RUN / "predictions" / "dev.jsonl") for path in (finished, demo))
+    merged, whole = (read_jsonl(path / RUN / "predictions" / "dev.jsonl") for path in (finished, demo))
     assert [record["id"] for record in merged] == [record["id"] for record in whole]
     # The same shard without an interruption: the same answers, to the last byte.
     (shard,) = re.findall(r"\d-of-\d", killed)
@@ -205,19 +202,15 @@ def test_two_tasks_train_as_two_nodes(demo: Path) -> None:
     config = yaml.safe_load((demo / RUN / "train.yaml").read_text(encoding="utf-8"))
     config |= {"per_device_train_batch_size": 4, "max_steps": 4, "logging_steps": 1}
     del config["neftune_noise_alpha"]  # each process draws its noise for itself
-    losses = []
+    logged = []
     for name, nodes, accumulation in (("together", 1, 2), ("apart", 2, 1)):
         config |= {"train_sampling_strategy": "random", "gradient_accumulation_steps": accumulation}
         (demo / f"{name}.yaml").write_text(yaml.safe_dump(config | {"output_dir": f"work/{name}/key"}))
-        words = ["srun", f"--ntasks={nodes}", "--kill-on-bad-exit", f"--chdir={demo}", sys.executable]
-        words += ["scripts/train_adapter.py", "--config", f"{name}.yaml", "--nodes", str(nodes), "--processes", "1"]
-        words += ["--llamafactory", ".envs/train/bin/llamafactory-cli", "--log", f"logs/{name}.log"]
-        done = subprocess.run(
-            [*words, "--output-dir", f"adapters/{name}"], capture_output=True, text=True, check=False, timeout=300
-        )
+        words = ["srun", f"--ntasks={nodes}", "--kill-on-bad-exit", f"--chdir={demo}"]
+        words += train_command(name, "--nodes", str(nodes), "--processes", "1")
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
-        log = jsonl(demo / "adapters" / name / "trainer_log.jsonl")
-        losses.append([record["loss"] for record in log if "loss" in record])
-    assert len(losses[0]) == 4
-    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+        logged.append([loss for _, loss in losses(demo / "adapters" / name)])
+    assert len(logged[0]) == 4
+    assert logged[1] == pytest.approx(logged[0], rel=0.02)
     assert (demo / "logs" / "apart.1.log").is_file()

@@ -8,14 +8,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import snakemake
+from helpers import snakemake
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 
-DATA = {"fetch_dataset", "convert_dataset", "build_alpaca"}
+DATA = {"extract_split", "convert_dataset", "build_alpaca"}
 TRAIN = {"render_config", "train_adapter", "merge_adapter"}
 PREDICT = {"predict_shard", "read_answers"}
+CHECKS = {"check_lengths", "check_training_rows", "check_parity"}
 SCORE = {"score_predictions", "write_manifest", "combine_metrics"}
+
+IMPORT = "from __future__ import annotations\n"
+CODE = (IMPORT, f"{IMPORT}\nCHANGED = True\n")
+"""What is replaced in a module, so that it does something else."""
 
 
 def would_run(folder: Path, *arguments: str) -> set[tuple[str, str]]:
@@ -42,9 +47,9 @@ def edit(demo: Path) -> Iterator[Callable[[str, str, str], None]]:
     def replace(name: str, old: str, new: str) -> None:
         path = demo / name
         kept.setdefault(path, (path.read_bytes(), path.stat()))
-        text = path.read_text(encoding="utf-8")
-        assert old in text, f"{old!r} is not in {name}"
-        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+        content = path.read_bytes()
+        assert old.encode() in content, f"{old!r} is not in {name}"
+        path.write_bytes(content.replace(old.encode(), new.encode(), 1))
 
     yield replace
     for path, (content, stat) in kept.items():
@@ -61,26 +66,27 @@ def test_nothing_runs_twice(demo: Path) -> None:
 def test_a_training_sentence(demo: Path, edit: Callable[..., None]) -> None:
     edit("data/demo/train.json", "，", "、")
     jobs = would_run(demo)
-    assert rules(jobs) == DATA | {"encode_split", "register_dataset"} | TRAIN | PREDICT | SCORE
+    proofs = {"register_dataset", "check_training_rows", "check_parity"}
+    assert rules(jobs) == DATA | {"encode_split"} | proofs | TRAIN | PREDICT | SCORE
     assert not [job for job in jobs if "split=dev" in job[1] and job[0] in DATA | {"encode_split"}]
     assert not [job for job in jobs if "run=demo-zeroshot" in job[1]]
 
 
 def test_an_evaluation_sentence(demo: Path, edit: Callable[..., None]) -> None:
     edit("data/demo/dev.json", "，", "、")
-    assert rules(would_run(demo)) == DATA | {"encode_split", "check_parity"} | PREDICT | SCORE
+    assert rules(would_run(demo)) == DATA | {"encode_split", "check_parity", "check_lengths"} | PREDICT | SCORE
 
 
 def test_the_prompt(demo: Path, edit: Callable[..., None]) -> None:
     edit("conf/prompts/ner-zh-short.txt", "{labels}", "{labels}。")
-    expected = {"build_alpaca", "encode_split", "register_dataset", "check_parity"} | TRAIN | PREDICT | SCORE
+    expected = {"build_alpaca", "encode_split", "register_dataset"} | CHECKS | TRAIN | PREDICT | SCORE
     assert rules(would_run(demo)) == expected
 
 
 def test_the_learning_rate(demo: Path, edit: Callable[..., None]) -> None:
     edit("conf/train/demo.yaml", "learning_rate: ", "learning_rate: 1")
     jobs = would_run(demo)
-    assert rules(jobs) == TRAIN | PREDICT | SCORE
+    assert rules(jobs) == TRAIN | {"check_training_rows"} | PREDICT | SCORE
     assert not [job for job in jobs if "run=demo-zeroshot" in job[1]]
 
 
@@ -88,12 +94,12 @@ def test_rank_and_alpha_change_places(demo: Path, edit: Callable[..., None]) -> 
     edit("conf/train/demo.yaml", "lora_rank:", "lora_swap:")
     edit("conf/train/demo.yaml", "lora_alpha:", "lora_rank:")
     edit("conf/train/demo.yaml", "lora_swap:", "lora_alpha:")
-    assert rules(would_run(demo)) == TRAIN | PREDICT | SCORE
+    assert rules(would_run(demo)) == TRAIN | {"check_training_rows"} | PREDICT | SCORE
 
 
 def test_the_decode_settings(demo: Path, edit: Callable[..., None]) -> None:
     edit("conf/decode.yaml", "max_tokens: ", "max_tokens: 1")
-    assert rules(would_run(demo)) == PREDICT | SCORE
+    assert rules(would_run(demo)) == {"check_lengths"} | PREDICT | SCORE
 
 
 def test_what_a_scheduler_is_asked_for(demo: Path, edit: Callable[..., None]) -> None:
@@ -103,13 +109,19 @@ def test_what_a_scheduler_is_asked_for(demo: Path, edit: Callable[..., None]) ->
 
 
 def test_the_scoring_code(demo: Path, edit: Callable[..., None]) -> None:
-    edit("scripts/entitune/evaluation/scoring.py", '"""', '"""Changed. ')
+    edit("scripts/entitune/evaluation/scoring.py", *CODE)
     assert rules(would_run(demo)) == SCORE
 
 
 def test_a_shared_module(demo: Path, edit: Callable[..., None]) -> None:
-    edit("scripts/entitune/prompting/grounding.py", '"""', '"""Changed. ')
+    edit("scripts/entitune/prompting/grounding.py", *CODE)
     assert rules(would_run(demo)) == {"read_answers"} | SCORE
+
+
+def test_the_words_of_a_shared_module(demo: Path, edit: Callable[..., None]) -> None:
+    edit("scripts/entitune/files.py", '"""', '"""Another docstring. ')
+    edit("scripts/entitune/files.py", IMPORT, f"# A comment.\n\n{IMPORT}")
+    assert would_run(demo) == set()
 
 
 def test_the_environment_of_prediction(demo: Path, edit: Callable[..., None]) -> None:
@@ -123,7 +135,13 @@ def test_a_comment_in_the_documentation(demo: Path, edit: Callable[..., None], n
     assert would_run(demo) == set()
 
 
-@pytest.mark.parametrize("name", ["data/demo/train.json", "scripts/predict_shard.py", "conf/prompts/ner-zh-short.txt"])
+TOUCHED = [
+    *("data/demo/train.json", "data/models/entitune-tiny/model.safetensors", "conf/prompts/ner-zh-short.txt"),
+    *("scripts/predict_shard.py", "envs/train.txt"),
+]
+
+
+@pytest.mark.parametrize("name", TOUCHED)
 def test_a_touched_file(demo: Path, edit: Callable[..., None], name: str) -> None:
     edit(name, "", "")  # written anew with the same content: a later time, nothing else
     assert would_run(demo) == set()
@@ -136,7 +154,7 @@ def test_one_run_of_two(demo: Path, edit: Callable[..., None]) -> None:
     machine = "gpus: 0, threads: 1, mem_mb: 6000, runtime: 30"
     edit("conf/decode.yaml", "\ncpu:", f"\ncpu-small: {{{settings}, {machine}}}\ncpu:")
     jobs = would_run(demo)
-    assert rules(jobs) == PREDICT | SCORE
+    assert rules(jobs) == {"check_lengths"} | PREDICT | SCORE
     assert not [job for job in jobs if "run=demo," in job[1]]
 
 

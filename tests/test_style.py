@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 
 import pytest
-from conftest import BIN, ENVIRONMENT, ROOT, snakemake
+from helpers import ENVIRONMENT, ROOT, Result, snakemake
+
+LINE_LENGTH = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["line-length"]
 
 
-def tool(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [str(BIN / words[0]), *words[1:]]
+def tool(*command: str) -> Result:
     return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
@@ -20,13 +22,35 @@ def test_ruff(command: tuple[str, ...]) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.slow
+def test_mypy() -> None:
+    done = tool("mypy")
+    assert done.returncode == 0, done.stdout
+
+
 def test_snakefmt() -> None:
     done = tool("snakefmt", "--check", "Snakefile", "rules")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.slow
+def test_no_line_of_a_rule_is_longer_than_the_limit() -> None:
+    """snakefmt leaves shell commands and texts as they are."""
+    too_long = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > LINE_LENGTH
+    ]
+    assert too_long == []
+
+
+def test_shfmt() -> None:
+    scripts = tool("git", "ls-files", "*.sh", ".ci/run").stdout.split()
+    assert len(scripts) >= 3
+    done = tool("shfmt", "--diff", "--indent", "4", *scripts)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.workflow
 def test_lint_finds_only_what_the_readme_explains() -> None:
     found = set(re.findall(r"^ +\* (.*?)[.:]*$", snakemake(ROOT, "--lint").stdout, re.MULTILINE))
     explained = re.findall(r"^- \*(.*)\.\* ", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
@@ -34,13 +58,8 @@ def test_lint_finds_only_what_the_readme_explains() -> None:
 
 
 def test_no_index_address_is_committed() -> None:
-    done = subprocess.run(
-        ["git", "grep", "-nIE", r"--(extra-)?index-url|pypi\.org|files\.pythonhosted\.org", "--", ".", ":!tests"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    addresses = r"--(extra-)?index-url|pypi\.org|files\.pythonhosted\.org"
+    done = tool("git", "grep", "-nIE", addresses, "--", ".", ":!tests")
     assert done.stdout == ""
 
 

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from predictions import LABELS, entity, run_script, write_jsonl
+from helpers import run_script, write_jsonl
+from predictions import LABELS, entity
 
 from entitune.cli import InputError
 from entitune.files import to_json
+from entitune.records import Mention, Prediction
 from write_submission import submission
 
 
-def prediction(number: Any, text: str, pred: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"id": number, "text": text, "gold": None, "pred": pred, "status": "ok"}
+def prediction(number: str, text: str, pred: list[dict[str, Any]]) -> Prediction:
+    return Prediction(id=number, text=text, gold=None, pred=tuple(Mention(**one) for one in pred), status="ok")
 
 
 def test_the_published_example_is_reproduced(cluener_archive: Path) -> None:
@@ -70,7 +72,7 @@ def test_write_submission(tmp_path: Path) -> None:
         ],
     )
     out = tmp_path / "cluener_predict.json"
-    done = run_script("write_submission", "--predictions", path, "--output", out, "--labels", *LABELS)
+    done = run_script("write_submission", "--predictions", path, "--output", out, "--labels", ",".join(LABELS))
     assert done.returncode == 0, done.stderr
     assert out.read_text(encoding="utf-8") == (
         '{"id": 0, "label": {"name": {"甲": [[0, 0]]}}}\n{"id": 1, "label": {}}\n'
@@ -78,7 +80,9 @@ def test_write_submission(tmp_path: Path) -> None:
     assert "2 sentences, 1 mentions; left out: 1 that have no place in their sentence, 1 of labels" in done.stdout
 
     path.write_text("", encoding="utf-8")
-    refused = run_script("write_submission", "--predictions", path, "--output", tmp_path / "x", "--labels", *LABELS)
+    refused = run_script(
+        "write_submission", "--predictions", path, "--output", tmp_path / "x", "--labels", ",".join(LABELS)
+    )
     assert refused.returncode == 1
     assert "no prediction" in refused.stderr
     assert not (tmp_path / "x").exists()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from predictions import LABELS, entity, noisy, record, run_script, write_jsonl
+from helpers import read_tsv, run_script, write_jsonl
+from predictions import LABELS, entity, noisy, record
 
 from entitune.evaluation import scoring
 from entitune.evaluation.scoring import intervals, measure, resampled_counts, tally, tally_together
 from entitune.evaluation.significance import compare
+from entitune.records import Prediction
 
 
 def micro_f1(counts: Any) -> float:
@@ -21,12 +22,12 @@ def micro_f1(counts: Any) -> float:
     return 2 * correct / (gold + predicted) if gold + predicted else 0.0
 
 
-def sentence_counts(records: list[dict[str, Any]]) -> np.ndarray:
+def sentence_counts(records: list[Prediction]) -> np.ndarray:
     """(sentences, 3), counted without a Tally: spans only, one surface, no overlap."""
     rows = []
     for one in records:
-        gold = {(e["label"], e["start"]) for e in one["gold"]}
-        pred = {(e["label"], e["start"]) for e in one["pred"]}
+        gold = {(e.label, e.start) for e in one.gold or ()}
+        pred = {(e.label, e.start) for e in one.pred}
         rows.append((len(gold), len(pred), len(gold & pred)))
     return np.array(rows)
 
@@ -65,14 +66,14 @@ def test_an_interval_of_what_never_varies_is_a_point() -> None:
     assert low[0].tolist() == high[0].tolist() == [1, 1, 1]
 
 
-def with_errors(share: float, seed: int, sentences: int = 300) -> list[dict[str, Any]]:
+def with_errors(share: float, seed: int, sentences: int = 300) -> list[Prediction]:
     """Each of two entities a sentence is found with the chance 1 - share."""
     generator = random.Random(seed)
     gold = [entity("a", "X", 0, 1), entity("b", "Y", 1, 2)]
     return [record(gold, [one for one in gold if generator.random() > share], number) for number in range(sentences)]
 
 
-def p_values(a: list[dict[str, Any]], b: list[dict[str, Any]], resamples: int = 2000) -> tuple[float, float, float]:
+def p_values(a: list[Prediction], b: list[Prediction], resamples: int = 2000) -> tuple[float, float, float]:
     result = compare(tally_together([a, b], ["a", "b"])["spans"], 1, resamples, 7)
     micro = 3
     return float(result.difference[micro]), float(result.p_bootstrap[micro]), float(result.p_randomisation[micro])
@@ -126,12 +127,11 @@ def test_compare_runs(tmp_path: Path) -> None:
         for key, share in zip(files, (0.2, 0.3, 0.6), strict=True)
     }
     given = [part for (name, seed), path in files.items() for part in ("--predictions", name, seed, "d", "dev", path)]
-    given += ["--predictions", "elsewhere", 1, "d", "test", files["b", 3], "--labels", "d", "a", "b"]
+    given += ["--predictions", "elsewhere", 1, "d", "test", files["b", 3], "--labels", "d", "a,b"]
     out = tmp_path / "comparison.tsv"
     done = run_script("compare_runs", *given, "--resamples", 500, "--output", out)
     assert done.returncode == 0, done.stderr
-    with open(out, encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
+    rows = read_tsv(out)
     assert [(row["run_a"], row["run_b"], row["scoring"], row["label"]) for row in rows] == [
         ("a", "b", scoring, label) for scoring in ("pairs", "spans") for label in ("a", "b", "micro", "macro")
     ]
@@ -150,7 +150,7 @@ def test_compare_runs(tmp_path: Path) -> None:
 def test_compare_runs_on_different_sentences_fails_with_a_message(tmp_path: Path) -> None:
     a = write_jsonl(tmp_path / "a.jsonl", with_errors(0.1, 1))
     b = write_jsonl(tmp_path / "b.jsonl", with_errors(0.1, 1)[:-1])
-    given = ["--predictions", "a", 1, "d", "dev", a, "--predictions", "b", 1, "d", "dev", b, "--labels", "d", "a", "b"]
+    given = ["--predictions", "a", 1, "d", "dev", a, "--predictions", "b", 1, "d", "dev", b, "--labels", "d", "a,b"]
     done = run_script("compare_runs", *given, "--output", tmp_path / "c.tsv")
     assert done.returncode == 1
     assert "number of sentences" in done.stderr

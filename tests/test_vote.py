@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from entitune.records import Entity
+from entitune.records import Mention
 from vote_predictions import vote
 
-NAME = Entity("name", "温格", 0, 2)
-CLUB = Entity("organization", "曼联", 4, 6)
-NOWHERE = Entity("name", "曼城", None, None)
+NAME = Mention("name", "温格", 0, 2)
+CLUB = Mention("organization", "曼联", 4, 6)
+NOWHERE = Mention("name", "曼城", None, None)
 
 
 def test_what_most_seeds_predict_is_predicted() -> None:

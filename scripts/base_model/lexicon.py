@@ -53,7 +53,8 @@ class Maker:
 
     def surface(self, label: str) -> str:
         """Return a surface of that label."""
-        return getattr(self, label)()
+        made: str = getattr(self, label)()
+        return made
 
     def chance(self, probability: float) -> bool:
         """Return True with that probability."""

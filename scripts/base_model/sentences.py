@@ -143,7 +143,8 @@ class Writer:
                 self.compiled[rng.choice(PLAIN_TEMPLATES if rng.random() < plain else register)]
                 for _ in range(rng.choice((1, 2, 2, 3, 3, 4)))
             ]
-        text, mentions, used = "", [], {}
+        text, mentions = "", []
+        used: dict[str, str] = {}
         for clause in clauses:
             for i, piece in enumerate(clause):
                 if i % 2 == 0:

@@ -5,7 +5,11 @@ Needs pandas and altair (the workflow environment).
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -15,6 +19,12 @@ from entitune.html_pages import FONTS
 
 WIDTH = 420
 """Pixels of a plot without its labels: readable on a phone held sideways."""
+NUMBERS = 10
+"""Font size of the numbers in a plot."""
+NAMES = alt.Axis(domain=False, ticks=False, labelOverlap=False, labelPadding=8)
+"""The axis of what has a row each."""
+DARK = 0.55
+"""From this share of the shades on, text on a cell is white."""
 
 alt.data_transformers.disable_max_rows()
 
@@ -24,8 +34,46 @@ def read_table(path: str | Path) -> pd.DataFrame:
     return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], dtype={"label": str, "run": str})
 
 
-def write_svg(chart: alt.TopLevelMixin, path: str | Path) -> None:
-    """Write a chart as SVG, whole or not at all."""
-    configured = chart.configure(font=FONTS, background="white").configure_axis(labelLimit=300)
-    with atomic_write(path) as stream:
+def frame(records: Sequence[Any]) -> pd.DataFrame:
+    """Records of one dataclass, at least one, as a table."""
+    return pd.DataFrame([asdict(record) for record in records])
+
+
+UNITS = ((3600, "h"), (60, "min"), (1, "s"))
+
+
+def show_duration(seconds: float) -> str:
+    """A duration to read, in the unit that fits: 0.2 s, 14 s, 1.9 min, 2.0 h."""
+    size, unit = next(one for one in UNITS if seconds >= one[0] or one is UNITS[-1])
+    return f"{seconds / size:.{0 if size == 1 and seconds >= 10 else 1}f} {unit}"
+
+
+def shade(field: str, title: str) -> alt.Color:
+    """The colour of a share from 0 to 1, from nearly white to dark blue, so that the order shows in grey too."""
+    blues = ["#f4f8fd", "#c6dbef", "#6baed6", "#2171b5", "#08306b"]
+    return alt.Color(field, title=title, scale=alt.Scale(domain=[0, 0.25, 0.5, 0.75, 1], range=blues))
+
+
+def text_on(field: str) -> Any:
+    """The colour of text on a cell that has the `shade` of a field."""
+    return alt.when(f"datum.{field} > {DARK}").then(alt.value("white")).otherwise(alt.value("black"))
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every figure has: --output and --pdf."""
+    parser.add_argument("--output", required=True, help="SVG")
+    parser.add_argument("--pdf", help="the same figure as PDF")
+
+
+def write_figure(chart: alt.TopLevelMixin, args: argparse.Namespace) -> None:
+    """Write a chart to the files that the options of `add_outputs` name, each whole or not at all."""
+    configured = (
+        chart.configure(font=FONTS, background="white")
+        .configure_axis(labelLimit=300, gridColor="#e8e8e8", labelOverlap="greedy", tickCount=6)
+        .configure_view(stroke=None)
+    )
+    with atomic_write(args.output) as stream:
         configured.save(stream, format="svg")
+    if args.pdf:
+        with atomic_write(args.pdf, "wb") as stream:
+            configured.save(stream, format="pdf")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -9,8 +10,21 @@ from pathlib import Path
 from typing import TextIO
 
 
+def label_names(value: str) -> list[str]:
+    """Labels as every command line has them, for argparse: `address,name`. Distinct names with commas between them."""
+    names = value.split(",")
+    if "" in names or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{value!r}; expected distinct names with commas between them")
+    return names
+
+
 class InputError(Exception):
     """Bad input: the message names file, line and what would be right."""
+
+
+def printable(name: str) -> str:
+    """A name that somebody else chose, safe to print: control characters could rewrite the terminal."""
+    return name if name.isprintable() else ascii(name)
 
 
 def run(main: Callable[[], None]) -> None:

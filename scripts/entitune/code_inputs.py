@@ -1,14 +1,27 @@
-"""Which files a script's behaviour depends on, so that a rule can declare them as inputs."""
+"""Which code a script's results depend on: the files that it runs, and one digest of what they do.
+
+A rule runs again when the digest changes. Comments, docstrings and formatting do not change it.
+"""
 
 from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple, TypeGuard
 
 SCRIPTS = Path("scripts")
-PACKAGE = "entitune"
+
+
+class _Module(NamedTuple):
+    """What is read from a Python file, once for each process."""
+
+    imported: frozenset[Path]
+    """The files under SCRIPTS that the file imports itself."""
+    digest: bytes
+    """SHA-256 of the file's syntax tree."""
 
 
 def _names(node: ast.AST, package: str) -> list[str]:
@@ -26,7 +39,10 @@ def _names(node: ast.AST, package: str) -> list[str]:
 
 
 def _files(name: str) -> Iterator[Path]:
-    """The files that importing a dotted name runs: the module, and `__init__.py` of every package above it."""
+    """The files that importing a dotted name runs: the module, and `__init__.py` of every package above it.
+
+    None for a module that does not lie under SCRIPTS, as those of the standard library.
+    """
     parts = name.split(".")
     for length in range(1, len(parts) + 1):
         module = SCRIPTS / Path(*parts[:length])
@@ -35,29 +51,74 @@ def _files(name: str) -> Iterator[Path]:
                 yield file
 
 
-@functools.cache
-def _imported_files(path: Path) -> frozenset[Path]:
-    """The files of package entitune that a file imports itself."""
-    package = ".".join(path.relative_to(SCRIPTS).parent.parts)
-    return frozenset(
-        file
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path)))
-        for name in _names(node, package)
-        if name.split(".")[0] == PACKAGE
-        for file in _files(name)
-    )
+def _write(value: object, text: list[str]) -> None:
+    """Append to `text` what tells a part of a syntax tree from others.
 
-
-@functools.cache
-def code_of(script: str) -> list[str]:
-    """The script's file and every file of entitune that it imports, directly or not, sorted; paths from the root.
-
-    `script` is a name without folder and suffix, as of the rule that runs it.
+    Unlike `ast.dump`, this is the same in all versions of Python: fields that are empty are left out, so also those
+    that a later version adds. Strings that are statements are left out: docstrings, and descriptions of variables.
     """
+    if isinstance(value, ast.AST):
+        text.append(type(value).__name__ + "(")
+        for name in value._fields:
+            part = getattr(value, name, None)
+            if isinstance(value, ast.JoinedStr):  # Python 3.12 may add an empty piece to the parts of an f-string
+                part = [piece for piece in value.values if not (_is_string(piece) and not piece.value)]
+            if part is not None and part != [] and name not in ("ctx", "kind"):  # `kind` is the u of u"text"
+                text.append(name + "=")
+                _write(part, text)
+        text.append(")")
+    elif isinstance(value, list):
+        text.append("[")
+        for item in value:
+            if not (isinstance(item, ast.Expr) and _is_string(item.value)):
+                _write(item, text)
+                text.append(",")
+        text.append("]")
+    else:
+        text.append(repr(value))
+
+
+def _is_string(node: ast.expr) -> TypeGuard[ast.Constant]:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+@functools.cache
+def _read(path: Path) -> _Module:
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    package = ".".join(path.relative_to(SCRIPTS).parent.parts)
+    names = {name for node in ast.walk(tree) for name in _names(node, package)}
+    imported = frozenset(file for name in names for file in _files(name))
+    text: list[str] = []
+    _write(tree, text)
+    return _Module(imported, hashlib.sha256("".join(text).encode()).digest())
+
+
+def _reached(script: str) -> set[Path]:
     pending, reached = [SCRIPTS / f"{script}.py"], set[Path]()
     while pending:
         path = pending.pop()
         if path not in reached:
             reached.add(path)
-            pending.extend(_imported_files(path))
-    return sorted(map(str, reached))
+            pending.extend(_read(path).imported)
+    return reached
+
+
+def code_of(script: str) -> list[str]:
+    """Return the script's file and every file under scripts/ that it imports, directly or not.
+
+    `script` is a name without folder and suffix, like that of the rule that runs it. The paths are sorted and start at
+    the repository's root.
+    """
+    return sorted(map(str, _reached(script)))
+
+
+@functools.cache
+def code_digest(script: str) -> str:
+    """Return the SHA-256, in hexadecimal, of what the files of `code_of(script)` do.
+
+    It depends on their names and syntax trees, and not on comments, docstrings, formatting or the version of Python.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(_reached(script)):
+        digest.update(path.relative_to(SCRIPTS).as_posix().encode() + b"\0" + _read(path).digest)
+    return digest.hexdigest()

@@ -7,11 +7,13 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from entitune.cli import InputError
+
+Value = TypeVar("Value")
 
 
 @contextlib.contextmanager
@@ -37,14 +39,38 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         raise
 
 
-def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield the object of each line. Raises InputError naming file and line where a line is no JSON."""
-    with open(path, encoding="utf-8") as stream:
+NOT_AN_OBJECT = "expected an object in JSON, in UTF-8"
+
+
+def read_lines(path: str | Path, read: Callable[[bytes], Value]) -> Iterator[Value]:
+    """Yield what `read` makes of each line. Its ValueError becomes an InputError that names file and line."""
+    with open(path, "rb") as stream:
         for number, line in enumerate(stream, 1):
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}:{number}: not JSON ({error.msg}); expected one object a line") from error
+                value = read(line)
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{path}:{number}: {error}") from None
+            yield value
+
+
+def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Yield the object of each line. Raises InputError naming file and line where a line is not a JSON object in UTF-8.
+
+    For lines that are one of the records of `entitune.records`, use its readers: they check the keys and types too.
+    """
+    return read_lines(path, _read_object)
+
+
+def _read_object(line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line.decode("utf-8"))
+        if b"\\u" in line:  # half a surrogate pair is JSON, but no file in UTF-8 can hold it
+            to_json(value).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{NOT_AN_OBJECT} ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(NOT_AN_OBJECT)
+    return value
 
 
 def to_json(value: Any) -> str:
@@ -81,27 +107,14 @@ def read_json(path: str | Path) -> Any:
 def write_rows(path: str | Path, rows: Iterable[Any]) -> None:
     """Write a JSON array with one row a line, so that a person finds a row and a diff shows what changed."""
     with atomic_write(path) as stream:
-        separator = "[\n"
+        separator = "["
         for row in rows:
-            stream.write(separator + to_json(row))
-            separator = ",\n"
-        stream.write("\n]\n")
+            stream.write(f"{separator}\n{to_json(row)}")
+            separator = ","
+        stream.write("[\n]\n" if separator == "[" else "\n]\n")
 
 
 def sha256(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-MANIFEST = "manifest.json"
-
-
-def write_manifest(folder: Path, **about: Any) -> None:
-    """Write `folder`/manifest.json: `about`, then path, size and SHA-256 of every file in the folder."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    files = [
-        {"path": str(path.relative_to(folder)), "size": path.stat().st_size, "sha256": sha256(path)} for path in paths
-    ]
-    with atomic_write(folder / MANIFEST) as stream:
-        stream.write(json.dumps({**about, "files": files}, ensure_ascii=False, indent=2) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -13,6 +14,17 @@ PR_SET_PDEATHSIG = 1
 def die_with_parent(signum: int = signal.SIGKILL) -> None:
     """Have the kernel send this process `signum` when its parent goes, also by `kill -9`. For preexec_fn."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signum)
+
+
+def output_of(*command: str) -> str | None:
+    """Return what a command prints, without white space around it; None where it is missing, fails or hangs."""
+    # What runs within one of Git's hooks finds that hook's repository in variables.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return done.stdout.strip()
 
 
 def put_first(variable: str, folder: Path) -> None:

@@ -1,62 +1,313 @@
-"""The study: what conf/ says, read, checked and joined into runs.
+"""The study: what conf/ says, read, checked and joined into runs, and every decision about a run.
 
-Needs PyYAML and jsonschema (the workflow environment).
+A run is of one of five kinds: tuned (an adapter is trained), base (the model as it is), vote (over the seeds of another
+run), crf (the baseline) or imported (the predictions of another system). Needs PyYAML and pydantic (every environment has
+both).
 """
 
 from __future__ import annotations
 
-import csv
+import functools
 import itertools
-import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
-import jsonschema
-import yaml
+from pydantic import JsonValue
 
-REGISTRIES = ("datasets", "models", "prompts", "recipes", "decode")
+from entitune import paths
+from entitune.config_files import ConfigError, parse_entry, parse_registry, read_sheet, read_text, read_yaml
+from entitune.engines.llamafactory_arguments import check_recipe
+from entitune.engines.vllm_settings import check_adapter_served
+from entitune.paths import GroupFiles, PromptData, RunFiles
+from entitune.prompting.prompt import DEFINITIONS, LABELS
+from entitune.registries import (
+    Arguments,
+    Dataset,
+    Decode,
+    Entry,
+    ImportedPredictions,
+    Model,
+    PromptFiles,
+    Recipe,
+    Selection,
+    SheetRow,
+)
+
+CONF = Path("conf")
 NO_TRAINING = "none"
 VOTE = "vote:"
+IMPORT = "import:"
+CRF = "crf"
+GROUP_SIZE = 50
+"""Runs and seeds that share an engine, at most: a larger group would lose more when it fails, and make a command too
+long for a shell."""
 
 
-class ConfigError(Exception):
-    """A mistake in conf/, with file, key and what would be right."""
+# --- runs ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What all kinds of runs have. A row of the sheet with a sweep gives one run per combination."""
+
+    kind: ClassVar[str]
+    name: str
+    row: str
+    """The name of the run's row in the sheet."""
+    dataset: Dataset
+    seeds: tuple[int, ...]
+
+    def files(self, seed: int | str) -> RunFiles:
+        """The paths of the run's files for one seed."""
+        return RunFiles(self.name, seed)
+
+    @property
+    def engines(self) -> list[str]:
+        """The environments of the engines that the run's figures need."""
+        return []
+
+    def split_files(self, split: str) -> list[str]:
+        """The files of a split of the run's dataset, the publisher's and the canonical one."""
+        return [paths.raw(self.dataset.name, split), paths.sentences(self.dataset.name, split)]
+
+    def scored_files(self, seed: int, split: str) -> list[str]:
+        """The run's predictions and scores, and what scores them."""
+        files = self.files(seed)
+        return [files.predictions(split), files.scores(split), paths.lock("workflow")]
+
+    @property
+    def needed_splits(self) -> list[str]:
+        """The splits that must be there for the run's scores on dev."""
+        return ["dev"]
+
+    def settings(self) -> dict[str, JsonValue]:
+        """The run with everything that it names under conf/, for provenance."""
+        return {"run": self.name, "kind": self.kind, "dataset": self.dataset.settings()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseRun(_Run):
+    """The base model predicts as it is (zero-shot, few-shot)."""
+
+    kind = "base"
+    model: Model
+    prompt: PromptFiles
+    decode: Decode
+
+    @property
+    def data(self) -> PromptData:
+        """The paths of the run's dataset under its prompt, encoded for its model."""
+        return PromptData(self.dataset.name, self.prompt.name, self.model.name)
+
+    @property
+    def engines(self) -> list[str]:
+        # LLaMA-Factory's template makes the token ids, vLLM answers.
+        return ["train", self.decode.environment]
+
+    def engine_model(self, seed: int | str) -> str:
+        """The list of files, in its folder, of the model that the engine loads."""
+        return paths.model(self.model.name)
+
+    def engine_adapter(self, seed: int | str) -> str | None:
+        """The adapter that the engine loads on top of the model as a LoRA module, or None."""
+        return None
+
+    def training_files(self, seed: int | str) -> list[str]:
+        """The files that training reads and makes, in order."""
+        return []
+
+    @property
+    def needed_splits(self) -> list[str]:
+        return ["train", "dev"] if self.prompt.shots else ["dev"]
+
+    def made_from(self, seed: int, split: str, group: GroupFiles) -> list[str]:
+        """Every file behind the run's scores of a split, from the publisher's to the scores, and the locks."""
+        encoded = [self.data.alpaca(split), self.data.tokens(split), self.data.parity(split, self.decode.environment)]
+        examples = self.split_files("train") if self.prompt.shots else []
+        return [
+            *dict.fromkeys([*examples, *self.training_files(seed), *self.split_files(split), *encoded]),
+            paths.model(self.model.name),
+            *([self.engine_model(seed)] if self.engine_model(seed) != paths.model(self.model.name) else []),
+            *(group.answers(split, shard) for shard in paths.shards(self.decode.shards)),
+            *map(paths.lock, self.engines),
+            *self.scored_files(seed, split),
+        ]
+
+    def settings(self) -> dict[str, JsonValue]:
+        return {
+            **super().settings(),
+            "model": self.model.settings(),
+            "prompt": self.prompt.settings(),
+            "decode": self.decode.settings(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedRun(BaseRun):
+    """A LoRA adapter is trained by a recipe."""
+
+    kind = "tuned"
+    recipe: Recipe
+    arguments: Arguments = field(hash=False)
+    """LLaMA-Factory's hyper-parameters: the recipe's file under the sweep's values."""
+    overrides: Arguments = field(default_factory=dict, hash=False)
+    """The sweep's values."""
+
+    @property
+    def cutoff(self) -> int:
+        """The longest row in tokens, prompt and answer."""
+        cutoff = self.arguments["cutoff_len"]
+        assert isinstance(cutoff, int)
+        return cutoff
+
+    @property
+    def training_rows(self) -> str:
+        """The rows that training reads."""
+        return self.data.training_rows(self.cutoff)
+
+    @property
+    def merges(self) -> bool:
+        """Whether predictions come from base and adapter in one model, rather than from a LoRA module."""
+        return self.decode.adapter == "merged"
+
+    @property
+    def needed_splits(self) -> list[str]:
+        return ["train", "dev"]
+
+    def engine_model(self, seed: int | str) -> str:
+        return self.files(seed).merged if self.merges else super().engine_model(seed)
+
+    def engine_adapter(self, seed: int | str) -> str | None:
+        return None if self.merges else self.files(seed).adapter()
+
+    def training_files(self, seed: int | str) -> list[str]:
+        files, data = self.files(seed), self.data
+        return [
+            *self.split_files("train"),
+            *(data.alpaca("train"), data.tokens("train"), data.parity("train", self.decode.environment)),
+            *(self.training_rows, paths.training_rows_check(self.name), files.config),
+            *(files.adapter(), files.adapter("adapter_config.json")),
+        ]
+
+    def settings(self) -> dict[str, JsonValue]:
+        train = {**self.recipe.settings(), "arguments": self.arguments, "overrides": self.overrides}
+        return {**super().settings(), "train": train}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoteRun(_Run):
+    """What most seeds of another run predict. Such a run neither trains nor asks a model."""
+
+    kind = "vote"
+    voters: BaseRun
+
+    def made_from(self, seed: int, split: str) -> list[str]:
+        """Every file behind the run's scores of a split."""
+        voters = [self.voters.files(one) for one in self.voters.seeds]
+        return [
+            *(voter.manifest for voter in voters),
+            *(voter.predictions(split) for voter in voters),
+            *self.scored_files(seed, split),
+        ]
+
+    def settings(self) -> dict[str, JsonValue]:
+        return {**self.voters.settings(), **super().settings(), "vote_of": self.voters.name}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrfRun(_Run):
+    """The CRF baseline: trained on the training split, on a CPU."""
+
+    kind = "crf"
+
+    @property
+    def engines(self) -> list[str]:
+        return ["crf"]
+
+    @property
+    def needed_splits(self) -> list[str]:
+        return ["train", "dev"]
+
+    def made_from(self, seed: int, split: str) -> list[str]:
+        """Every file behind the run's scores of a split."""
+        return [
+            *(file for name in ("train", split) for file in self.split_files(name)),
+            self.files(seed).crf,
+            paths.lock("crf"),
+            *self.scored_files(seed, split),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedRun(_Run):
+    """The predictions of another system."""
+
+    kind = "imported"
+    imported: ImportedPredictions
+
+    def made_from(self, seed: int, split: str) -> list[str]:
+        """Every file behind the run's scores of a split."""
+        return [self.imported.predictions, *self.split_files(split), *self.scored_files(seed, split)]
+
+    def settings(self) -> dict[str, JsonValue]:
+        return {**super().settings(), "imported": self.imported.settings()}
+
+
+PredictingRun: TypeAlias = TunedRun | BaseRun
+"""A run whose answers come from a model."""
+Run: TypeAlias = TunedRun | BaseRun | VoteRun | CrfRun | ImportedRun
 
 
 @dataclass(frozen=True)
-class Run:
-    """One row of conf/runs.tsv, its names looked up. A row with a sweep gives one run a combination."""
+class Group:
+    """Runs and seeds that one engine answers for, one after the other. Most groups have one member."""
 
     name: str
-    dataset: str
-    model: str
-    prompt: str
-    recipe: str | None
-    """A name in `Study.recipes`; None where the base model predicts as it is (zero-shot, few-shot)."""
-    decode: str
-    seeds: tuple[int, ...]
-    row: str
-    """The name of its row in the sheet."""
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """LLaMA-Factory arguments of a sweep, over those of the recipe."""
-    vote_of: str | None = None
-    """The run whose seeds vote; such a run neither trains nor predicts."""
+    members: tuple[tuple[PredictingRun, int], ...]
+
+    @property
+    def files(self) -> GroupFiles:
+        """The paths of the group's files."""
+        return GroupFiles(self.name)
+
+    @property
+    def first(self) -> PredictingRun:
+        """A member, for what all have in common: dataset, base model, decode settings."""
+        return self.members[0][0]
+
+
+def group_runs(runs: Iterable[Run]) -> Iterator[Group]:
+    """Put each run and seed into an engine group: alone, or with others of its row where the engine is shared."""
+    shared: dict[str, list[tuple[PredictingRun, int]]] = {}
+    for run in runs:
+        if not isinstance(run, BaseRun):
+            continue
+        if run.decode.share_engine:
+            shared.setdefault(run.row, []).extend((run, seed) for seed in run.seeds)
+        else:
+            yield from (Group(f"{run.name}@seed-{seed}", ((run, seed),)) for seed in run.seeds)
+    for row, members in shared.items():
+        for part, start in enumerate(range(0, len(members), GROUP_SIZE), 1):
+            yield Group(f"{row}@part-{part}", tuple(members[start : start + GROUP_SIZE]))
+
+
+# --- the study ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Study:
-    """Everything under conf/, checked. The registries are the YAML files' dictionaries with defaults filled in."""
+    """Everything under conf/, checked."""
 
+    datasets: dict[str, Dataset]
+    models: dict[str, Model]
+    prompts: dict[str, PromptFiles]
+    recipes: dict[str, Recipe]
+    decode: dict[str, Decode]
     runs: dict[str, Run]
     selected: tuple[str, ...]
     """The runs that results/metrics.tsv covers."""
-    datasets: dict[str, dict[str, Any]]
-    models: dict[str, dict[str, Any]]
-    prompts: dict[str, dict[str, Any]]
-    recipes: dict[str, dict[str, Any]]
-    decode: dict[str, dict[str, Any]]
     local_archive: dict[str, str]
 
     def run(self, name: str) -> Run:
@@ -65,238 +316,286 @@ class Study:
             raise ConfigError(f"conf/runs.tsv has no run {name!r}; it has: {', '.join(self.runs)}")
         return self.runs[name]
 
-    def train_arguments(self, run: Run) -> dict[str, Any]:
-        """LLaMA-Factory's hyper-parameters of a run: its recipe's file under the run's overrides."""
-        assert run.recipe is not None, f"{run.name} does not train"
-        return {**self.recipes[run.recipe]["arguments"], **run.overrides}
+    def run_with_seed(self, name: str, seed: int) -> Run:
+        """The run of that name. Raises ConfigError where it has not that seed."""
+        run = self.run(name)
+        if seed not in run.seeds:
+            raise ConfigError(f"run {name!r} has no seed {seed}; its seeds are {', '.join(map(str, run.seeds))}")
+        return run
+
+    @property
+    def selected_runs(self) -> list[Run]:
+        """The runs that results/metrics.tsv covers."""
+        return [self.runs[name] for name in self.selected]
+
+    def selected_files(self) -> list[RunFiles]:
+        """The paths of each run and seed that results/metrics.tsv covers."""
+        return [run.files(seed) for run in self.selected_runs for seed in run.seeds]
+
+    @functools.cached_property
+    def groups(self) -> dict[str, Group]:
+        """All engine groups by name."""
+        return {group.name: group for group in group_runs(self.runs.values())}
+
+    @functools.cached_property
+    def _group_of(self) -> dict[tuple[str, int], Group]:
+        return {(run.name, seed): group for group in self.groups.values() for run, seed in group.members}
+
+    def group_of(self, run: str, seed: int | str) -> Group:
+        """The engine group that answers for a run and seed."""
+        return self._group_of[run, int(seed)]
+
+    def check_files(self) -> None:
+        """Raise ConfigError where a selected run needs a file or folder of this machine that is not there."""
+        for run in self.selected_runs:
+            splits = run.dataset.splits.files()
+            if run.dataset.archive is None:
+                for split in run.needed_splits:
+                    if not Path(splits[split]).exists():
+                        raise ConfigError(
+                            f"conf/datasets.yaml: {run.dataset.name}: splits: {split}: no such file: {splits[split]}"
+                        )
+            if isinstance(run, BaseRun) and run.model.path and not Path(run.model.path).is_dir():
+                raise ConfigError(f"conf/models.yaml: {run.model.name}: path: no such folder: {run.model.path}")
+            if isinstance(run, ImportedRun) and not Path(run.imported.predictions).exists():
+                where = f"conf/imports.yaml: {run.imported.name}: predictions"
+                raise ConfigError(f"{where}: no such file: {run.imported.predictions}")
+        for name, path in self.local_archive.items():
+            if not Path(path).is_file():
+                raise ConfigError(f"conf/config.yaml: local_archive: {name}: no such file: {path}")
+
+    def made_from(self, run: Run, seed: int, split: str) -> list[str]:
+        """Every file behind a run's scores of a split."""
+        if isinstance(run, BaseRun):
+            return run.made_from(seed, split, self.group_of(run.name, seed).files)
+        return run.made_from(seed, split)
 
 
-class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # the C parser is ten times faster
-    """PyYAML keeps the last of two equal keys without a word; here the second is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":  # <<: the keys of another entry, below this one's own
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise ConfigError(f"{node.start_mark.name}:{line}: {key!r} stands twice; names must be unique")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+Named = TypeVar("Named", bound=Entry)
 
 
-def read_yaml(path: Path) -> Any:
-    """A YAML file's value. Raises ConfigError with file and line where it is not YAML or a key stands twice."""
-    try:
-        with path.open(encoding="utf-8") as stream:
-            return yaml.load(stream, _UniqueKeyLoader)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from None
+def _look_up(registry: Mapping[str, Named], name: str, where: str, file: str, more: Iterable[str] = ()) -> Named:
+    if name not in registry:
+        raise ConfigError(f"{where}: no {name!r} in conf/{file}.yaml; there are: {', '.join([*registry, *more])}")
+    return registry[name]
 
 
-def read_sheet(path: Path) -> list[dict[str, str]]:
-    """The rows of a tab-separated file with a header line; lines that are empty or begin with # are skipped."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
-    rows = list(csv.reader((line for _, line in numbered), delimiter="\t"))
-    if not rows:
-        raise ConfigError(f"{path}: empty; expected a header line and one row a run")
-    header, *body = rows
-    for (number, _), row in zip(numbered[1:], body, strict=True):
-        if len(row) != len(header):
-            raise ConfigError(f"{path}:{number}: {len(row)} columns, the header has {len(header)} (tab-separated)")
-    return [dict(zip(header, row, strict=True)) for row in body]
-
-
-def _check(value: Any, schema: dict[str, Any], name: str, file: str) -> None:
-    validator = jsonschema.Draft202012Validator({"$defs": schema["$defs"], **schema[name]})
-    problems = sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.absolute_path)))
-    if problems:
-        raise ConfigError("\n".join(_describe(problem, value, file) for problem in problems))
-
-
-def _describe(error: jsonschema.ValidationError, value: Any, file: str) -> str:
-    path = list(error.absolute_path)
-    if file.endswith(".tsv") and path:
-        path = [f"row {value[path[0]].get('run', path[0])!r}", *path[1:]]
-    where = ": ".join([file, *map(str, path)])
-    description = error.schema.get("description", "")
-    if error.validator == "additionalProperties":
-        unknown = [key for key in error.instance if key not in error.schema["properties"]]
-        return f"{where}: unknown key {', '.join(map(repr, unknown))}; known: {', '.join(error.schema['properties'])}"
-    if error.validator == "not":
-        return f"{where}: {error.instance!r} is reserved or holds '..'; choose another name"
-    if error.validator == "pattern":
-        return (
-            f"{where}: {error.instance!r} is not {description or 'of the right form'} (pattern {error.validator_value})"
-        )
-    if error.validator == "enum":
-        return f"{where}: {error.instance!r} is not one of {', '.join(map(str, error.validator_value))}"
-    return f"{where}: {error.message}" + (f" ({description})" if description else "")
-
-
-def _fill_defaults(registry: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    defaults = {
-        key: rule["default"] for key, rule in schema["additionalProperties"]["properties"].items() if "default" in rule
-    }
-    return {name: {**defaults, **entry} for name, entry in registry.items()}
-
-
-def _parse_sweep(text: str) -> list[dict[str, Any]]:
-    """`lora_rank=8,16;learning_rate=1.0e-4` as one dictionary a combination, in the order given."""
-    axes = []
+def _parse_sweep(text: str, where: str) -> list[dict[str, JsonValue]]:
+    """`lora_rank=8,16;learning_rate=1.0e-4` as one dictionary per combination, in the order given."""
+    axes: dict[str, list[JsonValue]] = {}
     for axis in filter(None, text.split(";")):
         key, values = axis.split("=")
-        axes.append([(key, yaml.safe_load(value)) for value in values.split(",")])
-    return [dict(combination) for combination in itertools.product(*axes)]
+        if key in axes:
+            raise ConfigError(f"{where}: sweep: {key} is given twice")
+        axes[key] = [_scalar(value) for value in values.split(",")]
+        if len(set(map(str, axes[key]))) < len(axes[key]):
+            raise ConfigError(f"{where}: sweep: {key} has a value twice: {values}")
+    return [dict(zip(axes, combination, strict=True)) for combination in itertools.product(*axes.values())]
 
 
-def _expand(row: dict[str, str], registries: dict[str, dict[str, Any]]) -> Iterable[Run]:
-    file = f"conf/runs.tsv: row {row['run']!r}"
-    vote_of = row["train"].removeprefix(VOTE) if row["train"].startswith(VOTE) else None
-    recipe = None if vote_of or row["train"] == NO_TRAINING else row["train"]
-    sweep = row.get("sweep") or ""
-    for combination in _parse_sweep(sweep):
+def _scalar(text: str) -> JsonValue:
+    """A value of a sweep as YAML reads it."""
+    import yaml
+
+    value: JsonValue = yaml.safe_load(text)
+    return value
+
+
+@dataclass(frozen=True)
+class _Registries:
+    datasets: dict[str, Dataset]
+    models: dict[str, Model]
+    prompts: dict[str, PromptFiles]
+    recipes: dict[str, Recipe]
+    decode: dict[str, Decode]
+    imports: dict[str, ImportedPredictions]
+    arguments: dict[str, Arguments]
+    """Recipe -> its LLaMA-Factory arguments."""
+
+
+def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> Iterator[Run]:
+    """The runs of a row of the sheet: one, or one per combination of its sweep."""
+    where = f"conf/runs.tsv: row {row.run!r}"
+    seeds = tuple(map(int, row.seeds.split(",")))
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"{where}: seeds: {row.seeds!r} names a seed twice")
+    dataset = _look_up(registries.datasets, row.dataset, f"{where}: dataset", "datasets")
+    common: dict[str, Any] = {"row": row.run, "dataset": dataset, "seeds": seeds}
+    if row.train == CRF or row.train.startswith((VOTE, IMPORT)):
+        if row.sweep:
+            raise ConfigError(f"{where}: sweep: nothing can vary in a run of kind {row.train}")
+        common["name"] = row.run
+        if row.train == CRF:
+            yield CrfRun(**common)
+        elif row.train.startswith(VOTE):
+            yield _vote(row.train.removeprefix(VOTE), common, runs, where)
+        else:
+            name = row.train.removeprefix(IMPORT)
+            yield ImportedRun(**common, imported=_look_up(registries.imports, name, f"{where}: train", "imports"))
+        return
+    others = (NO_TRAINING, CRF, f"{VOTE}RUN", f"{IMPORT}NAME")
+    recipe = (
+        None
+        if row.train == NO_TRAINING
+        else _look_up(registries.recipes, row.train, f"{where}: train", "recipes", others)
+    )
+    common["model"] = _look_up(registries.models, row.model, f"{where}: model", "models")
+    common["decode"] = _look_up(registries.decode, row.decode, f"{where}: decode", "decode")
+    for combination in _parse_sweep(row.sweep, where):
         overrides = dict(combination)
-        prompt = str(overrides.pop("prompt", row["prompt"]))
-        names = [("dataset", "datasets", row["dataset"]), ("model", "models", row["model"])]
-        names += [("prompt", "prompts", prompt), ("decode", "decode", row["decode"])]
-        names += [("train", "recipes", recipe)] if recipe else []
-        for column, registry, name in names:
-            if name not in registries[registry]:
-                known = ", ".join([*registries[registry], *([NO_TRAINING, f"{VOTE}RUN"] if column == "train" else [])])
-                raise ConfigError(f"{file}: {column}: no {name!r} in conf/{registry}.yaml; there are: {known}")
-        if overrides and not recipe:
-            raise ConfigError(f"{file}: sweep: {', '.join(overrides)} cannot vary in a run that does not train")
-        if unknown := [key for key in overrides if key not in registries["recipes"][recipe]["arguments"]]:
-            raise ConfigError(
-                f"{file}: sweep: {unknown[0]!r} is neither prompt nor a key of the recipe's "
-                f"conf/{registries['recipes'][recipe]['config']}"
-            )
-        suffix = "".join(f"+{key}={value}" for key, value in combination.items())
-        seeds = tuple(map(int, row["seeds"].split(",")))
-        if len(set(seeds)) < len(seeds):
-            raise ConfigError(f"{file}: seeds: {row['seeds']!r} names a seed twice")
-        yield Run(
-            name=row["run"] + suffix,
-            dataset=row["dataset"],
-            model=row["model"],
-            prompt=prompt,
-            recipe=recipe,
-            decode=row["decode"],
-            seeds=seeds,
-            row=row["run"],
-            overrides=overrides,
-            vote_of=vote_of,
-        )
+        prompt = str(overrides.pop("prompt", row.prompt))
+        common["name"] = row.run + "".join(f"+{key}={value}" for key, value in combination.items())
+        common["prompt"] = _look_up(registries.prompts, prompt, f"{where}: prompt", "prompts")
+        if recipe:
+            arguments = {**registries.arguments[recipe.name], **overrides}
+            if problems := check_recipe(arguments, f"{where}: sweep"):
+                raise ConfigError("\n".join(problems))
+            yield TunedRun(**common, recipe=recipe, arguments=arguments, overrides=overrides)
+        elif overrides:
+            raise ConfigError(f"{where}: sweep: {', '.join(overrides)} cannot vary in a run that does not train")
+        else:
+            yield BaseRun(**common)
 
 
-def _check_vote(run: Run, runs: dict[str, Run]) -> None:
+def _vote(name: str, common: dict[str, Any], runs: Mapping[str, Run], where: str) -> VoteRun:
     """A vote needs a run of the same dataset with at least three seeds, and has itself one."""
-    where = f"conf/runs.tsv: row {run.name!r}"
-    voters = runs.get(str(run.vote_of))
-    if voters is None or voters.vote_of:
-        raise ConfigError(f"{where}: train: {VOTE}{run.vote_of} names no run of the sheet that predicts")
-    if voters.dataset != run.dataset:
-        raise ConfigError(f"{where}: dataset: {run.dataset!r}, but {voters.name!r} is on {voters.dataset!r}")
+    voters = runs.get(name)
+    if not isinstance(voters, BaseRun):
+        raise ConfigError(f"{where}: train: {VOTE}{name} names no run of the sheet that predicts")
+    run = VoteRun(**common, voters=voters)
+    if voters.dataset.name != run.dataset.name:
+        raise ConfigError(f"{where}: dataset: {run.dataset.name!r}, but {name!r} is on {voters.dataset.name!r}")
     if len(voters.seeds) < 3 or len(run.seeds) != 1:
         raise ConfigError(f"{where}: seeds: a vote takes a run of three seeds or more and has itself one")
+    return run
 
 
-def _check_recipe(name: str, recipe: dict[str, Any], conf: Path, owned: Iterable[str]) -> dict[str, Any]:
-    """The arguments of a recipe's LLaMA-Factory file, with the checks that no schema can make."""
-    path = conf / recipe["config"]
-    arguments = read_yaml(path)
+def _check_run(run: Run, conf: Path) -> None:
+    """Raise ConfigError where the parts of a run do not fit together."""
+    where = f"conf/runs.tsv: row {run.row!r}"
+    if run.dataset.splits.train is None and "train" in run.needed_splits:
+        raise ConfigError(f"{where}: dataset {run.dataset.name!r} has no split train")
+    if not isinstance(run, BaseRun):
+        return
+    if isinstance(run, TunedRun) and not run.merges and (problems := check_adapter_served(run.arguments, where)):
+        raise ConfigError("\n".join(problems))
+    bare = [label.name for label in run.dataset.labels if not label.description]
+    if bare and any(DEFINITIONS in read_text(conf / path) for path in run.prompt.turns().values()):
+        raise ConfigError(
+            f"{where}: prompt {run.prompt.name!r} shows {DEFINITIONS}, but dataset {run.dataset.name!r} has no "
+            f"description of {', '.join(bare)}; write labels: {{{bare[0]}: description, ...}} in conf/datasets.yaml"
+        )
+
+
+def _check_prompt(prompt: PromptFiles, conf: Path) -> None:
+    files = [conf / path for path in prompt.turns().values()]
+    if missing := [str(path) for path in files if not path.is_file()]:
+        raise ConfigError(f"conf/prompts.yaml: {prompt.name}: no such file: {', '.join(missing)}")
+    if sum(read_text(path).count(placeholder) for path in files for placeholder in (LABELS, DEFINITIONS)) != 1:
+        raise ConfigError(
+            f"conf/prompts.yaml: {prompt.name}: write {LABELS} or {DEFINITIONS} once in {', '.join(map(str, files))}"
+        )
+
+
+def _read_arguments(recipe: Recipe, conf: Path) -> Arguments:
+    """The arguments of a recipe's LLaMA-Factory file, checked."""
+    path = conf / recipe.config
+    arguments: Arguments = read_yaml(path)
     if not isinstance(arguments, dict):
         raise ConfigError(f"{path}: expected LLaMA-Factory arguments as key: value lines")
-    if taken := [key for key in owned if key in arguments]:
-        raise ConfigError(f"{path}: {', '.join(taken)}: the pipeline fills this in; remove it")
-    if not isinstance(arguments.get("cutoff_len"), int):
-        raise ConfigError(f"{path}: cutoff_len: a whole number of tokens is needed, to check every sentence against")
-    for key, value in arguments.items():
-        if isinstance(value, str) and re.fullmatch(r"[\d.]+[eE][-+]?\d+", value):
-            raise ConfigError(f"{path}: {key}: YAML reads {value} as text; write it with a point, as 1.0e-4")
-    if arguments.get("train_sampling_strategy") == "group_by_length" and arguments.get("save_strategy") != "epoch":
-        raise ConfigError(
-            f"{path}: save_strategy: must be epoch with group_by_length, which draws an epoch's order of rows anew: "
-            "a training that goes on from within an epoch would not see the rows that are left"
-        )
-    if recipe["gpus"] == 0 and not arguments.get("use_cpu"):
-        raise ConfigError(f"conf/recipes.yaml: {name}: gpus: 0 needs use_cpu: true in {path}")
+    if problems := check_recipe(arguments, str(path)):
+        raise ConfigError("\n".join(problems))
+    if recipe.gpus == 0 and not arguments.get("use_cpu"):
+        raise ConfigError(f"conf/recipes.yaml: {recipe.name}: gpus: 0 needs use_cpu: true in {path}")
     return arguments
 
 
-PIPELINE_ARGUMENTS = (
-    "model_name_or_path",
-    "template",
-    "dataset",
-    "dataset_dir",
-    "output_dir",
-    "overwrite_output_dir",
-    "seed",
-    "data_seed",
-)
-"""LLaMA-Factory arguments that the pipeline fills in for each run; a recipe must not set them."""
+def _read_imports(conf: Path) -> dict[str, ImportedPredictions]:
+    """The registry of imported predictions, which most studies do not have."""
+    path = conf / "imports.yaml"
+    content = read_yaml(path) if path.exists() else None
+    return parse_registry(ImportedPredictions, content, "conf/imports.yaml") if content else {}
 
 
-def load_study(config: dict[str, Any], conf: Path = Path("conf")) -> Study:
+def _read_registries(conf: Path) -> _Registries:
+    def read(model: type[Named], name: str) -> dict[str, Named]:
+        return parse_registry(model, read_yaml(conf / f"{name}.yaml"), f"conf/{name}.yaml")
+
+    prompts, recipes = read(PromptFiles, "prompts"), read(Recipe, "recipes")
+    for prompt in prompts.values():
+        _check_prompt(prompt, conf)
+    if reserved := [name for name in (NO_TRAINING, CRF) if name in recipes]:
+        raise ConfigError(f"conf/recipes.yaml: {reserved[0]!r} is reserved for runs that do not fine-tune")
+    return _Registries(
+        datasets=read(Dataset, "datasets"),
+        models=read(Model, "models"),
+        prompts=prompts,
+        recipes=recipes,
+        decode=read(Decode, "decode"),
+        imports=_read_imports(conf),
+        arguments={name: _read_arguments(recipe, conf) for name, recipe in recipes.items()},
+    )
+
+
+def _read_runs(registries: _Registries, conf: Path) -> dict[str, Run]:
+    """All runs of the sheet by name. Votes are made last: they may precede the run whose seeds vote."""
+    rows = []
+    for fields in read_sheet(conf / "runs.tsv", optional=["sweep"]):
+        where = f"conf/runs.tsv: row {fields.get('run', '?')!r}"
+        rows.append(parse_entry(SheetRow, fields, where))
+    names = [row.run for row in rows]
+    if repeated := [name for number, name in enumerate(names) if name in names[:number]]:
+        raise ConfigError(f"conf/runs.tsv: two runs are named {repeated[0]!r}; names must be unique")
+    by_row: dict[str, list[Run]] = {}
+    made: dict[str, Run] = {}
+    for row in sorted(rows, key=lambda row: row.train.startswith(VOTE)):
+        by_row[row.run] = list(_expand(row, registries, made))
+        made |= {run.name: run for run in by_row[row.run]}
+    runs = {run.name: run for name in names for run in by_row[name]}
+    for run in runs.values():
+        _check_run(run, conf)
+    return runs
+
+
+def _select(selection: Selection, runs: Mapping[str, Run]) -> tuple[str, ...]:
+    """The names of the selected runs: those named, and all runs of rows that are named."""
+    selected: list[str] = []
+    for name in selection.runs:
+        chosen = [name] if name in runs else [run.name for run in runs.values() if run.row == name]
+        if not chosen:
+            rows = dict.fromkeys(run.row for run in runs.values())
+            raise ConfigError(f"conf/config.yaml: runs: no {name!r} in conf/runs.tsv; there are: {', '.join(rows)}")
+        selected += chosen
+    return tuple(dict.fromkeys(selected))
+
+
+def load_study(config: Mapping[str, Any], conf: Path = CONF) -> Study:
     """Read and check everything under `conf`.
 
     `config` is the content of conf/config.yaml, possibly changed on the command line (`--config runs=a,b`).
-    Raises ConfigError with one line a problem, each naming file, key and what would be right.
+    Raises ConfigError with one line per problem, each naming file, key and the fix.
     """
-    schema = read_yaml(conf / "schemas" / "study.schema.yaml")
-    config = dict(config)
-    if isinstance(config.get("runs"), str):  # --config runs=a,b arrives as text
-        config["runs"] = [name.strip() for name in config["runs"].split(",")]
-    _check(config, schema, "config", "conf/config.yaml")
-
-    registries = {}
-    for name in REGISTRIES:
-        registries[name] = read_yaml(conf / f"{name}.yaml")
-        _check(registries[name], schema, name, f"conf/{name}.yaml")
-        registries[name] = _fill_defaults(registries[name], schema[name])
-
-    for name, prompt in registries["prompts"].items():
-        texts = [(conf / prompt[turn]) for turn in ("system", "user") if turn in prompt]
-        if missing := [str(path) for path in texts if not path.is_file()]:
-            raise ConfigError(f"conf/prompts.yaml: {name}: no such file: {', '.join(missing)}")
-        if sum(path.read_text(encoding="utf-8").count("{labels}") for path in texts) != 1:
-            raise ConfigError(f"conf/prompts.yaml: {name}: {{labels}} must stand once in {', '.join(map(str, texts))}")
-    for name, recipe in registries["recipes"].items():
-        registries["recipes"][name] = {**recipe, "arguments": _check_recipe(name, recipe, conf, PIPELINE_ARGUMENTS)}
-
-    rows = read_sheet(conf / "runs.tsv")
-    _check(rows, schema, "runs", "conf/runs.tsv")
-    runs: dict[str, Run] = {}
-    groups: dict[str, list[str]] = {}
-    for row in rows:
-        if row["run"] in groups:
-            raise ConfigError(f"conf/runs.tsv: two runs are named {row['run']!r}; names must be unique")
-        for run in _expand(row, registries):
-            if run.recipe and "train" not in registries["datasets"][run.dataset]["splits"]:
-                raise ConfigError(f"conf/runs.tsv: row {row['run']!r}: dataset {run.dataset!r} has no split train")
-            runs[run.name] = run
-            groups.setdefault(row["run"], []).append(run.name)
-
-    for run in runs.values():
-        if run.vote_of:
-            _check_vote(run, runs)
-
-    selected: list[str] = []
-    for name in config["runs"]:
-        if name not in runs and name not in groups:
-            raise ConfigError(f"conf/config.yaml: runs: no {name!r} in conf/runs.tsv; there are: {', '.join(groups)}")
-        selected += [name] if name in runs else groups[name]
-    local_archive = config.get("local_archive") or {}
-    for name in local_archive:
-        if "archive" not in registries["datasets"].get(name, {}):
+    selection = parse_entry(Selection, config, "conf/config.yaml")
+    registries = _read_registries(conf)
+    runs = _read_runs(registries, conf)
+    for name in selection.local_archive:
+        if name not in registries.datasets or registries.datasets[name].archive is None:
             raise ConfigError(f"conf/config.yaml: local_archive: {name!r} is no dataset with an archive")
-    return Study(runs, tuple(dict.fromkeys(selected)), **registries, local_archive=local_archive)
+    return Study(
+        registries.datasets,
+        registries.models,
+        registries.prompts,
+        registries.recipes,
+        registries.decode,
+        runs,
+        _select(selection, runs),
+        selection.local_archive,
+    )
+
+
+def read_study(overrides: Mapping[str, Any] | None = None, conf: Path = CONF) -> Study:
+    """The study of conf/config.yaml, with `overrides` (from the command line) over it."""
+    config = read_yaml(conf / "config.yaml")
+    if not isinstance(config, dict):
+        raise ConfigError(f"{conf / 'config.yaml'}: expected keys and values")
+    return load_study({**config, **(overrides or {})}, conf)

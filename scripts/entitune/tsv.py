@@ -1,15 +1,21 @@
-"""Tab-separated tables: how every results/*.tsv of the evaluation is written and read."""
+"""Tab-separated tables: how every results/**/*.tsv of the evaluation is written and read."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from entitune.cli import InputError
 from entitune.files import atomic_write
 
+MICRO, MACRO, OTHER = "micro", "macro", "(other)"
+NOT_LABELS = (MICRO, MACRO, OTHER)
+"""What the column `label` holds besides the dataset's labels.
+
+OTHER is all labels that answers name and the dataset does not have: part of micro, not of macro.
+"""
 MEASURES = ("precision", "recall", "f1")
 COUNTS = ("support", "predicted", "correct")
 METRICS_COLUMNS = (
@@ -21,7 +27,11 @@ METRICS_COLUMNS = (
 """The columns of results/metrics.tsv and of each run's scores."""
 
 
-def write_tsv(path: str | Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+Row: TypeAlias = Mapping[str, Any]
+"""One row of a table by column: strings, numbers, or None for an empty field."""
+
+
+def write_tsv(path: str | Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """Write rows whole or not at all: a header, floats with six decimals, None as an empty field."""
     with atomic_write(path) as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")

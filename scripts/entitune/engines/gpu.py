@@ -55,7 +55,7 @@ def claim(count: int, gpus: list[Gpu]) -> list[int]:
         while True:
             found: dict[int, IO[str]] = {}
             for gpu in sorted(gpus, key=lambda gpu: (-gpu.free_mib, gpu.index)):
-                lock = (folder / f"{prefix}-{gpu.index}.lock").open("w")
+                lock: IO[str] = (folder / f"{prefix}-{gpu.index}.lock").open("w")
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -67,8 +67,8 @@ def claim(count: int, gpus: list[Gpu]) -> list[int]:
             if len(found) == min(count, len(gpus)):
                 _claims.extend(found.values())
                 return list(found)
-            for lock in found.values():
-                lock.close()
+            for held in found.values():
+                held.close()
             time.sleep(1)
 
 

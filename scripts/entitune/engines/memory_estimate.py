@@ -7,7 +7,7 @@ in bfloat16; `tests/test_resources.py` compares the activations with what autogr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,13 +147,9 @@ class Recipe:
     rank: int
     target: str
     batch: int
-    accumulation: int
-    epochs: float
     cutoff: int
     checkpointing: bool
     fused: bool
-    max_samples: int | None
-    val_size: float
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> Recipe:
@@ -164,13 +160,9 @@ class Recipe:
             rank=arguments.get("lora_rank", 8),
             target=arguments.get("lora_target", "all"),
             batch=arguments.get("per_device_train_batch_size", 8),
-            accumulation=arguments.get("gradient_accumulation_steps", 1),
-            epochs=arguments.get("num_train_epochs", 3.0),
             cutoff=arguments["cutoff_len"],
             checkpointing=not arguments.get("disable_gradient_checkpointing", False),
             fused=arguments.get("enable_liger_kernel", False),
-            max_samples=arguments.get("max_samples"),
-            val_size=arguments.get("val_size", 0.0),
         )
 
 
@@ -234,29 +226,14 @@ def tokens_of(characters: int, shape: Shape) -> int:
     return math.ceil(characters / (1.5 if shape.vocab >= 100_000 else 1.0))
 
 
-def split_examples(rows: int, recipe: Recipe) -> int:
-    """Training examples of `rows` rows: max_samples first, then val_size is split off (scikit-learn rounds it up)."""
-    rows = min(rows, recipe.max_samples or rows)
-    held_out = math.ceil(rows * recipe.val_size) if recipe.val_size < 1 else int(recipe.val_size)
-    return rows - held_out
-
-
-def optimisation_steps(examples: int, recipe: Recipe, gpus: int = 1) -> int:
-    """Optimisation steps of the whole training, as the Trainer of transformers 5 counts them.
-
-    Older ones dropped the last, incomplete accumulation of an epoch: 906 instead of 909 steps in the reference.
-    """
-    batches = math.ceil(examples / (recipe.batch * gpus))
-    return math.ceil(recipe.epochs * math.ceil(batches / recipe.accumulation))
-
-
 def training_seconds(
-    shape: Shape, recipe: Recipe, lengths: Sequence[int], tflops: float, gpus: int = 1, mfu: float = REFERENCE_MFU
+    shape: Shape, recipe: Recipe, length: float, rows: float, tflops: float, gpus: int = 1, mfu: float = REFERENCE_MFU
 ) -> float:
-    """Seconds that training takes on GPUs of `tflops` peak throughput, of which the share `mfu` is reached."""
-    examples = split_examples(len(lengths), recipe)
-    mean = sum(lengths) / len(lengths)
-    flops = examples * recipe.epochs * mean * training_flops_per_token(shape, recipe, mean)
+    """Seconds that training on `rows` rows of `length` tokens takes, each row counted once an epoch.
+
+    On GPUs of `tflops` peak throughput, of which the share `mfu` is reached.
+    """
+    flops = rows * length * training_flops_per_token(shape, recipe, length)
     return flops / (tflops * 1e12 * mfu * gpus)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,33 @@ from entitune.engines.gpu import environment_of, find_gpus, lacks_bfloat16
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes as max_lora_rank."""
+
+
+_NOT_SERVED = {
+    "use_dora": "vLLM does not serve DoRA adapters",
+    "pissa_init": "PiSSA changes the base's weights, and vLLM serves the base as it is",
+    "additional_target": "vLLM serves no layers that were trained whole (modules_to_save)",
+}
+
+
+def check_adapter_served(arguments: Mapping[str, Any], where: str) -> list[str]:
+    """Find what keeps vLLM from serving a recipe's adapter unmerged, before it is trained.
+
+    Args:
+        arguments: LLaMA-Factory's arguments.
+        where: the file, or the file and the row, that messages begin with.
+
+    Returns:
+        One message a reason: place, key, reason and what to do.
+    """
+    reasons = {key: reason for key, reason in _NOT_SERVED.items() if arguments.get(key)}
+    if (rank := arguments.get("lora_rank") or 0) > LORA_RANKS[-1]:
+        reasons["lora_rank"] = f"{rank} is above vLLM's largest rank, {LORA_RANKS[-1]}"
+    embeddings = {"embed_tokens", "lm_head"} & {name.strip() for name in str(arguments.get("lora_target")).split(",")}
+    if embeddings:
+        reasons["lora_target"] = f"vLLM does not serve adapters of {', '.join(sorted(embeddings))} for every model"
+    remedy = "change the recipe, or set `adapter: merged` in the run's entry of conf/decode.yaml"
+    return [f"{where}: {key}: {reason}; {remedy}" for key, reason in reasons.items()]
 
 
 def max_lora_rank(adapters: Sequence[Path]) -> int:

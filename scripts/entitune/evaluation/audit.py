@@ -5,23 +5,21 @@ Every figure is a (measure, label, value); docs/contracts.md says what each meas
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 import statistics
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
+from entitune.corpus.same_text import normalise
 from entitune.evaluation.bins import ENTITY_LENGTHS, ENTITY_NUMBERS, SENTENCE_LENGTHS, Buckets, bucket, names
-from entitune.records import Entity, Sentence
+from entitune.evaluation.near_duplicates import near_duplicates
+from entitune.records import Entity, Sentence, Tokens
 
 Figure: TypeAlias = tuple[str, str, int | float]
 ALL = "all"
-
-NEAR = 0.8
-"""Two sentences are near-duplicates from this Jaccard similarity of their character trigrams on."""
-_GRAM = 3
 
 
 def audit_split(sentences: Sequence[Sentence], labels: Sequence[str]) -> Iterator[Figure]:
@@ -58,28 +56,29 @@ def _duplicates(sentences: Sequence[Sentence]) -> Iterator[Figure]:
     yield "duplicates", "other_annotation", conflicts
     texts = [normalise(sentence.text) for sentence in sentences]
     yield "duplicates", "normalised", len(texts) - len(set(texts))
-    yield "duplicates", "near", len({later for _, later in near_duplicates(texts)})
+    yield "duplicates", "near", len(near_duplicates(texts))
 
 
 def _annotation(sentences: Sequence[Sentence], labels: Sequence[str]) -> Iterator[Figure]:
     annotated = [(sentence.text, entities_of(sentence)) for sentence in sentences]
     mentions = [entity for _, entities in annotated for entity in entities]
     pairs = Counter(label for _, entities in annotated for label, _ in {(one.label, one.text) for one in entities})
-    by_label = Counter(entity.label for entity in mentions)
+    lengths = defaultdict(list)
     surfaces = defaultdict(set)
     for entity in mentions:
+        lengths[entity.label].append(len(entity.text))
         surfaces[entity.label].add(entity.text)
     without = sum(not entities for _, entities in annotated)
     yield "sentences_without_entities", ALL, without
     yield "share_without_entities", ALL, without / len(sentences)
     yield from _histogram("sentences_with_entities", [len(entities) for _, entities in annotated], ENTITY_NUMBERS)
     for label in labels:
-        yield "mentions", label, by_label[label]
+        yield "mentions", label, len(lengths[label])
         yield "pairs", label, pairs[label]
         yield "surfaces", label, len(surfaces[label])
-        if by_label[label]:
-            yield "share_of_mentions", label, by_label[label] / len(mentions)
-            yield "mention_length_mean", label, statistics.fmean(len(x.text) for x in mentions if x.label == label)
+        if lengths[label]:
+            yield "share_of_mentions", label, len(lengths[label]) / len(mentions)
+            yield "mention_length_mean", label, statistics.fmean(lengths[label])
     yield "mentions", ALL, len(mentions)
     yield "pairs", ALL, pairs.total()
     yield "surfaces", ALL, len(set().union(*surfaces.values()))
@@ -105,27 +104,50 @@ def _annotation(sentences: Sequence[Sentence], labels: Sequence[str]) -> Iterato
 
 def _doubts(text: str, entities: Sequence[Entity]) -> Iterator[str]:
     """The name of each thing in one sentence that annotators may have meant otherwise."""
-    starts = defaultdict(set)
+    marks = defaultdict(set)
     labels_of = defaultdict(set)
     for entity in entities:
-        starts[entity.label, entity.text].add(entity.start)
+        marks[entity.label, entity.text].add(entity.start)
         labels_of[entity.text].add(entity.label)
-    for (_, surface), marked in starts.items():
+    occurrences_of = _occurrence_finder(text)
+    ordered = sorted(entities, key=lambda one: (one.start, one.end))
+    starts = [entity.start for entity in ordered]
+    reaches = list(itertools.accumulate((entity.end for entity in ordered), max))
+    for (_, surface), marked in marks.items():
         if len(marked) > 1:
             yield "repeated_pairs"
-        unmarked = [start for start in range(len(text)) if text.startswith(surface, start) and start not in marked]
+        unmarked = [start for start in occurrences_of(surface) if start not in marked]
         if unmarked:
             yield "unmarked_pairs"
         for start in unmarked:
             yield "unmarked_occurrences"
-            if any(_start(one) <= start and start + len(surface) <= _end(one) for one in entities):
+            before = bisect.bisect(starts, start)  # the mentions that begin here or before
+            if before and reaches[before - 1] >= start + len(surface):
                 yield "unmarked_occurrences_in_mentions"
     for names_of in labels_of.values():
         if len(names_of) > 1:
             yield "surfaces_with_several_labels_in_a_sentence"
-    ordered = sorted(entities, key=lambda one: (_start(one), _end(one)))
-    if any(_end(one) > _start(following) for one, following in itertools.pairwise(ordered)):
+    if any(one.end > following.start for one, following in itertools.pairwise(ordered)):
         yield "sentences_with_overlapping_mentions"
+
+
+def _occurrence_finder(text: str) -> Callable[[str], Iterator[int]]:
+    """A function that finds where a surface begins in `text`, overlapping occurrences too.
+
+    It looks where the surface's rarest character stands, so many surfaces in a long text cost no scan of it each.
+    """
+    positions = defaultdict(list)
+    for position, character in enumerate(text):
+        positions[character].append(position)
+
+    def occurrences_of(surface: str) -> Iterator[int]:
+        rarest = min(surface, key=lambda character: len(positions[character]))
+        offset = surface.index(rarest)
+        for position in positions[rarest]:
+            if position >= offset and text.startswith(surface, position - offset):
+                yield position - offset
+
+    return occurrences_of
 
 
 def audit_against(
@@ -137,22 +159,23 @@ def audit_against(
     normalised, theirs = [normalise(one.text) for one in sentences], [normalise(one.text) for one in other]
     known = set(theirs)
     yield f"sentences_in_{name}", "normalised", sum(text in known for text in normalised)
-    yield f"sentences_in_{name}", "near", len({later for _, later in near_duplicates(normalised, theirs)})
+    yield f"sentences_in_{name}", "near", len(near_duplicates(normalised, theirs))
     if any(sentence.entities is None for sentence in (*sentences, *other)):
         return
     seen = {entity.text for sentence in other for entity in entities_of(sentence)}
     mentions = [entity for sentence in sentences for entity in entities_of(sentence)]
-    for label in (*labels, ALL):
-        chosen = [entity for entity in mentions if label in (entity.label, ALL)]
-        unseen = sum(entity.text not in seen for entity in chosen)
-        yield f"mentions_unseen_in_{name}", label, unseen
-        if chosen:
-            yield f"share_unseen_in_{name}", label, unseen / len(chosen)
+    marked = Counter(entity.label for entity in mentions)
+    unseen = Counter(entity.label for entity in mentions if entity.text not in seen)
+    counts = [(label, unseen[label], marked[label]) for label in labels]
+    for label, missing, total in (*counts, (ALL, unseen.total(), marked.total())):
+        yield f"mentions_unseen_in_{name}", label, missing
+        if total:
+            yield f"share_unseen_in_{name}", label, missing / total
 
 
-def audit_tokens(rows: Sequence[dict[str, Any]], name: str, cutoff: int) -> Iterator[Figure]:
+def audit_tokens(rows: Sequence[Tokens], name: str, cutoff: int) -> Iterator[Figure]:
     """How near the sentences of one encoded split come to `cutoff`, prompt and answer together; `name` names them."""
-    lengths = [len(row["prompt_ids"]) + (row["answer_tokens"] or 0) for row in rows]
+    lengths = [row.length for row in rows]
     yield "tokens_mean", name, statistics.fmean(lengths)
     yield "tokens_max", name, max(lengths)
     yield "tokens_cutoff", name, cutoff
@@ -163,49 +186,3 @@ def audit_tokens(rows: Sequence[dict[str, Any]], name: str, cutoff: int) -> Iter
 def entities_of(sentence: Sentence) -> tuple[Entity, ...]:
     """The entities of a labelled sentence."""
     return sentence.entities or ()
-
-
-def _start(entity: Entity) -> int:
-    return entity.start or 0  # None only in predictions
-
-
-def _end(entity: Entity) -> int:
-    return entity.end or 0
-
-
-def normalise(text: str) -> str:
-    """A text without what makes no other sentence of it: NFKC, no letter case, only letters and digits."""
-    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
-
-
-def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -> set[tuple[int, int]]:
-    """Pairs (i, j) with a Jaccard similarity of at least NEAR: others[i] and texts[j], or texts[i] and texts[j], i < j.
-
-    Exact, by prefix filtering (Bayardo, Ma & Srikant 2007, "Scaling up all pairs similarity search"): two sets that
-    are that similar share one of their few rarest members, so only those that do are compared.
-    """
-    frequency = Counter(gram for text in (*texts, *(others or ())) for gram in _grams(text))
-    ranks = {gram: rank for rank, gram in enumerate(sorted(frequency, key=lambda gram: (frequency[gram], gram)))}
-    sets = [{ranks[gram] for gram in _grams(text)} for text in texts]
-    indexed = sets if others is None else [{ranks[gram] for gram in _grams(text)} for text in others]
-
-    def rarest(grams: set[int]) -> list[int]:
-        return sorted(grams)[: len(grams) - math.ceil(NEAR * len(grams)) + 1]
-
-    by_gram: defaultdict[int, list[int]] = defaultdict(list)
-    for number, grams in enumerate(indexed):
-        for gram in rarest(grams):
-            by_gram[gram].append(number)
-    found = set()
-    for number, grams in enumerate(sets):
-        for other in {other for gram in rarest(grams) for other in by_gram.get(gram, ())}:
-            if others is None and other >= number:
-                continue
-            shared = len(grams & indexed[other])
-            if shared >= NEAR * (len(grams) + len(indexed[other]) - shared):
-                found.add((other, number))
-    return found
-
-
-def _grams(text: str) -> set[str]:
-    return {text[start : start + _GRAM] for start in range(max(1, len(text) - _GRAM + 1))} if text else set()

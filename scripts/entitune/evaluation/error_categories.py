@@ -15,12 +15,13 @@ often than the sentence has it) or `spurious`; as a mention, `unparseable` or `t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
-from entitune.prompting.grounding import occurs
-from entitune.records import Record
+from entitune.prompting.grounding import occurring
+from entitune.records import Entity, Mention, Prediction
 
 CATEGORIES = (
     *("wrong_label", "shorter", "longer", "shifted", "wrong_label_and_boundary"),
@@ -28,7 +29,8 @@ CATEGORIES = (
     *("spurious", "hallucinated", "repeated"),
 )
 
-EntityDict: TypeAlias = dict[str, Any]
+Span: TypeAlias = tuple[str, int | None, int | None]
+Named = TypeVar("Named", bound=Entity | Mention)
 
 
 @dataclass(frozen=True)
@@ -36,65 +38,105 @@ class Error:
     """One error: a missed mention, a wrong prediction, or both in one. At least one of the two is there."""
 
     category: str
-    gold: EntityDict | None
-    pred: EntityDict | None
+    gold: Entity | None
+    pred: Mention | None
 
 
-def distinct(entities: Sequence[EntityDict]) -> list[EntityDict]:
+class _Interval(NamedTuple):
+    """A mention in its sentence; `key` tells it from others."""
+
+    start: int
+    end: int
+    label: str
+    key: int
+
+
+def span_of(one: Entity | Mention) -> Span:
+    """What `spans` compares: (label, start, end)."""
+    return one.label, one.start, one.end
+
+
+def distinct(entities: Sequence[Named]) -> list[Named]:
     """The entities that `spans` counts: each span once, a mention without a place as often as it is named."""
-    spans: dict[tuple[str, int, int], EntityDict] = {}
+    spans: dict[Span, Named] = {}
     for one in entities:
-        if one["start"] is not None:
-            spans.setdefault((one["label"], one["start"], one["end"]), one)
-    return [*spans.values(), *(one for one in entities if one["start"] is None)]
+        if one.start is not None:
+            spans.setdefault(span_of(one), one)
+    return list(spans.values()) + [one for one in entities if one.start is None]
 
 
-def errors_of(record: Record) -> list[Error]:
-    """The errors of one sentence: those with both sides, then missed mentions, then wrong predictions."""
-    gold, predicted = distinct(record["gold"]), distinct(record["pred"])
-    right = {_key(one) for one in gold} & {_key(one) for one in predicted}
-    missed = {number: one for number, one in enumerate(gold) if _key(one) not in right}
-    wrong = {number: one for number, one in enumerate(predicted) if _key(one) not in right}
+def errors_of(prediction: Prediction) -> list[Error]:
+    """The errors of one sentence: those with both sides, then missed mentions, then wrong predictions.
+
+    Time grows with the number of mentions, and with the number of pairs of a gold and a predicted one that overlap.
+    """
+    gold, predicted = distinct(prediction.gold or ()), distinct(prediction.pred)
+    right = {span_of(one) for one in gold} & {span_of(one) for one in predicted}
+    missed = {i: one for i, one in enumerate(gold) if span_of(one) not in right}
+    wrong = {j: one for j, one in enumerate(predicted) if span_of(one) not in right}
     found = []
-    for _, number, other in sorted(_overlaps(missed, wrong)):
-        if number in missed and other in wrong:
-            mention, prediction = missed.pop(number), wrong.pop(other)
-            found.append(Error(_category(mention, prediction), mention, prediction))
-    absent = record["status"] if record["status"] in ("unparseable", "truncated") else "missed"
+    for mention, counterpart in _counterparts(missed, wrong):
+        found.append(Error(_category(mention, counterpart), missed.pop(mention.key), wrong.pop(counterpart.key)))
+    absent = prediction.status if prediction.status in ("unparseable", "truncated") else "missed"
     found += [Error(absent, mention, None) for mention in missed.values()]
-    found += [Error(_category_alone(prediction, record["text"]), None, prediction) for prediction in wrong.values()]
+    somewhere = occurring({one.text for one in wrong.values() if one.start is None}, prediction.text)
+    found += [Error(_category_alone(one, somewhere), None, one) for one in wrong.values()]
     return found
 
 
-def _key(entity: EntityDict) -> tuple[str, int | None, int | None]:
-    return entity["label"], entity["start"], entity["end"]
+_ALIKE: tuple[Callable[[_Interval], Hashable], ...] = (
+    lambda one: (one.start, one.end),
+    lambda one: one.label,
+    lambda one: None,
+)
+"""What a missed mention and the prediction that stands for it have in common, the best first."""
 
 
-def _overlaps(
-    missed: dict[int, EntityDict], wrong: dict[int, EntityDict]
-) -> Iterator[tuple[tuple[int, int], int, int]]:
-    """(how soon to put together, mention, prediction) of each two that share characters."""
-    for number, mention in missed.items():
-        for other, prediction in wrong.items():
-            if prediction["start"] is None:
-                continue
-            shared = min(mention["end"], prediction["end"]) - max(mention["start"], prediction["start"])
-            if shared > 0:
-                same_span = (mention["start"], mention["end"]) == (prediction["start"], prediction["end"])
-                same_label = mention["label"] == prediction["label"]
-                yield (0 if same_span else 1 if same_label else 2, -shared), number, other
+def _counterparts(missed: Mapping[int, Entity], wrong: Mapping[int, Mention]) -> list[tuple[_Interval, _Interval]]:
+    """Put missed mentions and wrong predictions together, each with one other at most."""
+    golds = {i: _Interval(one.start, one.end, one.label, i) for i, one in missed.items()}
+    preds = {
+        j: _Interval(one.start, one.end, one.label, j)
+        for j, one in wrong.items()
+        if one.start is not None and one.end is not None
+    }
+    pairs = []
+    for alike in _ALIKE:
+        groups: defaultdict[Hashable, tuple[list[_Interval], list[_Interval]]] = defaultdict(lambda: ([], []))
+        for side, intervals in enumerate((golds, preds)):
+            for interval in intervals.values():
+                groups[alike(interval)][side].append(interval)
+        for group in groups.values():
+            for _, i, j in sorted(_overlaps(*group)):
+                if i in golds and j in preds:
+                    pairs.append((golds.pop(i), preds.pop(j)))
+    return pairs
 
 
-def _category(mention: EntityDict, prediction: EntityDict) -> str:
-    start, end = prediction["start"] - mention["start"], prediction["end"] - mention["end"]
-    if mention["label"] != prediction["label"]:
+def _overlaps(golds: Sequence[_Interval], preds: Sequence[_Interval]) -> Iterator[tuple[int, int, int]]:
+    """(minus the number of shared characters, i, j) of each two that overlap.
+
+    A sweep from left to right: of the intervals that began before, those of the other side that have not ended overlap.
+    """
+    begun: tuple[list[_Interval], list[_Interval]] = ([], [])
+    for one, side in sorted([(gold, 0) for gold in golds] + [(pred, 1) for pred in preds]):
+        begun[1 - side][:] = [other for other in begun[1 - side] if other.end > one.start]
+        for other in begun[1 - side]:
+            shared = min(one.end, other.end) - one.start
+            yield (-shared, one.key, other.key) if side == 0 else (-shared, other.key, one.key)
+        begun[side].append(one)
+
+
+def _category(mention: _Interval, prediction: _Interval) -> str:
+    start, end = prediction.start - mention.start, prediction.end - mention.end
+    if mention.label != prediction.label:
         return "wrong_label" if start == end == 0 else "wrong_label_and_boundary"
     if start >= 0 and end <= 0:
         return "shorter"
     return "longer" if start <= 0 and end >= 0 else "shifted"
 
 
-def _category_alone(prediction: EntityDict, text: str) -> str:
-    if prediction["start"] is not None:
+def _category_alone(prediction: Mention, somewhere: Container[str]) -> str:
+    if prediction.start is not None:
         return "spurious"
-    return "repeated" if occurs(prediction["text"], text) else "hallucinated"
+    return "repeated" if prediction.text in somewhere else "hallucinated"

@@ -11,7 +11,7 @@ nothing else. The formulas and their sources are in docs/evaluation.md.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any, TypeAlias
@@ -20,11 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entitune.cli import InputError
-from entitune.records import Record
+from entitune.records import Entity, Prediction
+from entitune.tsv import MACRO, MICRO, NOT_LABELS, OTHER
 
 SCORINGS = ("pairs", "spans")
-OTHER = "(other)"
-"""The row of all predicted labels that the dataset does not have. Part of micro, not of macro."""
 LEVEL = 0.95
 
 Row: TypeAlias = tuple[int, ...]
@@ -53,44 +52,34 @@ class Tally:
     @property
     def names(self) -> tuple[str, ...]:
         """What `measure` returns values for, in its order."""
-        return (*self.labels, OTHER, "micro", "macro")
+        return (*self.labels, OTHER, MICRO, MACRO)
 
 
 class RowMaker:
     """Makes the rows of sentences, for one set of labels."""
 
     def __init__(self, labels: Sequence[str]) -> None:
-        if not labels or len(set(labels)) < len(labels) or {OTHER, "micro", "macro"} & set(labels):
-            raise InputError(f"labels: expected distinct names other than {OTHER}, micro and macro, got {list(labels)}")
+        if not labels or len(set(labels)) < len(labels) or set(NOT_LABELS) & set(labels):
+            raise InputError(f"labels: expected distinct names other than {', '.join(NOT_LABELS)}, got {list(labels)}")
         self.labels = tuple(labels)
         self._codes = {label: 3 * position for position, label in enumerate(labels)}
         self._other = 3 * len(labels)
 
-    def rows(self, record: Record) -> tuple[Row, Row]:
+    def rows(self, prediction: Prediction) -> tuple[Row, Row]:
         """The rows of one sentence: (pairs, spans)."""
-        gold, predicted = record["gold"], record["pred"]
-        if gold is None:
-            raise InputError(f"sentence {record['id']}: no gold; an unlabelled split cannot be scored")
-        pairs = {(entity["label"], entity["text"]) for entity in gold}
-        spans = {(entity["label"], entity["start"], entity["end"]) for entity in gold}
-        try:
-            if gold == predicted:  # most sentences of a good run
-                return self._row(pairs, pairs), self._row(spans, spans)
-            named = [(entity["label"], entity["start"], entity["end"]) for entity in predicted]
-            unplaced = [span for span in named if span[1] is None]
-            return (
-                self._row(pairs, {(entity["label"], entity["text"]) for entity in predicted}),
-                self._row(spans, set(named).difference(unplaced), unplaced),
-            )
-        except KeyError as error:
-            raise InputError(
-                f"sentence {record['id']}: gold label {error} is not among the dataset's labels {list(self.labels)}"
-            ) from None
+        gold = gold_of(prediction, self._codes)
+        predicted = prediction.pred
+        named = [(mention.label, mention.start, mention.end) for mention in predicted]
+        unplaced = [span for span in named if span[1] is None]
+        return (
+            self._row({(one.label, one.text) for one in gold}, {(one.label, one.text) for one in predicted}),
+            self._row({(one.label, one.start, one.end) for one in gold}, set(named).difference(unplaced), unplaced),
+        )
 
     def _row(self, gold: set[Any], predicted: set[Any], unplaced: Sequence[Any] = ()) -> Row:
         codes, other = self._codes, self._other
         row = [codes[item[0]] for item in gold]
-        if gold is predicted:
+        if gold == predicted:  # most sentences of a good run
             row += [code + more for code in row for more in (1, 2)]
         else:
             row += [codes.get(item[0], other) + 1 for item in predicted]
@@ -100,13 +89,31 @@ class RowMaker:
         return tuple(row)
 
 
-def tally(records: Iterable[Record], labels: Sequence[str]) -> dict[str, Tally]:
+def gold_of(prediction: Prediction, labels: Collection[str]) -> tuple[Entity, ...]:
+    """The gold entities of a sentence.
+
+    Raises InputError where the sentence is unlabelled or a gold label is not among `labels`.
+    """
+    if prediction.gold is None:
+        raise InputError(
+            f"sentence {prediction.id}: no gold; an unlabelled split can be neither scored nor analysed nor compared"
+        )
+    for entity in prediction.gold:
+        if entity.label not in labels:
+            raise InputError(
+                f"sentence {prediction.id}: gold label {entity.label!r} is not among the dataset's labels"
+                f" {list(labels)}"
+            )
+    return prediction.gold
+
+
+def tally(predictions: Iterable[Prediction], labels: Sequence[str]) -> dict[str, Tally]:
     """Count the sentences of one run: a Tally for each of SCORINGS."""
     maker = RowMaker(labels)
     pairs: Counter[Row] = Counter()
     spans: Counter[Row] = Counter()
-    for record in records:
-        pairs_row, spans_row = maker.rows(record)
+    for prediction in predictions:
+        pairs_row, spans_row = maker.rows(prediction)
         pairs[pairs_row] += 1
         spans[spans_row] += 1
     return {
@@ -115,19 +122,20 @@ def tally(records: Iterable[Record], labels: Sequence[str]) -> dict[str, Tally]:
     }
 
 
-def tally_together(runs: Sequence[Iterable[Record]], labels: Sequence[str]) -> dict[str, Tally]:
+def tally_together(runs: Sequence[Iterable[Prediction]], labels: Sequence[str]) -> dict[str, Tally]:
     """Count the sentences of several runs on one split together, for paired tests.
 
     Raises InputError where the runs do not have the same sentences in the same order.
     """
     maker = RowMaker(labels)
     counters: dict[str, Counter[tuple[Row, ...]]] = {scoring: Counter() for scoring in SCORINGS}
-    for records in zip_longest(*runs):
-        if any(record is None for record in records):
+    for predictions in zip_longest(*runs):
+        if None in predictions:
             raise InputError("the runs differ in their number of sentences: they cannot be compared")
-        if any(record["id"] != records[0]["id"] or record["gold"] != records[0]["gold"] for record in records):
-            raise InputError(f"the runs differ in sentence {records[0]['id']} or its gold: they cannot be compared")
-        rows = [maker.rows(record) for record in records]
+        first = predictions[0]
+        if any(one.id != first.id or one.gold != first.gold for one in predictions):
+            raise InputError(f"the runs differ in sentence {first.id} or its gold: they cannot be compared")
+        rows = [maker.rows(one) for one in predictions]
         for position, scoring in enumerate(SCORINGS):
             counters[scoring][tuple(row[position] for row in rows)] += 1
     return {
@@ -161,12 +169,18 @@ def measure(counts: Floats) -> Floats:
     A value is 0 where its denominator is 0.
     """
     with_micro = np.concatenate([counts, counts.sum(axis=-2, keepdims=True)], axis=-2)
-    gold, predicted, correct = np.moveaxis(with_micro, -1, 0)
-    values = np.stack(
-        [_ratio(correct, predicted), _ratio(correct, gold), _ratio(2 * correct, gold + predicted)], axis=-1
-    )
+    values = ratios(with_micro)
     macro = values[..., : counts.shape[-2] - 1, :].mean(axis=-2, keepdims=True)
     return np.concatenate([values, macro], axis=-2)
+
+
+def ratios(counts: Floats) -> Floats:
+    """Precision, recall and F1 from gold, predicted and correct counts, both on the last axis of the shape (..., 3).
+
+    A value is 0 where its denominator is 0.
+    """
+    gold, predicted, correct = np.moveaxis(counts, -1, 0)
+    return np.stack([_ratio(correct, predicted), _ratio(correct, gold), _ratio(2 * correct, gold + predicted)], axis=-1)
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:

@@ -52,6 +52,12 @@ def compare(counted: Tally, seeds: int, resamples: int, seed: int) -> Comparison
     )
 
 
+def show_p(p_value: float, resamples: int) -> str:
+    """A p-value to read. At the smallest value that so many resamples can give, only that it is not larger is known."""
+    smallest = 1 / (resamples + 1)
+    return f"p ≤ {smallest:.1g}" if p_value <= smallest + 5e-7 else f"p = {p_value:.4f}"  # tables have six decimals
+
+
 def _difference_of_two(counts: Floats) -> Floats:
     f1 = measure(counts)[..., 2]
     result: Floats = f1[..., 0, :] - f1[..., 1, :]

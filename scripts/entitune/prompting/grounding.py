@@ -1,130 +1,231 @@
-"""Where in its sentence a mention stands that a model named by its text alone.
+"""Where in its sentence a mention stands.
 
-An answer is an array of (label, text), one element a mention, in text order. `ground` gives each its offsets:
+An answer names mentions in text order, by their texts; some formats say the place as well. `ground` gives each its
+offsets:
 
-1. Longest first: a long mention takes its place before a short one, and a short one takes a place that is not taken
+1. A mention whose format says the place takes that place. The rules below are for the others.
+2. Longest first: a long mention takes its place before a short one, and a short one takes a place that is not taken
    while there is one. So 北京 in 北京大学在北京 is the last two characters if 北京大学 is named too.
-2. If every remaining place overlaps a mention, it takes one of those: nested mentions are allowed.
-3. Among several places, those that keep the answer's order come first: not before the mention that precedes it in the
+3. If every remaining place overlaps a mention, it takes one of those: nested mentions are allowed.
+4. Among several places, those that keep the answer's order come first: not before the mention that precedes it in the
    answer, not behind the one that follows it. Among those, the first in the text. So repeated mentions are grounded in
    text order, and an answer that is not in text order still grounds.
-4. A place is given once per label. The same surface under two labels takes two places if there are two, else both
+5. A place is given once per label. The same surface under two labels takes two places if there are two, else both
    take the one.
-5. An exact occurrence comes before one that is equal only after Unicode's NFKC normalisation (full-width and half-width
+6. An exact occurrence comes before one that is equal only after Unicode's NFKC normalisation (full-width and half-width
    forms, composed and decomposed characters). The latter is grounded at the offsets of the sentence's own characters,
    and never within one character: 株式 is not found in ㍿.
-6. What finds no place (hallucinated, or named more often than it occurs) keeps `start` and `end` None.
+7. What finds no place (hallucinated, or named more often than it occurs) keeps `start` and `end` None.
 
 Letter case and white space are never changed: another spelling is another surface.
+
+Places are searched for one at a time and what was refused once is skipped, so a sentence of 80,000 equal characters
+takes no longer than its length and the answer's ask for.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from entitune.records import Entity
+from entitune.records import Mention
 
 
-def ground(text: str, mentions: Iterable[tuple[str, str]]) -> list[Entity]:
-    """Give each (label, text) of `mentions` its offsets in `text`; the order and the texts stay as they are."""
-    mentions = list(mentions)
+def ground(text: str, mentions: Sequence[Mention]) -> tuple[Mention, ...]:
+    """Give each mention its offsets in `text`; order, labels and texts stay as they are.
+
+    `start` and `end` of a mention in `mentions` are the place that the answer's format says, or None.
+    """
     places = _Places(text)
-    taken = bytearray(len(text))  # 1 where a character belongs to a mention that has been grounded
     spans: dict[int, tuple[int, int]] = {}
-    given: set[tuple[str, int, int]] = set()
-    grounded: list[int] = []  # positions in the answer, sorted
+    for index, mention in enumerate(mentions):
+        if mention.start is not None and mention.end is not None:
+            span = (mention.start, mention.end)
+            if places.is_free_for(mention.label, span):
+                places.give(mention.label, span)
+                spans[index] = span
+    grounded = sorted(spans)  # positions in the answer
 
-    for index in sorted(range(len(mentions)), key=lambda index: -len(mentions[index][1])):
-        label, surface = mentions[index]
-        free = [place for place in places.of(surface) if (label, place[1], place[2]) not in given]
-        if not free:
-            continue
-        low, high = 0, len(text)
-        if len(free) > 1:
-            neighbour = bisect_left(grounded, index)
-            if neighbour > 0:
-                low = spans[grounded[neighbour - 1]][0]
-            if neighbour < len(grounded):
-                high = spans[grounded[neighbour]][0]
-        _, start, end = min(
-            free, key=lambda place: (place[0], any(taken[place[1] : place[2]]), not low <= place[1] <= high, place[1])
-        )
-        spans[index] = (start, end)
-        given.add((label, start, end))
-        insort(grounded, index)
-        taken[start:end] = b"\1" * (end - start)
+    remaining = [index for index in range(len(mentions)) if index not in spans]
+    for index in sorted(remaining, key=lambda index: -len(mentions[index].text)):
+        label, surface = mentions[index].label, mentions[index].text
+        neighbour = bisect_left(grounded, index)
+        low = spans[grounded[neighbour - 1]][0] if neighbour > 0 else 0
+        high = spans[grounded[neighbour]][0] if neighbour < len(grounded) else len(text)
+        place = places.best(label, surface, low, high)
+        if place is not None:
+            places.give(label, place)
+            spans[index] = place
+            insort(grounded, index)
 
-    return [Entity(label, surface, *spans.get(index, (None, None))) for index, (label, surface) in enumerate(mentions)]
+    return tuple(
+        Mention(mention.label, mention.text, *spans.get(index, (None, None))) for index, mention in enumerate(mentions)
+    )
 
 
-def occurs(surface: str, text: str) -> bool:
-    """Whether `surface` has a place in `text`, exactly or after NFKC."""
-    return bool(_Places(text).of(surface))
+def occurring(surfaces: Iterable[str], text: str) -> set[str]:
+    """Those of the surfaces that have a place in `text`, exactly or after NFKC."""
+    places = _Places(text)
+    return {surface for surface in surfaces if places.best("", surface, 0, len(text)) is not None}
 
 
 class _Places:
-    """The occurrences of surfaces in one text, found once each: (0 if exact else 1, start, end)."""
+    """The places in one text: which characters are taken, which places are given to which label, which is next."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._found: dict[str, list[tuple[int, int, int]]] = {}
-        self._normalised: tuple[str, dict[int, int]] | None = None
+        self._taken = bytearray(len(text))  # 1 where a character belongs to a mention that has its place
+        self._given: set[tuple[str, int, int]] = set()
+        self._searches: dict[tuple[str, bool, str | None], _Search] = {}
+        self._exact = _View(text)
+        self._is_normalised = unicodedata.is_normalized("NFKC", text)
+        self._normalised: _NormalisedView | None = None
 
-    def of(self, surface: str) -> list[tuple[int, int, int]]:
-        if surface not in self._found:
-            size = len(surface)
-            exact = [(0, start, start + size) for start in _occurrences(self._text, surface)]
-            starts = {start for _, start, _ in exact}
-            self._found[surface] = exact + [place for place in self._equivalent(surface) if place[1] not in starts]
-        return self._found[surface]
+    def is_free_for(self, label: str, span: tuple[int, int]) -> bool:
+        return (label, *span) not in self._given
 
-    def _equivalent(self, surface: str) -> list[tuple[int, int, int]]:
-        """The places that equal `surface` after NFKC."""
-        if self._text.isascii() and surface.isascii():
-            return []  # NFKC leaves ASCII as it is
-        if self._normalised is None:
-            self._normalised = _normalise(self._text)
-        text, offsets = self._normalised
-        if text == self._text and unicodedata.is_normalized("NFKC", surface):
-            return []
-        surface = unicodedata.normalize("NFKC", surface)
-        return [
-            (1, offsets[start], offsets[start + len(surface)])
-            for start in _occurrences(text, surface)
-            if start in offsets and start + len(surface) in offsets
-        ]
+    def give(self, label: str, span: tuple[int, int]) -> None:
+        start, end = span
+        self._given.add((label, start, end))
+        self._taken[start:end] = b"\1" * (end - start)
+
+    def best(self, label: str, surface: str, low: int, high: int) -> tuple[int, int] | None:
+        """The place that rules 3 to 6 choose for a surface; `low` and `high` bound the starts that keep the order."""
+        if not surface:
+            return None
+        for view in self._views(surface):
+            for among_free in (True, False):
+                search = self._search(view, surface, None if among_free else label)
+                place = search.first(low)
+                if place is None or place[0] > high:
+                    place = search.first(0)
+                if place is not None:
+                    return place
+        return None
+
+    def _views(self, surface: str) -> Iterator[_View]:
+        yield self._exact
+        if not (self._is_normalised and unicodedata.is_normalized("NFKC", surface)):
+            if self._normalised is None:
+                self._normalised = _NormalisedView(self._text)
+            yield self._normalised
+
+    def _search(self, view: _View, surface: str, label: str | None) -> _Search:
+        """The search for places that no mention overlaps, or, given a label, for those that it does not have yet."""
+        key = (surface, view is self._exact, label)
+        if key not in self._searches:
+
+            def resume(start: int, end: int) -> int | None:
+                if view is not self._exact and self._text.startswith(surface, start):
+                    return start + 1  # an exact occurrence, which was refused before
+                if label is not None:
+                    return start + 1 if (label, start, end) in self._given else None
+                last = self._taken.rfind(1, start, end)
+                if last < 0:
+                    return None
+                free = self._taken.find(0, last)
+                return free if free >= 0 else len(self._text)
+
+            self._searches[key] = _Search(view, surface, resume)
+        return self._searches[key]
 
 
-def _occurrences(text: str, surface: str) -> list[int]:
-    """Every start of `surface` in `text`, overlapping ones too; none for an empty surface."""
-    starts = []
-    start = text.find(surface) if surface else -1
-    while start >= 0:
-        starts.append(start)
-        start = text.find(surface, start + 1)
-    return starts
+class _View:
+    """A text to search, and the way from its offsets to those of the sentence: here they are the same."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def form(self, surface: str) -> str:
+        """The surface as it would stand in this text."""
+        return surface
+
+    def span(self, start: int, end: int) -> tuple[int, int] | None:
+        """The offsets in the sentence of a part of this text; None if it begins or ends within a character of it."""
+        return start, end
+
+    def at_or_after(self, offset: int) -> int:
+        """The first offset in this text that corresponds to `offset` in the sentence or to one behind it."""
+        return offset
 
 
-def _normalise(text: str) -> tuple[str, dict[int, int]]:
-    """`text` after NFKC, and the offset in `text` of each offset at which a character of `text` begins or ends.
+class _NormalisedView(_View):
+    """The sentence after NFKC.
 
     A base character is normalised together with the marks that follow it, because they may become one character.
     """
-    parts: list[str] = []
-    offsets = {0: 0}
-    size = 0
-    start = 0
-    for end in range(1, len(text) + 1):
-        if end < len(text) and _continues(text[end]):
-            continue
-        part = unicodedata.normalize("NFKC", text[start:end])
-        parts.append(part)
-        size += len(part)
-        offsets[size] = end
-        start = end
-    return "".join(parts), offsets
+
+    def __init__(self, sentence: str) -> None:
+        parts: list[str] = []
+        self._offsets = {0: 0}  # in this text -> in the sentence, where a character of the sentence begins or ends
+        self._positions = [0]  # in the sentence -> at_or_after
+        size = start = 0
+        for end in range(1, len(sentence) + 1):
+            if end < len(sentence) and _continues(sentence[end]):
+                continue
+            part = unicodedata.normalize("NFKC", sentence[start:end])
+            parts.append(part)
+            size += len(part)
+            self._offsets[size] = end
+            self._positions += [size] * (end - start)
+            start = end
+        super().__init__("".join(parts))
+
+    def form(self, surface: str) -> str:
+        return unicodedata.normalize("NFKC", surface)
+
+    def span(self, start: int, end: int) -> tuple[int, int] | None:
+        if start not in self._offsets or end not in self._offsets:
+            return None
+        return self._offsets[start], self._offsets[end]
+
+    def at_or_after(self, offset: int) -> int:
+        return self._positions[offset]
+
+
+class _Search:
+    """The places of one surface in text order, without those that were refused.
+
+    `resume` says of a place, by its start and end in the sentence, None if it can be had, else from which offset in the
+    sentence the search continues. A place that was refused once is refused for ever, so every part of the text is
+    passed once: `_skips` leads from an offset past all that is known to hold no place (a union-find).
+    """
+
+    def __init__(self, view: _View, surface: str, resume: Callable[[int, int], int | None]) -> None:
+        self._view = view
+        self._form = view.form(surface)
+        self._resume = resume
+        self._skips: dict[int, int] = {}
+
+    def first(self, low: int) -> tuple[int, int] | None:
+        """The first place that starts at `low` in the sentence or behind it."""
+        passed: list[int] = []
+        position = self._view.at_or_after(low)
+        place = None
+        while place is None:
+            passed.append(position)
+            if position in self._skips:
+                position = self._skips[position]
+                continue
+            start = self._view.text.find(self._form, position)
+            if start < 0:
+                position = len(self._view.text) + 1
+                break
+            if start > position:
+                position = start
+                continue
+            span = self._view.span(start, start + len(self._form))
+            if span is None:
+                position = start + 1
+            elif (resumed := self._resume(*span)) is not None:
+                position = max(start + 1, self._view.at_or_after(resumed))
+            else:
+                place = span
+        for offset in passed:
+            if offset < position:
+                self._skips[offset] = position
+        return place
 
 
 def _continues(character: str) -> bool:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from entitune.prompting.answer_parser import read_answer
+from entitune.prompting.answer_formats import AnswerFormat
+from entitune.prompting.answer_formats.reading import read_answer
 from entitune.prompting.grounding import ground
+from entitune.records import Prediction, Sentence
 
 
-def read_prediction(text: str, raw: str, finish_reason: str | None) -> dict[str, Any]:
-    """The part of a prediction that comes from the answer; docs/contracts.md explains the keys."""
-    answer = read_answer(raw)
-    return {
-        "pred": [entity.to_dict() for entity in ground(text, answer.mentions)],
-        "raw": raw,
-        "finish_reason": finish_reason,
-        "status": "truncated" if finish_reason == "length" else answer.status,
-    }
+def read_prediction(answer_format: AnswerFormat, sentence: Sentence, raw: str, finish_reason: str | None) -> Prediction:
+    """Read the answer `raw` to a sentence and ground its mentions. docs/contracts.md explains the fields."""
+    answer = read_answer(answer_format, raw, sentence.text)
+    return Prediction(
+        id=sentence.id,
+        text=sentence.text,
+        gold=sentence.entities,
+        pred=ground(sentence.text, answer.mentions),
+        raw=raw,
+        finish_reason=finish_reason,
+        status="truncated" if finish_reason == "length" else answer.status,
+    )

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from entitune.files import to_json
 from entitune.records import Sentence
 
-
-def format_answer(sentence: Sentence) -> str:
-    """The answer that the model learns: a JSON array of {"label", "text"}, one element a mention, in text order."""
-    return to_json([{"label": entity.label, "text": entity.text} for entity in sentence.entities or ()])
-
-
-def answer_schema(labels: Sequence[str]) -> dict[str, Any]:
-    """The JSON schema of an answer: what vLLM holds a model to where decoding is structured."""
-    mention = {
-        "type": "object",
-        "properties": {"label": {"enum": list(labels)}, "text": {"type": "string"}},
-        "required": ["label", "text"],
-        "additionalProperties": False,
-    }
-    return {"type": "array", "items": mention}
+LABELS, DEFINITIONS = "{labels}", "{definitions}"
+"""The placeholders of a prompt's text."""
 
 
 @dataclass(frozen=True)
@@ -39,32 +26,54 @@ class Prompt:
 
     @classmethod
     def build(
-        cls, user: str, system: str, labels: Sequence[str], pool: Sequence[Sentence] = (), shots: int = 0, seed: int = 0
+        cls,
+        user: str,
+        system: str,
+        labels: Mapping[str, str],
+        pool: Sequence[tuple[Sentence, str]] = (),
+        shots: int = 0,
+        seed: int = 0,
     ) -> Prompt:
-        """Fill in `{labels}` and draw `shots` labelled sentences from `pool` with `seed`."""
-        # str.replace, not str.format: the braces of the JSON example in a prompt are meant as they stand.
-        filled = [text.strip("\n").replace("{labels}", ", ".join(labels)) for text in (user, system)]
-        prompt = cls(*filled)
+        """Fill in the labels and draw `shots` examples, sentences with their answers, from `pool` with `seed`.
+
+        `labels` are the names with a description each, which may be empty. In the texts `{labels}` becomes the names,
+        `{definitions}` a line for each with its description. Raises ValueError where a description is needed and empty,
+        or where the pool is too small.
+        """
+        prompt = cls(_fill(user.strip("\n"), labels), _fill(system.strip("\n"), labels))
         if shots > len(pool):
             raise ValueError(f"{shots} examples asked for, but the training split has {len(pool)} sentences")
         drawn = random.Random(seed).sample(list(pool), shots)
-        return cls(*filled, [[f"{prompt.user}\n{sentence.text}", format_answer(sentence)] for sentence in drawn])
+        examples = [[f"{prompt.user}\n{sentence.text}", answer] for sentence, answer in drawn]
+        return cls(prompt.user, prompt.system, examples)
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Prompt:
         """The prompt that an alpaca row was made with."""
         return cls(row["instruction"], row["system"], row["history"])
 
-    def row(self, sentence: Sentence) -> dict[str, Any]:
-        """The alpaca row of a sentence; `output` is empty where the sentence is unlabelled."""
+    def row(self, sentence: Sentence, answer: str = "") -> dict[str, Any]:
+        """The alpaca row of a sentence with the answer that a model should give; empty where it is unlabelled."""
         return {
             "id": sentence.id,
             "system": self.system,
             "instruction": self.user,
             "input": sentence.text,
-            "output": "" if sentence.entities is None else format_answer(sentence),
+            "output": answer,
             "history": self.examples,
         }
+
+
+def _fill(text: str, labels: Mapping[str, str]) -> str:
+    """A prompt's text with its placeholders replaced. Other braces are kept: the JSON example in a prompt has some."""
+    if DEFINITIONS in text and (bare := [name for name, description in labels.items() if not description]):
+        raise ValueError(f"the prompt shows {DEFINITIONS}, but no description is given for {', '.join(bare)}")
+    filled = {
+        LABELS: ", ".join(labels),
+        DEFINITIONS: "\n".join(f"- {name}：{description}" for name, description in labels.items()),
+    }
+    # in one pass: what a description says is not a placeholder
+    return re.sub("|".join(map(re.escape, filled)), lambda found: filled[found[0]], text)
 
 
 def chat_of(row: dict[str, Any]) -> list[dict[str, str]]:

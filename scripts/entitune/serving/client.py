@@ -19,9 +19,12 @@ from typing import Any
 import urllib3
 
 from entitune.cli import InputError
-from entitune.files import MANIFEST, sha256
+from entitune.files import sha256
+from entitune.manifests import MANIFEST
+from entitune.prompting.answer_formats.constraints import constraint_of
+from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.predictions import read_prediction
-from entitune.prompting.prompt import answer_schema, chat_of
+from entitune.prompting.prompt import chat_of
 from entitune.records import Sentence
 from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun
 
@@ -57,9 +60,9 @@ class ServerError(InputError):
 # --- what a run sends and reads: the only functions here that know prompt and answer --------------------------------
 
 
-def schema_of(run: FinishedRun) -> dict[str, Any]:
-    """Return the JSON schema of the run's answers."""
-    return answer_schema(run.labels)
+def constraint_on(run: FinishedRun, text: str) -> dict[str, str]:
+    """Return the `structured_outputs` that hold the answer to a sentence to the run's format."""
+    return constraint_of(run.answer_format, run.labels, text).to_vllm()
 
 
 def request_of(run: FinishedRun, text: str) -> dict[str, Any]:
@@ -68,23 +71,32 @@ def request_of(run: FinishedRun, text: str) -> dict[str, Any]:
         "model": run.name,
         "messages": chat_of(run.prompt.row(Sentence(id="", text=text, entities=None))),
         "temperature": 0,
-        "max_tokens": run.decode["max_tokens"],
+        "max_tokens": run.decode.max_tokens,
     }
-    if run.decode["structured"]:
-        schema = {"name": "entities", "schema": schema_of(run)}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if run.decode.structured:
+        body["structured_outputs"] = constraint_on(run, text)
     return body
 
 
-def read_answer_to(text: str, raw: str, finish_reason: str | None) -> dict[str, Any]:
-    """Return `entities`, `raw`, `finish_reason` and `status`, as docs/contracts.md explains them."""
-    prediction = read_prediction(text, raw, finish_reason)
-    return {"entities": prediction.pop("pred"), **prediction}
+def read_answer_to(run: FinishedRun, text: str, raw: str | None, finish_reason: str | None) -> dict[str, Any]:
+    """Return `entities`, `raw`, `finish_reason` and `status`, as docs/contracts.md explains them.
+
+    `raw` is None where nothing was asked, because a blank text has no entities.
+    """
+    if raw is None:
+        raw = write_answer(run.answer_format, Sentence(id="", text=text, entities=()))
+    prediction = read_prediction(run.answer_format, Sentence(id="", text=text), raw, finish_reason)
+    return {
+        "entities": [mention.to_dict() for mention in prediction.pred],
+        "raw": raw,
+        "finish_reason": finish_reason,
+        "status": prediction.status,
+    }
 
 
 def identity_of(run: FinishedRun) -> dict[str, str]:
     """Return what a run's answers depend on: its name, and the SHA-256 of each thing."""
-    settings = {"labels": run.labels, **{key: run.decode[key] for key in ("max_tokens", "structured")}}
+    settings = [run.answer_format, run.labels, run.decode.max_tokens, run.decode.structured]
     messages = chat_of(run.prompt.row(Sentence(id="", text="", entities=None)))
     return {
         "run": run.name,
@@ -183,12 +195,12 @@ class Client:
         Raises ServerError where no sentence can be answered.
         """
         if not text.strip():
-            return read_answer_to(text, "[]", "stop")  # nothing can be in it
+            return read_answer_to(self.run, text, None, "stop")
         status, content = self.call("POST", "/v1/chat/completions", json.dumps(request_of(self.run, text)).encode())
         if status == 200:
             try:
                 choice = json.loads(content)["choices"][0]
-                return read_answer_to(text, choice["message"]["content"] or "", choice["finish_reason"])
+                return read_answer_to(self.run, text, choice["message"]["content"] or "", choice["finish_reason"])
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 raise ServerError("other", f"{self.url} is no server of OpenAI's API ({error!r})") from error
         refusal = self.error(status, content)

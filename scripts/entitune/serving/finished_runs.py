@@ -1,6 +1,6 @@
 """Finished runs: what a server loads and what a client must send, read from results/ and checked.
 
-Needs PyYAML and jsonschema (any environment but train has them).
+Needs PyYAML and pydantic (every environment has them).
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from entitune import paths
 from entitune.cli import InputError
-from entitune.files import MANIFEST, sha256
+from entitune.files import read_json
+from entitune.manifests import verify
+from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.prompt import Prompt
-from entitune.study import ConfigError, Run, Study, load_study
+from entitune.registries import Decode
+from entitune.study import BaseRun, Study, TunedRun, VoteRun
+from entitune.verification import changed_files
 
 KEY_VARIABLE = "ENTITUNE_API_KEY"
 
@@ -33,31 +35,19 @@ class FinishedRun:
     model: str
     """The base model's name; its folder is `base`."""
     labels: list[str]
-    decode: dict[str, Any]
+    decode: Decode
+    answer_format: AnswerFormat
     prompt: Prompt
     base: Path
     adapter: Path | None
     """The adapter's folder; None where the run did not train."""
     merged: Path | None
-    """The merged model's folder; None where the adapter is served as it is."""
+    """The merged model's folder; None where the adapter is served unmerged."""
 
 
-def read_study() -> Study:
-    """The study of conf/."""
-    try:
-        return load_study(yaml.safe_load(Path("conf/config.yaml").read_text(encoding="utf-8")))
-    except ConfigError as error:
-        raise InputError(str(error)) from error
-
-
-def environment_name(decode: dict[str, Any]) -> str:
-    """The environment that predicts and serves with these decode settings."""
-    return "predict-cuda" if decode["gpus"] else "predict-cpu"
-
-
-def require(files: Sequence[Path], what: str) -> None:
+def require(files: Sequence[str], what: str) -> None:
     """Raise InputError where files are missing, with the command that makes them."""
-    if missing := [str(path) for path in files if not path.is_file()]:
+    if missing := [path for path in files if not Path(path).is_file()]:
         command = f"snakemake {shlex.join(missing)} --cores all"
         raise InputError(f"{what}; missing: {', '.join(missing)}; make them with\n    {command}")
 
@@ -67,69 +57,54 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
 
     Raises InputError where it is not finished, or where its files do not belong together.
     """
-    try:
-        run = study.run(name)
-    except ConfigError as error:
-        raise InputError(str(error)) from error
-    if run.vote_of:
-        raise InputError(f"run {name} is a vote over the answers of {run.vote_of}: that is the run with models")
-    if seed is not None and seed not in run.seeds:
-        raise InputError(f"run {name} has no seed {seed}; its seeds are {', '.join(map(str, run.seeds))}")
+    run = study.run(name)
+    if isinstance(run, VoteRun):
+        raise InputError(f"run {name} is a vote over the answers of {run.voters.name}: that is the run with models")
+    if not isinstance(run, BaseRun):
+        raise InputError(f"run {name} is of kind {run.kind}: it has no model to serve")
     seed = run.seeds[0] if seed is None else seed
+    study.run_with_seed(name, seed)
 
-    folder, base = Path("results", name, f"seed-{seed}"), Path("results/models", run.model)
-    alpaca = Path("results/datasets", run.dataset, run.prompt, "dev.json")
-    adapter = folder / "adapter" if run.recipe else None
-    merged = folder / "merged" if adapter and study.decode[run.decode]["adapter"] == "merged" else None
-    needed = [folder / MANIFEST, base / MANIFEST, alpaca]
-    needed += [adapter / "adapter_model.safetensors", adapter / "adapter_config.json"] if adapter else []
-    needed += [merged / MANIFEST] if merged else []
-    require(needed, f"run {name}, seed {seed}, is not finished")
+    files, base, alpaca = run.files(seed), paths.model(run.model.name), run.data.alpaca("dev")
+    tuned = isinstance(run, TunedRun)
+    made = [base, alpaca, *([files.adapter()] if tuned else [])]
+    merged = run.engine_model(seed) if run.engine_model(seed) != base else None
+    needed = [files.manifest, *made, *([files.adapter("adapter_config.json")] if tuned else [])]
+    require([*needed, *([merged] if merged else [])], f"run {name}, seed {seed}, is not finished")
+    adapter = Path(files.adapter()).parent if tuned else None
     for model in filter(None, (base, merged)):
-        check_model(model)
-    check_adapter(run, base, adapter)
-    check_manifest(folder, [base / MANIFEST, alpaca, *([adapter / "adapter_model.safetensors"] if adapter else [])])
+        verify(Path(model).parent, deep=False)
+    check_adapter(name, Path(base).parent, adapter)
+    check_manifest(files.manifest, made)
     return FinishedRun(
         name=name,
-        model=run.model,
-        labels=study.datasets[run.dataset]["labels"],
-        decode=study.decode[run.decode],
-        prompt=Prompt.from_row(json.loads(alpaca.read_text(encoding="utf-8"))[0]),
-        base=base,
+        model=run.model.name,
+        labels=run.dataset.label_names,
+        decode=run.decode,
+        answer_format=run.prompt.answer,
+        prompt=Prompt.from_row(read_json(alpaca)[0]),
+        base=Path(base).parent,
         adapter=adapter,
-        merged=merged,
+        merged=Path(merged).parent if merged else None,
     )
 
 
-def check_model(folder: Path) -> None:
-    """Raise InputError where a file of a model is missing or has another size than its manifest says."""
-    for file in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]:
-        path = folder / file["path"]
-        if not path.is_file() or path.stat().st_size != file["size"]:
-            raise InputError(
-                f"{path} is missing or not the file of {folder / MANIFEST}; make the model anew with\n"
-                f"    rm {folder / MANIFEST} && snakemake {folder / MANIFEST} --cores all"
-            )
-
-
-def check_adapter(run: Run, base: Path, adapter: Path | None) -> None:
+def check_adapter(run: str, base: Path, adapter: Path | None) -> None:
     """Raise InputError where an adapter was trained on another base model than the run's."""
     if adapter is None:
         return
     trained_on = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     if Path(trained_on) != base:
-        raise InputError(f"{adapter}: an adapter of {trained_on}; run {run.name} is of {base}")
+        raise InputError(f"{adapter}: an adapter of {trained_on}; run {run} is of {base}")
 
 
-def check_manifest(folder: Path, files: Sequence[Path]) -> None:
+def check_manifest(manifest: str, files: Sequence[str]) -> None:
     """Raise InputError where a file is not the one that the run's figures were made from."""
-    recorded = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    for path in files:
-        if recorded.get(str(path)) != sha256(path):
-            raise InputError(
-                f"{path} is not the one that {folder / MANIFEST} was made from (another base model, prompt or "
-                f"adapter); bring the run up to date with\n    snakemake {folder / MANIFEST} --cores all"
-            )
+    if problems := changed_files(manifest, files):
+        raise InputError(
+            f"{problems[0]} (another base model, prompt or adapter); bring the run up to date with\n"
+            f"    snakemake {manifest} --cores all"
+        )
 
 
 def read_key(file: Path | None) -> str | None:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
-from entitune.serving.chat_requests import objection
+from entitune.serving.chat_requests import ServedRun, objection
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -44,8 +44,8 @@ class GuardSettings:
     """Names and addresses that a request may name as its host, in lower case, beside those of the loopback."""
     any_address: bool
     """Whether it may name any IP address: the server listens at all of them."""
-    schemas: Mapping[str, Any]
-    """The JSON schema of the answer, by the name of the run."""
+    runs: Mapping[str, ServedRun]
+    """What the requests for a run may hold, by its name."""
     versions: Mapping[str, str]
     """What identifies a run's model and prompt, by the name of the run."""
     control_tokens: tuple[str, ...]
@@ -58,7 +58,8 @@ class GuardSettings:
 
     @classmethod
     def from_json(cls, text: str) -> GuardSettings:
-        return cls(**json.loads(text))
+        settings = json.loads(text)
+        return cls(**{**settings, "runs": {name: ServedRun(**run) for name, run in settings["runs"].items()}})
 
 
 class Guard:
@@ -120,7 +121,7 @@ class Guard:
             return await self.answer_models(scope, receive, send)
         if scope["path"] != CHAT or scope["method"] != "POST":  # a server that is busy is healthy
             return await self.app(scope, replay(body, receive), send)
-        if reason := objection(body, self.settings.schemas, self.settings.control_tokens):
+        if reason := objection(body, self.settings.runs, self.settings.control_tokens):
             return await refuse(send, 400, reason)
         if self.active >= self.settings.limit:
             return await refuse(send, 503, f"{self.settings.limit} requests are under way; try again later")

@@ -23,8 +23,10 @@ from entitune.cli import InputError
 from entitune.engines.vllm_settings import engine_environment, engine_settings
 from entitune.files import read_json
 from entitune.processes import die_with_parent
+from entitune.registries import Model
 from entitune.serving import vllm_process
-from entitune.serving.client import schema_of, version_of
+from entitune.serving.chat_requests import ServedRun
+from entitune.serving.client import version_of
 from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun, is_loopback
 from entitune.serving.middleware import VARIABLE, GuardSettings
 from entitune.serving.supervisor import kept
@@ -54,17 +56,17 @@ def check_together(runs: Sequence[FinishedRun]) -> None:
                 "start a server for each, with a --port of its own"
             )
         for setting in ("gpus", "dtype"):
-            if other.decode[setting] != first.decode[setting]:
+            if getattr(other.decode, setting) != getattr(first.decode, setting):
                 raise InputError(f"{first.name} and {other.name} differ in {setting}: start a server for each")
 
 
-def server_command(runs: Sequence[FinishedRun], python: Path, trusted: bool, host: str, port: int) -> list[str]:
+def server_command(runs: Sequence[FinishedRun], python: Path, entry: Model, host: str, port: int) -> list[str]:
     """Return the command line of vLLM's server for these runs.
 
     Args:
         runs: Runs of one base model.
         python: The interpreter of the environment that serves.
-        trusted: Whether code that comes with the model may run.
+        entry: The base model's entry in conf/models.yaml.
         host: Name or address to listen at.
         port: Port to listen at.
     """
@@ -75,8 +77,9 @@ def server_command(runs: Sequence[FinishedRun], python: Path, trusted: bool, hos
     else:
         modules = [one for one in runs if one.adapter]
         model, names = first.base, [first.model, *(one.name for one in runs if not one.adapter)]
-    widest = {key: max(one.decode[key] for one in runs) for key in ("max_model_len", "max_num_seqs")}
-    settings = engine_settings({**first.decode, **widest}, [one.adapter for one in modules if one.adapter])
+    widest = {key: max(getattr(one.decode, key) for one in runs) for key in ("max_model_len", "max_num_seqs")}
+    decode = {**first.decode.engine_settings(), **widest}
+    settings = engine_settings(decode, [one.adapter for one in modules if one.adapter])
     command = [str(python), "-m", vllm_process.__name__]
     command += ["--model", str(model), "--served-model-name", *names]
     for name, value in settings.items():
@@ -84,8 +87,9 @@ def server_command(runs: Sequence[FinishedRun], python: Path, trusted: bool, hos
     if modules:  # as JSON: a run of a sweep has "=" in its name
         command += ["--lora-modules", *(json.dumps({"name": one.name, "path": str(one.adapter)}) for one in modules)]
     command += ["--host", host, "--port", str(port), "--middleware", "entitune.serving.middleware.Guard"]
-    command += ["--disable-fastapi-docs"]
-    return command + (["--trust-remote-code"] if trusted else [])
+    # A client that sends messages alone gets the prompt that the run was trained with.
+    command += ["--default-chat-template-kwargs", json.dumps(entry.chat.template_arguments), "--disable-fastapi-docs"]
+    return command + (["--trust-remote-code"] if entry.trust_remote_code else [])
 
 
 def control_tokens_of(model: Path) -> tuple[str, ...]:
@@ -103,10 +107,10 @@ def guard_settings(runs: Sequence[FinishedRun], host: str, names: Sequence[str] 
     """Return what the guard in the server's process must know. `names` are further names of the server."""
     hosts = {host, *names} if is_loopback(host) else {host, *names, socket.gethostname(), socket.getfqdn()}
     return GuardSettings(
-        limit=2 * max(one.decode["max_num_seqs"] for one in runs),  # as many wait as are answered at once
+        limit=2 * max(one.decode.max_num_seqs for one in runs),  # as many wait as are answered at once
         hosts=tuple(sorted(name.lower().strip("[]").rstrip(".") for name in hosts)),
         any_address=host in ("0.0.0.0", "::"),
-        schemas={one.name: schema_of(one) for one in runs},
+        runs={one.name: ServedRun(one.answer_format, one.labels, one.prompt.user) for one in runs},
         versions={one.name: version_of(one) for one in runs},
         control_tokens=control_tokens_of(runs[0].base),
         seconds_to_finish=SECONDS_TO_FINISH,
@@ -117,8 +121,8 @@ def server_environment(runs: Sequence[FinishedRun], key: str | None, guard: Guar
     """Return the environment of vLLM's server. The key travels in it: every user can read command lines."""
     decode = runs[0].decode
     environment = {name: value for name, value in os.environ.items() if name not in (KEY_VARIABLE, "VLLM_API_KEY")}
-    environment |= engine_environment(decode["gpus"], max(one.decode["threads"] for one in runs))
-    if not decode["gpus"]:
+    environment |= engine_environment(decode.gpus, max(one.decode.threads for one in runs))
+    if not decode.gpus:
         # vLLM compiles the collection of log-probabilities when it is first asked for them: without a C++ compiler
         # that ends the server, and with one nobody is answered meanwhile.
         environment["TORCH_COMPILE_DISABLE"] = "1"

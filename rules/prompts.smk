@@ -1,0 +1,115 @@
+"""Prompts: canonical sentences -> alpaca rows -> token ids, what fits, and whether serving would send the same."""
+
+from entitune.prompting.prompt import DEFINITIONS
+
+
+def prompt_files(wildcards) -> dict[str, str]:
+    """The prompt's text files, and the training split where the prompt shows examples of it."""
+    prompt = entry_of("prompts", wildcards.prompt)
+    files = {turn: f"conf/{path}" for turn, path in prompt.turns().items()}
+    if prompt.shots:
+        files["examples"] = paths.sentences(wildcards.dataset, "train")
+    return files
+
+
+def prompt_options(wildcards) -> str:
+    """The command-line options of build_alpaca that say what the prompt is."""
+    prompt = entry_of("prompts", wildcards.prompt)
+    options = [option(f"--{name}", file) for name, file in prompt_files(wildcards).items()]
+    options.append(option("--answer", prompt.answer))
+    if any(DEFINITIONS in Path("conf", path).read_text(encoding="utf-8") for path in prompt.turns().values()):
+        definitions = {label.name: label.description for label in dataset_of(wildcards).labels}
+        options.append(option("--definitions", json.dumps(definitions, ensure_ascii=False)))
+    if prompt.shots:
+        options.append(f"--shots {prompt.shots} --shots-seed {prompt.shots_seed}")
+    return " ".join(options)
+
+
+rule build_alpaca:
+    """instruction data of a split under a prompt"""
+    input:
+        unpack(prompt_files),
+        sentences=paths.sentences("{dataset}", "{split}"),
+    output:
+        alpaca=DATA.alpaca("{split}"),
+    log:
+        "logs/build_alpaca/{dataset}/{prompt}/{split}.log",
+    localrule: True
+    params:
+        code=code_digest("build_alpaca"),
+        labels=lambda w: labels_of(dataset_of(w)),
+        on_invalid=lambda w: dataset_of(w).on_invalid,
+        options=prompt_options,
+    shell:
+        "python scripts/build_alpaca.py --sentences {input.sentences} --labels {params.labels:q} {params.options}"
+        " --on-invalid {params.on_invalid} --output {output.alpaca} 2>&1 | tee {log} >&2"
+
+
+rule encode_split:
+    """a split's prompts as token ids, by LLaMA-Factory's template"""
+    input:
+        alpaca=DATA.alpaca("{split}"),
+        model=paths.model("{model}"),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
+    output:
+        tokens=DATA.tokens("{split}"),
+    log:
+        "logs/encode_split/{dataset}/{prompt}/{model}/{split}.log",
+    resources:
+        mem_mb=lambda w, attempt: growing(4000, attempt),
+        runtime=lambda w, attempt: growing(30, attempt),
+    params:
+        code=code_digest("encode_split"),
+        python=paths.python("train"),
+        chat=lambda w: chat_option(entry_of("models", w.model)),
+        # A sentence that is scored is never dropped.
+        on_invalid=lambda w: dataset_of(w).on_invalid if w.split == "train" else "fail",
+    shell:
+        "{params.python} scripts/encode_split.py --alpaca {input.alpaca} --model $(dirname {input.model})"
+        " {params.chat} --on-invalid {params.on_invalid} --output {output.tokens} > {log} 2>&1"
+
+
+rule register_dataset:
+    """the training rows that fit in cutoff_len, and dataset_info.json"""
+    input:
+        alpaca=DATA.alpaca("train"),
+        tokens=DATA.tokens("train"),
+    output:
+        train=DATA.training_rows("{cutoff}"),
+        info=DATA.training_rows("{cutoff}", "dataset_info.json"),
+        too_long=DATA.training_rows("{cutoff}", "too_long.jsonl"),
+    log:
+        "logs/register_dataset/{dataset}/{prompt}/{model}/{cutoff}.log",
+    localrule: True
+    params:
+        code=code_digest("register_dataset"),
+        on_invalid=lambda w: dataset_of(w).on_invalid,
+    shell:
+        "python scripts/register_dataset.py --alpaca {input.alpaca} --tokens {input.tokens}"
+        " --cutoff-len {wildcards.cutoff} --on-invalid {params.on_invalid} --name {wildcards.dataset}_train"
+        " --output-dir $(dirname {output.train}) 2>&1 | tee {log} >&2"
+
+
+rule check_parity:
+    """whether serving would send the prompts that training saw"""
+    input:
+        alpaca=DATA.alpaca("{split}"),
+        tokens=DATA.tokens("{split}"),
+        model=paths.model("{model}"),
+        env=ancient(paths.environment("{env}")),
+        lock=paths.lock("{env}"),
+    output:
+        parity=DATA.parity("{split}", "{env}"),
+    log:
+        "logs/check_parity/{dataset}/{prompt}/{model}/{split}.{env}.log",
+    resources:
+        mem_mb=lambda w, attempt: growing(4000, attempt),
+        runtime=lambda w, attempt: growing(30, attempt),
+    params:
+        code=code_digest("check_parity"),
+        python=paths.python("{env}"),
+        chat=lambda w: chat_option(entry_of("models", w.model)),
+    shell:
+        "{params.python} scripts/check_parity.py --alpaca {input.alpaca} --tokens {input.tokens}"
+        " --model $(dirname {input.model}) {params.chat} --output {output.parity} > {log} 2>&1"

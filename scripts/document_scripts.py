@@ -1,0 +1,114 @@
+"""Write scripts/README.md: which rule runs which script, in which environment, with which modules."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from entitune.cli import run
+from entitune.code_inputs import SCRIPTS, code_of
+from entitune.files import atomic_write
+
+RULES = Path("rules")
+SHARED = {"cli", "files", "paths", "progress", "records"}
+"""Modules that nearly every script imports; the table leaves them out."""
+PEOPLE = ("inspect_corpus", "verify_runs", "serve_runs", "extract_entities", "export_annotations", "print_versions")
+"""Scripts that a person runs and no rule does."""
+DEVELOPERS = ("document_config", "document_scripts")
+"""Scripts that write pages of the repository."""
+
+INTRODUCTION = """# Scripts: where to find a stage
+
+Made by `scripts/document_scripts.py`; a test fails when it differs from the rules. A rule and its script have one name.
+Every script explains its arguments with `--help` and runs by hand from the repository's root. What several scripts
+share is in the package `entitune`: a folder for each thing that a sentence meets.
+
+| package | what it holds |
+|---|---|
+"""
+
+
+class Step(NamedTuple):
+    """A rule that runs a script."""
+
+    stage: str
+    rule: str
+    script: str
+    environment: str
+
+
+def steps() -> Iterator[Step]:
+    """The rules that run a script, in the order in which the Snakefile includes them."""
+    included = re.findall(r'^include: "rules/(\w+)\.smk"', Path("Snakefile").read_text(encoding="utf-8"), re.MULTILINE)
+    for stage in included:
+        text = (RULES / f"{stage}.smk").read_text(encoding="utf-8")
+        for block in re.split(r"^(?=rule )", text, flags=re.MULTILINE)[1:]:
+            script = re.search(r"scripts/(\w+)\.py", block)
+            rule = re.match(r"rule (\w+):", block)
+            if script and rule:
+                yield Step(stage, rule[1], script[1], environment_of(block))
+
+
+def environment_of(rule: str) -> str:
+    """The environment whose Python runs a rule's script."""
+    if "{params.python}" not in rule:
+        return "workflow"
+    named = re.search(r'python=paths\.python\("([\w-]+)"\)', rule)
+    return named[1] if named else "predict-cpu or -cuda"
+
+
+def first_line(path: Path) -> str:
+    """The first line of a file's docstring, without its full stop."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    return (docstring or "").split("\n\n")[0].replace("\n", " ").removesuffix(".")
+
+
+def modules_of(script: str) -> str:
+    """The modules of entitune that a script imports, directly or not, apart from those that all share."""
+    names = [
+        ".".join(Path(file).relative_to(SCRIPTS / "entitune").with_suffix("").parts)
+        for file in code_of(script)
+        if file.startswith(f"{SCRIPTS / 'entitune'}/") and not file.endswith("__init__.py")
+    ]
+    return ", ".join(f"`{name}`" for name in names if name not in SHARED)
+
+
+def page() -> str:
+    """scripts/README.md."""
+    package = SCRIPTS / "entitune"
+    parts = [INTRODUCTION]
+    for folder in sorted(path.parent for path in package.glob("*/__init__.py")):
+        parts.append(f"| `entitune.{folder.name}` | {first_line(folder / '__init__.py')} |\n")
+    for file in sorted(package.glob("*.py")):
+        if file.name != "__init__.py":
+            parts.append(f"| `entitune.{file.stem}` | {first_line(file)} |\n")
+    parts.append("\n## Scripts of rules\n\n| stage | rule | script | environment | modules |\n|---|---|---|---|---|\n")
+    for step in steps():
+        script = "the same" if step.script == step.rule else f"`{step.script}.py`"
+        parts.append(
+            f"| [{step.stage}](../rules/{step.stage}.smk) | `{step.rule}` | {script} | {step.environment} "
+            f"| {modules_of(step.script)} |\n"
+        )
+    for title, names in (("Commands for people", PEOPLE), ("Tools for developers", DEVELOPERS)):
+        parts.append(f"\n## {title}\n\n| script | what it does |\n|---|---|\n")
+        parts += [f"| `{name}.py` | {first_line(SCRIPTS / f'{name}.py')} |\n" for name in names]
+    parts.append("| `setup.sh` | Set up the workflow's environment in .envs/workflow |\n")
+    parts.append("| `lock.sh` | Write the lock files of the environments from envs/*.in |\n")
+    parts.append("\n`base_model/` makes the embedded base model: `snakemake base_model --cores 2`.\n")
+    return "".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", default="scripts/README.md", help="the page (default: %(default)s)")
+    args = parser.parse_args()
+    with atomic_write(args.output) as stream:
+        stream.write(page())
+
+
+if __name__ == "__main__":
+    run(main)

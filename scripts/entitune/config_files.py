@@ -1,0 +1,189 @@
+"""How the files under conf/ are read, and how a mistake in one becomes a message: file, key, the fix.
+
+Needs PyYAML and pydantic (every environment has both).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from entitune.cli import InputError
+
+Entry = TypeVar("Entry", bound=BaseModel)
+JSON_NAMES = {
+    "string": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "dict": "object",
+    "list": "array",
+    "tuple": "array",
+    "model": "object",
+}
+"""What messages call the type that pydantic expected."""
+
+
+class ConfigError(InputError):
+    """A mistake in conf/: the message names the file, the key and the fix."""
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the C parser: 10x faster
+    """PyYAML's safe loader, with three differences.
+
+    Of two equal keys, PyYAML silently keeps the last: here the second is an error. As in YAML 1.2, only true and false
+    are booleans (a label may be called NO), and a date is text.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {
+        first: [
+            (tag, re.compile(r"true|True|TRUE|false|False|FALSE") if tag.endswith(":bool") else pattern)
+            for tag, pattern in resolvers
+            if not tag.endswith(":timestamp")
+        ]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # <<: the keys of another entry, below this one's own
+                continue
+            key = self.construct_object(key_node, deep=True)
+            where = f"{node.start_mark.name}:{key_node.start_mark.line + 1}"
+            if not isinstance(key, Hashable):
+                raise ConfigError(f"{where}: a key is a name, not a list or a mapping")
+            if key in seen:
+                raise ConfigError(f"{where}: the key {key!r} is given twice; names must be unique")
+            seen.add(key)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def read_text(path: Path) -> str:
+    """The text of a file. Raises ConfigError where there is no such file or it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file's value. Raises ConfigError with file and line where it is not YAML or a key is given twice."""
+    stream = io.StringIO(read_text(path))
+    stream.name = str(path)  # what messages call it
+    try:
+        return yaml.load(stream, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    except (ValueError, RecursionError) as error:  # an impossible date, a thousand brackets
+        raise ConfigError(f"{path}: not YAML: {error}; write text that looks like a number in quotes") from None
+
+
+def read_sheet(path: Path, optional: Sequence[str] = ()) -> list[dict[str, str]]:
+    """The rows of a tab-separated file with a header line.
+
+    Empty lines and lines that begin with # are skipped. A row may end before the last columns where they are
+    `optional`: editors strip tabs at the end of a line.
+    """
+    lines = read_text(path).splitlines()
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
+    if not numbered:
+        raise ConfigError(f"{path}: empty; expected a header line and one line per run")
+    rows = []
+    for number, line in numbered:
+        if '"' in line:
+            raise ConfigError(f"{path}:{number}: remove the quotes; fields are separated by tabs and hold none")
+        rows.append(next(csv.reader([line], delimiter="\t")))
+    header, *body = rows
+    needed = len(header)
+    while needed and header[needed - 1] in optional:
+        needed -= 1
+    for (number, _), row in zip(numbered[1:], body, strict=True):
+        if not needed <= len(row) <= len(header):
+            raise ConfigError(f"{path}:{number}: {len(row)} columns, the header has {len(header)} (tab-separated)")
+    return [dict(zip(header, [*row, *[""] * (len(header) - len(row))], strict=True)) for row in body]
+
+
+def parse_entry(model: type[Entry], value: Any, where: str) -> Entry:
+    """`value` as a model. Raises ConfigError with one line per problem, each beginning with `where`."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: expected keys and values, found {value!r}")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_describe(problem, model, where) for problem in error.errors())) from None
+
+
+def parse_registry(model: type[Entry], value: Any, file: str) -> dict[str, Entry]:
+    """The entries of a registry file, by name. Raises ConfigError naming the first entry that is wrong."""
+    if not isinstance(value, Mapping) or not value:
+        raise ConfigError(f"{file}: expected one or more named entries")
+    entries = {}
+    for name, entry in value.items():
+        if not isinstance(name, str):
+            raise ConfigError(f"{file}: YAML reads the name {name!r} as a {type(name).__name__}; write it in quotes")
+        if not isinstance(entry, Mapping):
+            raise ConfigError(f"{file}: {name}: expected keys and values, found {entry!r}")
+        entries[name] = parse_entry(model, {"name": name, **entry}, f"{file}: {name}")
+    return entries
+
+
+def _describe(problem: ErrorDetails, model: type[BaseModel], where: str) -> str:
+    place = ": ".join([where, *(str(part) for part in problem["loc"] if part != "name")])
+    kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        *parents, key = problem["loc"]
+        owner = ": ".join([where, *map(str, parents)])
+        return f"{owner}: unknown key {key!r}; known: {', '.join(_keys_at(model, parents))}"
+    if kind == "missing":
+        *parents, key = problem["loc"]
+        return f"{': '.join([where, *map(str, parents)])}: the key {key!r} is missing"
+    if kind == "literal_error":
+        return f"{place}: {value!r} is not one of {context['expected'].replace(' or ', ', ')}"
+    if kind in ("value_error", "assertion_error"):
+        return f"{place}: {context['error']}"
+    expected = next((name for prefix, name in JSON_NAMES.items() if kind.startswith(prefix + "_")), None)
+    if expected and kind.endswith("_type"):
+        hint = f"; write it in quotes: '{_as_yaml(value)}'" if expected == "string" and _is_scalar(value) else ""
+        return f"{place}: {_as_yaml(value)} is not of type {expected}{hint}"
+    return f"{place}: {value!r}: {problem['msg']}"
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, bool | int | float) or value is None
+
+
+def _as_yaml(value: Any) -> str:
+    """A scalar as a user may have written it."""
+    return {True: "true", False: "false", None: "null"}.get(value, repr(value)) if _is_scalar(value) else repr(value)
+
+
+def _keys_at(model: type[BaseModel], parents: Sequence[int | str]) -> list[str]:
+    """The keys that the model at a place below `model` has."""
+    current: Any = model
+    for part in parents:
+        if isinstance(part, str) and part in getattr(current, "model_fields", {}):
+            annotation = current.model_fields[part].annotation
+            current = next(
+                (one for one in (annotation, *getattr(annotation, "__args__", ())) if hasattr(one, "model_fields")),
+                None,
+            )
+    return [
+        field.alias or key
+        for key, field in getattr(current, "model_fields", {}).items()
+        if key != "name" or current is not model
+    ]

@@ -1,0 +1,141 @@
+"""``tokens`` and ``ner_tags`` as the datasets of Hugging Face have them: JSON lines, a JSON array, or parquet.
+
+Tags are names, or numbers with a list of names: `tag_names`, or the ClassLabel that a parquet file of `datasets` keeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from entitune.cli import InputError
+from entitune.corpus.conll import read_tagged
+from entitune.corpus.json_objects import Json, JsonRow, is_array, read_objects
+from entitune.corpus.options import Scheme
+from entitune.corpus.rows import ABSENT, Draft, Ids, Kind, Reading, Row, quote
+from entitune.corpus.sources import Source
+
+_BATCH = 1000
+
+
+def read_huggingface(source: Source, reading: Reading, scheme: Scheme) -> Iterator[Row]:
+    """Read rows of tokens and tags. A file in which no row has tags is unlabelled.
+
+    Raises InputError where a file is damaged, or tags are numbers without names.
+    """
+    columns = reading.options.columns
+    token_key = str(columns.token) if columns and columns.token is not None else "tokens"
+    tag_key = str(columns.tag) if columns and columns.tag is not None else "ner_tags"
+    names: Sequence[str] | None = reading.options.tag_names
+    if is_parquet(source.path):
+        keys, known_names = _read_parquet_schema(source, tag_key)
+        labelled = tag_key in keys
+        names = names or known_names
+        if token_key not in keys:
+            raise InputError(f"{source.name}: no column {token_key!r}; it has: {', '.join(keys)}")
+        rows = _read_parquet(source, [key for key in ("id", token_key, tag_key) if key in keys])
+        unit = "row"
+    else:
+        labelled = any(tag_key in (row.value or ()) for row in read_objects(source))
+        rows = read_objects(source, reading)
+        unit = "row" if is_array(source.path) else "line"
+    ids = Ids(reading.split, unit)
+    for row in rows:
+        draft = row.draft(reading)
+        name = ""
+        if row.value is not None:
+            name = ids.name(row.number, row.value.get("id", ABSENT), draft)
+            _read_row(row.value, token_key, tag_key if labelled else None, names, scheme, draft, reading, source.name)
+            if draft.problems and not row.raw:  # a row of a parquet file has no text of its own
+                draft.raw = json.dumps(row.value, ensure_ascii=False, default=str).encode()
+        yield draft.finish(name, labelled)
+
+
+def read_parquet_head(source: Source, count: int) -> tuple[list[str] | None, list[Json]]:
+    """The names of the tags of a parquet file, where it keeps them, and its first rows."""
+    keys, names = _read_parquet_schema(source, "ner_tags")
+    rows = itertools.islice(_read_parquet(source, keys), count)
+    return names, [row.value for row in rows if row.value is not None]
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is parquet, by its beginning."""
+    with path.open("rb") as stream:
+        return stream.read(4) == b"PAR1"
+
+
+def _read_row(
+    row: Json,
+    token_key: str,
+    tag_key: str | None,
+    names: Sequence[str] | None,
+    scheme: Scheme,
+    draft: Draft,
+    reading: Reading,
+    file: str,
+) -> None:
+    tokens = row.get(token_key)
+    if not isinstance(tokens, list) or not all(token and isinstance(token, str) for token in tokens):
+        found = f"{token_key} {quote(tokens)}" if token_key in row else f"missing key {token_key!r}"
+        draft.problem(
+            Kind.VALUE if token_key in row else Kind.KEY, f"{found}; expected a list of strings that are not empty"
+        )
+        return
+    tags: Any = row.get(tag_key) if tag_key else ["O"] * len(tokens)
+    if not isinstance(tags, list):
+        found = f"{tag_key} {quote(tags)}" if tag_key in row else f"missing key {tag_key!r}, which other rows have"
+        draft.problem(Kind.VALUE if tag_key in row else Kind.KEY, f"{found}; expected a list of tags")
+        return
+    if len(tags) != len(tokens):
+        draft.problem(Kind.LENGTHS, f"{len(tokens)} tokens, but {len(tags)} tags")
+        return
+    if tags and isinstance(tags[0], int):
+        if names is None:
+            raise InputError(
+                f"{file}:{draft.line}: {tag_key} are numbers; give their names, in order: tag_names: [O, B-..., ...]"
+            )
+        if wrong := [tag for tag in tags if type(tag) is not int or not 0 <= tag < len(names)]:
+            draft.problem(Kind.TAG, f"tag {quote(wrong[0])}; expected a number from 0 to {len(names) - 1}")
+            return
+        tags = [names[tag] for tag in tags]
+    if wrong := [tag for tag in tags if not isinstance(tag, str)]:
+        draft.problem(Kind.TAG, f"tag {quote(wrong[0])}; expected a string")
+        return
+    read_tagged(tokens, tags, scheme, draft, reading)
+
+
+def _read_parquet_schema(source: Source, tag_key: str) -> tuple[list[str], list[str] | None]:
+    """The columns of a file, and the names of its tags where the file keeps them."""
+    with _open_parquet(source) as file:
+        schema = file.schema_arrow
+        names = None
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            feature = json.loads(schema.metadata[b"huggingface"])["info"]["features"][tag_key]
+            names = (feature.get("feature") or feature)["names"]
+        return schema.names, names
+
+
+def _read_parquet(source: Source, columns: list[str]) -> Iterator[JsonRow]:
+    number = 0
+    with _open_parquet(source) as file:
+        for batch in file.iter_batches(_BATCH, columns=columns):
+            for value in batch.to_pylist():
+                number += 1
+                yield JsonRow(number, number, b"", value)
+
+
+@contextlib.contextmanager
+def _open_parquet(source: Source) -> Iterator[Any]:
+    """Open a file with pyarrow, which is loaded for parquet alone. Raises InputError where the file is damaged."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(source.path) as file:
+            yield file
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{source.name}: a damaged parquet file ({error})") from None

@@ -1,0 +1,121 @@
+"""Label Studio: its export of tasks (JSON) and the short one (JSON-MIN), and tasks with predictions to import.
+
+A task has its text under `text` of its `data`. The regions of an annotation that have labels are mentions; choices and
+relations are not read. Predictions are no annotations, unless the options say so.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from entitune.corpus.cluener import read_text
+from entitune.corpus.json_objects import Json, is_array, read_objects
+from entitune.corpus.mention_lists import SENTENCE_ID, Dialect, DialectReader, read_mention
+from entitune.corpus.options import Mapping
+from entitune.corpus.rows import ABSENT, Draft, Ids, Kind, Reading, Row, quote
+from entitune.corpus.sources import Source
+from entitune.records import Sentence
+
+_REGION = DialectReader(
+    Dialect(Mapping(mentions="", start="start", end="end", label="labels", surface="text", inclusive=False)), False
+)
+_ANNOTATIONS = ("annotations", "completions")  # the second until version 1.0
+_SAMPLE = 1000
+
+
+def read_label_studio(source: Source, reading: Reading) -> Iterator[Row]:
+    """Read an export. A file without annotations is unlabelled; a task without any among others is a problem."""
+    text_key = reading.options.text_key or "text"
+    short_key = find_short_key(source)
+    labelled = short_key is not None or any(
+        annotations_of(row.value, reading.options.use_predictions) for row in read_objects(source) if row.value
+    )
+    ids = Ids(reading.split, "row" if is_array(source.path) else "line")
+    for row in read_objects(source, reading):
+        draft = row.draft(reading)
+        name = ""
+        if row.value is not None:
+            task = row.value
+            data = task["data"] if isinstance(task.get("data"), dict) else task
+            name = ids.name(row.number, data.get(SENTENCE_ID, task.get("id", ABSENT)), draft)
+            text = read_text(data, text_key, draft)
+            if labelled:
+                for region in _regions(task, short_key, draft, reading):
+                    read_mention(region, text, _REGION, draft, reading)
+        yield draft.finish(name, labelled)
+
+
+def is_task(row: Json) -> bool:
+    """Whether a row is a task of the full export or to import."""
+    return isinstance(row.get("data"), dict) and any(
+        isinstance(row.get(key), list) for key in (*_ANNOTATIONS, "predictions")
+    )
+
+
+def find_short_key(source: Source) -> str | None:
+    """The key of the regions in the short export: the name of the control that the labels come from, or None."""
+    for row in itertools.islice(read_objects(source), _SAMPLE):
+        for key, value in (row.value or {}).items():
+            if isinstance(value, list) and any(isinstance(one, dict) and "labels" in one for one in value):
+                return key
+    return None
+
+
+def annotations_of(task: Json, predictions: bool) -> list[Any]:
+    """The annotations of a task that a person did not cancel, or its predictions."""
+    if predictions:
+        found = task.get("predictions")
+        return found if isinstance(found, list) else []
+    for key in _ANNOTATIONS:
+        if isinstance(task.get(key), list):
+            return [one for one in task[key] if not (isinstance(one, dict) and one.get("was_cancelled"))]
+    return []
+
+
+def _regions(task: Json, short_key: str | None, draft: Draft, reading: Reading) -> list[Json]:
+    """The regions with labels of a task; what is wrong goes to `draft`."""
+    if short_key is not None:
+        regions = task.get(short_key, ABSENT)
+        if regions is ABSENT:
+            draft.problem(Kind.KEY, f"missing key {short_key!r}, which other tasks have: not annotated")
+        elif not isinstance(regions, list):
+            draft.problem(Kind.VALUE, f"{short_key} {quote(regions)}; expected a list of regions")
+        return regions if isinstance(regions, list) else []
+    found = annotations_of(task, reading.options.use_predictions)
+    what = "predictions" if reading.options.use_predictions else "annotations"
+    if len(found) != 1:
+        kind = Kind.ANNOTATIONS if found else Kind.KEY
+        draft.problem(kind, f"{len(found)} {what} of this task; expected one")
+        return []
+    results = found[0].get("result") if isinstance(found[0], dict) else None
+    if not isinstance(results, list):
+        draft.problem(Kind.VALUE, f"{what}: result {quote(results)}; expected a list")
+        return []
+    regions = []
+    for result in results:
+        value = result.get("value") if isinstance(result, dict) else None
+        if isinstance(value, dict) and "labels" in value:
+            regions.append(value)
+        else:
+            other = result.get("type") if isinstance(result, dict) else result
+            reading.note(f"results that are no labelled regions ({quote(other)}) were not read", draft.line)
+    return regions
+
+
+def write_label_studio(sentences: Iterable[Sentence]) -> Iterator[Json]:
+    """Tasks with predictions, for a labelling interface with ``<Text name="text">`` and ``<Labels name="label">``."""
+    for sentence in sentences:
+        results = [
+            {
+                "id": f"mention-{number}",
+                "from_name": "label",
+                "to_name": "text",
+                "type": "labels",
+                "value": {"start": entity.start, "end": entity.end, "text": entity.text, "labels": [entity.label]},
+            }
+            for number, entity in enumerate(sentence.entities or (), 1)
+        ]
+        data = {"text": sentence.text, **({SENTENCE_ID: sentence.id} if sentence.id else {})}
+        yield {"data": data, "predictions": [{"model_version": "entitune", "result": results}]}

@@ -1,0 +1,263 @@
+"""JSON rows with a text and a list of mentions with offsets: one reader and writer, and a table of dialects."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from entitune.cli import InputError
+from entitune.corpus.cluener import read_text
+from entitune.corpus.json_objects import Json, is_array, read_objects
+from entitune.corpus.options import Mapping, Place
+from entitune.corpus.rows import ABSENT, Draft, Ids, Kind, Reading, Row, offsets_problem, quote
+from entitune.corpus.sources import Source
+from entitune.records import Entity, Sentence
+
+_SAMPLE = 1000
+"""How many mentions with a surface are looked at to learn whether ends are inclusive."""
+
+SENTENCE_ID = "sentence_id"
+"""The key of a sentence's own id in what is written for annotation tools, which number their rows anew."""
+
+Path: TypeAlias = tuple[str | int, ...]
+
+
+class Dialect(NamedTuple):
+    """Where rows have what is needed, as `Mapping`, and what else is particular."""
+
+    mapping: Mapping
+    accepted: str | None = None
+    """The key that has 'accept' in a row whose annotation was accepted."""
+
+
+def _dialect(mentions: str, start: Place, end: Place, label: Place, inclusive: bool = False, **more: Any) -> Dialect:
+    accepted = more.pop("accepted", None)
+    return Dialect(Mapping(mentions=mentions, start=start, end=end, label=label, inclusive=inclusive, **more), accepted)
+
+
+DIALECTS: dict[str, tuple[Dialect, ...]] = {
+    # the exports JSONL and JSONL (text label), and JSONL (relation); the first is what is written
+    "doccano": (
+        _dialect("label", 0, 1, 2),
+        _dialect("labels", 0, 1, 2),
+        _dialect("entities", "start_offset", "end_offset", "label"),
+        _dialect("entities", 0, 1, 2),
+    ),
+    "entity-list": (
+        _dialect("entity_list", "entity_index.begin", "entity_index.end", "entity_type", surface="entity"),
+    ),
+    "cmeee": (_dialect("entities", "start_idx", "end_idx", "type", inclusive=True, surface="entity"),),
+    "ccks": (_dialect("entities", "start_pos", "end_pos", "label_type", text="originalText"),),
+    "spans": (_dialect("spans", "start", "end", "label", accepted="answer"),),  # spaCy and prodigy
+    "entitune": (_dialect("entities", "start", "end", "label", surface="text"),),
+}
+"""Format -> its dialects: a row is read by the one whose list of mentions it has."""
+
+
+def read_mention_lists(source: Source, reading: Reading, dialects: Sequence[Dialect] = ()) -> Iterator[Row]:
+    """Read JSON lines or an array; without `dialects`, as the mapping of the options says.
+
+    A file in which no row has a list of mentions is unlabelled. Whether ends are inclusive is what the surfaces show,
+    where rows have them. Raises InputError where that differs from the mapping, or cannot be known.
+    """
+    if not dialects:
+        if reading.options.mapping is None:
+            raise InputError(f"{source.name}: format json needs a mapping, which says where rows have their mentions")
+        dialects = (Dialect(reading.options.mapping),)
+    readers, labelled = _survey(source, reading, dialects)
+    ids = Ids(reading.split, "row" if is_array(source.path) else "line")
+    for row in read_objects(source, reading):
+        draft = row.draft(reading)
+        name = ""
+        if row.value is not None:
+            name = read_row(row.value, row.number, readers, labelled, ids, draft, reading)
+        yield draft.finish(name, labelled)
+
+
+class DialectReader:
+    """A dialect with its places taken apart, and with what is known of its ends."""
+
+    def __init__(self, dialect: Dialect, inclusive: bool | None) -> None:
+        mapping = dialect.mapping
+        self.text, self.id, self.mentions = (parts(place) for place in (mapping.text, mapping.id, mapping.mentions))
+        self.start, self.end, self.label = (parts(place) for place in (mapping.start, mapping.end, mapping.label))
+        self.surface = None if mapping.surface is None else parts(mapping.surface)
+        self.inclusive = bool(inclusive)
+        self.accepted = dialect.accepted
+
+    def takes(self, mention: object) -> bool:
+        """Whether a mention is a list or an object, as the dialect has it."""
+        return isinstance(mention, list if isinstance(self.start[0], int) else dict)
+
+
+def parts(place: Place) -> Path:
+    """The keys of a place, from the outermost: "span.begin" -> ("span", "begin")."""
+    if isinstance(place, int):
+        return (place,)
+    return tuple(int(part) if part.isdecimal() else part for part in place.split("."))
+
+
+def find(value: Any, path: Path) -> Any:
+    """What is at a place of a JSON value, or ABSENT."""
+    for part in path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return ABSENT
+    return value
+
+
+def read_row(
+    row: Json,
+    number: int,
+    readers: Sequence[DialectReader],
+    labelled: bool,
+    ids: Ids,
+    draft: Draft,
+    reading: Reading,
+) -> str:
+    """Read a row into `draft` and return its id."""
+    found = [reader for reader in readers if find(row, reader.mentions) is not ABSENT]
+    reader = found[0] if found else readers[0]
+    given = row.get(SENTENCE_ID, ABSENT)
+    name = ids.name(number, find(row, reader.id) if given is ABSENT else given, draft)
+    text = find(row, reader.text)
+    key = ".".join(map(str, reader.text))
+    text = read_text({} if text is ABSENT else {key: text}, key, draft)
+    if not labelled and not found:
+        return name
+    key = ".".join(map(str, reader.mentions))
+    mentions = find(row, reader.mentions)
+    if mentions is ABSENT:
+        reason = f"missing key {key!r}, which other rows have; expected [] where a sentence has no mentions"
+        draft.problem(Kind.KEY, reason)
+    elif not isinstance(mentions, list):
+        draft.problem(Kind.VALUE, f"{key} {quote(mentions)}; expected a list of mentions")
+    elif len(lists := dict.fromkeys(reader.mentions for reader in found)) > 1:
+        names = " and ".join(".".join(map(str, place)) for place in lists)
+        draft.problem(Kind.VALUE, f"mentions under {names}; expected one list of mentions")
+    else:
+        for mention in mentions:
+            fitting = next((reader for reader in found if reader.takes(mention)), found[0])
+            read_mention(mention, text, fitting, draft, reading)
+    if reader.accepted and row.get(reader.accepted, "accept") != "accept":
+        reason = f"{reader.accepted} {quote(row[reader.accepted])}; only 'accept' is an annotation"
+        draft.problem(Kind.REJECTED, reason)
+    return name
+
+
+def read_mention(mention: Any, text: str, reader: DialectReader, draft: Draft, reading: Reading) -> None:
+    """Check a mention and add it to `draft`."""
+    start, end, given = find(mention, reader.start), find(mention, reader.end), find(mention, reader.label)
+    surface = find(mention, reader.surface) if reader.surface else ABSENT
+    # type() rather than isinstance(): true is no offset.
+    if type(start) is not int or type(end) is not int:
+        key = ".".join(map(str, reader.end if type(start) is int else reader.start))
+        reason = f"mention {quote(mention)}: {key} {'is missing' if ABSENT in (start, end) else 'is no whole number'}"
+        draft.problem(Kind.VALUE, reason)
+        return
+    labels = given if isinstance(given, list) else [given]
+    if not labels or not all(label and isinstance(label, str) for label in labels):
+        found = "no label" if given is ABSENT else f"label {quote(given)}; expected a string"
+        draft.problem(Kind.VALUE, f"mention {quote(mention)}: {found}")
+        return
+    known = surface if isinstance(surface, str) else None
+    stop = end + reader.inclusive
+    problem = offsets_problem(text, start, stop, known, reader.inclusive)
+    if problem and known and (units := _from_utf16(text, start, stop)) and text[slice(*units)] == known:
+        reading.note("offsets that count UTF-16 units, as JavaScript does, were converted to characters", draft.line)
+        (start, stop), problem = units, None
+    if problem:
+        about = f"{quote(labels[0])} {quote(known) + ' ' if known else ''}[{start}, {end}]"
+        draft.problem(Kind.OFFSETS, f"{about}: {problem}")
+        return
+    for label in labels:
+        draft.add(draft.label(label), start, stop)
+
+
+def _from_utf16(text: str, start: int, end: int) -> tuple[int, int] | None:
+    """Offsets that count UTF-16 units as offsets that count characters; None where there is no difference."""
+    if text.isascii() or max(text) <= "\uffff":
+        return None
+    units = list(itertools.accumulate((2 if character > "\uffff" else 1 for character in text), initial=0))
+    try:
+        return units.index(start), units.index(end)
+    except ValueError:
+        return None
+
+
+def _survey(source: Source, reading: Reading, dialects: Sequence[Dialect]) -> tuple[list[DialectReader], bool]:
+    """Read as far as is needed to know which dialects a file has, and whether it is labelled."""
+    candidates = [DialectReader(dialect, dialect.mapping.inclusive) for dialect in dialects]
+    labelled = False
+    fits = {False: 0, True: 0}
+    looked_at = 0
+    for row in read_objects(source):
+        reader = next((one for one in candidates if find(row.value, one.mentions) is not ABSENT), None)
+        if reader is None:
+            continue
+        labelled = True
+        text, mentions = find(row.value, reader.text), find(row.value, reader.mentions)
+        if reader.surface is None or looked_at > _SAMPLE:
+            break
+        for mention in mentions if isinstance(mentions, list) and isinstance(text, str) else ():
+            start, end, surface = (find(mention, place) for place in (reader.start, reader.end, reader.surface))
+            looked_at += 1
+            if type(start) is int and type(end) is int and isinstance(surface, str):
+                for inclusive in fits:
+                    fits[inclusive] += start >= 0 and text[start : end + inclusive] == surface
+    return [_settle(source, reading, dialect, fits, looked_at) for dialect in dialects], labelled
+
+
+def _settle(source: Source, reading: Reading, dialect: Dialect, fits: dict[bool, int], looked_at: int) -> DialectReader:
+    """Decide whether the ends of a dialect are inclusive, by how many of the surfaces looked at fit which kind."""
+    told = dialect.mapping.inclusive
+    shown = None if fits[True] == fits[False] else fits[True] > fits[False]
+    if told is None and shown is None and looked_at:
+        raise InputError(
+            f"{source.name}: mapping: the surfaces do not show whether ends are inclusive; add inclusive: true or false"
+        )
+    if shown is not None and told is not None and shown != told:
+        if reading.options.mapping:
+            raise InputError(
+                f"{source.name}: mapping: inclusive: {str(told).lower()}, but the surfaces fit ends that are "
+                f"{'inclusive' if shown else 'exclusive'} ({fits[shown]} of them, against {fits[told]})"
+            )
+        about = "inclusive" if shown else "exclusive"
+        reading.note(f"ends were read as {about}, as the surfaces show", 1)
+    return DialectReader(dialect, told if shown is None else shown)
+
+
+def write_mention_lists(sentences: Iterable[Sentence], dialect: Dialect) -> Iterator[Json]:
+    """The rows of sentences in a dialect. Mentions without a place in the sentence cannot be written."""
+    reader = DialectReader(dialect, dialect.mapping.inclusive)
+    for sentence in sentences:
+        row: Json = {}
+        if sentence.id:
+            _put(row, reader.id, sentence.id)
+        _put(row, reader.text, sentence.text)
+        if sentence.entities is not None:
+            _put(row, reader.mentions, [_write_mention(entity, reader) for entity in sentence.entities])
+        yield row
+
+
+def _write_mention(entity: Entity, reader: DialectReader) -> Json | list[Any]:
+    assert entity.end is not None
+    values = {reader.start: entity.start, reader.end: entity.end - reader.inclusive, reader.label: entity.label}
+    if reader.surface:
+        values[reader.surface] = entity.text
+    if isinstance(reader.start[0], int):
+        return [values[path] for path in sorted(values)]
+    mention: Json = {}
+    for path, value in values.items():
+        _put(mention, path, value)
+    return mention
+
+
+def _put(row: Json, path: Path, value: Any) -> None:
+    """Set what is at a place of a row."""
+    *outer, last = path
+    for part in outer:
+        row = row.setdefault(str(part), {})
+    row[str(last)] = value

@@ -1,0 +1,240 @@
+"""Where the rows of a split come from: a file, two parallel files, or the files of a folder or an archive.
+
+Lines are cut at ``\\n`` only: U+2028 and the like are characters of the text.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import contextlib
+import gzip
+import lzma
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+from entitune.cli import InputError
+from entitune.corpus.rows import MAX_ROW_BYTES, Reading
+from entitune.files import atomic_write
+
+
+class Source(NamedTuple):
+    """A raw split, and how messages call it."""
+
+    paths: tuple[Path, ...]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, paths: Sequence[str | Path], names: Sequence[str] = ()) -> Source:
+        """Check that the paths are files or folders. Raises OSError or InputError.
+
+        `names` are the user's own files where `paths` are copies of them; there may be fewer names than paths.
+        """
+        for path in paths:
+            mode = Path(path).stat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise InputError(f"{path} is not a file (a pipe?): write it to a file first, it is read more than once")
+        given = tuple(names) if len(names) >= len(paths) else (*names, *map(str, paths[len(names) :]))
+        return cls(tuple(map(Path, paths)), given)
+
+    @property
+    def name(self) -> str:
+        """What messages call the split."""
+        return self.names[0]
+
+    @property
+    def path(self) -> Path:
+        """The only file. Raises InputError where there are several or it is a folder."""
+        if len(self.paths) != 1:
+            raise InputError(f"{' '.join(map(str, self.paths))}: expected one file")
+        if self.paths[0].is_dir():
+            raise InputError(f"{self.name} is a folder; expected a file")
+        return self.paths[0]
+
+
+# Lines
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield each line's 1-based number and its bytes with the line end, without a byte order mark.
+
+    Of a line that is too long, the beginning.
+    """
+    with path.open("rb") as stream:
+        yield from lines_of(stream)
+
+
+def lines_of(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """`read_lines` of an open file."""
+    for number, line in enumerate(iter(partial(stream.readline, MAX_ROW_BYTES + 1), b""), 1):
+        if len(line) > MAX_ROW_BYTES:
+            rest = line
+            while rest and not rest.endswith(b"\n"):
+                rest = stream.readline(MAX_ROW_BYTES)
+        if number > 1 or (line := line.removeprefix(codecs.BOM_UTF8)):
+            yield number, line
+
+
+def begins_with_mark(path: Path) -> bool:
+    """Whether a file begins with the byte order mark of UTF-8."""
+    with path.open("rb") as stream:
+        return stream.read(3) == codecs.BOM_UTF8
+
+
+def note_file(path: Path, reading: Reading) -> None:
+    """Note the byte order mark of a file, which is read past."""
+    if begins_with_mark(path):
+        reading.note("a byte order mark was skipped", 1)
+
+
+def note_line_ends(raw: bytes, line: int, reading: Reading, file: str = "") -> None:
+    """Note the lines of a row that end with CRLF, which is read as a line end."""
+    if b"\r" in raw and (count := raw.count(b"\r\n")):
+        reading.note("lines that end with CRLF were read as if they ended with LF", line, count, file)
+
+
+def decode(line: bytes) -> tuple[str, str | None]:
+    """The text of a line without its end, or "" and the reason why there is none."""
+    if len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
+        return "", f"line of more than {MAX_ROW_BYTES} bytes; expected one sentence a line"
+    content = line[:-2] if line.endswith(b"\r\n") else line.removesuffix(b"\n")
+    try:
+        return content.decode(), None
+    except UnicodeDecodeError as error:
+        return "", f"{not_utf8(content, error)} of the line; expected UTF-8"
+
+
+def not_utf8(content: bytes, error: UnicodeDecodeError) -> str:
+    """The beginning of a message about bytes that are not UTF-8."""
+    found = content[error.start : error.start + 3]
+    surrogate = "half of a surrogate pair (CESU-8), " if re.fullmatch(b"\xed[\xa0-\xbf][\x80-\xbf]", found) else ""
+    return f"not UTF-8: {surrogate}byte 0x{content[error.start]:02x} at byte {error.start + 1}"
+
+
+def other_encoding(path: Path) -> str | None:
+    """What a whole file that is not UTF-8 is, with the command that converts it; None where that is not certain.
+
+    GB18030 reads almost any bytes, so that one line tells nothing: all of the file must be GB18030, and no line may
+    be Chinese in UTF-8 (two characters of three bytes, which a line of GB18030 hardly is by accident).
+    """
+    with path.open("rb") as stream:
+        beginning = stream.read(2)
+        if beginning in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return "UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE"
+        stream.seek(0)
+        decoder = codecs.getincrementaldecoder("gb18030")()
+        is_utf8 = True
+        try:
+            for _, line in lines_of(stream):
+                decoder.decode(line)
+                text, reason = ("", None) if line.isascii() else decode(line)
+                is_utf8 = is_utf8 and reason is None
+                if sum("\u3000" <= character <= "\uffef" for character in text) >= 2:
+                    return None
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return None
+    return None if is_utf8 else "GB18030, not UTF-8; convert it: iconv -f GB18030 -t UTF-8 FILE > NEW_FILE"
+
+
+# Folders and archives
+
+_DECOMPRESSORS: dict[bytes, Callable[[Path], IO[bytes]]] = {
+    b"\x1f\x8b": lambda path: cast("IO[bytes]", gzip.GzipFile(path)),
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+"""The first bytes of a compressed file -> what reads it."""
+
+
+_DAMAGES = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
+"""What the libraries raise for an archive that is damaged."""
+
+
+class Member(NamedTuple):
+    """A file of a folder or an archive."""
+
+    name: str
+    open: Callable[[], IO[bytes]]
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder, or a zip or tar archive of one."""
+    if path.is_dir() or zipfile.is_zipfile(path):
+        return True
+    try:
+        return tarfile.is_tarfile(path)
+    except _DAMAGES:
+        return False
+
+
+@contextlib.contextmanager
+def open_members(source: Source) -> Iterator[list[Member]]:
+    """The files of a folder, or of a zip or tar archive; hidden files are left out.
+
+    Raises InputError where `source` is none of these or is damaged.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            members = _members(source.paths[0], stack)
+            yield [
+                member
+                for member in members
+                if not any(part.startswith((".", "__MACOSX")) for part in member.name.removeprefix("./").split("/"))
+            ]
+        except _DAMAGES as error:
+            raise InputError(f"{source.name}: expected a folder, or a zip or tar archive of one ({error})") from None
+
+
+def _members(path: Path, stack: contextlib.ExitStack) -> list[Member]:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return [Member(file.relative_to(path).as_posix(), partial(_open_file, file)) for file in files]
+    if zipfile.is_zipfile(path):
+        archive = stack.enter_context(zipfile.ZipFile(path))
+        return [Member(info.filename, partial(archive.open, info)) for info in archive.infolist() if not info.is_dir()]
+    stream: IO[bytes] = stack.enter_context(path.open("rb"))
+    beginning = stream.read(6)
+    stream.seek(0)
+    for magic, decompress in _DECOMPRESSORS.items():
+        if beginning.startswith(magic):  # members are read in any order, which a compressed stream does not allow
+            stream = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+            with decompress(path) as content:
+                shutil.copyfileobj(content, stream)
+            stream.seek(0)
+    tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))  # noqa: SIM115
+    return [Member(info.name, partial(_open_tar_member, tar, info)) for info in tar if info.isfile()]
+
+
+def _open_file(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _open_tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    stream = tar.extractfile(info)
+    assert stream is not None, "only files are listed"
+    return stream
+
+
+def pack(paths: Sequence[Path], output: Path) -> None:
+    """Write the files of a folder, or several files, to one tar archive, which the readers take in their place.
+
+    Names and bytes are kept; dates and owners are not, so that the same files give the same archive.
+    """
+    with atomic_write(output, "wb") as stream, tarfile.open(fileobj=stream, mode="w") as tar:
+        for path in paths:
+            files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+            for file in files:
+                info = tarfile.TarInfo(file.relative_to(path if path.is_dir() else path.parent).as_posix())
+                info.size = file.stat().st_size
+                with file.open("rb") as content:
+                    tar.addfile(info, content)

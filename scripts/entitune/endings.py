@@ -1,0 +1,48 @@
+"""What the terminal says when the workflow ends: where the table is, or which step failed and why."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from entitune import paths
+
+
+def summary_of(seeds_table: Path) -> str:
+    """The micro F1 (`spans`) of each run of results/seeds.tsv, one line per run; empty where there is no such table."""
+    if not seeds_table.is_file():
+        return ""
+    with seeds_table.open(encoding="utf-8") as stream:
+        rows = [
+            row
+            for row in csv.DictReader(stream, delimiter="\t")
+            if row["label"] == "micro" and row["scoring"] == "spans"
+        ]
+    width = max((len(row["run"]) for row in rows), default=0)
+    lines = []
+    for row in rows:
+        deviation = f" ± {float(row['f1_sd']):.4f} ({row['seeds']} seeds)" if row["f1_sd"] else ""
+        lines.append(f"  {row['run']:<{width}}  {float(row['f1_mean']):.4f}{deviation}")
+    return "\n".join(["Micro F1 (spans):", *lines, f"All scores: {paths.METRICS}"]) if lines else ""
+
+
+def failure_of(rule: str, wildcards: Mapping[str, str], log: Path | None) -> str:
+    """Which step failed, the first error in its log, and where the log is."""
+    values = ", ".join(f"{name}={value}" for name, value in wildcards.items())
+    lines = [f"The step {rule}{f' ({values})' if values else ''} failed" + (f"; its log: {log}" if log else "")]
+    if log and (error := first_error(log)):
+        lines.append(f"  {error}")
+    return "\n".join(lines)
+
+
+def first_error(log: Path) -> str | None:
+    """The first line of a log that says what is wrong; None where there is none."""
+    if not log.is_file():
+        return None
+    text = log.read_text(encoding="utf-8", errors="replace")
+    found = re.search(r"^error: .*$", text, re.MULTILINE) or re.search(
+        r"^\w*(?:Error|Exception): .*$", text, re.MULTILINE
+    )
+    return found[0] if found else None

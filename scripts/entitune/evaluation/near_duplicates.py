@@ -1,0 +1,95 @@
+"""Sentences that say almost the same: a Jaccard similarity of their character trigrams of at least NEAR.
+
+All of them are found, without comparing all pairs. Prefix filtering (Bayardo, Ma & Srikant 2007, "Scaling up all pairs
+similarity search"): two sets that are that similar share one of their few rarest members. Positional filtering (Xiao,
+Wang, Lin & Yu 2008, "Efficient similarity joins for near duplicate detection"): where the first shared member stands in
+both sets bounds how many they can share.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import TypeAlias
+
+NEAR = Fraction(4, 5)
+_GRAM = 3
+
+Grams: TypeAlias = tuple[int, ...]
+"""The ranks of a text's trigrams, sorted: the rarest first."""
+
+
+def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -> list[int]:
+    """The positions of texts that have a near-duplicate among `others`; without `others`, among the texts before them.
+
+    Give it normalised texts. An empty text is a near-duplicate of none.
+    """
+    frequency = Counter(gram for text in (*texts, *(others or ())) for gram in _trigrams(text))
+    ranks = {gram: rank for rank, gram in enumerate(sorted(frequency, key=lambda gram: (frequency[gram], gram)))}
+    index = _Index()
+    for text in others or ():
+        index.add(tuple(sorted(ranks[gram] for gram in _trigrams(text))))
+    found = []
+    for position, text in enumerate(texts):
+        grams = tuple(sorted(ranks[gram] for gram in _trigrams(text)))
+        if index.has_similar(grams):
+            found.append(position)
+        if others is None:
+            index.add(grams)
+    return found
+
+
+class _Index:
+    """Sets of trigrams, to ask whether one of them is similar to another."""
+
+    def __init__(self) -> None:
+        self._known: set[Grams] = set()
+        # For each trigram of a prefix: the sets that have it, by their size and by its position in them.
+        self._sets: defaultdict[int, defaultdict[tuple[int, int], list[frozenset[int]]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+
+    def add(self, grams: Grams) -> None:
+        if grams in self._known:
+            return
+        self._known.add(grams)
+        members = frozenset(grams)
+        for position, gram in enumerate(_prefix(grams)):
+            self._sets[gram][len(grams), position].append(members)
+
+    def has_similar(self, grams: Grams) -> bool:
+        if not grams or grams in self._known:
+            return bool(grams)
+        members, size = frozenset(grams), len(grams)
+        compared: set[int] = set()
+        for position, gram in enumerate(_prefix(grams)):
+            for (other_size, other_position), candidates in self._sets.get(gram, _NOTHING).items():
+                if not _similar_enough(min(size - position, other_size - other_position), size, other_size):
+                    continue  # they cannot share more than what follows their first shared trigram
+                for other in candidates:
+                    if id(other) not in compared:
+                        compared.add(id(other))
+                        if _similar_enough(_shared(members, other), size, other_size):
+                            return True
+        return False
+
+
+_NOTHING: dict[tuple[int, int], list[frozenset[int]]] = {}
+
+
+def _prefix(grams: Grams) -> Grams:
+    """The rarest trigrams, of which a similar set has at least one: all but those that it may lack, and one."""
+    return grams[: len(grams) + 1 + -NEAR.numerator * len(grams) // NEAR.denominator]
+
+
+def _shared(one: frozenset[int], other: frozenset[int]) -> int:
+    return len(one & other)
+
+
+def _similar_enough(shared: int, size: int, other_size: int) -> bool:
+    return shared * NEAR.denominator >= NEAR.numerator * (size + other_size - shared)
+
+
+def _trigrams(text: str) -> Iterable[str]:
+    return {text[start : start + _GRAM] for start in range(max(1, len(text) - _GRAM + 1))} if text else ()

@@ -1,0 +1,172 @@
+"""What a job took, and on which node: written by the job itself, where it runs.
+
+A module of its own, apart from what else a manifest says: a change here reruns the jobs. Needs psutil and pydantic
+(every environment has both).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import resource
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Self
+
+import psutil
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from entitune.cli import InputError
+from entitune.files import read_json, write_json
+from entitune.processes import output_of
+
+MIB = 1 << 20
+
+
+class Hardware(BaseModel):
+    """A node, as a job finds it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    system: str
+    python: str
+    processor: str | None
+    cores: int
+    """Those that this process may use."""
+    memory_mb: int
+    """The node's main memory in MiB."""
+    gpus: list[str]
+    """The node's GPUs: name, memory, driver."""
+
+
+def hardware() -> Hardware:
+    """Return what this process runs on."""
+    return Hardware(
+        system=platform.platform(),
+        python=platform.python_version(),
+        processor=processor(),
+        cores=len(os.sched_getaffinity(0)),
+        memory_mb=psutil.virtual_memory().total // MIB,
+        gpus=gpus(),
+    )
+
+
+def processor() -> str | None:
+    """The processor's name; None where the system does not tell it (many ARM machines)."""
+    try:
+        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return None
+    return found[1] if found else None
+
+
+def gpus() -> list[str]:
+    """Name, memory and driver of each GPU of this node; none where there is no nvidia-smi or it fails."""
+    printed = output_of("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    return printed.splitlines() if printed else []
+
+
+PeakOf = Literal["process tree", "largest process"]
+
+
+class JobRecord(BaseModel):
+    """Where and when a job ran, and what it took."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    date: str
+    """When it started: ISO 8601, UTC."""
+    seconds: float
+    peak_memory_mb: int
+    """In MiB."""
+    peak_memory_of: PeakOf
+    """Of all processes of the job together, page cache included, or of the largest of them."""
+    hardware: Hardware
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the record of a job. Raises InputError where the file is not one."""
+        try:
+            return cls.model_validate(read_json(path))
+        except ValidationError as error:
+            raise InputError(f"{path}: not the record of a job: {error}") from error
+
+
+@contextlib.contextmanager
+def recorded_job(path: Path | None) -> Iterator[None]:
+    """Write a JobRecord of the block to `path` when it has ended without an error. None: write nothing."""
+    if path is None:
+        yield
+        return
+    path.unlink(missing_ok=True)  # of an earlier attempt
+    date, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    group = ControlGroup.own()
+    if group and not group.is_own():
+        group = None
+    before = group.peak() if group else 0
+    yield
+    seconds = time.monotonic() - started
+    peak, of = peak_memory(group, before)
+    record = JobRecord(
+        date=date, seconds=round(seconds, 3), peak_memory_mb=peak // MIB, peak_memory_of=of, hardware=hardware()
+    )
+    write_json(path, record.model_dump(mode="json"))
+
+
+class ControlGroup:
+    """The control group (version 2) of this process. Schedulers give each job one; the kernel keeps its peak."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def own(cls, mounted: Path = Path("/sys/fs/cgroup"), listed: Path = Path("/proc/self/cgroup")) -> Self | None:
+        """This process's group; None where the system has none of version 2 that measures memory."""
+        try:
+            found = re.search(r"^0::/(.*)$", listed.read_text(encoding="utf-8"), re.MULTILINE)
+        except OSError:
+            return None
+        group = cls(mounted / found[1]) if found else None
+        return group if group and (group.folder / "memory.peak").is_file() else None
+
+    def peak(self) -> int:
+        """The most memory in bytes that the group ever held, page cache included."""
+        return int((self.folder / "memory.peak").read_text(encoding="ascii"))
+
+    def is_own(self) -> bool:
+        """Whether the group holds this process, those that started it and those it started, and no others."""
+        me = psutil.Process()
+        family = {process.pid for process in (me, *me.parents(), *me.children(recursive=True))}
+        members = set(map(int, (self.folder / "cgroup.procs").read_text(encoding="ascii").split()))
+        return members <= family and not any(path.is_dir() for path in self.folder.iterdir())
+
+
+def peak_memory(group: ControlGroup | None, before: int) -> tuple[int, PeakOf]:
+    """Return the peak of this process and those that it started, in bytes, and what it is the peak of.
+
+    Args:
+        group: The control group of this process, if there is one.
+        before: The group's peak in bytes when the job started.
+
+    A sum of samples would depend on when they are taken. The kernel's peaks do not: that of the group where it is this
+    job's own and has risen since the job started, else that of the largest process.
+    """
+    if group and group.is_own() and (peak := group.peak()) > before:
+        return peak, "process tree"
+    living = [os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))]
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return max(ended, *map(peak_of_process, living)), "largest process"
+
+
+def peak_of_process(pid: int) -> int:
+    """The most memory in bytes that a process ever held; 0 where it has just ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0

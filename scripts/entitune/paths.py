@@ -1,0 +1,225 @@
+"""Every path under results/, spelled once. docs/contracts.md explains the files.
+
+Paths are text relative to the repository's root. Rules get a pattern by passing wildcards in braces:
+`paths.sentences("{dataset}", "{split}")`. Needs nothing beyond the standard library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RESULTS = "results"
+METRICS = f"{RESULTS}/metrics.tsv"
+SEEDS = f"{RESULTS}/seeds.tsv"
+COMPARISON = f"{RESULTS}/comparison.tsv"
+REPORT = f"{RESULTS}/report"
+ERROR_TABLES = ("answers.tsv", "categories.tsv", "confusion.tsv", "breakdown.tsv", "examples.jsonl")
+
+
+def environment(name: str) -> str:
+    """The marker of a built environment, in its folder."""
+    return f".envs/{name}/.built"
+
+
+def python(name: str) -> str:
+    """The interpreter of an environment."""
+    return f".envs/{name}/bin/python"
+
+
+def lock(name: str) -> str:
+    """The lock file of an environment."""
+    return f"envs/{name}.txt"
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+def archive(dataset: str) -> str:
+    """A dataset's archive as its publisher packed it."""
+    return f"{RESULTS}/datasets/{dataset}/raw/archive"
+
+
+def raw(dataset: str, split: str) -> str:
+    """A split as its publisher wrote it."""
+    return f"{RESULTS}/datasets/{dataset}/raw/{split}"
+
+
+def sentences(dataset: str, split: str) -> str:
+    """A split as canonical JSON lines."""
+    return f"{RESULTS}/datasets/{dataset}/{split}.jsonl"
+
+
+def dropped(dataset: str, split: str) -> str:
+    """The rows of a split that were dropped, with reasons."""
+    return f"{RESULTS}/datasets/{dataset}/{split}.dropped.jsonl"
+
+
+def conversion(dataset: str, split: str) -> str:
+    """What was read of a split and what was dropped, in numbers."""
+    return f"{RESULTS}/datasets/{dataset}/{split}.summary.json"
+
+
+def conversion_benchmark(dataset: str, split: str) -> str:
+    """Time and memory of a split's conversion."""
+    return f"{RESULTS}/datasets/{dataset}/benchmarks/convert_dataset.{split}.tsv"
+
+
+def audit(dataset: str) -> str:
+    """The audit of a dataset."""
+    return f"{RESULTS}/audit/{dataset}.tsv"
+
+
+def model(name: str) -> str:
+    """The list of a base model's files, in the model's folder."""
+    return f"{RESULTS}/models/{name}/manifest.json"
+
+
+@dataclass(frozen=True)
+class PromptData:
+    """A dataset under a prompt, encoded for a model."""
+
+    dataset: str
+    prompt: str
+    model: str = "{model}"
+
+    @property
+    def _folder(self) -> str:
+        return f"{RESULTS}/datasets/{self.dataset}/{self.prompt}"
+
+    def alpaca(self, split: str) -> str:
+        """Alpaca rows: prompt, sentence, answer."""
+        return f"{self._folder}/{split}.json"
+
+    def tokens(self, split: str) -> str:
+        """The rows as token ids."""
+        return f"{self._folder}/{self.model}/{split}.tokens.jsonl"
+
+    def parity(self, split: str, env: str) -> str:
+        """Whether serving sends the prompts that training saw."""
+        return f"{self._folder}/{self.model}/{split}.{env}.parity.json"
+
+    def training_rows(self, cutoff: int | str, name: str = "train.json") -> str:
+        """The rows that training reads, and beside them dataset_info.json and too_long.jsonl."""
+        return f"{self._folder}/{self.model}/cutoff-{cutoff}/{name}"
+
+
+def base_model(name: str) -> str:
+    """A file of the making of the embedded base model."""
+    return f"{RESULTS}/base_model/{name}"
+
+
+# --- one run and seed -------------------------------------------------------------------------------------------------
+
+
+def lengths_check(run: str, split: str) -> str:
+    """The proof that the prompts of a split fit into a run's engine; one for all seeds."""
+    return f"{RESULTS}/{run}/lengths.{split}.json"
+
+
+def training_rows_check(run: str) -> str:
+    """The proof that the trainer sees a run's rows as they were encoded; one for all seeds."""
+    return f"{RESULTS}/{run}/training_rows.json"
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of one run and seed."""
+
+    run: str
+    seed: int | str
+
+    @property
+    def folder(self) -> str:
+        """The folder of this run and seed."""
+        return f"{RESULTS}/{self.run}/seed-{self.seed}"
+
+    @property
+    def config(self) -> str:
+        """LLaMA-Factory's YAML."""
+        return f"{self.folder}/train.yaml"
+
+    @property
+    def checkpoints(self) -> str:
+        """The folder of an unfinished training's checkpoints. No rule declares it."""
+        return f"{self.folder}/checkpoints"
+
+    def adapter(self, name: str = "adapter_model.safetensors") -> str:
+        """A file of the LoRA adapter."""
+        return f"{self.folder}/adapter/{name}"
+
+    @property
+    def crf(self) -> str:
+        """The model of the CRF baseline, in crfsuite's format."""
+        return f"{self.folder}/model.crf"
+
+    @property
+    def merged(self) -> str:
+        """The list of the merged model's files, in its folder."""
+        return f"{self.folder}/merged/manifest.json"
+
+    def predictions(self, split: str) -> str:
+        """Predictions, one JSON line per sentence."""
+        return f"{self.folder}/predictions/{split}.jsonl"
+
+    def scores(self, split: str) -> str:
+        """The run's table of scores."""
+        return f"{self.folder}/scores/{split}.tsv"
+
+    def score_page(self, split: str) -> str:
+        """The same table to read."""
+        return f"{self.folder}/scores/{split}.md"
+
+    def seqeval_report(self, split: str) -> str:
+        """seqeval's own report of the run."""
+        return f"{self.folder}/scores/{split}.seqeval.txt"
+
+    def errors(self, split: str, table: str) -> str:
+        """A table of the error analysis, one of ERROR_TABLES."""
+        return f"{self.folder}/errors/{split}/{table}"
+
+    @property
+    def submission(self) -> str:
+        """The benchmark's submission file."""
+        return f"{self.folder}/cluener_predict.json"
+
+    @property
+    def manifest(self) -> str:
+        """What the run's figures were made from."""
+        return f"{self.folder}/manifest.json"
+
+    @property
+    def serving_check(self) -> str:
+        """What a server of the run answered."""
+        return f"{self.folder}/serving_check.json"
+
+    def record(self, rule: str) -> str:
+        """What a job took, and on which node."""
+        return f"{self.folder}/jobs/{rule}.json"
+
+
+@dataclass(frozen=True)
+class GroupFiles:
+    """The files of an engine group: the runs and seeds that one engine answers for."""
+
+    group: str
+
+    def answers(self, split: str, shard: str) -> str:
+        """The raw answers of all members to a part of a split."""
+        return f"{RESULTS}/groups/{self.group}/answers/{split}/{shard}.jsonl"
+
+    def record(self, split: str, shard: str) -> str:
+        """What the job took, and on which node."""
+        return f"{RESULTS}/groups/{self.group}/jobs/predict_shard.{split}.{shard}.json"
+
+
+def shards(count: int) -> list[str]:
+    """The names of the parts of a split that is predicted in so many jobs."""
+    return [f"{part}-of-{count}" for part in range(1, count + 1)]
+
+
+# --- report -----------------------------------------------------------------------------------------------------------
+
+
+def figure(name: str) -> str:
+    """A figure or page of the report."""
+    return f"{REPORT}/{name}"

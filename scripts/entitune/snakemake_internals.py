@@ -1,0 +1,95 @@
+"""The one place that uses what Snakemake 9.27 has no public API for. Rules call these functions with their `workflow`.
+
+Look at each function again for a new release of Snakemake; `tests/test_stale.py` and `tests/test_done.py` fail where
+one no longer holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+from snakemake.dag import DAG
+from snakemake.settings.enums import Quietness
+
+from entitune.paths import RESULTS
+
+STARTED = time.time()
+"""When this command began, in seconds since 1970."""
+
+
+def is_quiet(workflow: Any) -> bool:
+    """Whether the user asked for no progress (`--quiet`)."""
+    return bool({Quietness.ALL, Quietness.PROGRESS} & set(workflow.output_settings.quiet or ()))
+
+
+def is_main(workflow: Any) -> bool:
+    """Whether this process plans the workflow, rather than running one job of it for another process."""
+    return bool(workflow.is_main_process)
+
+
+def local_gpu_jobs(workflow: Any) -> list[Any]:
+    """The jobs that are about to run on a GPU of this machine: none where a scheduler finds a machine for them."""
+    if not workflow.local_exec:
+        return []
+    return [job for job in workflow.dag.needrun_jobs() if job.resources.get("gpu")]
+
+
+def failed_jobs(workflow: Any) -> list[Any]:
+    """The jobs of this command that were started and did not finish."""
+    return [
+        job
+        for job in workflow.dag.needrun_jobs()
+        if any(os.path.exists(log) and os.path.getmtime(log) >= STARTED for log in job.log)
+    ]
+
+
+def correct_plans() -> None:
+    """Have every plan include each step that has to run. Snakemake leaves out two kinds.
+
+    Steps whose files are gone although files made from them are there: Snakemake deletes the outputs of a failed or
+    terminated job, and looks for missing files of targets alone (snakemake issues 1978, 2011, 3808). So the same
+    command would find the table of an earlier run and do nothing. The missing files are added to those that are
+    forced, as `--forcerun FILE` does.
+
+    Steps behind an `ancient` input whose maker runs: Snakemake does not look at what follows a job that runs, because
+    it will run as well, and then does not run it because the input is ancient. So nothing is passed over here.
+    """
+    decide: Callable[..., Coroutine[Any, Any, None]] = DAG.update_needrun
+
+    async def update_needrun(self: Any, create_inventory: bool = False) -> None:
+        if self.workflow.is_main_process:
+            self.forcefiles.update(_missing_intermediates(self), _stale_environments(self))
+        self.bfs = lambda *_: ()  # what `DAG.update_needrun` asks for the jobs to pass over
+        try:
+            await decide(self, create_inventory)
+        finally:
+            del self.bfs
+
+    DAG.update_needrun = update_needrun
+
+
+def _missing_intermediates(dag: Any) -> Iterator[str]:
+    """The missing files under results/ of which something that is there was made, or that a target lists."""
+    for job in dag.jobs:
+        if all(os.path.exists(file) for file in job.output):
+            for files in dag.dependencies[job].values():
+                yield from (file for file in files if file.startswith(f"{RESULTS}/") and not os.path.exists(file))
+
+
+def _stale_environments(dag: Any) -> Iterator[str]:
+    """The markers of environments that were built from another lock file than the present one."""
+    for job in dag.jobs:
+        if job.rule.name == "build_env":
+            marker = Path(job.output.built)
+            if marker.is_file() and marker.read_text(encoding="utf-8").split()[:1] != [_checksum(job.input.lock)]:
+                yield job.output.built
+
+
+def _checksum(path: str) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

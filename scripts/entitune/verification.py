@@ -1,0 +1,59 @@
+"""Whether a finished run is still what its manifest says: files, models, scores.
+
+Needs pydantic (every environment has it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from entitune import paths
+from entitune.cli import InputError
+from entitune.files import read_json, sha256
+from entitune.manifests import verify
+from entitune.study import BaseRun, Run, Study
+
+
+def changed_files(manifest: str, files: Sequence[str] | None = None) -> list[str]:
+    """Compare files with the checksums that a run's manifest has of them.
+
+    Args:
+        manifest: path of the run's manifest.
+        files: the files to compare; None: all that the manifest lists.
+
+    Returns:
+        A line for each file that is missing, differs or is not in the manifest.
+    """
+    recorded = read_json(manifest)["files"]
+    problems = []
+    for path in recorded if files is None else files:
+        if path not in recorded:
+            problems.append(f"{path} is not in {manifest}")
+        elif not Path(path).is_file():
+            problems.append(f"{path} is missing")
+        elif sha256(path) != recorded[path]:
+            problems.append(f"{path} is not the file that {manifest} was made from")
+    return problems
+
+
+def run_problems(study: Study, run: Run, seed: int) -> list[str]:
+    """Check everything behind a run's scores: data, models with all their files, adapter, predictions, scores.
+
+    Returns:
+        A line for each problem; empty where the run is whole.
+    """
+    manifest = run.files(seed).manifest
+    if not Path(manifest).is_file():
+        return [f"{manifest} is missing: run {run.name}, seed {seed}, is not finished"]
+    problems = changed_files(manifest)
+    recorded = read_json(manifest)["files"]
+    made_from = study.made_from(run, seed, "dev")
+    problems += [f"{path} is not in {manifest}" for path in made_from if path not in recorded]
+    models = [paths.model(run.model.name), run.engine_model(seed)] if isinstance(run, BaseRun) else []
+    for model in dict.fromkeys(models):
+        try:
+            verify(Path(model).parent, deep=True)
+        except (InputError, OSError) as error:
+            problems.append(str(error))
+    return problems

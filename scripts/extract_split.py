@@ -1,0 +1,183 @@
+"""Write a raw split, byte for byte: a member of a zip or tar archive, or a local file.
+
+extract_split.py --archive results/datasets/cluener/raw/archive --member train.json --output OUTPUT
+extract_split.py --file data/demo/train.json --output OUTPUT
+"""
+
+from __future__ import annotations
+
+import argparse
+import bz2
+import contextlib
+import gzip
+import hashlib
+import io
+import lzma
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, cast
+
+from entitune.cli import InputError, printable, run
+from entitune.files import atomic_write
+
+MAX_SPLIT_BYTES = 2 << 30
+MAX_RATIO = 200
+"""How many times its own size an archive may unpack to; text is packed to a tenth, tags to a fiftieth."""
+FREE_BYTES = 10_000_000
+"""What any archive may unpack to."""
+MAX_LISTED = 20
+"""How many members a message lists."""
+_CHUNK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Member:
+    """A regular file in an archive: its name, the size in bytes that the archive states, and how to open it."""
+
+    name: str
+    size: int
+    open: Callable[[], IO[bytes] | None]
+
+
+class BoundedReader(io.RawIOBase):
+    """A stream that refuses to be read beyond `limit` bytes: a small archive can unpack to any size."""
+
+    def __init__(self, stream: IO[bytes], limit: int) -> None:
+        self._stream, self._limit = stream, limit
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0 or self._stream.tell() + size > self._limit:
+            raise InputError(f"the archive unpacks to more than {self._limit:,} bytes, or is damaged")
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence != io.SEEK_SET or not 0 <= offset <= self._limit:
+            raise InputError(f"the archive unpacks to more than {self._limit:,} bytes, or is damaged")
+        return self._stream.seek(offset)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+def uncompressed(archive: Path) -> IO[bytes]:
+    """Open a file that may be compressed with gzip, bzip2 or xz."""
+    with archive.open("rb") as stream:
+        start = stream.read(6)
+    if start.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.open(archive))
+    if start.startswith(b"BZh"):
+        return bz2.open(archive)
+    if start.startswith(b"\xfd7zXZ\0"):
+        return lzma.open(archive)
+    return archive.open("rb")
+
+
+@contextlib.contextmanager
+def members_of(archive: Path, limit: int) -> Iterator[list[Member]]:
+    """Yield the regular files of a tar or zip archive. Of a tar archive, no more than `limit` bytes are unpacked."""
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(uncompressed(archive))
+        try:
+            tar = stack.enter_context(tarfile.open(fileobj=BoundedReader(stream, limit), mode="r:"))
+        except tarfile.ReadError:
+            if not zipfile.is_zipfile(archive):
+                raise InputError("the archive is neither zip nor tar") from None
+            packed = stack.enter_context(zipfile.ZipFile(archive))
+            yield [
+                Member(info.filename, info.file_size, partial(packed.open, info))
+                for info in packed.infolist()
+                if not info.is_dir()
+            ]
+        else:
+            yield [
+                Member(info.name, info.size, partial(tar.extractfile, info)) for info in tar if _is_regular_file(info)
+            ]
+
+
+def _is_regular_file(info: tarfile.TarInfo) -> bool:
+    if info.size < 0:
+        raise InputError(f"the archive is damaged: {printable(info.name)} has {info.size} bytes")
+    return info.isfile()
+
+
+def unpack(archive: Path, name: str) -> Iterator[bytes]:
+    """Yield the bytes of a member of an archive. Raises InputError where it is missing, too large or unreadable."""
+    limit = max(FREE_BYTES, MAX_RATIO * archive.stat().st_size)
+    try:
+        with members_of(archive, limit) as members:
+            member = find(members, name)
+            most = min(limit, MAX_SPLIT_BYTES)
+            if member.size > most:
+                raise InputError(
+                    f"{printable(name)} has {member.size:,} bytes unpacked; of an archive of this size {most:,} are "
+                    "accepted. Unpack it yourself and name the file as a local split"
+                )
+            stream = member.open()
+            assert stream is not None  # it is None for what is no regular file
+            with stream:
+                while chunk := stream.read(_CHUNK_BYTES):
+                    yield chunk
+    except InputError:
+        raise
+    # Whatever Python's readers of archives make of bytes that are none: struct.error, UnicodeDecodeError and more.
+    except Exception as error:
+        raise InputError(f"the archive cannot be read: {str(error) or type(error).__name__}") from error
+
+
+def find(members: list[Member], name: str) -> Member:
+    """Return the member of that name. Raises InputError where there is not one."""
+    found = [member for member in members if member.name == name]
+    if len(found) > 1:
+        raise InputError(f"the archive has {len(found)} files {printable(name)}: which one is meant cannot be told")
+    if not found:
+        names = sorted(printable(member.name) for member in members)
+        there = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
+        raise InputError(f"the archive has no file {printable(name)}; there are: {there}")
+    return found[0]
+
+
+def check_source(path: Path) -> None:
+    """Raise InputError where `path` is a folder, a pipe or a device. What is not there at all is an OSError later."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; a split is one file, or in one archive")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is a pipe or a device; a split is a file")
+
+
+def read_file(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a local file."""
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def write_split(chunks: Iterator[bytes], name: str, checksum: str | None, output: Path) -> None:
+    """Write a raw split. Raises InputError where its SHA-256 is not `checksum`, if that is given."""
+    digest = hashlib.sha256()
+    with atomic_write(output, "wb") as stream:
+        for chunk in chunks:
+            stream.write(chunk)
+            digest.update(chunk)
+        if checksum not in (None, digest.hexdigest()):
+            raise InputError(f"{name} has the sha256 {digest.hexdigest()}, expected {checksum}")
+    print(f"{output}: {output.stat().st_size} bytes, sha256 {digest.hexdigest()}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", required=True, type=Path, help="a local file; with --member: a zip or tar archive")
+    parser.add_argument("--member", help="the split's name within the archive (gzip, bzip2 and xz are read)")
+    parser.add_argument("--sha256", metavar="HASH", help="the split's checksum (default: not checked)")
+    parser.add_argument("--output", required=True, type=Path, help="the raw split")
+    args = parser.parse_args()
+    check_source(args.source)
+    chunks = unpack(args.source, args.member) if args.member else read_file(args.source)
+    write_split(chunks, args.member or str(args.source), args.sha256, args.output)
+
+
+if __name__ == "__main__":
+    run(main)

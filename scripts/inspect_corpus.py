@@ -1,0 +1,323 @@
+"""Say what a corpus is, and what to write into conf/ to use it.
+
+    python scripts/inspect_corpus.py train.jsonl dev.jsonl
+    python scripts/inspect_corpus.py train=a.txt dev=b.txt --add mine
+
+For each split: its format, encoding, numbers of sentences and mentions, labels, lengths, duplicates and problems, then
+the entry for conf/datasets.yaml and a row for conf/runs.tsv; --add NAME appends them. A split is taken from the name of
+its file or folder (train, dev, valid, test) unless it is given as SPLIT=FILE. Two files of one split are sentences and
+their tags.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import JsonValue
+
+from entitune.cli import InputError, run
+from entitune.corpus.counts import Counts
+from entitune.corpus.formats import FORMATS, read_split
+from entitune.corpus.huggingface import is_parquet
+from entitune.corpus.options import CorpusOptions
+from entitune.corpus.problems import Problems, note_lines
+from entitune.corpus.recognise import Recognised, flow, recognise, sample_rows
+from entitune.corpus.rows import Row
+from entitune.corpus.sources import Source, begins_with_mark, other_encoding
+from entitune.files import atomic_write
+
+SPLITS = {"train": "train|trn", "dev": "dev|valid|val|eval", "test": "test|tst"}
+ROW = {
+    "model": "entitune-tiny",
+    "prompt": "ner-zh-short",
+    "train": "demo",
+    "decode": "cpu",
+    "seeds": "1",
+}
+"""The row for the sheet: the embedded model, which needs no download and no GPU."""
+
+RESERVED = ("micro", "macro", "(other)")  # rows of the score tables
+
+
+@dataclass
+class Split:
+    """A split and what was found in it."""
+
+    name: str
+    source: Source
+    recognised: Recognised
+    counts: Counts
+    labels: Counter[str]
+
+
+class Lengths:
+    """How long sentences and mentions are, and how mentions lie in them."""
+
+    def __init__(self) -> None:
+        self.sentences: Counter[int] = Counter()
+        """Characters -> sentences of that length."""
+        self.mentions: Counter[int] = Counter()
+        self.bare = 0
+        """Labelled sentences without a mention."""
+        self.overlapping = 0
+        """Mentions that overlap one that begins before them, or with them."""
+
+    def add(self, row: Row) -> None:
+        """Count a row."""
+        if row.sentence is None:
+            return
+        self.sentences[len(row.sentence.text)] += 1
+        self.bare += row.sentence.entities == ()
+        reached = 0
+        for entity in row.sentence.entities or ():
+            self.mentions[len(entity.text)] += 1
+            start = reached if entity.start is None else entity.start
+            self.overlapping += start < reached
+            reached = max(reached, start + len(entity.text))
+
+
+def quantile(lengths: Counter[int], share: float) -> int:
+    """The smallest length that at least this share of the counted things does not exceed."""
+    below = 0
+    for length, count in sorted(lengths.items()):
+        below += count
+        if below >= share * lengths.total():
+            return length
+    raise ValueError("nothing was counted")
+
+
+def spread(lengths: Counter[int]) -> str:
+    """A distribution of lengths in words."""
+    median, most = quantile(lengths, 0.5), quantile(lengths, 0.95)
+    return f"shortest {min(lengths)}, median {median}, 95 % up to {most}, longest {max(lengths)}"
+
+
+def split_of(argument: str) -> tuple[str | None, str]:
+    """The split and the path of an argument: SPLIT=FILE, or a file whose name or folder's name tells its split."""
+    name, equals, path = argument.partition("=")
+    if equals and name in SPLITS and not Path(argument).exists():
+        return name, path
+    for words in (re.split(r"[^a-z]+", Path(argument).name.lower()), [Path(argument).resolve().parent.name.lower()]):
+        for split, names in SPLITS.items():
+            if any(re.fullmatch(names, word) for word in words):
+                return split, argument
+    return None, argument
+
+
+def group(arguments: Sequence[str]) -> dict[str, list[str]]:
+    """Split -> its paths, in the order train, dev, test. A single file may have any name."""
+    paths: dict[str, list[str]] = {}
+    for argument in arguments:
+        split, path = split_of(argument)
+        if split is None and len(arguments) > 1:
+            raise InputError(f"{path}: which split is it? Write train={path}, dev={path} or test={path}")
+        paths.setdefault(split or "train", []).append(path)
+    return {split: paths[split] for split in SPLITS if split in paths}
+
+
+def shared_format(found: dict[str, Recognised]) -> Recognised | None:
+    """The format and options of all labelled splits, which an entry has once; None where the formats differ.
+
+    An unlabelled split is read as the others are.
+    """
+    labelled = [one for one in found.values() if one.labelled] or list(found.values())
+    if len({one.format for one in labelled}) != 1:
+        return None
+    return Recognised(labelled[0].format, {key: value for one in labelled for key, value in one.options.items()})
+
+
+def unknown(source: Source) -> str:
+    """What is said of a file that is of no known format."""
+    for path, name in zip(source.paths, source.names, strict=False):
+        if path.is_file() and (encoding := other_encoding(path)):
+            return f"{name}: the file is {encoding}"
+    if rows := sample_rows(source):
+        keys = ", ".join(map(repr, dict.fromkeys(key for row in rows for key in row)))
+        return (
+            f"{source.name}: JSON rows with the keys {keys}, of no known format. If they have mentions with offsets, "
+            "describe them with format: json and a mapping (docs/corpora.md)"
+        )
+    return f"{source.name}: of no known format; the formats are {', '.join(FORMATS)} (docs/corpora.md)"
+
+
+def inspect(split: str, source: Source, recognised: Recognised) -> Split:
+    """Read a split and print what it is. Raises InputError where it cannot be read on."""
+    counts, lengths, problems = Counts(), Lengths(), Problems(source.name)
+    options = CorpusOptions.model_validate(recognised.options)
+    reading, rows = read_split(source, recognised.format, split, options=options)
+    for row in rows:
+        counts.add(row)
+        lengths.add(row)
+        for problem in row.problems:
+            problems.add(problem)
+    repeated, contradictory = counts.duplicates()
+    print(f"{split}: {' '.join(source.names)}")
+    print_line("format", f"{recognised.format} ({FORMATS[recognised.format].about})")
+    print_line("encoding", encoding(source.paths[0]))
+    print_line("rows", f"{counts.rows}, of which {counts.dropped} have problems")
+    print_line(
+        "sentences", f"{counts.sentences}" + (f", {lengths.bare} of them without a mention" if counts.labelled else "")
+    )
+    if counts.labelled:
+        print_line("mentions", f"{counts.mentions}, {lengths.overlapping} of them overlap an earlier one")
+        print_line("labels", ", ".join(f"{label} ({count})" for label, count in reading.label_counts.most_common()))
+    elif counts.sentences:
+        print_line("mentions", "none: the split is unlabelled")
+    if counts.sentences:
+        print_line("characters", spread(lengths.sentences))
+    if counts.mentions:
+        print_line("of a mention", spread(lengths.mentions))
+    print_line("duplicates", f"{repeated} sentences repeat an earlier one, {contradictory} with another annotation")
+    found = [f"{kind} ({count} times): {first}" for kind, count, first in problems.examples()]
+    for title, lines in (("notes", list(note_lines(reading.notes))), ("problems", found)):
+        for number, line in enumerate(lines):
+            print_line("" if number else title, line)
+    return Split(split, source, recognised, counts, reading.label_counts)
+
+
+def encoding(path: Path) -> str:
+    """The encoding of a file that has been read."""
+    if path.is_file() and is_parquet(path):
+        return "parquet"
+    return "UTF-8 with a byte order mark" if path.is_file() and begins_with_mark(path) else "UTF-8"
+
+
+def print_line(title: str, text: str) -> None:
+    """Print a line of the page."""
+    print(f"  {title:<13}{text}")
+
+
+def leaks(splits: Iterable[Split]) -> None:
+    """Print how many sentences a split shares with an earlier one."""
+    earlier: list[tuple[str, set[int]]] = []
+    for split in splits:
+        texts = set(split.counts.texts)
+        for name, others in earlier:
+            if shared := len(texts & others):
+                print(f"{split.name}: {shared} different sentences are in {name} as well")
+        earlier.append((split.name, texts))
+
+
+def usable(label: str) -> str:
+    """A label as conf/datasets.yaml takes it: without spaces, commas and quotes, and no row of a score table."""
+    name = re.sub(r"[\s,\"'，、]+", "_", label.strip()).lstrip("-") or "label"
+    return f"{name}_" if name in RESERVED else name
+
+
+def dataset_entry(splits: Sequence[Split]) -> dict[str, JsonValue]:
+    """The entry of conf/datasets.yaml."""
+    counts: Counter[str] = Counter()
+    for split in splits:
+        counts.update(split.labels)
+    labels = [label for label, _ in counts.most_common()]
+    names = {label: usable(label) for label in labels}
+    recognised = splits[0].recognised
+    entry: dict[str, JsonValue] = {"format": recognised.format, **recognised.options}
+    if renamed := {label: name for label, name in names.items() if label != name}:
+        entry["rename"] = dict(renamed)
+    entry["labels"] = list(dict.fromkeys(names.values()))
+    entry["splits"] = {
+        split.name: split.source.names[0] if len(split.source.names) == 1 else list(split.source.names)
+        for split in splits
+    }
+    return entry
+
+
+def as_yaml(name: str, entry: dict[str, JsonValue]) -> str:
+    """An entry as YAML, one key per line."""
+    return f"{flow(name)}:\n" + "".join(f"  {key}: {flow(value)}\n" for key, value in entry.items())
+
+
+def sheet_row(name: str, entry: dict[str, JsonValue], columns: Sequence[str]) -> str:
+    """The row of the sheet that trains and scores the embedded model on the dataset."""
+    values = {**ROW, "run": f"{name}-tiny", "dataset": name}
+    splits = entry["splits"]
+    if isinstance(splits, dict) and "train" not in splits:
+        values["train"] = "none"
+    return "\t".join(values.get(column, "") for column in columns) + "\n"
+
+
+def read_conf(conf: Path) -> tuple[str, str, list[str]]:
+    """The texts of datasets.yaml and runs.tsv, each ending with a line end, and the columns of the sheet."""
+    datasets, runs = ((conf / name).read_text(encoding="utf-8") for name in ("datasets.yaml", "runs.tsv"))
+    datasets, runs = (text if text.endswith("\n") or not text else f"{text}\n" for text in (datasets, runs))
+    columns = next((line.split("\t") for line in runs.splitlines() if line.strip() and not line.startswith("#")), [])
+    return datasets, runs, columns
+
+
+def add(conf: Path, name: str, entry: dict[str, JsonValue]) -> None:
+    """Append the entry and the row. Raises InputError, changing nothing, where the name is taken or no name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or ".." in name:
+        raise InputError(f"--add: {name!r} is not a name that is safe in a path (ASCII letters, digits, '.', '_', '-')")
+    datasets, runs, columns = read_conf(conf)
+    row = sheet_row(name, entry, columns)
+    if name in (yaml.safe_load(datasets) or {}):
+        raise InputError(f"{conf / 'datasets.yaml'}: there is a dataset {name!r} already; choose another name")
+    if row.split("\t")[0] in (line.split("\t")[0] for line in runs.splitlines()):
+        raise InputError(f"{conf / 'runs.tsv'}: there is a run {name}-tiny already; choose another name")
+    for path, text, addition in (
+        (conf / "datasets.yaml", datasets, as_yaml(name, entry)),
+        (conf / "runs.tsv", runs, row),
+    ):
+        with atomic_write(path) as stream:
+            stream.write(text + addition)
+    print(f"{conf / 'datasets.yaml'} and {conf / 'runs.tsv'}: added {name} and {name}-tiny")
+
+
+def suggest(conf: Path, name: str | None, splits: Sequence[Split]) -> None:
+    """Print the entry and the row, and with a name, add them to `conf`."""
+    entry = dataset_entry(splits)
+    try:
+        columns = read_conf(conf)[2]
+    except FileNotFoundError:
+        columns = ["run", "dataset", *ROW]
+    print(f"For conf/datasets.yaml:\n\n{as_yaml(name or 'mine', entry)}")
+    print(f"For conf/runs.tsv:\n\n{sheet_row(name or 'mine', entry, columns)}")
+    if invalid := sum(split.counts.dropped for split in splits):
+        print(f"{invalid} rows have problems: fix them, or leave them out with on_invalid: drop in the entry")
+    labelled = {split.name for split in splits if split.counts.mentions}
+    if "dev" not in labelled or ("train" not in labelled and any(split.name == "train" for split in splits)):
+        needed = "A dataset needs a labelled split dev, which runs are scored on, and one called train to train on"
+        if name:
+            raise InputError(f"--add: nothing is added. {needed}")
+        print(needed)
+    if name:
+        add(conf, name, entry)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", metavar="[SPLIT=]FILE", help="files, folders or archives, one per split")
+    parser.add_argument("--add", metavar="NAME", help="append the dataset NAME and a run to --conf")
+    parser.add_argument("--conf", type=Path, default=Path("conf"), help="folder of datasets.yaml and runs.tsv")
+    args = parser.parse_args()
+
+    sources = {split: Source.of(paths) for split, paths in group(args.files).items()}
+    found = {split: recognised for split, source in sources.items() if (recognised := recognise(source))}
+    shared = shared_format(found)
+    splits, unread = [], []
+    for split, source in sources.items():
+        try:
+            if split not in found:
+                raise InputError(unknown(source))
+            splits.append(inspect(split, source, (shared or found[split])._replace(labelled=found[split].labelled)))
+            print()
+        except InputError as error:
+            unread.append(str(error))
+    if unread:
+        raise InputError("\n".join(unread))
+    leaks(splits)
+    if shared is None:
+        listed = ", ".join(f"{split}: {one.format}" for split, one in found.items())
+        raise InputError(f"the splits have different formats ({listed}); a dataset has one for all of its splits")
+    suggest(args.conf, args.add, splits)
+
+
+if __name__ == "__main__":
+    run(main)

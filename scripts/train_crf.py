@@ -1,0 +1,38 @@
+"""Train the CRF baseline on a labelled split: characters and their neighbours, on the CPU."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+from entitune.cli import InputError, run
+from entitune.engines.crf import train
+from entitune.records import read_sentences
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sentences", required=True, help="canonical JSONL of the training split, labelled")
+    parser.add_argument("--output", type=Path, required=True, help="the model, in crfsuite's format")
+    args = parser.parse_args()
+
+    sentences = list(read_sentences(args.sentences))
+    for number, sentence in enumerate(sentences, 1):
+        if sentence.entities is None:
+            raise InputError(f"{args.sentences}:{number}: no entities; a CRF learns from labelled sentences only")
+    if not any(sentence.entities for sentence in sentences):
+        raise InputError(f"{args.sentences}: no entity in {len(sentences)} sentences; there is nothing to learn")
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.output.parent) as folder:  # crfsuite writes to a path only
+        model = Path(folder) / "model"
+        left_out = train(sentences, model)
+        os.replace(model, args.output)
+    print(
+        f"{len(sentences)} sentences; {left_out} entities left out that overlap another or have a label no tag can hold"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

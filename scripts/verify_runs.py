@@ -1,0 +1,61 @@
+"""Check finished runs against their manifests: data, models, adapters, predictions, scores and the tables.
+
+    python scripts/verify_runs.py                 # the runs of results/metrics.tsv
+    python scripts/verify_runs.py --runs demo
+
+Reads every file (about 1 GB a second). Prints a line for each problem and ends with exit code 1 where there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from entitune import paths
+from entitune.cli import InputError, run
+from entitune.study import Run, read_study
+from entitune.verification import run_problems
+
+
+def table_problems(runs: list[Run]) -> list[str]:
+    """Combine the scores of the runs once more and compare the result with the tables under results/."""
+    scores = [run.files(seed).scores("dev") for run in runs for seed in run.seeds]
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = [Path(folder, name) for name in ("metrics.tsv", "seeds.tsv")]
+        command = [sys.executable, str(Path(__file__).with_name("combine_metrics.py")), "--scores", *scores]
+        subprocess.run(
+            [*command, "--output", str(fresh[0]), "--seeds-output", str(fresh[1])],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        return [
+            f"{table} is not what the scores of {', '.join(run.name for run in runs)} combine to"
+            for table, file in zip((paths.METRICS, paths.SEEDS), fresh, strict=True)
+            if Path(table).is_file() and Path(table).read_bytes() != file.read_bytes()
+        ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", help="runs of conf/runs.tsv, comma-separated (default: those of conf/config.yaml)")
+    args = parser.parse_args()
+
+    study = read_study({"runs": args.runs} if args.runs else {})
+    runs, problems = study.selected_runs, []
+    for one in runs:
+        for seed in one.seeds:
+            found = run_problems(study, one, seed)
+            print(f"{one.name} seed {seed}: {'whole' if not found else f'{len(found)} problems'}")
+            problems += found
+    if not problems and not args.runs:
+        problems += table_problems(runs)
+        print(f"{paths.METRICS}, {paths.SEEDS}: {'whole' if not problems else 'changed'}")
+    if problems:
+        raise InputError("\n".join([*problems, f"make what differs again with: snakemake {paths.METRICS} --cores all"]))
+
+
+if __name__ == "__main__":
+    run(main)

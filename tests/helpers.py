@@ -1,0 +1,176 @@
+"""What tests share: where things are, scripts and Snakemake to run, files to write and to read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+ENVIRONMENT = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+"""The environment variables of a command that finds the workflow's own programs first."""
+CLUENER = ROOT.parent / "shared" / "data" / "cluener_public.zip"
+SHEET = "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\tsweep\n"
+"""The header of conf/runs.tsv."""
+
+Result = subprocess.CompletedProcess[str]
+
+
+# --- to run --------------------------------------------------------------------------------------------------------
+
+
+def run_script(
+    name: str,
+    *arguments: object,
+    python: Path | str = sys.executable,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+) -> Result:
+    """Run scripts/{name}.py as a person does, and return its exit code and what it prints.
+
+    Args:
+        python: the interpreter; by default the workflow's.
+        cwd: the folder to run it in; by default the one that the tests run in.
+        env: environment variables to set in addition.
+        stdin: the text that it reads from standard input.
+    """
+    return subprocess.run(
+        [str(python), str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def python_of(environment: str) -> Path:
+    """The interpreter of an engine's environment, which exists in tests that are marked `engine`."""
+    return ROOT / ".envs" / environment / "bin" / "python"
+
+
+def run_code(environment: str, code: str, *arguments: object, cwd: Path | None = None, stdin: str | None = None) -> str:
+    """Run Python code in an engine's environment, without the network, and return what it prints."""
+    done = subprocess.run(
+        [str(python_of(environment)), "-c", code, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def train_command(name: str, *options: str) -> list[str]:
+    """The command that trains as {name}.yaml says, in a copy of the repository, and makes adapters/{name}."""
+    command = [sys.executable, "scripts/train_adapter.py", "--config", f"{name}.yaml", "--log", f"logs/{name}.log"]
+    command += ["--llamafactory", ".envs/train/bin/llamafactory-cli", "--output-dir", f"adapters/{name}"]
+    return [*command, *options]
+
+
+def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Call `condition` until it is true; fail after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {seconds:.0f} s"
+        time.sleep(0.1)
+
+
+def run_in(folder: Path, *command: str) -> Result:
+    """Run a command in `folder`, with the workflow's programs first on PATH. Its stderr is part of its stdout."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def snakemake(folder: Path, *arguments: str) -> Result:
+    """Run Snakemake in `folder`, with the details of each job, which the default profile leaves out."""
+    quiet = [] if {"-q", "--quiet"} & set(arguments) else ["--quiet", "host"]
+    return run_in(folder, str(BIN / "snakemake"), *arguments, *quiet)
+
+
+def copy_repository(target: Path) -> Path:
+    """Copy the files that git knows or would add to `target`, and commit them there.
+
+    The copy shares the environments, and has no results.
+    """
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    (ROOT / ".envs").mkdir(exist_ok=True)
+    (target / ".envs").symlink_to(ROOT / ".envs")
+    for git in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "copy"]):
+        subprocess.run(["git", *git], cwd=target, check=True)
+    return target
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def write_jsonl(path: Path, values: Iterable[Any]) -> Path:
+    """Write a line of JSON for each value, a record by its `to_dict`. Returns `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps(one, ensure_ascii=False, default=lambda record: record.to_dict()) for one in values)
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The object of each line."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table with a header."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))
+
+
+def edit_yaml(path: Path, *keys: str, **changes: object) -> None:
+    """Change values of a YAML file: of the mapping that `keys` lead to, else of the whole file."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    entry = content
+    for key in keys:
+        entry = entry[key]
+    entry.update(changes)
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+def demo_rows(split: str) -> list[dict[str, Any]]:
+    """The rows of a split of the demo corpus, in CLUENER's format."""
+    return read_jsonl(ROOT / "data" / "demo" / f"{split}.json")
+
+
+def losses(adapter: Path) -> list[tuple[int, float]]:
+    """Optimisation step and training loss of every record in the log of an adapter's training."""
+    log = read_jsonl(adapter / "trainer_log.jsonl")
+    return [(record["current_steps"], record["loss"]) for record in log if "loss" in record]

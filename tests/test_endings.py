@@ -1,0 +1,53 @@
+"""What the terminal says when the workflow ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers import copy_repository, snakemake
+
+from entitune.endings import failure_of, first_error, summary_of
+
+SEEDS = """run\tscoring\tlabel\tseeds\tf1_mean\tf1_sd
+demo\tspans\tmicro\t3\t0.606667\t0.010500
+demo\tpairs\tmicro\t3\t0.700000\t0.010500
+demo\tspans\tname\t3\t0.500000\t0.010500
+demo-zeroshot\tspans\tmicro\t1\t0.100000\t
+"""
+
+
+def test_the_scores_and_where_the_table_is(tmp_path: Path) -> None:
+    (tmp_path / "seeds.tsv").write_text(SEEDS)
+    assert summary_of(tmp_path / "seeds.tsv").splitlines() == [
+        "Micro F1 (spans):",
+        "  demo           0.6067 ± 0.0105 (3 seeds)",
+        "  demo-zeroshot  0.1000",
+        "All scores: results/metrics.tsv",
+    ]
+    assert summary_of(tmp_path / "no.tsv") == ""
+
+
+def test_a_failure_names_step_error_and_log(tmp_path: Path) -> None:
+    log = tmp_path / "1.log"
+    log.write_text("Loading\nerror: no room\nerror: second\n")
+    assert failure_of("predict_shard", {"group": "demo@part-1"}, log).splitlines() == [
+        f"The step predict_shard (group=demo@part-1) failed; its log: {log}",
+        "  error: no room",
+    ]
+    assert failure_of("all", {}, None) == "The step all failed"
+    log.write_text("Traceback\nValueError: x\n")
+    assert first_error(log) == "ValueError: x"
+
+
+@pytest.mark.workflow
+def test_the_last_lines_of_a_failed_command(tmp_path: Path) -> None:
+    folder = copy_repository(tmp_path / "copy")
+    (folder / "data/demo/dev.json").write_text("{\n")
+    done = snakemake(folder, "results/datasets/demo/dev.jsonl", "--cores", "1")
+    assert done.returncode != 0
+    *_, step, error = [line for line in done.stdout.splitlines() if line.strip()][-2:]
+    assert step == (
+        "The step convert_dataset (dataset=demo, split=dev) failed; its log: logs/convert_dataset/demo/dev.log"
+    )
+    assert error.startswith("  error: ")

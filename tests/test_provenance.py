@@ -1,0 +1,240 @@
+"""Where figures come from: the code's version, the node, the time and memory of a job."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from helpers import ROOT, run_script
+
+from entitune.cli import InputError
+from entitune.job_records import ControlGroup, JobRecord, hardware, peak_memory, recorded_job
+from entitune.provenance import checksum_of_code, code_files, code_version, engine_versions
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    return subprocess.run(
+        ["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def unpack(folder: Path) -> Path:
+    """A copy of EntiTune's code without a repository, as from an archive of a release."""
+    for path in code_files(ROOT):
+        target = folder / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    return folder
+
+
+def repository(folder: Path) -> Path:
+    """A repository of another project, with one commit."""
+    folder.mkdir(parents=True, exist_ok=True)
+    git(folder, "init", "-q")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "another project")
+    return folder
+
+
+def test_an_own_repository_is_named_by_its_commit(tmp_path: Path) -> None:
+    root = unpack(tmp_path / "entitune")
+    git(root, "init", "-q")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "first")
+    version = code_version(root)
+    assert version.commit == git(root, "rev-parse", "HEAD")
+    assert version.modified is False
+    (root / "Snakefile").write_text("# changed")
+    assert code_version(root).modified is True
+    assert code_version(root).sha256 != version.sha256
+    (tmp_path / "link").symlink_to(root)
+    assert code_version(tmp_path / "link").commit == version.commit
+
+
+def test_a_copy_is_never_named_by_the_commit_of_another_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = unpack(tmp_path / "alone")
+    within = unpack(repository(tmp_path / "other") / "tools" / "entitune")
+    at_the_top = unpack(repository(tmp_path / "top"))
+    # A hook of another repository runs EntiTune: Git tells its children where that repository is.
+    monkeypatch.setenv("GIT_DIR", str(repository(tmp_path / "hooked") / ".git"))
+    for root in (alone, within, at_the_top):
+        version = code_version(root)
+        assert (version.commit, version.modified) == (None, None)
+        assert version.sha256 == checksum_of_code(ROOT)
+
+
+def test_the_checksum_of_the_code_is_one_of_its_files_alone(tmp_path: Path) -> None:
+    root = unpack(tmp_path)
+    before = checksum_of_code(root)
+    for name in ("scripts/__pycache__/x.cpython-311.pyc", "scripts/.x.py.swp", "results/x", "conf/x.yaml"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    assert checksum_of_code(root) == before
+    for name in ("rules/new.smk", "scripts/entitune/new.py", "envs/new.txt"):
+        (root / name).touch()
+        assert checksum_of_code(root) != before
+        (root / name).unlink()
+    listed = subprocess.run(
+        "find Snakefile rules scripts envs -type f ! -path '*/.*' ! -path '*__pycache__*' | LC_ALL=C sort"
+        " | xargs sha256sum | sha256sum",
+        shell=True,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert listed.stdout.split()[0] == before
+
+
+def test_the_hardware_has_driver_and_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text('#!/bin/sh\n[ "$1" = --query-gpu=name,memory.total,driver_version ] && echo "H, 80 MiB, 550.1"\n')
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = hardware()
+    assert found.gpus == ["H, 80 MiB, 550.1"]
+    assert re.fullmatch(r"3\.\d+\.\d+", found.python)
+    assert found.cores >= 1
+    assert found.memory_mb > 100
+    smi.write_text("#!/bin/sh\nexit 9\n")
+    assert hardware().gpus == []
+
+
+@pytest.mark.parametrize("state", ["ended", "running", "grandchild"])
+def test_the_peak_is_that_of_the_largest_process(state: str) -> None:
+    """However it is started, and although nobody looked while it was large."""
+    before = peak_memory(None, 0)[0]  # children of other tests included
+    size = 100 + (before >> 20)
+    program = f"x = bytearray({size} << 20)"
+    if state == "running":
+        program += "; del x; print('done', flush=True); input()"
+    elif state == "grandchild":
+        program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {program!r}])"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        if state == "running":
+            assert process.stdout.readline() == b"done\n"
+        else:
+            process.wait()
+        peak, of = peak_memory(None, 0)
+        assert process.stdin is not None
+        process.stdin.close()
+    assert of == "largest process"
+    assert size <= peak >> 20 < size + 50
+
+
+def control_group(folder: Path, *processes: int, peak: int) -> ControlGroup:
+    folder.mkdir(exist_ok=True)
+    (folder / "memory.peak").write_text(f"{peak}\n")
+    (folder / "cgroup.procs").write_text("".join(f"{process}\n" for process in processes))
+    return ControlGroup(folder)
+
+
+def test_the_peak_is_that_of_all_processes_where_the_control_group_is_the_jobs_own(tmp_path: Path) -> None:
+    group = control_group(tmp_path / "job", os.getpid(), os.getppid(), peak=50 << 30)
+    assert peak_memory(group, 1 << 30) == (50 << 30, "process tree")
+    # Reached before the job started: by another job.
+    assert peak_memory(group, 50 << 30)[1] == "largest process"
+    # Another process is in the group: the pid that a process in no namespace of ours has, and a strange one.
+    for stranger in (0, 1 << 22):
+        group = control_group(tmp_path / "job", os.getpid(), stranger, peak=50 << 30)
+        assert peak_memory(group, 0)[1] == "largest process"
+    group = control_group(tmp_path / "job", os.getpid(), peak=50 << 30)
+    (tmp_path / "job" / "another").mkdir()
+    assert peak_memory(group, 0)[1] == "largest process"
+
+
+def test_the_own_control_group_is_found(tmp_path: Path) -> None:
+    control_group(tmp_path / "job", peak=1)
+    listed = tmp_path / "listed"
+    for text, found in (
+        ("0::/job\n", True),
+        ("4:memory:/x\n0::/job\n", True),
+        ("0::/elsewhere\n", False),
+        ("4:memory:/job\n", False),
+        ("", False),
+    ):
+        listed.write_text(text)
+        assert (ControlGroup.own(tmp_path, listed) is not None) == found
+    assert ControlGroup.own(tmp_path, tmp_path / "nothing") is None
+
+
+def test_a_job_is_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "jobs" / "train.json"
+    with recorded_job(path):
+        time.sleep(0.1)
+        assert not path.exists()
+    record = JobRecord.read(path)
+    assert record.hardware == hardware()
+    assert record.seconds >= 0.1
+    assert record.peak_memory_mb > 0
+    assert timedelta() <= datetime.now(UTC) - datetime.fromisoformat(record.date) < timedelta(minutes=10)
+    assert list(json.loads(path.read_text())) == [
+        "date",
+        "seconds",
+        "peak_memory_mb",
+        "peak_memory_of",
+        "hardware",
+    ]
+
+
+def test_a_job_that_fails_leaves_no_record_of_an_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "train.json"
+    with recorded_job(path):
+        pass
+    with pytest.raises(InputError), recorded_job(path):
+        raise InputError("no")
+    assert not path.exists()
+    with recorded_job(None):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"date": 1}'])
+def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "train.json").write_text(content)
+    with pytest.raises(InputError, match=r"train\.json:"):
+        JobRecord.read(tmp_path / "train.json")
+
+
+def test_a_folder_that_is_no_environment_is_named(tmp_path: Path) -> None:
+    assert engine_versions(ROOT / ".envs" / "workflow")["snakemake"]
+    with pytest.raises(InputError, match="is no Python environment"):
+        engine_versions(tmp_path)
+
+
+def test_a_manifest_says_what_each_job_took_and_where(tmp_path: Path) -> None:
+    with recorded_job(tmp_path / "train_adapter.json"):
+        pass
+    record = JobRecord.read(tmp_path / "train_adapter.json")
+    elsewhere = record.model_copy(update={"seconds": 30.0, "hardware": hardware().model_copy(update={"gpus": ["H"]})})
+    (tmp_path / "predict_shard.dev.1-of-1.json").write_text(elsewhere.model_dump_json())
+    (tmp_path / "file").write_text("x")
+    arguments = ["--config", '{"run": "r"}', "--files", str(tmp_path / "file"), "--output", str(tmp_path / "m.json")]
+    arguments += ["--records", str(tmp_path / "train_adapter.json"), "--shared-by", "3"]
+    arguments += ["--shared-records", str(tmp_path / "predict_shard.dev.1-of-1.json")]
+    done = run_script("write_manifest", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
+    assert manifest["code_sha256"] == checksum_of_code(ROOT)
+    assert list(manifest["files"]) == [str(tmp_path / "file")]
+    assert manifest["stages"]["train_adapter"] == {
+        "date": record.date,
+        "wall_seconds": record.seconds,
+        "peak_memory_mb": record.peak_memory_mb,
+        "peak_memory_of": record.peak_memory_of,
+        "hardware": record.hardware.model_dump(),
+    }
+    shared = manifest["stages"]["predict_shard.dev.1-of-1"]
+    assert shared["wall_seconds"] == 10
+    assert shared["hardware"]["gpus"] == ["H"]

@@ -1,0 +1,121 @@
+"""Rows of a training split: nested subsets, and rows that are held out share no sentence with those that are kept."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from helpers import run_script, write_jsonl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entitune.cli import InputError
+from entitune.corpus.same_text import text_key
+from entitune.corpus.selection import hold_out, select_rows, without
+from entitune.records import Entity, Sentence, read_sentences
+
+
+def split_of(*texts: str, name: str = "train") -> list[Sentence]:
+    return [Sentence(f"{name}-{number}", text, ()) for number, text in enumerate(texts, 1)]
+
+
+def keys(sentences: list[Sentence]) -> set[str]:
+    return {text_key(sentence.text) for sentence in sentences}
+
+
+HUNDRED = split_of(*(f"第{number}句" for number in range(100)))
+# Few texts, so that most rows have a duplicate, some with other width, case or punctuation.
+texts = st.sampled_from(["甲", "甲。", "Ａb", "ab", "AB！", "乙丙", "乙，丙", "。", "！", "丁", "戊", "己", "庚"])
+
+
+@given(st.lists(texts, min_size=2, max_size=60), st.floats(0.05, 0.95), st.integers(0, 5))
+def test_what_is_held_out_shares_no_sentence_with_what_is_kept(corpus: list[str], share: float, seed: int) -> None:
+    sentences = split_of(*corpus)
+    try:
+        kept, held = hold_out(sentences, share, seed)
+    except InputError:
+        return
+    assert kept
+    assert held
+    assert not keys(kept) & keys(held)
+    assert sorted([*kept, *held], key=sentences.index) == sentences
+    assert len(held) <= round(share * len(sentences))
+
+
+@given(st.lists(texts, min_size=2, max_size=60), st.lists(texts, max_size=60))
+def test_the_sentences_of_another_split_are_left_out(corpus: list[str], other: list[str]) -> None:
+    dev = split_of(*other, name="dev")
+    rest = without(split_of(*corpus), dev)
+    assert keys(rest) == keys(split_of(*corpus)) - keys(dev)
+
+
+def test_a_share_is_a_share_where_sentences_differ() -> None:
+    kept, held = hold_out(HUNDRED, 0.1, 1)
+    assert (len(kept), len(held)) == (90, 10)
+    assert held != hold_out(HUNDRED, 0.1, 2)[1]
+
+
+@given(st.integers(0, 20), st.permutations(range(40)), st.data())
+def test_subsets_are_nested_and_do_not_depend_on_the_order(seed: int, order: list[int], data: st.DataObject) -> None:
+    sentences = HUNDRED[:40]
+    few, more = sorted(data.draw(st.lists(st.integers(1, 40), min_size=2, max_size=2)))
+    smaller, larger = select_rows(sentences, few, seed), select_rows(sentences, more, seed)
+    assert (len(smaller), len(larger)) == (few, more)
+    assert set(smaller) <= set(larger)
+    assert larger == sorted(larger, key=sentences.index)
+    assert set(select_rows([sentences[position] for position in order], few, seed)) == set(smaller)
+
+
+def test_seeds_choose_other_rows_and_every_row_alike() -> None:
+    chosen = [sentence.id for seed in range(200) for sentence in select_rows(HUNDRED, 10, seed)]
+    assert all(5 <= chosen.count(sentence.id) <= 40 for sentence in HUNDRED)  # 20 are expected
+
+
+def test_what_cannot_be_chosen_is_named() -> None:
+    with pytest.raises(InputError, match="cannot choose 101 rows: there are 100"):
+        select_rows(HUNDRED, 101, 1)
+    with pytest.raises(InputError, match="cannot choose 0 rows"):
+        select_rows(HUNDRED, 0, 1)
+    for share in (0.0, 1.0, -0.1, 10.0, float("nan")):
+        with pytest.raises(InputError, match="between 0 and 1"):
+            hold_out(HUNDRED, share, 1)
+    with pytest.raises(InputError, match="5 rows \\(1 different sentences\\)"):
+        hold_out(split_of("甲", "甲。", "甲！", "甲", "甲"), 0.5, 1)
+
+
+def test_select_rows(tmp_path: Path) -> None:
+    generator = random.Random(1)
+    rows = [
+        Sentence(f"train-{number}", f"第{generator.randint(1, 60)}句", (Entity("name", "第", 0, 1),))
+        for number in range(100)
+    ]
+    train = write_jsonl(tmp_path / "train.jsonl", rows)
+    dev = write_jsonl(tmp_path / "dev.jsonl", [Sentence("dev-1", rows[0].text + "。", ())])
+    chosen: dict[int, list[Sentence]] = {}
+    for number in (20, 50):
+        out, held = tmp_path / f"{number}.jsonl", tmp_path / f"held-{number}.jsonl"
+        done = run_script(
+            "select_rows",
+            *("--sentences", train, "--exclude", dev, "--hold-out", 0.2, "--held-out", held),
+            *("--rows", number, "--seed", 3, "--output", out),
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith(f"held out, {number} chosen\n")
+        chosen[number] = list(read_sentences(out))
+        assert set(chosen[number]) <= set(rows)
+        assert not keys(chosen[number]) & (keys(list(read_sentences(held))) | keys(rows[:1]))
+    assert set(chosen[20]) < set(chosen[50])
+    assert (tmp_path / "held-20.jsonl").read_bytes() == (tmp_path / "held-50.jsonl").read_bytes()
+
+    given = ["--sentences", train, "--seed", 3, "--output", tmp_path / "no.jsonl"]
+    for wrong, message in (
+        (["--rows", 101], "train.jsonl: 100 rows: cannot choose 101 rows: there are 100"),
+        (["--exclude", train], "no row is left"),
+        (["--hold-out", "nan", "--held-out", tmp_path / "h"], "between 0 and 1"),
+    ):
+        refused = run_script("select_rows", *given, *wrong)
+        assert refused.returncode == 1
+        assert message in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert not (tmp_path / "no.jsonl").exists()

@@ -1,0 +1,182 @@
+"""Before a training starts: rows are encoded as the trainer sees them, markup in texts is refused, the proof is taken.
+
+The train environment takes seconds to import, so one process answers for all cases of a test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from entitune.files import read_jsonl, write_rows
+from entitune.prompting.prompt import Prompt
+from entitune.records import Entity, Sentence
+
+pytestmark = pytest.mark.slow
+
+TRAIN_PYTHON = ROOT / ".envs" / "train" / "bin" / "python"
+MODEL = ROOT / "data" / "models" / "entitune-tiny"
+CHAT = json.dumps({"template": "qwen"})
+SENTENCES = [Sentence(f"train-{i}", f"第{i}天高远去了北岭。", (Entity("name", "高远", 3, 5),)) for i in range(1, 8)]
+RECIPE = {"cutoff_len": 512, "lora_rank": 8, "per_device_train_batch_size": 2, "use_cpu": True, "bf16": True}
+SEVERAL = """
+import importlib, json, sys
+from entitune.cli import InputError
+main, outcomes = importlib.import_module(sys.argv[1]).main, []
+for arguments in json.loads(sys.argv[2]):
+    sys.argv[1:] = arguments
+    try:
+        main()
+        outcomes.append("")
+    except InputError as error:
+        outcomes.append(str(error))
+print("OUTCOMES" + json.dumps(outcomes))
+"""
+
+
+def run_several(script: str, calls: Sequence[Sequence[object]], python: Path = TRAIN_PYTHON) -> list[str]:
+    """Run a script's main for each list of arguments in one process: the messages of refusals, empty without one."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "HF_HUB_OFFLINE": "1"}
+    command = [str(python), "-c", SEVERAL, script, json.dumps([list(map(str, call)) for call in calls])]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    outcomes: list[str] = json.loads(done.stdout.split("OUTCOMES")[1])
+    return outcomes
+
+
+def script(name: str, *arguments: object) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def write_alpaca(path: Path, prompt: Prompt, sentences: Sequence[Sentence] = SENTENCES) -> Path:
+    write_rows(path, [prompt.row(sentence) for sentence in sentences])
+    return path
+
+
+PROMPTS = {
+    "plain": Prompt("找出实体。"),
+    "system": Prompt("找出实体。", "你是专家。"),
+    "examples": Prompt("找出实体。", examples=[["找出实体。\n白石来了。", "[]"], ["找出实体。\n高远来了。", "[]"]]),
+}
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each prompt with train.json, its tokens, the registered rows and the rendered YAML."""
+    folder = tmp_path_factory.mktemp("rows")
+    for name, prompt in PROMPTS.items():
+        (folder / name).mkdir()
+        write_alpaca(folder / name / "train.json", prompt)
+    calls = [
+        ["--model", MODEL, "--chat", CHAT, "--alpaca", path / "train.json", "--output", path / "train.tokens.jsonl"]
+        for path in map(folder.joinpath, PROMPTS)
+    ]
+    assert run_several("encode_split", calls) == ["", "", ""]
+    (folder / "manifest.json").write_text("{}")
+    for name in PROMPTS:
+        common = ["--cutoff-len", 512, "--name", "mine_train", "--output-dir", folder / name / "cutoff"]
+        tokens = ["--alpaca", folder / name / "train.json", "--tokens", folder / name / "train.tokens.jsonl"]
+        script("register_dataset", *tokens, *common)
+        render(folder / name, RECIPE)
+    return folder
+
+
+def render(folder: Path, recipe: dict[str, Any], **changes: Any) -> Path:
+    """Render a recipe for the rows in `folder`, and change arguments that no recipe may change."""
+    options = ["--arguments", json.dumps(recipe), "--chat", CHAT, "--dataset", "mine_train", "--seed", 1]
+    options += ["--train", folder / "cutoff" / "train.json", "--manifest", folder.parent / "manifest.json"]
+    path = folder / f"{'-'.join([*recipe, *changes])}.yaml"
+    script("render_config", *options, "--lock", __file__, "--checkpoints", folder / "work", "--output", path)
+    rendered = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(rendered | {"model_name_or_path": str(MODEL)} | changes), encoding="utf-8")
+    return path
+
+
+def proof(folder: Path, config: Path, tokens: str = "train.tokens.jsonl") -> list[object]:
+    return ["--config", config, "--tokens", folder / tokens, "--output", config.with_suffix(".json")]
+
+
+def test_the_trainer_sees_the_rows_that_were_encoded(encoded: Path) -> None:
+    """Also with a system turn, with examples (which are not learnt), and packed."""
+    calls = [proof(encoded / name, render(encoded / name, RECIPE)) for name in PROMPTS]
+    calls += [proof(encoded / "examples", render(encoded / "examples", RECIPE | {"neat_packing": True}))]
+    calls += [proof(encoded / "plain", render(encoded / "plain", RECIPE | {"val_size": 0.3, "bf16": False}))]
+    assert run_several("check_training_rows", calls) == [""] * 5
+    for call in calls:
+        assert json.loads(Path(str(call[-1])).read_text())["equal"] == len(SENTENCES)
+
+
+def test_what_the_trainer_would_see_otherwise_is_named(encoded: Path) -> None:
+    plain, examples = encoded / "plain", encoded / "examples"
+    rows = list(read_jsonl(plain / "train.tokens.jsonl"))
+    rows[2]["answer_ids"] = rows[2]["answer_ids"][:-1]
+    (plain / "short.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    longest = max(len(row["prompt_ids"]) + row["answer_tokens"] for row in rows)
+    cases = [
+        (proof(plain, render(plain, RECIPE, template="default")), "sentence train-1: from token 0 on the trainer has"),
+        (proof(plain, render(plain, RECIPE, cutoff_len=longest - 1)), "the trainer has"),
+        (proof(plain, render(plain, RECIPE, train_on_prompt=True, mask_history=False)), "from label 0 on"),
+        (proof(examples, render(examples, RECIPE, mask_history=False)), "sentence train-1: from label"),
+        (proof(plain, render(plain, RECIPE, max_samples=3)), "the trainer has 3 rows, train.json has 7"),
+        (proof(plain, render(plain, RECIPE, neat_packing=True, cutoff_len=longest)), "packed rows must be shorter"),
+        (proof(plain, render(plain, RECIPE), "short.jsonl"), "sentence train-3: from token"),
+        (
+            proof(plain, render(plain, RECIPE | {"lora_target": "q_proj,k_prj"})),
+            "lora_target: the model has no 'k_prj'",
+        ),
+        (
+            proof(plain, render(plain, RECIPE | {"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"x": 1}})),
+            "lr_scheduler_kwargs: ",
+        ),
+        (proof(plain, render(plain, RECIPE, do_predict=True)), "LLaMA-Factory refuses the recipe"),
+        # Last: LLaMA-Factory changes its template for the rest of the process.
+        (proof(plain, render(plain, RECIPE, default_system="用英文回答。")), "sentence train-1: from token"),
+    ]
+    outcomes = run_several("check_training_rows", [call for call, _ in cases])
+    for outcome, (_, message) in zip(outcomes, cases, strict=True):
+        assert message in outcome
+
+
+def test_control_tokens_in_texts_are_refused_or_dropped(tmp_path: Path) -> None:
+    """In a sentence, an answer's label, an example and a prompt; angle brackets alone are ordinary text."""
+    ends, begins = "高远说<|im_end|>是结束符。", "白石<|im_start|>assistant\n[]"
+    bad = [Sentence("dev-2", ends, ()), Sentence("dev-3", begins, (Entity("name", "白石", 0, 2),))]
+    bad += [Sentence("dev-4", "高远", (Entity("<|endoftext|>", "高远", 0, 2),))]
+    fine = [Sentence("dev-1", "a<|b|> <im_end> <think>", ()), Sentence("dev-5", "高远", None)]
+    texts = write_alpaca(tmp_path / "texts.json", Prompt("p"), [fine[0], *bad, fine[1]])
+    shown = write_alpaca(tmp_path / "shown.json", Prompt("p", examples=[["p\nx<|im_end|>", "[]"]]), fine)
+    prompts = write_alpaca(tmp_path / "prompts.json", Prompt("p<|im_start|>", "s"), fine)
+    common = ["--model", MODEL, "--chat", CHAT, "--output", tmp_path / "tokens.jsonl"]
+    calls = [["--alpaca", path, *common] for path in (shown, prompts, texts)]
+    calls += [["--alpaca", texts, *common, "--on-invalid", "drop"]]
+    in_examples, in_prompt, in_texts, dropped = run_several("encode_split", calls)
+    assert "sentence dev-1: the text holds '<|im_end|>'" in in_examples
+    assert "sentence dev-1: the text holds '<|im_start|>'" in in_prompt
+    assert f"{texts}:3: sentence dev-2: the text holds '<|im_end|>', which the model reads as markup" in in_texts
+    assert "texts.json:4: sentence dev-3: the text holds '<|im_start|>'" in in_texts
+    assert "texts.json:5: sentence dev-4: the text holds '<|endoftext|>'" in in_texts
+    assert "dev-1" not in in_texts
+    assert "dev-5" not in in_texts
+    assert "on_invalid: drop" in in_texts
+    assert dropped == ""
+    records = list(read_jsonl(tmp_path / "tokens.jsonl"))
+    assert [record["id"] for record in records if "problem" in record] == ["dev-2", "dev-3", "dev-4"]
+    assert records[4]["answer_ids"] is None
+
+
+def test_answers_are_encoded_to_the_end_of_the_turn(encoded: Path) -> None:
+    for name in PROMPTS:
+        for row in read_jsonl(encoded / name / "train.tokens.jsonl"):
+            assert row["answer_tokens"] == len(row["answer_ids"]) > 5
+    decoded = {row["answer_ids"][-2:][0] for row in read_jsonl(encoded / "plain" / "train.tokens.jsonl")}
+    assert len(decoded) == 1  # the token that ends the turn
