@@ -54,6 +54,8 @@ wildcard_constraints:
     split="train|dev|test",
     shard=r"\d+-of-\d+",
     cutoff=r"\d+",
+    selection=r"(?:\.rows-\d+\.seed-\d+)?",
+    rows=r"\d+",
     env="[^/]+",
 
 

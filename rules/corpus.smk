@@ -85,3 +85,20 @@ rule convert_dataset:
         " --options {params.options:q} --labels {params.labels:q} --split {wildcards.split} {params.require_labels}"
         " --on-invalid {params.on_invalid} --output {output.sentences} --dropped {output.dropped}"
         " --summary {output.summary} 2>&1 | tee {log} >&2"
+
+
+rule select_rows:
+    """so many sentences of a training split, none of which is in the dev split"""
+    input:
+        sentences=paths.sentences("{dataset}", "train"),
+        dev=paths.sentences("{dataset}", "dev"),
+    output:
+        selected=paths.selected_rows("{dataset}", "{rows}", "{seed}"),
+    log:
+        "logs/select_rows/{dataset}/{rows}.{seed}.log",
+    localrule: True
+    params:
+        code=code_digest("select_rows"),
+    shell:
+        "python scripts/select_rows.py --sentences {input.sentences} --exclude {input.dev} --rows {wildcards.rows}"
+        " --seed {wildcards.seed} --output {output.selected} 2>&1 | tee {log} >&2"

@@ -70,23 +70,31 @@ rule encode_split:
         " {params.chat} --on-invalid {params.on_invalid} --output {output.tokens} > {log} 2>&1"
 
 
+def selected_rows(wildcards) -> list[str]:
+    """The file of the rows that a training is limited to; none where it uses all."""
+    found = re.fullmatch(r"\.rows-(\d+)\.seed-(\d+)", wildcards.selection)
+    return [paths.selected_rows(wildcards.dataset, *found.groups())] if found else []
+
+
 rule register_dataset:
     """the training rows that fit in cutoff_len, and dataset_info.json"""
     input:
         alpaca=DATA.alpaca("train"),
         tokens=DATA.tokens("train"),
+        selected=selected_rows,
     output:
-        train=DATA.training_rows("{cutoff}"),
-        info=DATA.training_rows("{cutoff}", "dataset_info.json"),
-        too_long=DATA.training_rows("{cutoff}", "too_long.jsonl"),
+        train=DATA.training_rows("{cutoff}", "{selection}"),
+        info=DATA.training_rows("{cutoff}", "{selection}", "dataset_info.json"),
+        too_long=DATA.training_rows("{cutoff}", "{selection}", "too_long.jsonl"),
     log:
-        "logs/register_dataset/{dataset}/{prompt}/{model}/{cutoff}.log",
+        "logs/register_dataset/{dataset}/{prompt}/{model}/{cutoff}{selection}.log",
     localrule: True
     params:
         code=code_digest("register_dataset"),
         on_invalid=lambda w: dataset_of(w).on_invalid,
+        selected=lambda w, input: option("--selected", input.selected),
     shell:
-        "python scripts/register_dataset.py --alpaca {input.alpaca} --tokens {input.tokens}"
+        "python scripts/register_dataset.py --alpaca {input.alpaca} --tokens {input.tokens} {params.selected}"
         " --cutoff-len {wildcards.cutoff} --on-invalid {params.on_invalid} --name {wildcards.dataset}_train"
         " --output-dir $(dirname {output.train}) 2>&1 | tee {log} >&2"
 

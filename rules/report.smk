@@ -11,12 +11,16 @@ report: "../report/workflow.rst"
 TRAINED = [(run, seed) for run in STUDY.selected_runs if isinstance(run, TunedRun) for seed in run.seeds]
 
 
+CURVE = [run for run in STUDY.selected_runs if isinstance(run, TunedRun) and run.train_rows]
+
+
 rule report:
     """all figures of the report; then: snakemake report --report report.html"""
     input:
         [paths.figure(name) for name in ("runs.html", "scores.svg", "scores_by_label.html", "labels.svg")],
         [paths.figure(name) for name in ("differences.svg", "error_categories.svg", "stages.svg")],
         [paths.figure("curves.svg")] if TRAINED else [],
+        [paths.figure("learning_curve.svg")] if CURVE else [],
         [paths.figure(f"audit/{dataset}.svg") for dataset in SELECTED_DATASETS],
         of_selected(lambda files: paths.figure(f"confusion/{files.run}/seed-{files.seed}.svg")),
         of_selected(lambda files: paths.figure(f"errors/{files.run}/seed-{files.seed}.html")),
@@ -266,4 +270,30 @@ rule plot_stages:
         code=code_digest("plot_stages"),
     shell:
         "python scripts/plot_stages.py --manifests {input.manifests} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
+
+
+rule plot_learning_curve:
+    """F1 against the number of training sentences"""
+    input:
+        metrics=paths.METRICS,
+    output:
+        figure=report(
+            paths.figure("learning_curve.svg"),
+            caption="../report/learning_curve.rst",
+            category="3 Training",
+            labels={"figure": "learning curve"},
+        ),
+        pdf=paths.figure("learning_curve.pdf"),
+    log:
+        "logs/plot_learning_curve.log",
+    localrule: True
+    params:
+        code=code_digest("plot_learning_curve"),
+        points=" ".join(
+            f"--point {run.name} {run.name.replace(f'+train_rows={run.train_rows}', '')} {run.train_rows}"
+            for run in CURVE
+        ),
+    shell:
+        "python scripts/plot_learning_curve.py --metrics {input.metrics} {params.points} --output {output.figure}"
         " --pdf {output.pdf} 2>&1 | tee {log} >&2"

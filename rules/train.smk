@@ -17,8 +17,8 @@ def recipe_of(wildcards):
 rule render_config:
     """LLaMA-Factory's YAML of a run"""
     input:
-        train=lambda w: run_of(w).training_rows,
-        info=lambda w: run_of(w).data.training_rows(run_of(w).cutoff, "dataset_info.json"),
+        train=lambda w: run_of(w).training_rows(w.seed),
+        info=lambda w: run_of(w).training_rows(w.seed, "dataset_info.json"),
         model=lambda w: paths.model(run_of(w).model.name),
         lock=paths.lock("train"),
     output:
@@ -46,7 +46,7 @@ rule check_training_rows:
     """whether the trainer itself sees the rows that were encoded, once for the seeds of a run"""
     input:
         config=lambda w: tuned_run(w.run).files(tuned_run(w.run).seeds[0]).config,
-        train=lambda w: tuned_run(w.run).training_rows,
+        train=lambda w: tuned_run(w.run).training_rows(tuned_run(w.run).seeds[0]),
         tokens=lambda w: tuned_run(w.run).data.tokens("train"),
         model=lambda w: paths.model(tuned_run(w.run).model.name),
         env=ancient(paths.environment("train")),
@@ -75,7 +75,7 @@ rule train_adapter:
         rows=ancient(paths.training_rows_check("{run}")),
         parity=lambda w: ancient(run_of(w).data.parity("train", run_of(w).decode.environment)),
         lengths=ancient(paths.lengths_check("{run}", "dev")),
-        train=lambda w: run_of(w).training_rows,
+        train=lambda w: run_of(w).training_rows(w.seed),
         model=lambda w: paths.model(run_of(w).model.name),
         env=ancient(paths.environment("train")),
         lock=paths.lock("train"),

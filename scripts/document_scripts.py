@@ -21,6 +21,9 @@ PEOPLE = ("inspect_corpus", "verify_runs", "serve_runs", "extract_entities", "ex
 DEVELOPERS = ("document_config", "document_scripts")
 """Scripts that write pages of the repository."""
 
+HELPERS = ("run_llamafactory",)
+"""Scripts that another script runs."""
+
 INTRODUCTION = """# Scripts: where to find a stage
 
 Made by `scripts/document_scripts.py`; a test fails when it differs from the rules. A rule and its script have one name.
@@ -93,7 +96,11 @@ def page() -> str:
             f"| [{step.stage}](../rules/{step.stage}.smk) | `{step.rule}` | {script} | {step.environment} "
             f"| {modules_of(step.script)} |\n"
         )
-    for title, names in (("Commands for people", PEOPLE), ("Tools for developers", DEVELOPERS)):
+    for title, names in (
+        ("Commands for people", PEOPLE),
+        ("Run by other scripts", HELPERS),
+        ("Tools for developers", DEVELOPERS),
+    ):
         parts.append(f"\n## {title}\n\n| script | what it does |\n|---|---|\n")
         parts += [f"| `{name}.py` | {first_line(SCRIPTS / f'{name}.py')} |\n" for name in names]
     parts.append("| `setup.sh` | Set up the workflow's environment in .envs/workflow |\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from entitune.cli import InputError, run
 from entitune.files import atomic_write, read_jsonl, to_json
+from entitune.records import read_sentences
 
 COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
 SHOWN = 20
@@ -18,6 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--alpaca", type=Path, required=True, help="alpaca JSON of the training split")
     parser.add_argument("--tokens", required=True, help="the same rows as encoded by encode_split")
+    parser.add_argument("--selected", help="canonical JSONL of select_rows: use these sentences only (default: all)")
     parser.add_argument("--cutoff-len", type=int, required=True, help="longest row in tokens, prompt and answer")
     parser.add_argument("--on-invalid", choices=["fail", "drop"], default="fail", help="what longer rows do")
     parser.add_argument("--name", required=True, help="the dataset's name in dataset_info.json")
@@ -25,8 +27,11 @@ def main() -> None:
     args = parser.parse_args()
 
     rows = json.loads(args.alpaca.read_text(encoding="utf-8"))
+    chosen = {sentence.id for sentence in read_sentences(args.selected)} if args.selected else None
     kept, too_long, problems = [], [], []
     for line, (row, encoded) in enumerate(zip(rows, read_jsonl(args.tokens), strict=True), 2):  # "[" is line 1
+        if chosen is not None and row["id"] not in chosen:
+            continue
         length = len(encoded["prompt_ids"]) + (encoded["answer_tokens"] or 0)
         reason = ""
         if "problem" in encoded:

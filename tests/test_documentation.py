@@ -10,6 +10,8 @@ import pytest
 from helpers import ROOT
 
 from document_config import main as document_config
+from document_scripts import DEVELOPERS, HELPERS, PEOPLE, steps
+from document_scripts import page as scripts_page
 from entitune import paths
 from entitune.paths import GroupFiles, PromptData, RunFiles
 
@@ -28,6 +30,13 @@ def test_configuration_page_and_schema_are_what_the_models_say(tmp_path: Path, m
     assert read("docs/configuration.md") == page.read_text(encoding="utf-8"), "run scripts/document_config.py"
     committed = read("conf/schemas/study.schema.json")
     assert committed == schema.read_text(encoding="utf-8"), "run scripts/document_config.py"
+
+
+def test_the_index_of_scripts_is_what_the_rules_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert read("scripts/README.md") == scripts_page(), "run scripts/document_scripts.py"
+    named = {*PEOPLE, *HELPERS, *DEVELOPERS} | {step.script for step in steps()}
+    assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == named
 
 
 def test_both_readmes_have_the_same_commands_and_sections() -> None:
@@ -80,7 +89,7 @@ def test_the_contracts_name_every_path() -> None:
     spelled += [paths.archive("{dataset}"), paths.audit("{dataset}"), paths.model("{model}")]
     spelled += [make("{dataset}", "{split}") for make in (paths.raw, paths.sentences, paths.dropped)]
     spelled += [data.alpaca("{split}"), data.tokens("{split}"), data.parity("{split}", "{env}")]
-    spelled += [data.training_rows("{cutoff}"), data.training_rows("{cutoff}", "too_long.jsonl")]
+    spelled += [data.training_rows("{cutoff}", "{selection}"), paths.selected_rows("{dataset}", "{rows}", "{seed}")]
     spelled += [group.answers("{split}", "{shard}"), group.record("{split}", "{shard}")]
     spelled += [paths.training_rows_check("{run}"), paths.lengths_check("{run}", "{split}")]
     page = read("docs/contracts.md")

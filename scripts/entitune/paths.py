@@ -49,6 +49,11 @@ def sentences(dataset: str, split: str) -> str:
     return f"{RESULTS}/datasets/{dataset}/{split}.jsonl"
 
 
+def selected_rows(dataset: str, rows: int | str, seed: int | str) -> str:
+    """So many rows of a training split, chosen by a seed; canonical."""
+    return f"{RESULTS}/datasets/{dataset}/selected/rows-{rows}.seed-{seed}.jsonl"
+
+
 def dropped(dataset: str, split: str) -> str:
     """The rows of a split that were dropped, with reasons."""
     return f"{RESULTS}/datasets/{dataset}/{split}.dropped.jsonl"
@@ -98,9 +103,12 @@ class PromptData:
         """Whether serving sends the prompts that training saw."""
         return f"{self._folder}/{self.model}/{split}.{env}.parity.json"
 
-    def training_rows(self, cutoff: int | str, name: str = "train.json") -> str:
-        """The rows that training reads, and beside them dataset_info.json and too_long.jsonl."""
-        return f"{self._folder}/{self.model}/cutoff-{cutoff}/{name}"
+    def training_rows(self, cutoff: int | str, selection: str = "", name: str = "train.json") -> str:
+        """The rows that training reads; in their folder also dataset_info.json and too_long.jsonl.
+
+        `selection` is empty for all rows, else `.rows-{rows}.seed-{seed}` as in `selected_rows`.
+        """
+        return f"{self._folder}/{self.model}/cutoff-{cutoff}{selection}/{name}"
 
 
 def base_model(name: str) -> str:

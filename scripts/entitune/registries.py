@@ -397,7 +397,10 @@ class SheetRow(Section):
             "a sweep; write key=value,value with semicolons between keys",
         ),
     ] = Field(
-        "", description="values to try, each combination a run: lora_rank=8,16;learning_rate=1.0e-4,2.0e-4;prompt=a,b"
+        "",
+        description="values to try, each combination a run: lora_rank=8,16;learning_rate=1.0e-4,2.0e-4;prompt=a,b;"
+        "train_rows=100,300. "
+        "train_rows is a number of training sentences; a smaller number takes a subset of a larger one",
     )
 
 

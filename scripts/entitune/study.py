@@ -165,10 +165,13 @@ class TunedRun(BaseRun):
         assert isinstance(cutoff, int)
         return cutoff
 
-    @property
-    def training_rows(self) -> str:
-        """The rows that training reads."""
-        return self.data.training_rows(self.cutoff)
+    train_rows: int | None = None
+    """How many rows of the training split are used, chosen by the run's seed; None: all."""
+
+    def training_rows(self, seed: int | str, name: str = "train.json") -> str:
+        """The rows that training reads, or another file in their folder."""
+        selection = "" if self.train_rows is None else f".rows-{self.train_rows}.seed-{seed}"
+        return self.data.training_rows(self.cutoff, selection, name)
 
     @property
     def merges(self) -> bool:
@@ -190,12 +193,19 @@ class TunedRun(BaseRun):
         return [
             *self.split_files("train"),
             *(data.alpaca("train"), data.tokens("train"), data.parity("train", self.decode.environment)),
-            *(self.training_rows, paths.training_rows_check(self.name), files.config),
+            *([] if self.train_rows is None else [paths.selected_rows(self.dataset.name, self.train_rows, seed)]),
+            *(self.training_rows(seed), paths.training_rows_check(self.name), files.config),
             *(files.adapter(), files.adapter("adapter_config.json")),
         ]
 
     def settings(self) -> dict[str, JsonValue]:
-        train = {**self.recipe.settings(), "arguments": self.arguments, "overrides": self.overrides}
+        train: dict[str, JsonValue] = {
+            **self.recipe.settings(),
+            "arguments": self.arguments,
+            "overrides": self.overrides,
+        }
+        if self.train_rows is not None:
+            train["train_rows"] = self.train_rows
         return {**super().settings(), "train": train}
 
 
@@ -463,15 +473,19 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
     for combination in _parse_sweep(row.sweep, where):
         overrides = dict(combination)
         prompt = str(overrides.pop("prompt", row.prompt))
+        train_rows = overrides.pop("train_rows", None)
+        if train_rows is not None and (type(train_rows) is not int or train_rows < 1):
+            raise ConfigError(f"{where}: sweep: train_rows={train_rows}: expected whole numbers from 1")
         common["name"] = row.run + "".join(f"+{key}={value}" for key, value in combination.items())
         common["prompt"] = _look_up(registries.prompts, prompt, f"{where}: prompt", "prompts")
         if recipe:
             arguments = {**registries.arguments[recipe.name], **overrides}
             if problems := check_recipe(arguments, f"{where}: sweep"):
                 raise ConfigError("\n".join(problems))
-            yield TunedRun(**common, recipe=recipe, arguments=arguments, overrides=overrides)
-        elif overrides:
-            raise ConfigError(f"{where}: sweep: {', '.join(overrides)} cannot vary in a run that does not train")
+            yield TunedRun(**common, recipe=recipe, arguments=arguments, overrides=overrides, train_rows=train_rows)
+        elif overrides or train_rows:
+            varied = [key for key in combination if key != "prompt"]
+            raise ConfigError(f"{where}: sweep: {', '.join(varied)} cannot vary in a run that does not train")
         else:
             yield BaseRun(**common)
 
