@@ -28,7 +28,9 @@ def group_inputs(wildcards) -> dict[str, list[str]]:
     return {
         "env": [ancient(paths.environment(decode.environment))],
         "lock": [paths.lock(decode.environment)],
-        "lengths": list(dict.fromkeys(paths.lengths_check(run.name, wildcards.split) for run, _ in members)),
+        "lengths": list(
+            dict.fromkeys(paths.lengths_check(run.lengths_checked_by, wildcards.split) for run, _ in members)
+        ),
         "tokens": list(dict.fromkeys(run.data.tokens(wildcards.split) for run, _ in members)),
         "parity": list(dict.fromkeys(run.data.parity(wildcards.split, decode.environment) for run, _ in members)),
         "models": list(dict.fromkeys(run.engine_model(seed) for run, seed in members)),

@@ -72,9 +72,9 @@ rule train_adapter:
         config=RUN.config,
         # Not read: no training without the proofs that the trainer and a server see the rows that were encoded, and that
         # the engine has room for them. A proof that is made again is no reason to train again (`ancient`).
-        rows=ancient(paths.training_rows_check("{run}")),
+        rows=lambda w: ancient(paths.training_rows_check(run_of(w).rows_checked_by)),
         parity=lambda w: ancient(run_of(w).data.parity("train", run_of(w).decode.environment)),
-        lengths=ancient(paths.lengths_check("{run}", "dev")),
+        lengths=lambda w: ancient(paths.lengths_check(run_of(w).lengths_checked_by, "dev")),
         train=lambda w: run_of(w).training_rows(w.seed),
         model=lambda w: paths.model(run_of(w).model.name),
         env=ancient(paths.environment("train")),

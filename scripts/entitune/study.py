@@ -98,6 +98,8 @@ class BaseRun(_Run):
     model: Model
     prompt: PromptFiles
     decode: Decode
+    lengths_checked_by: str
+    """The run of the row whose check that prompts fit the engine holds for this one: the first with its prompt."""
 
     @property
     def data(self) -> PromptData:
@@ -165,6 +167,8 @@ class TunedRun(BaseRun):
         assert isinstance(cutoff, int)
         return cutoff
 
+    rows_checked_by: str
+    """The run of the row whose proof that the trainer sees the encoded rows holds for this one."""
     train_rows: int | None = None
     """How many rows of the training split are used, chosen by the run's seed; None: all."""
 
@@ -194,7 +198,7 @@ class TunedRun(BaseRun):
             *self.split_files("train"),
             *(data.alpaca("train"), data.tokens("train"), data.parity("train", self.decode.environment)),
             *([] if self.train_rows is None else [paths.selected_rows(self.dataset.name, self.train_rows, seed)]),
-            *(self.training_rows(seed), paths.training_rows_check(self.name), files.config),
+            *(self.training_rows(seed), paths.training_rows_check(self.rows_checked_by), files.config),
             *(files.adapter(), files.adapter("adapter_config.json")),
         ]
 
@@ -470,6 +474,7 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
     )
     common["model"] = _look_up(registries.models, row.model, f"{where}: model", "models")
     common["decode"] = _look_up(registries.decode, row.decode, f"{where}: decode", "decode")
+    first_with: dict[str, str] = {}
     for combination in _parse_sweep(row.sweep, where):
         overrides = dict(combination)
         prompt = str(overrides.pop("prompt", row.prompt))
@@ -478,16 +483,31 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
             raise ConfigError(f"{where}: sweep: train_rows={train_rows}: expected whole numbers from 1")
         common["name"] = row.run + "".join(f"+{key}={value}" for key, value in combination.items())
         common["prompt"] = _look_up(registries.prompts, prompt, f"{where}: prompt", "prompts")
+        common["lengths_checked_by"] = first_with.setdefault(prompt, common["name"])
         if recipe:
             arguments = {**registries.arguments[recipe.name], **overrides}
             if problems := check_recipe(arguments, f"{where}: sweep"):
                 raise ConfigError("\n".join(problems))
-            yield TunedRun(**common, recipe=recipe, arguments=arguments, overrides=overrides, train_rows=train_rows)
+            # Numbers other than the cutoff, such as a rank or a learning rate, make no other rows.
+            decisive = {key: value for key, value in overrides.items() if not _is_number(value) or key == "cutoff_len"}
+            rows_checked_by = first_with.setdefault(f"{prompt} {train_rows} {decisive}", common["name"])
+            yield TunedRun(
+                **common,
+                recipe=recipe,
+                arguments=arguments,
+                overrides=overrides,
+                train_rows=train_rows,
+                rows_checked_by=rows_checked_by,
+            )
         elif overrides or train_rows:
             varied = [key for key in combination if key != "prompt"]
             raise ConfigError(f"{where}: sweep: {', '.join(varied)} cannot vary in a run that does not train")
         else:
             yield BaseRun(**common)
+
+
+def _is_number(value: JsonValue) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _vote(name: str, common: dict[str, Any], runs: Mapping[str, Run], where: str) -> VoteRun:
