@@ -31,7 +31,7 @@ from entitune.serving.client import ask, connect, request_of
 from entitune.serving.demo_page import listen, result
 from entitune.serving.finished_runs import FinishedRun, finished_run, is_loopback, read_key
 from entitune.serving.middleware import LIMIT_VARIABLE, MAX_BODY, Guard
-from entitune.study import Study, TunedRun, read_study
+from entitune.study import BaseRun, Study, TunedRun, read_study
 from extract_entities import finished_texts
 from serve_runs import check_port, check_together, curl_line, failure, server_command, server_environment
 
@@ -52,6 +52,7 @@ def write_manifest(model: Path) -> None:
 def finish(study: Study, name: str, rank: int = 8, base: str | None = None) -> FinishedRun:
     """Write the files of a finished run that are read before a server starts, small as they are."""
     run = study.run(name)
+    assert isinstance(run, BaseRun)
     folder, model = Path(run.files(run.seeds[0]).folder), Path(paths.model(run.model.name)).parent
     alpaca = Path(run.data.alpaca("dev"))
     for path in (folder / "adapter", folder / "merged", model, alpaca.parent):
