@@ -64,7 +64,9 @@ rule check_lengths:
     localrule: True
     params:
         code=code_digest("check_lengths"),
-        limits=lambda w: "--max-tokens {0.max_tokens} --max-model-len {0.max_model_len}".format(STUDY.run(w.run).decode),
+        limits=lambda w: "--max-tokens {0.max_tokens} --max-model-len {0.max_model_len}".format(
+            STUDY.run(w.run).decode
+        ),
     shell:
         "python scripts/check_lengths.py --tokens {input.tokens} {params.limits} --output {output.lengths}"
         " 2>&1 | tee {log} >&2"

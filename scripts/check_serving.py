@@ -1,7 +1,7 @@
-"""Serve a finished run, ask it as its users will, measure a burst, stop it: what came of it as JSON.
+"""Serve a finished run, ask it as its users will, measure a burst, stop it; write what was found as JSON.
 
-Runs in the environment that serves, which has the official openai client. A check that fails ends it with a message and
-no output; the server is stopped whatever happens.
+Runs in the environment that serves, which has the official openai client. A check that fails ends the script with a
+message and without output; the server is stopped in any case.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import functools
 import itertools
-import json
 import os
 import secrets
 import signal
@@ -28,11 +27,10 @@ import psutil
 import requests
 
 from entitune.cli import InputError, run
-from entitune.files import atomic_write, read_jsonl
+from entitune.files import write_json
 from entitune.processes import die_with_parent
-from entitune.prompting.answer_formats.constraints import constraint_of
-from entitune.prompting.answer_formats.reading import read_answer
-from entitune.serving.client import connect, request_of
+from entitune.records import read_sentences
+from entitune.serving.client import constraint_on, read_answer_to, request_of
 from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun, finished_run
 from entitune.study import read_study
 
@@ -57,7 +55,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def served(options: Sequence[str], key: str, port: int) -> Iterator[dict[str, float]]:
-    """serve_runs.py, from when it is ready on; yields what starting and, in the end, stopping it took.
+    """Run serve_runs.py while the block lasts; yields the seconds that starting and, in the end, stopping it took.
 
     Raises InputError where it does not start, or leaves a process behind, which is killed.
     """
@@ -95,43 +93,61 @@ def served(options: Sequence[str], key: str, port: int) -> Iterator[dict[str, fl
     expect(process.returncode == 0, f"serve_runs.py ended with exit code {process.returncode} on SIGTERM")
 
 
-def ask_for_errors(url: str, key: str) -> dict[str, Any]:
-    """What a broken request, one without the key and one beside the API get."""
-    with connect(key) as session, requests.Session() as stranger:
-        stranger.trust_env = False
-        malformed = session.post(f"{url}/v1/chat/completions", data='{"model": ', timeout=30)
+def health(url: str) -> int:
+    """Return the status of /health, which needs no key."""
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy for the internet is none for this server
+        status = session.get(f"{url}/health", timeout=30).status_code
+    expect(status == 200, f"/health answers {status}")
+    return status
+
+
+def names(client: openai.OpenAI, name: str) -> list[str]:
+    """Return the names of the models; the run's must be one, and be found by it."""
+    models = [model.id for model in client.models.list()]
+    expect(name in models, f"/v1/models has {models}")
+    expect(client.models.retrieve(name).id == name, f"/v1/models/{name} is of another model")
+    return models
+
+
+def refusals(url: str, key: str) -> dict[str, int]:
+    """Return the status that a broken request, one without the key and one for another path get."""
+    with requests.Session() as session:
+        session.trust_env = False
+        known = {"Authorization": f"Bearer {key}"}
+        chat = f"{url}/v1/chat/completions"
         refused = {
-            "malformed": malformed.status_code,
-            "without_key": stranger.post(f"{url}/v1/chat/completions", json={}, timeout=30).status_code,
-            "unknown_path": stranger.post(f"{url}/invocations", json={}, timeout=30).status_code,
+            "malformed": session.post(chat, data='{"model": ', headers=known, timeout=30).status_code,
+            "without_key": session.post(chat, json={}, timeout=30).status_code,
+            "unknown_path": session.post(f"{url}/invocations", json={}, timeout=30).status_code,
         }
     expect(refused == {"malformed": 400, "without_key": 401, "unknown_path": 404}, f"unexpected refusals: {refused}")
     return refused
 
 
 def openai_arguments(body: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of the official client for a request; it takes what only vLLM knows as `extra_body`."""
+    """Return the arguments of the official client for a request; it takes what only vLLM knows as `extra_body`."""
     known = {key: value for key, value in body.items() if key != "structured_outputs"}
     return known | {"extra_body": {key: value for key, value in body.items() if key not in known}}
 
 
 def ask_once(client: openai.OpenAI, served_run: FinishedRun, text: str, structured: bool) -> dict[str, Any]:
-    """One chat call, with the answer's format enforced or without."""
+    """Return a sentence and its answer, with the format of the answer enforced or without."""
     body = request_of(served_run, text)
     if structured:
-        body["structured_outputs"] = constraint_of(served_run.answer_format, served_run.labels, text).to_vllm()
+        body["structured_outputs"] = constraint_on(served_run, text)
     choice = client.chat.completions.create(**openai_arguments(body)).choices[0]
     raw, finish_reason = choice.message.content or "", choice.finish_reason
     if structured:
-        answer = read_answer(served_run.answer_format, raw, text)
-        unknown = {mention.label for mention in answer.mentions} - set(served_run.labels)
+        answer = read_answer_to(served_run, text, raw, finish_reason)
+        unknown = {mention["label"] for mention in answer["entities"]} - set(served_run.labels)
         expect(not unknown, f"labels in spite of the constraint: {', '.join(sorted(unknown))}")
-        expect(answer.status == "ok" or finish_reason != "stop", f"another format in spite of the constraint: {raw}")
+        expect(answer["status"] in ("ok", "truncated"), f"another format in spite of the constraint: {raw}")
     return {"sentence": text, "answer": raw, "finish_reason": finish_reason}
 
 
 async def burst(client: openai.AsyncOpenAI, served_run: FinishedRun, texts: Sequence[str]) -> dict[str, Any]:
-    """All sentences at once: latencies and throughput."""
+    """Ask for all sentences at once; return latencies and throughput."""
     async with client:
 
         async def ask(text: str) -> tuple[float, int]:
@@ -156,42 +172,42 @@ async def burst(client: openai.AsyncOpenAI, served_run: FinishedRun, texts: Sequ
     }
 
 
+def check(served_run: FinishedRun, options: Sequence[str], texts: Sequence[str], key: str) -> dict[str, Any]:
+    """Serve a run with these options of serve_runs.py and return what each check found."""
+    import openai  # late: the environment that serves has it, and --help works in any
+
+    os.environ["NO_PROXY"] = "127.0.0.1"  # the openai client would ask a proxy for it
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with served(options, key, port) as seconds, openai.OpenAI(base_url=f"{url}/v1", api_key=key) as client:
+        found = {
+            "health": health(url),
+            "models": names(client, served_run.name),
+            "chat": ask_once(client, served_run, texts[0], structured=False),
+            "structured": ask_once(client, served_run, texts[0], structured=True),
+            "refused": refusals(url, key),
+        }
+        crowd = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=10, timeout=600)
+        found["burst"] = asyncio.run(burst(crowd, served_run, list(itertools.islice(itertools.cycle(texts), BURST))))
+    return {**found, "seconds": seconds}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", required=True, help="a finished run")
     parser.add_argument("--seed", type=int, required=True, help="its seed")
     parser.add_argument("--sentences", required=True, help="canonical JSONL whose sentences are asked for")
-    parser.add_argument("--server-log", required=True, help="vLLM's own output")
+    parser.add_argument("--server-log", required=True, help="file that vLLM's own output is appended to")
     parser.add_argument("--output", required=True, help="JSON: what each check found")
     args = parser.parse_args()
 
-    import openai  # late: the environment that serves has it, and --help works in any
-
-    os.environ["NO_PROXY"] = "127.0.0.1"  # the openai client would ask a proxy for it
     finished = finished_run(read_study(), args.run, args.seed)
-    texts = [record["text"] for record in read_jsonl(args.sentences)]
-    key, port = secrets.token_urlsafe(32), free_port()
-    url = f"http://127.0.0.1:{port}"
+    texts = [sentence.text for sentence in read_sentences(args.sentences)]
+    key = secrets.token_urlsafe(32)
     options = ["--runs", args.run, "--seed", str(args.seed), "--log", args.server_log]
-    found: dict[str, Any] = {"run": args.run, "seed": args.seed}
-    with (
-        served(options, key, port) as seconds,
-        openai.OpenAI(base_url=f"{url}/v1", api_key=key) as client,
-        connect(key) as session,
-    ):
-        found["health"] = session.get(f"{url}/health", timeout=30).status_code
-        expect(found["health"] == 200, f"/health answers {found['health']}")
-        found["models"] = [model.id for model in client.models.list()]
-        expect(args.run in found["models"], f"/v1/models has {found['models']}")
-        found["chat"] = ask_once(client, finished, texts[0], structured=False)
-        found["structured"] = ask_once(client, finished, texts[0], structured=True)
-        found["refused"] = ask_for_errors(url, key)
-        crowd = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=10, timeout=600)
-        found["burst"] = asyncio.run(burst(crowd, finished, list(itertools.islice(itertools.cycle(texts), BURST))))
-    found["seconds"] = seconds
+    found = check(finished, options, texts, key)
     expect(key not in Path(args.server_log).read_text(encoding="utf-8"), f"{args.server_log} holds the API key")
-    with atomic_write(args.output) as stream:
-        stream.write(json.dumps(found, ensure_ascii=False, indent=2) + "\n")
+    write_json(args.output, {"run": args.run, "seed": args.seed, **found})
 
 
 if __name__ == "__main__":

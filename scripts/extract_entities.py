@@ -1,49 +1,59 @@
-"""Extract the entities of sentences, one a line, with a server that serve_runs.py has started.
+"""Extract the entities of sentences or documents, with a server that serve_runs.py has started.
 
-    python scripts/extract_entities.py --run demo < sentences.txt > entities.jsonl
+    python scripts/extract_entities.py --run demo --input sentences.txt --output entities.jsonl
 
-A line that is there already in the output is not asked for again: the same command goes on where it was interrupted.
+The input has one sentence a line, or consists of documents (--documents, --column), which are asked sentence by
+sentence. The same command continues an interrupted output. Exit code 3: all is written, but some sentences have no
+answer.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import os
-from collections.abc import Iterator
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
 
 from tqdm import tqdm
 
 from entitune.cli import InputError, run
 from entitune.files import to_json
-from entitune.serving.client import extract
+from entitune.progress import Progress
+from entitune.serving.client import REFUSED, TOO_LONG, Client
+from entitune.serving.extraction import Record, continued, records, write_csv
 from entitune.serving.finished_runs import KEY_VARIABLE, finished_run, read_key
+from entitune.serving.texts import Document, read_column, read_files, read_lines
 from entitune.study import read_study
 
-
-def sentences_of(stream: TextIO, name: str) -> Iterator[str]:
-    """The lines of a stream, without their line ends."""
-    try:
-        for line in stream:
-            yield line.rstrip("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name}: not UTF-8 ({error})") from error
+INCOMPLETE = 3
+"""The exit code where some sentences have no answer."""
 
 
-def finished_texts(output: Path) -> list[str]:
-    """The sentences whose whole lines are in the output; a line that was cut off is removed from it."""
-    if not output.exists():
-        return []
-    content = output.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    os.truncate(output, whole)
-    try:
-        return [json.loads(line)["text"] for line in content[:whole].splitlines()]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{output}: not an output of this script; delete it, or name another --output") from error
+def with_progress(found: Iterable[Record], title: str, total: int | None, done: int) -> Iterator[Record]:
+    """Pass records on and show how many there are: one line that is redrawn on a terminal, lines elsewhere."""
+    if sys.stderr.isatty():
+        yield from tqdm(found, total=total, initial=done, desc=title, unit="text")
+        return
+    progress, started = Progress(title, sys.stderr), time.monotonic()
+    for count, record in enumerate(found, 1):
+        if total:
+            rate = count / (time.monotonic() - started)
+            left = tqdm.format_interval((total - done - count) / rate)
+            progress.show(100 * (done + count) / total, f"{done + count}/{total} texts, {rate:.1f} texts/s", left)
+        yield record
+
+
+def summary(statuses: Counter[str], output: str) -> str:
+    """Return a line that tells how many texts have an answer."""
+    total = sum(statuses.values())
+    missing = {status: statuses[status] for status in (TOO_LONG, REFUSED) if statuses[status]}
+    told = f"{total - sum(missing.values())} of {total} texts answered"
+    if missing:
+        told += f"; {', '.join(f'{status}: {count}' for status, count in missing.items())} (see `error` in {output})"
+    return told
 
 
 def main() -> None:
@@ -52,29 +62,62 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="which seed of the run (default: its first)")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="where it is served (default: %(default)s)")
     parser.add_argument("--api-key-file", type=Path, help=f"file with the API key (default: {KEY_VARIABLE}, or none)")
-    parser.add_argument("--input", type=Path, help="UTF-8, one sentence a line (default: standard input)")
-    parser.add_argument("--output", type=Path, help="JSON lines, continued if it is there (default: standard output)")
+    parser.add_argument("--input", type=Path, nargs="+", help="UTF-8, one sentence a line (default: standard input)")
+    unit = parser.add_mutually_exclusive_group()
+    unit.add_argument("--documents", action="store_true", help="each --input file is one document")
+    unit.add_argument("--column", help="the texts are this column of a .csv or .tsv file, or this key of a .jsonl file")
+    parser.add_argument(
+        "--output", type=Path, help=".jsonl, continued if it is there; or .csv (default: JSON lines on standard output)"
+    )
     parser.add_argument("--concurrency", type=int, default=32, help="requests under way at once (default: 32)")
     args = parser.parse_args()
 
+    if args.concurrency < 1:
+        raise InputError(f"--concurrency {args.concurrency}: at least 1 request must be under way")
+    if args.input is None and (args.documents or args.column):
+        raise InputError("--documents and --column need --input")
+    if args.input and len(args.input) > 1 and not args.documents:
+        raise InputError("--input: several files are several documents; add --documents")
+
+    def documents() -> Iterator[Document]:
+        if args.documents:
+            return read_files(args.input)
+        if args.column:
+            return read_column(args.input[0], args.column)
+        return read_lines(args.input[0] if args.input else None)
+
     served, key = finished_run(read_study(), args.run, args.seed), read_key(args.api_key_file)
-    name, total = str(args.input or "standard input"), None
-    if args.input:
-        with args.input.open(encoding="utf-8") as stream:
-            total = sum(1 for _ in sentences_of(stream, name))
-    done = finished_texts(args.output) if args.output else []
+    total = sum(1 for _ in documents()) if args.input else None
+    output = args.output.with_suffix(".jsonl") if args.output and args.output.suffix == ".csv" else args.output
+    kind = "documents" if args.documents else f"column {args.column}" if args.column else "lines"
+    done = continued(output, served, kind) if output else []
+    statuses = Counter(record["status"] for record in done)
+    source = documents()
+    for number, record in enumerate(done, 1):
+        document = next(source, None)
+        if document is None or document.text != record["text"]:
+            name = " ".join(map(str, args.input)) if args.input else "standard input"
+            raise InputError(
+                f"{output} holds other sentences than {name} (the first is number {number}); delete it, or name "
+                "another --output"
+            )
     with (
-        open(args.input or 0, encoding="utf-8") as source,
-        open(args.output or 1, "a", encoding="utf-8", newline="\n") as target,
-        tqdm(total=total, initial=len(done), unit="sentence", desc=args.run) as bar,
+        open(output or 1, "a", encoding="utf-8", newline="\n", closefd=output is not None) as target,
+        Client(args.url, served, key, args.concurrency) as client,
     ):
-        sentences = sentences_of(source, name)
-        if list(itertools.islice(sentences, len(done))) != done:
-            raise InputError(f"{args.output} holds other sentences than {name}; delete it, or name another --output")
-        for extracted in extract(sentences, served, args.url, key, args.concurrency):
-            target.write(to_json(extracted) + "\n")
+        first = list(itertools.islice(source, 1))
+        if first:
+            client.check()
+        found = records(itertools.chain(first, source), client, args.concurrency)
+        for record in with_progress(found, args.run, total, len(done)):
+            target.write(to_json(record) + "\n")
             target.flush()
-            bar.update()
+            statuses[record["status"]] += 1
+    if output and output != args.output:
+        write_csv(args.output, output)
+    print(f"{args.run}: {summary(statuses, str(output or 'the output'))}", file=sys.stderr)
+    if statuses[TOO_LONG] or statuses[REFUSED]:
+        sys.exit(INCOMPLETE)
 
 
 if __name__ == "__main__":

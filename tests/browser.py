@@ -68,6 +68,17 @@ class Window:
         """Click. The page that follows may come later: ask for something that only it has."""
         self.call("POST", f"element/{self.find(selector)[0]}/click")
 
+    def press_control_enter(self, selector: str) -> None:
+        self.type(selector, "\ue009\ue007")  # WebDriver's codes of the two keys
+
+    def run(self, script: str) -> Any:
+        """What a script in the page returns."""
+        return self.call("POST", "execute/sync", script=script, args=[])
+
+    def devtools(self, command: str, **parameters: Any) -> None:
+        """Set what WebDriver has no word for: colours that the reader prefers, the screen of a phone."""
+        self.call("POST", "goog/cdp/execute", cmd=command, params=parameters)
+
     def texts(self, selector: str) -> list[str]:
         return [self.call("GET", f"element/{element}/text") for element in self.find(selector)]
 

@@ -21,8 +21,15 @@ from typing import Any
 import psutil
 import pytest
 import requests
+import yaml
 from browser import window
 from helpers import ENVIRONMENT, Result, read_jsonl, run_script, snakemake
+
+from entitune.prompting.answer_formats.constraints import constraint_of
+from entitune.records import Mention
+from entitune.serving.chat_requests import schema_of
+from entitune.serving.demo_page import divided
+from entitune.serving.demo_page_template import EXAMPLES, WORDS
 
 pytestmark = pytest.mark.engine
 
@@ -55,6 +62,10 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def log(self, folder: Path) -> str:
+        """vLLM's own output."""
+        return (folder / f"logs/serve_runs.{self.port}.log").read_text(encoding="utf-8")
+
     def post(self, body: dict[str, Any], key: str = KEY) -> requests.Response:
         headers = {"Authorization": f"Bearer {key}"}
         return requests.post(f"{self.url}/v1/chat/completions", json=body, headers=headers, timeout=120)
@@ -62,10 +73,14 @@ class Server:
 
 @contextlib.contextmanager
 def serving(folder: Path, *options: object) -> Iterator[Server]:
-    """A server in `folder`, killed with all that it started when the block ends."""
+    """A server in `folder`, killed with all that it started when the block ends. It finds no C++ compiler."""
     port = free_port()
     process = subprocess.Popen(
-        command("--port", port, *options), cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+        command("--port", port, *options),
+        cwd=folder,
+        env={**ENVIRONMENT, "CXX": "/nowhere/g++"},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     family = [psutil.Process(process.pid)]
     assert process.stdout is not None
@@ -112,13 +127,16 @@ def test_the_client_gets_what_the_batch_path_predicts(demo: Path, server: Server
     expected = predictions(demo)
     sentences, output = tmp_path / "sentences.txt", tmp_path / "entities.jsonl"
     sentences.write_text("".join(one["text"] + "\n" for one in expected), encoding="utf-8")
+    done = extract(demo, server, "--input", sentences, "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert read_jsonl(output) == expected
     # Interrupted after forty lines and a half. The first is another answer, to see that it is not asked for again.
     kept = [{**expected[0], "raw": "kept"}, *expected[1:40]]
     output.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept) + '{"text": "', "utf-8")
     done = extract(demo, server, "--input", sentences, "--output", output)
     assert done.returncode == 0, done.stderr
     assert read_jsonl(output) == [*kept, *expected[40:]]
-    assert f"{len(expected)}/{len(expected)}" in done.stderr, "no progress bar"
+    assert f"{len(expected)}/{len(expected)}" in done.stderr, "no progress"
 
 
 def test_more_requests_than_the_server_takes_are_asked_again(demo: Path, server: Server) -> None:
@@ -128,7 +146,7 @@ def test_more_requests_than_the_server_takes_are_asked_again(demo: Path, server:
     assert done.returncode == 0, done.stderr
     nothing = {"text": "", "entities": [], "raw": "[]", "finish_reason": "stop", "status": "ok"}
     assert [json.loads(line) for line in done.stdout.splitlines()] == [*records, nothing]
-    refused = re.findall(r'" (\d+) ', (demo / "logs/serve_runs.log").read_text(encoding="utf-8"))
+    refused = re.findall(r'" (\d+) ', server.log(demo))
     assert "503" in refused
 
 
@@ -136,18 +154,40 @@ def test_the_client_says_what_is_wrong(demo: Path, server: Server, tmp_path: Pat
     (tmp_path / "key").write_text("another")
     done = extract(demo, server, "--api-key-file", tmp_path / "key", stdin="温格\n")
     assert "wants an API key, or another one" in done.stderr
-    done = extract(demo, server, stdin="长" * 2000 + "\n")
-    assert "长长' with status 400" in done.stderr
-    assert "512" in done.stderr  # the context length
-    (tmp_path / "out").write_text(json.dumps({"text": "别的"}) + "\n")
-    done = extract(demo, server, "--output", tmp_path / "out", stdin="温格\n")
+    done = extract(demo, server, "--seed", 2, stdin="温格\n")
+    assert "serves another version of run demo than results/ holds" in done.stderr
+    output = tmp_path / "out"
+    done = extract(demo, server, "--output", output, stdin="温格\n" + "长" * 2000 + "\n\n" + "长" * 300_000 + "\n好\n")
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].startswith("demo: 3 of 5 texts answered; too_long: 2")
+    found = read_jsonl(output)
+    assert [one["status"] == "too_long" for one in found] == [False, True, False, True, False]
+    assert (found[1]["line"], found[3]["line"]) == (2, 4)
+    assert "512" in found[1]["error"]  # the context length
+    done = extract(demo, server, stdin="温格<|im_end|>\n")
+    assert done.returncode == 3
+    assert "<|im_end|>" in json.loads(done.stdout)["error"]
+    done = extract(demo, server, "--output", output, stdin="别的\n")
     assert "holds other sentences than standard input" in done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("Traceback")] == []
 
 
+def test_documents_get_the_answers_of_their_sentences(demo: Path, server: Server, tmp_path: Path) -> None:
+    expected = [one for one in predictions(demo) if not re.search("[。！？].", one["text"])][:6]
+    document = tmp_path / "document.txt"
+    document.write_text("\n\n".join(one["text"] for one in expected), encoding="utf-8")
+    done = extract(demo, server, "--documents", "--input", document)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [part["raw"] for part in found["sentences"]] == [one["raw"] for one in expected]
+    placed = [one for one in found["entities"] if one["start"] is not None]
+    assert placed
+    assert all(found["text"][one["start"] : one["end"]] == one["text"] for one in placed)
+
+
 def test_what_is_printed_can_be_pasted(demo: Path, server: Server) -> None:
     assert "Models: demo\n" in server.said
-    assert KEY not in server.said + (demo / "logs/serve_runs.log").read_text(encoding="utf-8")
+    assert KEY not in server.said + server.log(demo)
     line = next(line for line in server.said.splitlines() if line.startswith("curl "))
     if shutil.which("curl") is None:
         pytest.skip("no curl here")
@@ -164,23 +204,178 @@ def test_other_routes_of_vllm_are_closed(server: Server) -> None:
     assert server.post({"model": "demo", "messages": "x" * 300_000}).status_code == 413
 
 
+def test_a_model_is_retrieved_by_its_name(server: Server) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    listed = requests.get(f"{server.url}/v1/models", headers=headers, timeout=30).json()["data"]
+    found = requests.get(f"{server.url}/v1/models/demo", headers=headers, timeout=30)
+    assert (found.json()["id"], found.json()["version"]) == ("demo", listed[0]["version"])
+    assert requests.get(f"{server.url}/v1/models/nobody", headers=headers, timeout=30).status_code == 404
+    assert requests.get(f"{server.url}/v1/models/demo", timeout=30).status_code == 401
+
+
+def test_log_probabilities_do_not_end_the_server(server: Server) -> None:
+    body = {"model": "demo", "messages": [{"role": "user", "content": "好"}], "max_tokens": 4, "logprobs": True}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(server.post, [{**body, "top_logprobs": count} for count in (0, 1, 5, 20)] * 2))
+    for answer in answers:
+        content = answer.json()["choices"][0]["logprobs"]["content"]
+        assert content
+        assert all(token["logprob"] <= 0 for token in content)
+    assert server.post({**body, "logprobs": False}).status_code == 200
+
+
+def test_the_runs_own_schema_is_the_only_grammar(demo: Path, server: Server) -> None:
+    content = predictions(demo)[0]["text"]
+    body: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": content}], "max_tokens": 100}
+    labels = yaml.safe_load((demo / "conf/datasets.yaml").read_text(encoding="utf-8"))["demo"]["labels"]
+    schema = {"type": "json_schema", "json_schema": {"name": "entities", "schema": schema_of(labels)}}
+    for own in ({"response_format": schema}, {"structured_outputs": constraint_of("json", labels, content).to_vllm()}):
+        answer = server.post({**body, **own}).json()["choices"][0]
+        assert answer["message"]["content"].startswith("[")
+    nasty = {"type": "string", "pattern": "(?:.{0,998}){0,998}q"}
+    with ThreadPoolExecutor(4) as pool:
+        refused = [
+            pool.submit(server.post, {**body, **more})
+            for more in (
+                {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": nasty}}},
+                {"response_format": {"type": "json_object"}},
+                {"structured_outputs": {"regex": nasty["pattern"]}},
+                {"tools": [{"type": "function", "function": {"name": "f", "parameters": nasty}}]},
+            )
+        ]
+        assert [one.result().status_code for one in refused] == [400] * 4
+    assert server.post(body).status_code == 200
+
+
+def test_the_server_has_its_own_names_alone(server: Server) -> None:
+    headers = {"Authorization": f"Bearer {KEY}", "Host": f"evil.example:{server.port}"}
+    assert requests.get(f"{server.url}/v1/models", headers=headers, timeout=30).status_code == 403
+    headers["Host"] = f"localhost:{server.port}"
+    assert requests.get(f"{server.url}/v1/models", headers=headers, timeout=30).status_code == 200
+
+
+def test_half_sent_requests_do_not_keep_others_waiting(server: Server) -> None:
+    """tests/test_connections.py has the bounds one by one."""
+    half = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
+    with contextlib.ExitStack() as stack:
+        for number in range(400):
+            open_one = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30))
+            open_one.sendall(half if number % 2 else half + b"\r\n{")
+        body = {"model": "demo", "messages": [{"role": "user", "content": "好"}], "max_tokens": 3}
+        assert server.post(body).status_code == 200
+        assert open_one.recv(100).startswith(b"HTTP/1.1 408")
+    headers = {"X-Long": "x" * 10_000_000}
+    with contextlib.suppress(requests.ConnectionError):  # it may be closed before all is sent
+        assert requests.get(f"{server.url}/health", headers=headers, timeout=30).status_code == 431
+    assert requests.get(f"{server.url}/health", timeout=30).status_code == 200
+
+
+def test_a_second_start_leaves_the_log_of_the_first_alone(demo: Path, server: Server) -> None:
+    before = server.log(demo)
+    assert before
+    for options in (["--port", server.port], ["--port", free_port(), "--log", f"logs/serve_runs.{server.port}.log"]):
+        call = command("--runs", "demo", *options)
+        done = subprocess.run(call, cwd=demo, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert re.search(r"is taken by another process|another server writes to", done.stderr)
+    assert server.log(demo).startswith(before)
+
+
+SHOTS = os.environ.get("SCREENSHOTS")
+"""A folder for screenshots of the page, to be looked at."""
+
+
 @pytest.mark.browser
 def test_the_page_shows_entities_in_a_browser(demo: Path, server: Server, tmp_path: Path) -> None:
-    example = next(one for one in predictions(demo) if len({entity["label"] for entity in one["entities"]}) > 1)
-    placed = [entity for entity in example["entities"] if entity["start"] is not None]
+    example = next(
+        one
+        for one in predictions(demo)
+        if len({entity["label"] for entity in one["entities"]}) > 1
+        and all(entity["start"] is not None for entity in one["entities"])
+        and divided([Mention.from_dict(entity) for entity in one["entities"]])[1] == []
+    )
+    placed = sorted(example["entities"], key=lambda entity: entity["start"])
     with window(tmp_path / "profile") as page:
         page.open(f"http://127.0.0.1:{server.port + 1}/")
-        page.type("#text", example["text"])
-        page.click("button")
+        page.click("input[value=English]")
+        page.find("html[lang=en]")
+        page.type("#text", f"  {example['text']}")
+        page.press_control_enter("#text")
         shown = page.texts("#sentence mark")
-        assert shown[: len(placed)] == [f"{entity['text']}{entity['label']}" for entity in placed]
-        assert page.texts("#sentence")[0].startswith(example["text"][: placed[0]["start"]])
+        assert shown == [f"{entity['text']}{entity['label']}" for entity in placed]
+        assert page.run("return document.querySelector('#sentence .text').textContent").startswith(
+            f"  {example['text'][: placed[0]['start']]}"
+        )
+        assert page.run("return document.getElementById('text').value") == f"  {example['text']}"
         colours = dict(zip(shown, page.css("#sentence mark", "background-color"), strict=True))
         labels = {entity["label"] for entity in example["entities"]}
         assert len(set(colours.values())) == len(labels), colours
         cells = page.texts("td")
-        assert cells[2:4] == [str(example["entities"][0][key] or "") for key in ("start", "end")]
-        page.screenshot(Path(os.environ.get("SCREENSHOT", tmp_path / "page.png")))
+        assert cells[2:4] == [str(example["entities"][0][key] + 2) for key in ("start", "end")]
+        counted = dict(text.rsplit(" ", 1) for text in page.texts(".legend mark"))
+        assert {label for label, count in counted.items() if count != "0"} == labels
+        assert re.match(r"Run demo · base model entitune-tiny · time \d+\.\d\d s · ", page.texts("#about")[0])
+
+        page.click("#copy")
+        page.find("#copy[data-done]")
+        page.run("document.getElementById('text').value = ''")
+        page.type("#text", "\ue009v")  # Ctrl-V
+        assert json.loads(page.run("return document.getElementById('text').value"))["text"] == f"  {example['text']}"
+
+
+@pytest.mark.browser
+def test_the_page_says_why_a_text_has_no_answer_and_has_examples(server: Server, tmp_path: Path) -> None:
+    with window(tmp_path / "profile") as page:
+        page.open(f"http://127.0.0.1:{server.port + 1}/")
+        page.click("input[value=English]")
+        page.find("html[lang=en]")
+        page.run(f"document.getElementById('text').value = '{'长' * 2000}'")
+        page.click("#go")
+        assert page.texts("[role=alert]") == [WORDS["en"]["too_long"]]
+        assert len(page.run("return document.getElementById('text').value")) == 2000
+        page.click(".examples button")
+        assert page.find("#about")
+        assert page.run("return document.getElementById('text').value") == EXAMPLES[0]
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.browser
+def test_the_page_fits_a_phone_and_the_readers_colours(
+    server: Server, tmp_path: Path, language: str, colours: str
+) -> None:
+    with window(tmp_path / "profile") as page:
+        page.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": colours}])
+        page.open(f"http://127.0.0.1:{server.port + 1}/")
+        page.click(f"input[value={WORDS[language]['language']}]")
+        page.find(f"html[lang={'zh-CN' if language == 'zh' else 'en'}]")
+        page.run(f"document.getElementById('text').value = {json.dumps(chr(10).join(EXAMPLES))}")
+        page.click("#go")
+        assert page.find("#sentence mark")
+        if SHOTS:
+            page.screenshot(Path(SHOTS) / f"desk-{language}-{colours}.png")
+        for width in (320, 360, 375, 393, 412):
+            page.devtools(
+                "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=True
+            )
+            assert page.run("return document.documentElement.scrollWidth") <= width
+            assert (
+                page.run(
+                    "return [...document.querySelectorAll('#sentence mark')].filter(mark => {"
+                    "  const range = document.createRange(), word = mark.firstChild;"
+                    "  range.setStart(word, word.length - 1); range.setEnd(word, word.length);"
+                    "  const last = range.getBoundingClientRect(), label = mark.lastChild.getBoundingClientRect();"
+                    "  return last.bottom < label.top || label.bottom < last.top || label.left < last.right - 1;"
+                    "}).map(mark => mark.textContent)"
+                )
+                == []
+            ), f"labels apart from their words at {width} pixels"
+        if SHOTS:
+            page.screenshot(Path(SHOTS) / f"phone-{language}-{colours}.png")
+        ink, ground = (
+            sum(map(int, re.findall(r"\d+", page.css("body", name)[0])[:3])) for name in ("color", "background-color")
+        )
+        assert (ink > ground) == (colours == "dark")
 
 
 def test_sigterm_lets_requests_under_way_finish(server: Server) -> None:
@@ -191,6 +386,11 @@ def test_sigterm_lets_requests_under_way_finish(server: Server) -> None:
         time.sleep(1)
         assert not all(answer.done() for answer in answers), "nothing was under way"
         server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        later = server.post(body)
+        assert not all(answer.done() for answer in answers), "nothing was under way any more"
+        assert later.status_code == 503
+        assert "stopping" in later.json()["error"]["message"]
         choices = [answer.result().json()["choices"][0] for answer in answers]
     assert {choice["finish_reason"] for choice in choices} == {"length"}
     assert server.process.wait(60) == 0
@@ -215,9 +415,26 @@ def test_several_runs_and_a_kill(demo: Path) -> None:
             }
             answers.append(started.post(body).json()["choices"][0]["message"]["content"])
         assert answers[0] != answers[1] == answers[2]
+        client = subprocess.Popen(
+            [sys.executable, "scripts/extract_entities.py", "--run", "demo", "--url", started.url],
+            cwd=demo,
+            env=ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert client.stdin
+        assert client.stdout
+        client.stdin.write("温格的球队在北京战胜曼联。\n" * 2000)
+        client.stdin.flush()
+        assert client.stdout.readline()
         started.process.kill()
         _, left = psutil.wait_procs(started.family, timeout=60)
         assert left == []
+    _, told = client.communicate(timeout=90)  # it waits for half a minute
+    assert client.returncode == 1
+    assert f"error: no server answers at {started.url}" in told
 
 
 def test_the_check_is_a_target(demo: Path) -> None:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import re
+import os
 import socket
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from helpers import ROOT, run_script
 
 from check_serving import openai_arguments
@@ -26,15 +22,30 @@ from entitune.files import sha256
 from entitune.manifests import ModelManifest
 from entitune.prompting.answer_formats.constraints import constraint_of
 from entitune.prompting.prompt import Prompt
-from entitune.records import Mention, Prediction, Sentence
-from entitune.serving.client import ask, connect, request_of
-from entitune.serving.demo_page import listen, result
+from entitune.records import Sentence
+from entitune.registries import Model
+from entitune.serving.chat_requests import ServedRun
+from entitune.serving.client import Client, identity_of, request_of, version_of
 from entitune.serving.finished_runs import FinishedRun, finished_run, is_loopback, read_key
-from entitune.serving.middleware import LIMIT_VARIABLE, MAX_BODY, Guard
+from entitune.serving.middleware import MAX_BODY, VARIABLE, Guard, GuardSettings
+from entitune.serving.server import (
+    ServerLog,
+    check_port,
+    check_together,
+    control_tokens_of,
+    failure,
+    guard_settings,
+    open_log,
+    server_command,
+    server_environment,
+)
 from entitune.study import BaseRun, Study, TunedRun, read_study
-from extract_entities import finished_texts
-from serve_runs import check_port, check_together, curl_line, failure, server_command, server_environment
+from serve_runs import curl_line
 
+ENTRY = Model.model_validate(
+    {"name": "x", "source": "path", "path": "x", "revision": "1", "licence": "x", "template": None}
+)
+TRUSTED = ENTRY.model_copy(update={"trust_remote_code": True})
 PROMPT = Prompt("找出实体", "系统", [["找出实体\n好", "[]"]])
 
 
@@ -129,9 +140,9 @@ def test_a_run_with_another_answer_format(study: Study) -> None:
     assert body["structured_outputs"] == constraint_of("brackets", run.labels, "温格").to_vllm()
     assert openai_arguments(body)["extra_body"] == {"structured_outputs": body["structured_outputs"]}
     assert "structured_outputs" not in openai_arguments(body)
-    blank = ask(requests.Session(), "http://127.0.0.1:0", run, " \u3000")
-    assert (blank.pred, blank.raw, blank.status) == ((), " \u3000", "ok")
-    assert ask(requests.Session(), "", finish(study, "demo"), "").raw == "[]"
+    blank = Client("http://127.0.0.1:9", run).ask(" \u3000")
+    assert (blank["entities"], blank["raw"], blank["status"]) == ([], " \u3000", "ok")
+    assert Client("http://127.0.0.1:9", finish(study, "demo")).ask("")["raw"] == "[]"
 
 
 def option(command: list[str], name: str, count: int = 1) -> list[str]:
@@ -140,18 +151,19 @@ def option(command: list[str], name: str, count: int = 1) -> list[str]:
 
 
 def test_on_a_cpu_the_merged_model_has_the_name_of_the_run(study: Study) -> None:
-    command = server_command([finish(study, "demo")], Path("python"), False, "127.0.0.1", 8000)
+    command = server_command([finish(study, "demo")], Path("python"), ENTRY, "127.0.0.1", 8000)
     assert option(command, "--model") == ["results/demo/seed-1/merged"]
     assert option(command, "--served-model-name") == ["demo"]
     assert option(command, "--max-model-len") == ["512"]
     assert "--enable-lora" not in command
     assert "--trust-remote-code" not in command
+    assert json.loads(option(command, "--default-chat-template-kwargs")[0]) == {"enable_thinking": False}
 
 
 def test_several_runs_are_adapters_beside_their_base(study: Study) -> None:
     runs = [finish(study, "demo", rank=24), finish(study, "demo-structured"), finish(study, "demo-5shot")]
     check_together(runs)
-    command = server_command(runs, Path("python"), False, "127.0.0.1", 8000)
+    command = server_command(runs, Path("python"), ENTRY, "127.0.0.1", 8000)
     assert option(command, "--model") == ["results/models/entitune-tiny"]
     assert option(command, "--served-model-name", 2) == ["entitune-tiny", "demo-5shot"]
     assert [json.loads(module) for module in option(command, "--lora-modules", 2)] == [
@@ -164,7 +176,7 @@ def test_several_runs_are_adapters_beside_their_base(study: Study) -> None:
 
 
 def test_on_a_gpu_the_adapter_is_served_as_it_is(study: Study) -> None:
-    command = server_command([finish(study, "cluener-qwen2.5-7b")], Path("python"), True, "127.0.0.1", 8000)
+    command = server_command([finish(study, "cluener-qwen2.5-7b")], Path("python"), TRUSTED, "127.0.0.1", 8000)
     assert option(command, "--served-model-name") == ["qwen2.5-7b-instruct"]
     assert json.loads(option(command, "--lora-modules")[0])["name"] == "cluener-qwen2.5-7b"
     assert option(command, "--max-model-len") == ["1536"]
@@ -176,7 +188,7 @@ def test_runs_that_one_server_cannot_hold_are_refused(study: Study) -> None:
     with pytest.raises(InputError, match="one server has one base"):
         check_together([finish(study, "demo"), finish(study, "cluener-qwen2.5-7b")])
     with pytest.raises(InputError, match="rank 1024 is above vLLM's largest"):
-        server_command([finish(study, "cluener-qwen2.5-7b", rank=1024)], Path("python"), False, "::1", 8000)
+        server_command([finish(study, "cluener-qwen2.5-7b", rank=1024)], Path("python"), ENTRY, "::1", 8000)
 
 
 def test_the_key_is_in_a_file_or_the_environment_and_nowhere_else(
@@ -192,10 +204,11 @@ def test_the_key_is_in_a_file_or_the_environment_and_nowhere_else(
         with pytest.raises(InputError, match="expected an API key"):
             read_key(file)
     run = finish(study, "demo")
-    environment = server_environment([run], "from-file")
+    guard = guard_settings([run], "127.0.0.1")
+    environment = server_environment([run], "from-file", guard)
     assert environment["VLLM_API_KEY"] == "from-file"
     assert "ENTITUNE_API_KEY" not in environment
-    assert "VLLM_API_KEY" not in server_environment([run], None)
+    assert "VLLM_API_KEY" not in server_environment([run], None, guard)
     line = curl_line("http://127.0.0.1:8000", run, file, "from-file")
     assert "from-file" not in line
     assert f"$(cat '{file}')" in line
@@ -232,13 +245,13 @@ def test_a_port_that_is_taken_is_named() -> None:
 )
 def test_a_lack_of_memory_is_called_that(tmp_path: Path, line: str, returncode: int) -> None:
     (tmp_path / "log").write_text(f"INFO\n{line}\nINFO\n")
-    assert "memory ran out" in str(failure("vLLM ended", tmp_path / "log", returncode))
+    assert "memory ran out" in str(failure("vLLM ended", ServerLog(tmp_path / "log"), returncode))
 
 
 def test_of_a_failure_the_first_error_is_shown(tmp_path: Path) -> None:
     first = "(EngineCore pid=7) ERROR 11-25 [core.py:1510] ModuleNotFoundError: No module named 'x'\n"
     (tmp_path / "log").write_text(first + "line\n" * 40 + "RuntimeError: Engine core initialization failed.\n")
-    message = str(failure("vLLM ended", tmp_path / "log", 1))
+    message = str(failure("vLLM ended", ServerLog(tmp_path / "log"), 1))
     assert "vLLM ended: ModuleNotFoundError: No module named 'x'" in message
     assert "memory" not in message
 
@@ -260,31 +273,55 @@ class Echo:
         await send({"type": "http.response.body", "body": body})
 
 
-async def request(guard: Guard, path: str = "/v1/chat/completions", parts: tuple[bytes, ...] = (b"{}",)) -> Any:
+HOST = b"127.0.0.1:8000"
+
+
+async def request(
+    guard: Guard,
+    path: str = "/v1/chat/completions",
+    parts: tuple[bytes, ...] = (b"{}",),
+    hosts: tuple[bytes, ...] = (HOST,),
+) -> Any:
     messages = [
         {"type": "http.request", "body": part, "more_body": number < len(parts)} for number, part in enumerate(parts, 1)
     ]
     sent: list[Any] = []
 
     async def receive() -> Any:
-        return messages.pop(0)
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     method = "POST" if path == "/v1/chat/completions" else "GET"
-    await guard({"type": "http", "path": path, "method": method}, receive, send)
-    return sent[0]["status"], sent[1]["body"]
+    headers = [(b"host", host) for host in hosts]
+    await guard({"type": "http", "path": path, "method": method, "headers": headers}, receive, send)
+    return (sent[0]["status"], sent[1]["body"]) if sent else None
+
+
+SETTINGS = GuardSettings(
+    limit=2,
+    hosts=("ner.example",),
+    any_address=False,
+    runs={"demo": ServedRun("json", ["name"], "找出实体")},
+    versions={"demo": "of-the-adapter"},
+    control_tokens=("<|im_end|>",),
+    seconds_to_finish=60,
+)
+
+
+def guard_with(monkeypatch: pytest.MonkeyPatch, app: Any = None, **settings: Any) -> Guard:
+    monkeypatch.setenv(VARIABLE, dataclasses.replace(SETTINGS, **settings).to_json())
+    return Guard(app or Echo())
 
 
 @pytest.fixture
 def guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
-    monkeypatch.setenv(LIMIT_VARIABLE, "2")
-    return Guard(Echo())
+    return guard_with(monkeypatch)
 
 
 def test_the_guard_passes_on_what_it_was_sent(guard: Guard) -> None:
-    assert asyncio.run(request(guard, parts=(b"ab", b"", b"c"))) == (200, b"abc")
+    assert asyncio.run(request(guard, parts=(b'{"user"', b"", b': "u"}'))) == (200, b'{"user": "u"}')
 
 
 @pytest.mark.parametrize("path", ["/invocations", "/v1/completions", "/tokenize", "/docs", "/v1/chat/completions/"])
@@ -293,9 +330,10 @@ def test_the_guard_knows_few_paths(guard: Guard, path: str) -> None:
 
 
 def test_the_guard_bounds_a_request_whatever_its_header_says(guard: Guard) -> None:
-    part = b"x" * (MAX_BODY // 2)
-    assert asyncio.run(request(guard, parts=(part, part)))[0] == 200
-    assert asyncio.run(request(guard, parts=(part, part, b"x")))[0] == 413
+    half = MAX_BODY // 2
+    parts = (b'{"user": "'.ljust(half, b"x"), b'"}'.rjust(half, b"x"))
+    assert asyncio.run(request(guard, parts=parts))[0] == 200
+    assert asyncio.run(request(guard, parts=(*parts, b" ")))[0] == 413
 
 
 def test_the_guard_bounds_how_many_are_under_way(guard: Guard) -> None:
@@ -314,11 +352,198 @@ def test_the_guard_bounds_how_many_are_under_way(guard: Guard) -> None:
     assert asyncio.run(scenario()) == [503, 200, 200, 200]
 
 
-def test_a_busy_server_is_asked_again() -> None:
+def test_the_guard_refuses_what_would_make_the_engine_compile(guard: Guard) -> None:
+    status, body = asyncio.run(request(guard, parts=(b'{"structured_outputs": {"regex": "(?:.{0,998}){0,998}q"}}',)))
+    assert status == 400
+    assert "structured_outputs may only be the constraint of the run" in json.loads(body)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8000", 200),
+        ("127.8.8.8", 200),
+        ("localhost", 200),
+        ("LocalHost.:80", 200),
+        ("[::1]:8000", 200),
+        ("ner.example:8000", 200),
+        ("evil.example:8000", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("evil.localhost.example", 403),
+        ("192.168.1.7:8000", 403),
+        ("", 403),
+        ("[::1", 403),
+    ],
+)
+def test_the_guard_answers_to_its_own_names_alone(guard: Guard, host: str, status: int) -> None:
+    for path in ("/v1/chat/completions", "/health"):
+        assert asyncio.run(request(guard, path, hosts=(host.encode(),)))[0] == status
+
+
+def test_the_guard_wants_one_host(guard: Guard) -> None:
+    assert asyncio.run(request(guard, hosts=()))[0] == 403
+    assert asyncio.run(request(guard, hosts=(HOST, b"evil.example")))[0] == 403
+
+
+def test_a_server_at_all_addresses_answers_to_any_address_and_its_names(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = guard_settings([finish(study, "demo")], "0.0.0.0", ["Ner.Example."])
+    guard = guard_with(monkeypatch, hosts=settings.hosts, any_address=settings.any_address)
+    for host in ("192.168.1.7", "127.0.0.1", socket.gethostname(), "ner.example"):
+        assert asyncio.run(request(guard, hosts=(host.encode(),)))[0] == 200
+    assert asyncio.run(request(guard, hosts=(b"evil.example",)))[0] == 403
+    assert guard_settings([finish(study, "demo")], "127.0.0.1").any_address is False
+
+
+def test_a_draining_guard_finishes_what_is_under_way_and_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    application = Echo()
+    guard = guard_with(monkeypatch, application)
+    ended: list[int] = []
+    monkeypatch.setattr(guard, "finish", lambda: ended.append(guard.active))
+
+    async def scenario() -> list[int]:
+        application.go.clear()
+        waiting = asyncio.create_task(request(guard))
+        await asyncio.sleep(0)
+        guard.drain()
+        assert ended == []
+        statuses = [(await request(guard))[0], (await request(guard, "/health"))[0]]
+        application.go.set()
+        return [*statuses, (await waiting)[0]]
+
+    assert asyncio.run(scenario()) == [503, 503, 200]
+    assert ended == [0]
+    guard.drain()
+    assert ended == [0, 0], "nothing was under way"
+
+
+def test_a_client_that_does_not_take_its_answer_is_given_up(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("entitune.serving.middleware.SECONDS_TO_TAKE", 0.01)
+
+    async def scenario() -> None:
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"{}", "more_body": False}
+
+        async def send(message: Any) -> None:
+            await asyncio.Event().wait()
+
+        scope = {"type": "http", "path": "/v1/chat/completions", "method": "POST", "headers": [(b"host", HOST)]}
+        with pytest.raises(TimeoutError):
+            await guard(scope, receive, send)
+
+    asyncio.run(scenario())
+    assert guard.active == 0
+
+
+def test_a_client_that_leaves_before_its_request_is_complete_is_forgotten(guard: Guard) -> None:
+    async def scenario() -> None:
+        messages = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+
+        async def receive() -> Any:
+            return messages.pop(0)
+
+        async def send(message: Any) -> None:
+            raise AssertionError("answered, although nobody is there")
+
+        headers = [(b"host", HOST)]
+        scope = {"type": "http", "path": "/v1/chat/completions", "method": "POST", "headers": headers}
+        await guard(scope, receive, send)
+
+    asyncio.run(scenario())
+
+
+async def two_models(scope: Any, receive: Any, send: Any) -> None:
+    """The application of a server of two models that wants a key."""
+    wanted = scope["path"] == "/v1/models" and scope.get("key", True)
+    content = {"object": "list", "data": [{"id": "demo"}, {"id": "a/b+c=1"}]} if wanted else {"error": "Unauthorized"}
+    await send({"type": "http.response.start", "status": 200 if wanted else 401, "headers": []})
+    await send({"type": "http.response.body", "body": json.dumps(content).encode()})
+
+
+def test_a_model_can_be_retrieved_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = guard_with(monkeypatch, two_models)
+
+    def models(path: str) -> tuple[int, Any]:
+        status, body = asyncio.run(request(guard, path, parts=(b"",)))
+        return status, json.loads(body)
+
+    demo, other = {"id": "demo", "version": "of-the-adapter"}, {"id": "a/b+c=1"}
+    assert models("/v1/models") == (200, {"object": "list", "data": [demo, other]})
+    assert models("/v1/models/demo") == (200, demo)
+    assert models("/v1/models/a/b+c=1") == (200, other)
+    assert models("/v1/models/nobody")[0] == 404
+
+
+def test_the_guard_knows_the_format_and_the_version_of_each_run(study: Study) -> None:
+    runs = [finish(study, "demo"), finish(study, "demo-5shot")]
+    settings = GuardSettings.from_json(guard_settings(runs, "127.0.0.1").to_json())
+    labels = study.datasets["demo"].label_names
+    assert settings.runs == {run.name: ServedRun("json", labels, PROMPT.user) for run in runs}
+    assert settings.versions == {run.name: version_of(run) for run in runs}
+    assert settings.limit == 256
+
+
+def test_the_guard_knows_what_marks_up_a_chat(study: Study, guard: Guard) -> None:
+    assert control_tokens_of(ROOT / "data/models/entitune-tiny") == ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    assert control_tokens_of(Path("nowhere")) == ()
+    held = b'{"messages": [{"role": "user", "content": [{"type": "text", "text": "a<|im_end|>b"}]}]}'
+    assert asyncio.run(request(guard, parts=(held,)))[0] == 400
+
+
+def test_the_version_of_a_run_changes_with_what_its_answers_depend_on(study: Study) -> None:
+    run = finish(study, "demo")
+    before = identity_of(run)
+    assert identity_of(finish(study, "demo")) == before
+    assert run.adapter
+    (run.adapter / "adapter_model.safetensors").write_bytes(b"trained anew")
+    changed = {
+        "adapter": run,
+        "prompt": dataclasses.replace(run, prompt=Prompt("另一个提示")),
+        "answers": dataclasses.replace(run, labels=["name"]),
+        "run": dataclasses.replace(run, name="other"),
+    }
+    for what, other in changed.items():
+        expected = {what, "adapter"}  # which all of these have anew
+        assert {key for key, value in identity_of(other).items() if value != before[key]} == expected
+        assert version_of(other) != version_of(finish(study, "demo"))
+        (run.adapter / "adapter_model.safetensors").write_bytes(b"trained anew")
+
+
+def test_the_engine_compiles_nothing_on_a_cpu(study: Study) -> None:
+    run = finish(study, "demo")
+    assert server_environment([run], None, guard_settings([run], "::1"))["TORCH_COMPILE_DISABLE"] == "1"
+    run = finish(study, "cluener-qwen2.5-7b")
+    assert "TORCH_COMPILE_DISABLE" not in server_environment([run], None, guard_settings([run], "::1"))
+
+
+@pytest.mark.parametrize("port", ["70000", "0", "-1", "65536"])
+def test_a_port_that_does_not_exist_is_named(port: str) -> None:
+    done = run_script("serve_runs", "--runs", "demo", "--port", port)
+    assert done.returncode == 1
+    assert done.stderr == f"error: there is no port {port}: choose one from 1 to 65535 with --port\n"
+
+
+def test_a_log_is_continued_and_belongs_to_one_server(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "server.log"
+    with open_log(path) as (first, output):
+        os.write(output, b"torch.OutOfMemoryError: of the first\n")
+        with pytest.raises(InputError, match=r"another server writes to .*server.log"), open_log(path):
+            pass
+        assert "memory ran out" in str(failure("ended", first))
+    with open_log(path) as (second, output):
+        os.write(output, b"of the second\n")
+        assert second.text() == "of the second\n"
+        assert "memory" not in str(failure("ended", second))
+    assert path.read_text() == "torch.OutOfMemoryError: of the first\nof the second\n"
+
+
+def test_a_busy_server_is_asked_again(study: Study) -> None:
     class Busy(BaseHTTPRequestHandler):
         answers: list[int] = [503, 429, 200]  # noqa: RUF012
 
         def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(self.answers.pop(0))
             self.send_header("Retry-After", "0")
             self.send_header("Content-Length", "0")
@@ -326,57 +551,9 @@ def test_a_busy_server_is_asked_again() -> None:
 
         def log_message(self, format: str, *args: Any) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server, connect(None) as session:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        assert session.post(f"http://127.0.0.1:{server.server_port}/", timeout=10).status_code == 200
+        with Client(f"http://127.0.0.1:{server.server_port}", finish(study, "demo")) as client:
+            assert client.call("POST", "/", b"{}")[0] == 200
         server.shutdown()
     assert Busy.answers == []
-
-
-# --- the client's output and the page ------------------------------------------------------------------------------
-
-
-def test_an_output_goes_on_after_its_last_whole_line(tmp_path: Path) -> None:
-    output = tmp_path / "out.jsonl"
-    assert finished_texts(output) == []
-    lines = [json.dumps({"text": text, "entities": []}, ensure_ascii=False) + "\n" for text in ("一\u2028", "二")]
-    output.write_text("".join(lines) + '{"text": "三', encoding="utf-8")
-    assert finished_texts(output) == ["一\u2028", "二"]
-    assert output.read_text(encoding="utf-8") == "".join(lines)
-    output.write_text("text\n")
-    with pytest.raises(InputError, match="not an output of this script"):
-        finished_texts(output)
-
-
-@pytest.fixture
-def page(study: Study) -> Iterator[str]:
-    """The page of a finished run whose server is away."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        nobody = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    with listen([finish(study, "demo")], nobody, None, 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def test_the_page_needs_nothing_beside_it(page: str) -> None:
-    with urllib.request.urlopen(f"http://{page}/") as answer:
-        document = answer.read().decode("utf-8")
-        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert not re.search(r"<script|<link|src=|https?://", document)
-    assert "<option selected>demo</option>" in document
-
-
-def test_the_page_is_not_for_other_names_of_this_machine(page: str) -> None:
-    with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(urllib.request.Request(f"http://{page}/", headers={"Host": "evil.example"}))
-
-
-def test_what_is_typed_and_answered_stays_text(study: Study) -> None:
-    mention = Mention("<b>", "<i>", 1, 4)
-    prediction = Prediction(
-        id="", text="a<i>", gold=None, pred=(mention,), raw="<u>", finish_reason="stop", status="ok"
-    )
-    shown = result(finish(study, "demo"), "a<i>", prediction)
-    assert not re.search("<[biu]>", shown)
-    assert "&lt;i&gt;<small>&lt;b&gt;</small></mark>" in shown

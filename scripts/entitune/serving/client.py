@@ -1,56 +1,72 @@
 """Ask a server for the entities of sentences, with the prompt, the reader and the grounding of the pipeline.
 
-Needs requests (any environment has it).
+Needs urllib3 (every environment has it).
 """
 
 from __future__ import annotations
 
-import itertools
+import hashlib
+import json
+import random
+import threading
+import time
+import urllib.parse
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
+import urllib3
 
 from entitune.cli import InputError
+from entitune.files import sha256
+from entitune.manifests import MANIFEST
 from entitune.prompting.answer_formats.constraints import constraint_of
 from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.predictions import read_prediction
 from entitune.prompting.prompt import chat_of
-from entitune.records import Prediction, Sentence
+from entitune.records import Sentence
 from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun
 
-RETRIES_AWAY, RETRIES_BUSY = 6, 9
-"""With the pauses below: half a minute of a server that is not there, two minutes of one that is busy."""
+SECONDS_AWAY = 30
+"""How long a server that is not there is asked again."""
+SECONDS_BUSY = 120
+"""How long a server that answers "busy" is asked again."""
+SECONDS_TO_CONNECT = 5
 SECONDS_TO_ANSWER = 300
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
+"""Seconds between two attempts: twice as long each time."""
+ANSWERS_AHEAD = 16
+"""How many answers may wait for an earlier one, for each request under way."""
+BUSY = (408, 429, 503)
+BROKEN = (500, 502, 504)
+"""Status of a server, or of a proxy, whose engine is about to go: treated as if it were away."""
+
+TOO_LONG, REFUSED = "too_long", "refused"
+"""Status of a sentence that got no answer, beside those that docs/contracts.md has for answers."""
 
 
-def connect(key: str | None, concurrency: int = 1) -> requests.Session:
-    """A session whose requests are repeated, with growing pauses, while the server is away or busy."""
-    retry = Retry(
-        RETRIES_BUSY,
-        connect=RETRIES_AWAY,
-        backoff_factor=0.5,
-        backoff_max=30,
-        backoff_jitter=0.5,
-        status_forcelist=(429, 500, 502, 503, 504),
-        allowed_methods=None,  # POST too: an answer changes nothing on the server
-        raise_on_status=False,
-    )
-    session = requests.Session()
-    session.trust_env = False  # a proxy for the internet is none for this server, and a .netrc would replace the key
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=concurrency, max_retries=retry))
-    if key:
-        session.headers["Authorization"] = f"Bearer {key}"
-    return session
+class ServerError(InputError):
+    """No sentence can be answered: the server is away, is another one, or wants a key.
+
+    `kind` is "away", "busy", "key", "other" (another server, or another version of the run) or "broken".
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+# --- what a run sends and reads: the only functions here that know prompt and answer --------------------------------
+
+
+def constraint_on(run: FinishedRun, text: str) -> dict[str, str]:
+    """Return the `structured_outputs` that hold the answer to a sentence to the run's format."""
+    return constraint_of(run.answer_format, run.labels, text).to_vllm()
 
 
 def request_of(run: FinishedRun, text: str) -> dict[str, Any]:
-    """The body of the chat call that asks `run` for a sentence's entities."""
+    """Return the body of the chat call that asks `run` for a sentence's entities."""
     body: dict[str, Any] = {
         "model": run.name,
         "messages": chat_of(run.prompt.row(Sentence(id="", text=text, entities=None))),
@@ -58,53 +74,242 @@ def request_of(run: FinishedRun, text: str) -> dict[str, Any]:
         "max_tokens": run.decode.max_tokens,
     }
     if run.decode.structured:
-        body["structured_outputs"] = constraint_of(run.answer_format, run.labels, text).to_vllm()
+        body["structured_outputs"] = constraint_on(run, text)
     return body
 
 
-def ask(session: requests.Session, url: str, run: FinishedRun, text: str) -> Prediction:
-    """The prediction of one sentence. Raises InputError with the server's own words where it refuses."""
-    sentence = Sentence(id="", text=text, entities=None)
-    if not text.strip():  # nothing can be in it
-        nothing = write_answer(run.answer_format, Sentence(id="", text=text, entities=()))
-        return read_prediction(run.answer_format, sentence, nothing, "stop")
+def read_answer_to(run: FinishedRun, text: str, raw: str | None, finish_reason: str | None) -> dict[str, Any]:
+    """Return `entities`, `raw`, `finish_reason` and `status`, as docs/contracts.md explains them.
+
+    `raw` is None where nothing was asked, because a blank text has no entities.
+    """
+    if raw is None:
+        raw = write_answer(run.answer_format, Sentence(id="", text=text, entities=()))
+    prediction = read_prediction(run.answer_format, Sentence(id="", text=text), raw, finish_reason)
+    return {
+        "entities": [mention.to_dict() for mention in prediction.pred],
+        "raw": raw,
+        "finish_reason": finish_reason,
+        "status": prediction.status,
+    }
+
+
+def identity_of(run: FinishedRun) -> dict[str, str]:
+    """Return what a run's answers depend on: its name, and the SHA-256 of each thing."""
+    settings = [run.answer_format, run.labels, run.decode.max_tokens, run.decode.structured]
+    messages = chat_of(run.prompt.row(Sentence(id="", text="", entities=None)))
+    return {
+        "run": run.name,
+        "base model": sha256(run.base / MANIFEST),
+        "adapter": sha256(run.adapter / "adapter_model.safetensors") if run.adapter else "none",
+        "prompt": _digest(messages),
+        "answers": _digest(settings),
+    }
+
+
+def version_of(run: FinishedRun) -> str:
+    """Return one SHA-256 for all that a run's answers depend on."""
+    return _digest(identity_of(run))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode("ascii")).hexdigest()
+
+
+# --- the server -----------------------------------------------------------------------------------------------------
+
+
+def normalised(url: str) -> str:
+    """Return the address of a server without a final slash or /v1. Raises InputError where it is no HTTP address."""
+    parts = urllib.parse.urlsplit(url)
     try:
-        answer = session.post(f"{url}/v1/chat/completions", json=request_of(run, text), timeout=SECONDS_TO_ANSWER)
-    except requests.RequestException as error:
-        raise InputError(
-            f"no server answers at {url} ({error}); start one with\n    python scripts/serve_runs.py --runs {run.name}"
-        ) from error
-    if answer.status_code == 401:
-        raise InputError(f"{url} wants an API key, or another one: --api-key-file, or {KEY_VARIABLE}")
-    if not answer.ok:
-        raise InputError(f"{url} refuses {text[:30]!r} with status {answer.status_code}: {answer.text[:500]}")
-    choice = answer.json()["choices"][0]
-    return read_prediction(run.answer_format, sentence, choice["message"]["content"] or "", choice["finish_reason"])
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port beyond 65535
+        usable = False
+    if not usable or parts.query or parts.fragment:
+        raise InputError(f"{url!r} is not the address of a server; expected one such as http://127.0.0.1:8000")
+    return url.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+class Client:
+    """A server that is asked for one run's entities. Threads may share it."""
+
+    def __init__(
+        self,
+        url: str,
+        run: FinishedRun,
+        key: str | None = None,
+        concurrency: int = 1,
+        seconds_away: float = SECONDS_AWAY,
+        seconds_busy: float = SECONDS_BUSY,
+    ) -> None:
+        self.url = normalised(url)
+        self.run = run
+        self.seconds_away, self.seconds_busy = seconds_away, seconds_busy
+        self.away_since: float | None = None
+        """When the server stopped answering, where it has not answered since."""
+        self.closed = threading.Event()
+        # urllib3 uses no proxy and no .netrc of the environment: those are for the internet
+        self.pool = urllib3.connection_from_url(
+            self.url,
+            maxsize=concurrency,
+            retries=False,
+            timeout=urllib3.Timeout(connect=SECONDS_TO_CONNECT, read=SECONDS_TO_ANSWER),
+            headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})},
+        )
+        self.path = urllib.parse.urlsplit(self.url).path
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connections, and the pauses of threads that wait for the server."""
+        self.closed.set()
+        self.pool.close()
+
+    def check(self) -> None:
+        """Raise ServerError where the server does not serve the run, or serves another version of it."""
+        status, content = self.call("GET", "/v1/models")
+        if status != 200:
+            raise self.error(status, content)
+        try:
+            served = {model["id"]: model for model in json.loads(content)["data"]}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServerError("other", f"{self.url} is no server of OpenAI's API ({error!r})") from error
+        if self.run.name not in served:
+            raise ServerError("other", f"{self.url} does not serve {self.run.name}; it serves {', '.join(served)}")
+        version = served[self.run.name].get("version")  # only servers of serve_runs.py say so
+        if version not in (None, version_of(self.run)):
+            raise ServerError(
+                "other",
+                f"{self.url} serves another version of run {self.run.name} than results/ holds (another seed, or the "
+                "run was trained anew since): start the server again, or give the --seed that it was started with",
+            )
+
+    def ask(self, text: str) -> dict[str, Any]:
+        """Return the answer to one sentence: `entities`, `raw`, `finish_reason`, `status`; `error` where it has none.
+
+        Raises ServerError where no sentence can be answered.
+        """
+        if not text.strip():
+            return read_answer_to(self.run, text, None, "stop")
+        status, content = self.call("POST", "/v1/chat/completions", json.dumps(request_of(self.run, text)).encode())
+        if status == 200:
+            try:
+                choice = json.loads(content)["choices"][0]
+                return read_answer_to(self.run, text, choice["message"]["content"] or "", choice["finish_reason"])
+            except (ValueError, KeyError, IndexError, TypeError) as error:
+                raise ServerError("other", f"{self.url} is no server of OpenAI's API ({error!r})") from error
+        refusal = self.error(status, content)
+        if refusal.kind != "refused":
+            raise refusal
+        reason = message_in(content)
+        too_long = status == 413 or "maximum context length" in reason
+        return {
+            "entities": [],
+            "raw": "",
+            "finish_reason": None,
+            "status": TOO_LONG if too_long else REFUSED,
+            "error": reason,
+        }
+
+    def error(self, status: int, content: bytes) -> ServerError:
+        """Return what a status other than 200 means; of kind "refused" where it concerns one request alone."""
+        told = f"{self.url} answers with status {status}: {message_in(content)}"
+        if status == 401:
+            return ServerError("key", f"{self.url} wants an API key, or another one: --api-key-file, or {KEY_VARIABLE}")
+        if status in (403, 404) or status < 400:
+            return ServerError("other", told)
+        if status in BUSY:
+            return ServerError("busy", f"{told} (for {self.seconds_busy:g} s)")
+        return ServerError("broken" if status >= 500 else "refused", told)
+
+    def call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """Return status and content of an answer; repeat the call while the server is away or busy.
+
+        Raises ServerError where it is away for too long.
+        """
+        pause, busy_since = FIRST_PAUSE, None
+        while True:
+            try:
+                answer = self.pool.urlopen(method, self.path + path, body=body, redirect=False)
+            except urllib3.exceptions.ReadTimeoutError as error:
+                raise ServerError("away", f"{self.url} has not answered within {SECONDS_TO_ANSWER} s") from error
+            except urllib3.exceptions.HTTPError as error:
+                self.note_away(str(error), error)
+            else:
+                if answer.status in BROKEN:
+                    self.note_away(f"status {answer.status}: {message_in(answer.data)}")
+                else:
+                    self.away_since = None
+                    if answer.status not in BUSY:
+                        return answer.status, answer.data
+                    busy_since = busy_since or time.monotonic()
+                    if time.monotonic() - busy_since > self.seconds_busy:
+                        return answer.status, answer.data
+            if self.closed.wait(pause * random.uniform(0.5, 1)):
+                raise ServerError("away", "the client was closed")
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def note_away(self, why: str, error: Exception | None = None) -> None:
+        """Raise ServerError where no request has been answered for too long."""
+        now = time.monotonic()
+        since = self.away_since = self.away_since or now
+        if now - since >= self.seconds_away:
+            raise ServerError(
+                "away",
+                f"no server answers at {self.url} ({why}); start one with\n"
+                f"    python scripts/serve_runs.py --runs {self.run.name}",
+            ) from error
+
+
+def message_in(content: bytes) -> str:
+    """Return what an error in the form of OpenAI's API says, else the beginning of the answer."""
+    try:
+        error = json.loads(content)["error"]
+        return str(error["message"] if isinstance(error, dict) else error)
+    except (ValueError, KeyError, TypeError):
+        return content[:500].decode("utf-8", "replace")
+
+
+def ask_all(client: Client, sentences: Iterable[str], concurrency: int) -> Iterator[dict[str, Any]]:
+    """Yield the answer to each sentence, in order, with at most `concurrency` requests under way.
+
+    Sentences are read as they are needed, so `sentences` may have no end.
+    """
+    waiting: deque[Future[dict[str, Any]]] = deque()
+    with ThreadPoolExecutor(concurrency) as pool:
+        try:
+            for text in sentences:
+                waiting.append(pool.submit(client.ask, text))
+                # An answer that takes long must not leave the server without work: later ones wait for it here.
+                while waiting and (waiting[0].done() or len(waiting) >= ANSWERS_AHEAD * concurrency):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            client.closed.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def extract(
     sentences: Iterable[str], run: FinishedRun, url: str, key: str | None = None, concurrency: int = 32
 ) -> Iterator[dict[str, Any]]:
-    """The entities of each sentence, in order, with at most `concurrency` requests under way.
+    """Yield the entities of each sentence, in order; docs/contracts.md explains the keys.
 
-    Sentences are read as they are needed, so `sentences` may have no end. docs/contracts.md explains the keys.
+    Raises ServerError where the server is away, wants a key, or serves another run.
     """
-    waiting: deque[Future[Prediction]] = deque()
-    sentences = iter(sentences)
-    with connect(key, concurrency) as session, ThreadPoolExecutor(concurrency) as pool:
-        try:
-            while True:
-                for text in itertools.islice(sentences, 2 * concurrency - len(waiting)):
-                    waiting.append(pool.submit(ask, session, url, run, text))
-                if not waiting:
-                    return
-                prediction = waiting.popleft().result()
-                yield {
-                    "text": prediction.text,
-                    "entities": [mention.to_dict() for mention in prediction.pred],
-                    "raw": prediction.raw,
-                    "finish_reason": prediction.finish_reason,
-                    "status": prediction.status,
-                }
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with Client(url, run, key, concurrency) as client:
+        client.check()
+        texts: deque[str] = deque()
+
+        def noted() -> Iterator[str]:
+            for text in sentences:
+                texts.append(text)
+                yield text
+
+        for answer in ask_all(client, noted(), concurrency):
+            yield {"text": texts.popleft(), **answer}

@@ -1,107 +1,193 @@
-"""A page on which a person types a sentence and sees its entities: plain HTML, no script, nothing beside it."""
+"""A page on which a person types a sentence and sees its entities. It loads nothing from elsewhere."""
 
 from __future__ import annotations
 
-import html
+import json
+import sys
+import time
 import urllib.parse
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from markupsafe import Markup
 
-from entitune.cli import InputError
-from entitune.html_pages import highlight, hues_of, page
-from entitune.records import Prediction
-from entitune.serving.client import ask, connect
+from entitune.html_pages import STYLE, highlight, hues_of, mark, render
+from entitune.records import Mention
+from entitune.serving.client import TOO_LONG, Client, ServerError
+from entitune.serving.demo_page_template import EXAMPLES, PAGE, POLICY, RESULT, SCRIPT, WORDS
+from entitune.serving.demo_page_template import STYLE as OWN_STYLE
+from entitune.serving.extraction import Record, records
 from entitune.serving.finished_runs import FinishedRun
+from entitune.serving.texts import Document
 
 MAX_BODY = 64 * 1024
-TITLE = "EntiTune 实体识别"
-STYLE = (
-    "textarea {width: 100%; max-width: 60em; font: inherit; display: block; margin: .5rem 0}"
-    " select, button {font: inherit; padding: .2rem .8rem} #sentence {font-size: 20px; line-height: 2}"
-    " .error {color: #a00} body {max-width: 60em}"
-)
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
+SECONDS_TO_ASK = 10
+"""How long a browser may take to send a request."""
+SECONDS_OF_PATIENCE = 3
+"""How long a model server that is away or busy is asked again."""
+CONCURRENCY = 8
 
 
-def form(runs: Sequence[FinishedRun], chosen: str, sentence: str) -> str:
-    """The field for a sentence, with a choice of model where there are several."""
-    options = "".join(
-        f"<option{' selected' if run.name == chosen else ''}>{html.escape(run.name)}</option>" for run in runs
-    )
-    return (
-        f'<form method="post" action="/"><label for="text">句子 Sentence</label>'
-        f'<textarea id="text" name="text" rows="4" required autofocus>{html.escape(sentence)}</textarea>'
-        f'<label>模型 Model <select name="run">{options}</select></label> <button>识别 Extract</button></form>'
+def extract_text(text: str, run: FinishedRun, url: str, key: str | None) -> Record:
+    """Return the record of a text: of one sentence, or of a document where it has several lines.
+
+    Raises ServerError where the server cannot answer.
+    """
+    patience = {"seconds_away": SECONDS_OF_PATIENCE, "seconds_busy": SECONDS_OF_PATIENCE}
+    with Client(url, run, key, CONCURRENCY, **patience) as client:
+        return next(records([Document(1, text, whole="\n" not in text)], client, CONCURRENCY))
+
+
+def result(run: FinishedRun, record: Record, seconds: float, language: str) -> Markup:
+    """Return what the page shows of a record: the text with its entities, legend, table, JSON."""
+    words, mentions = WORDS[language], record["entities"]
+    hues = hues_of(list(dict.fromkeys([*run.labels, *(mention["label"] for mention in mentions)])))
+    counts = Counter(mention["label"] for mention in mentions)
+    shown, overlapping, missing = divided([Mention.from_dict(one) for one in mentions])
+    asides = {words["overlapping"]: overlapping, words["missing"]: missing}
+    answers = record.get("sentences", [record])
+    refused = [answer for answer in answers if "error" in answer]
+    return render(
+        RESULT,
+        words=words,
+        run=run,
+        seconds=seconds,
+        sentence=highlight(record["text"], shown, hues),
+        asides=[
+            (title, Markup(" ").join(mark(one, hues) for one in marks)) for title, marks in asides.items() if marks
+        ],
+        warnings=list(dict.fromkeys(warning_of(answer, words) for answer in refused)),
+        statuses="; ".join(
+            words[status] for status in dict.fromkeys(answer["status"] for answer in answers if "error" not in answer)
+        ),
+        legend=[(label, hue, counts[label]) for label, hue in hues.items()],
+        mentions=mentions,
+        with_confidence=any("confidence" in mention for mention in mentions),
+        json=json.dumps(record, ensure_ascii=False, indent=2),
+        raws=[answer["raw"] for answer in answers],
     )
 
 
-def result(run: FinishedRun, sentence: str, prediction: Prediction) -> str:
-    """A sentence with its entities in colour, and all of them as a table."""
-    entities = prediction.pred
-    hues = hues_of(list(dict.fromkeys([*run.labels, *(entity.label for entity in entities)])))
-    rows = "".join(
-        f"<tr><td>{html.escape(one.label)}<td>{html.escape(one.text)}"
-        f"<td>{'' if one.start is None else one.start}<td>{'' if one.end is None else one.end}"
-        for one in entities
-    )
-    found = f"<table><tr><th>label<th>text<th>start<th>end{rows}</table>" if rows else "<p>没有实体 No entities.</p>"
-    return (
-        f'<p id="sentence">{highlight(sentence, entities, hues)}</p>{found}'
-        f"<details><summary>{html.escape(prediction.status)}</summary><pre>{html.escape(prediction.raw)}</pre>"
-        "</details>"
-    )
+def warning_of(answer: Mapping[str, Any], words: Mapping[str, str]) -> str:
+    """Return why a sentence has no answer."""
+    return words["too_long"] if answer["status"] == TOO_LONG else f"{words['refused']} {answer['error']}"
+
+
+def divided(mentions: Sequence[Mention]) -> tuple[list[Mention], list[Mention], list[Mention]]:
+    """Return the mentions that can be marked in the text, those that overlap one of them, those without a place."""
+    shown, overlapping, missing, end = [], [], [], 0
+    for mention in sorted(mentions, key=lambda one: (one.start or 0, -(one.end or 0))):
+        if mention.start is None or mention.end is None:
+            missing.append(mention)
+        elif mention.start < end:
+            overlapping.append(mention)
+        else:
+            shown.append(mention)
+            end = mention.end
+    return shown, overlapping, missing
+
+
+def preferred_language(header: str | None) -> str:
+    """Return the page's language that a browser's Accept-Language names first: "zh" or "en"."""
+    for part in (header or "").lower().split(","):
+        code = part.split(";")[0].strip()[:2]
+        if code in WORDS:
+            return code
+    return "zh"
 
 
 def listen(runs: Sequence[FinishedRun], url: str, key: str | None, port: int) -> ThreadingHTTPServer:
-    """A server of the page, bound to a port of this machine; its serve_forever() is the caller's to call.
+    """Return a server of the page, bound to a port of this machine; the caller calls its serve_forever().
 
     It asks the model server at `url` itself, so a browser never sees the key.
     """
     by_name = {run.name: run for run in runs}
+    codes = {words["language"]: code for code, words in WORDS.items()}
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = SECONDS_TO_ASK
+
         def do_GET(self) -> None:
-            if self.is_own_host():
-                self.answer(HTTPStatus.OK, form(runs, runs[0].name, ""))
+            self.language = preferred_language(self.headers.get("Accept-Language"))
+            if not self.is_own_browser():
+                return
+            if urllib.parse.urlsplit(self.path).path != "/":
+                self.send_error(HTTPStatus.NOT_FOUND)
+                return
+            self.answer(HTTPStatus.OK, runs[0])
 
         def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            if not self.is_own_host():
+            self.language = preferred_language(self.headers.get("Accept-Language"))
+            if not self.is_own_browser():
                 return
-            if not 0 < length <= MAX_BODY:
-                self.answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"<p class=error>1 to {MAX_BODY} bytes, please.</p>")
+            length = self.headers.get("Content-Length") or ""
+            if not (length.isascii() and length.isdigit() and 0 < int(length) <= MAX_BODY):
+                self.answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, runs[0], error="too_large")
                 return
-            fields = dict(urllib.parse.parse_qsl(self.rfile.read(length).decode("utf-8", "replace")))
-            run, sentence = by_name.get(fields.get("run", ""), runs[0]), " ".join(fields.get("text", "").split())
+            fields = dict(urllib.parse.parse_qsl(self.rfile.read(int(length)).decode("utf-8", "replace")))
+            run = by_name.get(fields.get("run", ""), runs[0])
+            text = fields.get("text", "").replace("\r\n", "\n")  # browsers send a line end so
+            chosen = codes.get(fields.get("lang", ""), fields.get("language"))
+            self.language = chosen if chosen in WORDS else self.language
+            if not text.strip():
+                self.answer(HTTPStatus.OK, run, text)
+                return
+            started = time.perf_counter()
             try:
-                with connect(key) as session:
-                    shown = result(run, sentence, ask(session, url, run, sentence))
-            except InputError as error:
-                shown = f"<p class=error>{html.escape(str(error))}</p>"
-            self.answer(HTTPStatus.OK, form(runs, run.name, sentence) + shown)
+                record = extract_text(text, run, url, key)
+            except ServerError as error:
+                print(f"page: {error}", file=sys.stderr, flush=True)
+                self.answer(HTTPStatus.OK, run, text, error=error.kind)
+                return
+            shown = result(run, record, time.perf_counter() - started, self.language)
+            self.answer(HTTPStatus.OK, run, text, shown)
 
-        def is_own_host(self) -> bool:
-            """Whether the browser means this machine: another site's name may be made to lead here."""
-            if self.headers.get("Host") in [f"{name}:{server.server_port}" for name in ("127.0.0.1", "localhost")]:
+        def is_own_browser(self) -> bool:
+            """Whether this page was asked for on this machine: another site's name may be made to lead here."""
+            own = [f"{name}:{server.server_port}" for name in ("127.0.0.1", "localhost")]
+            origin = self.headers.get("Origin")
+            if self.headers.get("Host") in own and origin in (None, *(f"http://{name}" for name in own)):
                 return True
-            self.answer(HTTPStatus.FORBIDDEN, "<p class=error>This page is for this machine's own browser.</p>")
+            self.answer(HTTPStatus.FORBIDDEN, runs[0], error="own_machine")
             return False
 
-        def answer(self, status: HTTPStatus, body: str) -> None:
-            content = page(TITLE, Markup(body), STYLE).encode("utf-8")
+        def answer(
+            self, status: HTTPStatus, run: FinishedRun, text: str = "", shown: Markup | str = "", error: str = ""
+        ) -> None:
+            words = WORDS[self.language]
+            content = render(
+                PAGE,
+                language=self.language,
+                languages=[(code, name) for name, code in codes.items()],
+                words=words,
+                style=Markup(STYLE + OWN_STYLE),
+                script=Markup(SCRIPT),
+                runs=runs,
+                chosen=run,
+                text=text,
+                result=shown,
+                error=words.get(error, words["broken"]) if error else "",
+                examples=EXAMPLES,
+            ).encode("utf-8")
             self.send_response(status)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Length", str(len(content)))
             self.send_header("Content-Security-Policy", POLICY)
+            self.send_header("X-Content-Type-Options", "nosniff")
+            self.send_header("Referrer-Policy", "same-origin")
             self.end_headers()
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: what people type is theirs."""
+            """Log nothing: what people type is theirs."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            if not isinstance(sys.exception(), ConnectionError | TimeoutError):  # else the browser has left
+                super().handle_error(request, client_address)
+
+    server = Server(("127.0.0.1", port), Handler)
     return server

@@ -1,8 +1,9 @@
-"""Run a command of which nothing outlives the process that has it run, however that one ends.
+"""Run a command so that none of its processes outlives the process that started it, even on `kill -9`.
 
-SIGTERM, which the kernel sends here when the starter goes, also by `kill -9`, ends the command and all that it has
-started: at once, or, after SIGUSR1 has said that it has work to finish, by SIGTERM and some seconds later by force.
-vLLM's server needs this: it swallows a SIGTERM while it loads, and its engine outlives it.
+The kernel sends SIGTERM here when the starter ends. It ends the command and all that the command has started: at once,
+or, once SIGUSR1 has told that the command has work to finish, by passing on SIGUSR1 and killing after some seconds.
+vLLM's server needs this: it ignores a SIGTERM while it loads, and its engine outlives it. Its guard
+(entitune.serving.middleware) takes SIGUSR1 as the order to answer what is under way and then stop.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from entitune.processes import die_with_parent
 
 
 def kept(command: Sequence[str], seconds: float) -> list[str]:
-    """The command line of a keeper, to be started in a session of its own, with die_with_parent(SIGTERM)."""
+    """Return the command line of a supervisor. Start it in a session of its own, with die_with_parent(SIGTERM).
+
+    Args:
+        command: The command to run.
+        seconds: How long it may take to finish its work.
+    """
     return [sys.executable, "-m", "entitune.serving.supervisor", str(seconds), *command]
 
 
@@ -36,7 +42,7 @@ def main() -> None:
         if not stopping:
             stopping = True
             signal.setitimer(signal.ITIMER_REAL, seconds)
-            process.terminate()
+            process.send_signal(signal.SIGUSR1)
 
     signal.signal(signal.SIGTERM, kill_all)
     signal.signal(signal.SIGALRM, kill_all)

@@ -1,0 +1,145 @@
+"""What a chat request may ask of the server.
+
+vLLM compiles a grammar for every request that constrains its answer, in the engine's own thread: a regular expression
+of thirty characters can stop all other answers for minutes. So keys are allowed one by one, and the only constraint
+that is allowed is the run's own.
+
+A text that holds a control token of the model (<|im_end|>) would end its turn and begin another one, which no chat
+template can prevent: such a request is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from entitune.prompting.answer_formats import AnswerFormat
+from entitune.prompting.answer_formats.constraints import constraint_of
+
+WHY = "the engine would have to compile any other, and nobody else would be answered while it does"
+
+_CONTENT = ("messages", "model")
+_DRAWING = (
+    *("temperature", "top_p", "top_k", "min_p", "seed", "logit_bias"),
+    *("frequency_penalty", "presence_penalty", "repetition_penalty"),
+)
+_LENGTH = (
+    *("max_tokens", "max_completion_tokens", "min_tokens", "ignore_eos"),
+    *("stop", "stop_token_ids", "include_stop_str_in_output"),
+)
+_OUTPUT = (
+    *("n", "stream", "stream_options", "logprobs", "top_logprobs"),
+    *("skip_special_tokens", "spaces_between_special_tokens"),
+)
+_IGNORED = (
+    *("user", "metadata", "store", "service_tier"),
+    *("safety_identifier", "prompt_cache_key", "parallel_tool_calls"),
+)
+ALLOWED = frozenset((*_CONTENT, *_DRAWING, *_LENGTH, *_OUTPUT, *_IGNORED))
+"""Keys whose values vLLM checks or ignores, and that cost no more than the answer itself."""
+CHECKED = frozenset(("response_format", "structured_outputs", "chat_template_kwargs"))
+"""Keys that `objection` checks."""
+MAX_CONSTRAINED = 16 * 1024
+"""How many characters a text may have whose answer is constrained: the grammar of an answer may grow with it."""
+
+
+@dataclass(frozen=True)
+class ServedRun:
+    """What the answers of a run look like, and what its requests do."""
+
+    answer_format: AnswerFormat
+    labels: Sequence[str]
+    user: str
+    """The user's turn before the sentence."""
+
+
+def objection(body: bytes, runs: Mapping[str, ServedRun], control_tokens: Collection[str] = ()) -> str | None:
+    """Return why a request is refused, or None.
+
+    Args:
+        body: The request as sent.
+        runs: The runs that are served, by name.
+        control_tokens: What marks up a chat of the model.
+    """
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        return f"the request is not JSON ({error})"
+    if not isinstance(request, dict):
+        return "the request is not a JSON object"
+    given = {key: value for key, value in request.items() if value is not None}
+    if unknown := sorted(given.keys() - ALLOWED - CHECKED):
+        return f"not allowed here: {', '.join(unknown)}; allowed are {', '.join(sorted(ALLOWED | CHECKED))}"
+    if not _is_switches(given.get("chat_template_kwargs", {})):
+        return "chat_template_kwargs may only have true and false as values"
+    model = given.get("model")
+    run = runs.get(model) if isinstance(model, str) else None
+    if "structured_outputs" in given and not _is_own_constraint(given, run):
+        return (
+            "structured_outputs may only be the constraint of the run that `model` names, for the sentence that is "
+            f"asked; {WHY}"
+        )
+    if not _is_own_format(given.get("response_format", {"type": "text"}), run):
+        return (
+            'response_format may only be {"type": "text"} or the JSON schema of the answers of the run that `model` '
+            f"names; {WHY}"
+        )
+    texts = list(_strings(given.get("messages")))
+    if held := [token for token in control_tokens if any(token in text for text in texts)]:
+        return f"a text holds {', '.join(held)}, which marks up the chats of this model and cannot be sent as text"
+    return None
+
+
+def schema_of(labels: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON schema of answers in the format `json`, for clients that cannot send `structured_outputs`."""
+    mention = {
+        "type": "object",
+        "properties": {"label": {"enum": list(labels)}, "text": {"type": "string"}},
+        "required": ["label", "text"],
+        "additionalProperties": False,
+    }
+    return {"type": "array", "items": mention}
+
+
+def _is_own_constraint(given: Mapping[str, Any], run: ServedRun | None) -> bool:
+    """Return whether a request constrains its answer as the client of the run does."""
+    messages = given.get("messages")
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    text = last.get("content") if isinstance(last, dict) else None
+    if run is None or not isinstance(text, str) or len(text) > MAX_CONSTRAINED:
+        return False
+    sentence = text.removeprefix(f"{run.user}\n")
+    return bool(given["structured_outputs"] == constraint_of(run.answer_format, run.labels, sentence).to_vllm())
+
+
+def _is_own_format(response_format: Any, run: ServedRun | None) -> bool:
+    """Return whether a response format is text, or exactly the schema of the run's answers."""
+    if response_format == {"type": "text"}:
+        return True
+    if not isinstance(response_format, dict) or response_format.keys() != {"type", "json_schema"}:
+        return False
+    described = response_format["json_schema"]
+    return (
+        run is not None
+        and run.answer_format == "json"
+        and response_format["type"] == "json_schema"
+        and isinstance(described, dict)
+        and described.keys() <= {"name", "description", "strict", "schema"}
+        and bool(described.get("schema") == schema_of(run.labels))
+    )
+
+
+def _is_switches(value: Any) -> bool:
+    """Return whether a value is an object of booleans, such as {"enable_thinking": false}."""
+    return isinstance(value, dict) and all(isinstance(one, bool) for one in value.values())
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Yield every text within a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _strings(one)

@@ -1,0 +1,239 @@
+"""vLLM's server for finished runs: its command line and environment, and how it is started, awaited and stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import functools
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from entitune.cli import InputError
+from entitune.engines.vllm_settings import engine_environment, engine_settings
+from entitune.files import read_json
+from entitune.processes import die_with_parent
+from entitune.registries import Model
+from entitune.serving import vllm_process
+from entitune.serving.chat_requests import ServedRun
+from entitune.serving.client import version_of
+from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun, is_loopback
+from entitune.serving.middleware import VARIABLE, GuardSettings
+from entitune.serving.supervisor import kept
+
+SECONDS_TO_FINISH = 60
+"""How long requests under way may take once the server is told to stop."""
+SECONDS_TO_STOP = 30
+"""How long the processes may take after that."""
+LOG_WIDTH = 300
+"""How many characters of a log's line are shown: vLLM prints its whole configuration in one."""
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|OutOfMemoryError|MemoryError|bad_alloc|annot allocate memory|No available memory for the cache"
+    r"|Free memory on device|larger than the available KV cache memory|failed to map segment"
+)
+FIRST_ERROR = re.compile(r"^(?:\(.*?\) )?(?:ERROR .*?\] )?((?:\w+\.)*\w+(?:Error|Exception): .*)$", re.MULTILINE)
+PACKAGES = Path(__file__).parent.parent.parent
+"""The folder that holds the package entitune."""
+
+
+def check_together(runs: Sequence[FinishedRun]) -> None:
+    """Raise InputError where one server cannot hold these runs."""
+    first = runs[0]
+    for other in runs[1:]:
+        if other.base != first.base:
+            raise InputError(
+                f"{first.name} is of base model {first.model}, {other.name} of {other.model}: one server has one base; "
+                "start a server for each, with a --port of its own"
+            )
+        for setting in ("gpus", "dtype"):
+            if getattr(other.decode, setting) != getattr(first.decode, setting):
+                raise InputError(f"{first.name} and {other.name} differ in {setting}: start a server for each")
+
+
+def server_command(runs: Sequence[FinishedRun], python: Path, entry: Model, host: str, port: int) -> list[str]:
+    """Return the command line of vLLM's server for these runs.
+
+    Args:
+        runs: Runs of one base model.
+        python: The interpreter of the environment that serves.
+        entry: The base model's entry in conf/models.yaml.
+        host: Name or address to listen at.
+        port: Port to listen at.
+    """
+    first = runs[0]
+    modules: list[FinishedRun] = []
+    if len(runs) == 1 and first.merged:
+        model, names = first.merged, [first.name]
+    else:
+        modules = [one for one in runs if one.adapter]
+        model, names = first.base, [first.model, *(one.name for one in runs if not one.adapter)]
+    widest = {key: max(getattr(one.decode, key) for one in runs) for key in ("max_model_len", "max_num_seqs")}
+    decode = {**first.decode.engine_settings(), **widest}
+    settings = engine_settings(decode, [one.adapter for one in modules if one.adapter])
+    command = [str(python), "-m", vllm_process.__name__]
+    command += ["--model", str(model), "--served-model-name", *names]
+    for name, value in settings.items():
+        command += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    if modules:  # as JSON: a run of a sweep has "=" in its name
+        command += ["--lora-modules", *(json.dumps({"name": one.name, "path": str(one.adapter)}) for one in modules)]
+    command += ["--host", host, "--port", str(port), "--middleware", "entitune.serving.middleware.Guard"]
+    # A client that sends messages alone gets the prompt that the run was trained with.
+    command += ["--default-chat-template-kwargs", json.dumps(entry.chat.template_arguments), "--disable-fastapi-docs"]
+    return command + (["--trust-remote-code"] if entry.trust_remote_code else [])
+
+
+def control_tokens_of(model: Path) -> tuple[str, ...]:
+    """Return what marks up a chat of a model: the special tokens of its tokenizer but that of unknown characters."""
+    path = model / "tokenizer.json"
+    if not path.is_file():
+        return ()
+    tokenizer = read_json(path)
+    unknown = tokenizer["model"].get("unk_token")
+    special = [token["content"] for token in tokenizer["added_tokens"] if token["special"]]
+    return tuple(token for token in special if token != unknown)
+
+
+def guard_settings(runs: Sequence[FinishedRun], host: str, names: Sequence[str] = ()) -> GuardSettings:
+    """Return what the guard in the server's process must know. `names` are further names of the server."""
+    hosts = {host, *names} if is_loopback(host) else {host, *names, socket.gethostname(), socket.getfqdn()}
+    return GuardSettings(
+        limit=2 * max(one.decode.max_num_seqs for one in runs),  # as many wait as are answered at once
+        hosts=tuple(sorted(name.lower().strip("[]").rstrip(".") for name in hosts)),
+        any_address=host in ("0.0.0.0", "::"),
+        runs={one.name: ServedRun(one.answer_format, one.labels, one.prompt.user) for one in runs},
+        versions={one.name: version_of(one) for one in runs},
+        control_tokens=control_tokens_of(runs[0].base),
+        seconds_to_finish=SECONDS_TO_FINISH,
+    )
+
+
+def server_environment(runs: Sequence[FinishedRun], key: str | None, guard: GuardSettings) -> dict[str, str]:
+    """Return the environment of vLLM's server. The key travels in it: every user can read command lines."""
+    decode = runs[0].decode
+    environment = {name: value for name, value in os.environ.items() if name not in (KEY_VARIABLE, "VLLM_API_KEY")}
+    environment |= engine_environment(decode.gpus, max(one.decode.threads for one in runs))
+    if not decode.gpus:
+        # vLLM compiles the collection of log-probabilities when it is first asked for them: without a C++ compiler
+        # that ends the server, and with one nobody is answered meanwhile.
+        environment["TORCH_COMPILE_DISABLE"] = "1"
+    environment[VARIABLE] = guard.to_json()
+    environment["VLLM_MAX_N_SEQUENCES"] = "1"  # answers to one question
+    environment["PYTHONPATH"] = f"{PACKAGES}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
+    return environment | ({"VLLM_API_KEY": key} if key else {})
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise InputError where vLLM could not listen. It would say so after half a minute of loading."""
+    if not 1 <= port <= 65535:
+        raise InputError(f"there is no port {port}: choose one from 1 to 65535 with --port")
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except OSError as error:
+        raise refusal_to_listen(host, port, error) from error
+
+
+def refusal_to_listen(host: str, port: int, error: OSError) -> InputError:
+    if error.errno == errno.EADDRINUSE:
+        return InputError(f"port {port} of {host} is taken by another process; choose another with --port")
+    return InputError(f"cannot listen at {host}, port {port}: {error.strerror}")
+
+
+def reachable(host: str) -> str:
+    """Return the address under which this machine reaches a server that listens at `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+@dataclass(frozen=True)
+class ServerLog:
+    """vLLM's own output: what one server appends to a file that may hold that of earlier servers."""
+
+    path: Path
+    start: int = 0
+    """Where this server's part begins, in bytes."""
+
+    def text(self) -> str:
+        with self.path.open("rb") as stream:
+            stream.seek(self.start)
+            return stream.read().decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def open_log(path: Path) -> Iterator[tuple[ServerLog, int]]:
+    """Open a log to append to; yields it and its file descriptor.
+
+    Raises InputError where the log belongs to another server, that may still be loading.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the last process that writes to it has ended
+        except BlockingIOError as error:
+            raise InputError(f"another server writes to {path}: stop it, or choose another --port or --log") from error
+        yield ServerLog(path, stream.seek(0, os.SEEK_END)), stream.fileno()
+
+
+def failure(what: str, log: ServerLog, returncode: int | None = None) -> InputError:
+    """Return why a server is not there: what happened, what it means, the end of its log."""
+    text = log.text()
+    if returncode == 128 + signal.SIGKILL or OUT_OF_MEMORY.search(text):
+        what += ": memory ran out; smaller max_num_seqs or max_model_len in conf/decode.yaml, or a machine with more"
+    elif first := FIRST_ERROR.search(text):  # the last lines are vLLM's, which only says that something failed
+        what += f": {first[1]}"
+    tail = "\n".join(line[:LOG_WIDTH] for line in text.splitlines()[-15:])
+    return InputError(f"{what}; the end of {log.path}:\n{tail}")
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], environment: Mapping[str, str], output: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process that is stopped when the block ends, with all that it has started.
+
+    `output` is the file descriptor that it writes to.
+    """
+    process = subprocess.Popen(
+        kept(command, SECONDS_TO_FINISH + SECONDS_TO_STOP),
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,  # Ctrl-C is for this script, which then stops the server
+        preexec_fn=functools.partial(die_with_parent, signal.SIGTERM),
+    )
+    try:
+        yield process
+    finally:
+        try:
+            process.terminate()
+            process.wait()
+        finally:  # a second Ctrl-C does not wait
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_until_healthy(process: subprocess.Popen[bytes], address: str, seconds: float, log: ServerLog) -> None:
+    """Raise InputError where the server ends before it is healthy, or is not healthy in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise failure(f"vLLM ended with exit code {process.returncode} while loading", log, process.returncode)
+        with contextlib.suppress(requests.RequestException), requests.Session() as session:
+            session.trust_env = False
+            if session.get(f"{address}/health", timeout=5).ok:
+                process.send_signal(signal.SIGUSR1)  # from now on there may be requests to finish
+                return
+        time.sleep(0.5)
+    raise failure(f"vLLM was not ready within {seconds:g} s (--start-timeout)", log)
