@@ -55,6 +55,12 @@ def group_jobs(wildcards) -> str:
     return json.dumps(jobs)
 
 
+def limits_of(wildcards) -> str:
+    """The options that tell how much room the engine of a run has."""
+    decode = STUDY.run(wildcards.run).decode
+    return f"--max-tokens {decode.max_tokens} --max-model-len {decode.max_model_len}"
+
+
 rule check_lengths:
     """whether the prompts of a split fit into the engine of a run"""
     input:
@@ -66,7 +72,7 @@ rule check_lengths:
     localrule: True
     params:
         code=code_digest("check_lengths"),
-        limits=lambda w: "--max-tokens {0.max_tokens} --max-model-len {0.max_model_len}".format(STUDY.run(w.run).decode),
+        limits=limits_of,
     shell:
         "python scripts/check_lengths.py --tokens {input.tokens} {params.limits} --output {output.lengths}"
         " 2>&1 | tee {log} >&2"

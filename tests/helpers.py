@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,12 @@ def write_jsonl(path: Path, values: Iterable[Any]) -> Path:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The object of each line."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def zipped_rows(archive: Path, name: str) -> list[dict[str, Any]]:
+    """The object of each line of a file in a zip archive."""
+    with zipfile.ZipFile(archive) as files:
+        return [json.loads(line) for line in files.read(name).decode("utf-8").split("\n") if line]
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import read_tsv, run_script, write_jsonl
+from helpers import read_tsv, run_script, write_jsonl, zipped_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from predictions import LABELS
@@ -201,19 +199,16 @@ def test_audit_dataset_writes_the_contract(tmp_path: Path) -> None:
 
 
 def test_cluener_has_the_known_counts(cluener_archive: Path) -> None:
-    splits: dict[str, list[Sentence]] = {}
-    with zipfile.ZipFile(cluener_archive) as files:
-        for split in ("train", "dev"):
-            splits[split] = []
-            for line in files.read(f"{split}.json").decode("utf-8").splitlines():
-                row = json.loads(line)
-                spans = [
-                    (label, start, end + 1)
-                    for label, surfaces in row["label"].items()
-                    for places in surfaces.values()
-                    for start, end in places
-                ]
-                splits[split].append(sentence(row["text"], *spans))
+    splits: dict[str, list[Sentence]] = {"train": [], "dev": []}
+    for split, sentences in splits.items():
+        for row in zipped_rows(cluener_archive, f"{split}.json"):
+            spans = [
+                (label, start, end + 1)
+                for label, surfaces in row["label"].items()
+                for places in surfaces.values()
+                for start, end in places
+            ]
+            sentences.append(sentence(row["text"], *spans))
     train = {(measure, label): value for measure, label, value in audit_split(splits["train"], LABELS)}
     dev = {(measure, label): value for measure, label, value in audit_split(splits["dev"], LABELS)}
     leaks = {

@@ -10,13 +10,12 @@ import random
 import re
 import sys
 import unicodedata
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import CLUENER, ROOT, demo_rows, read_jsonl, run_code, run_script, snakemake
+from helpers import CLUENER, ROOT, demo_rows, read_jsonl, run_code, run_script, snakemake, zipped_rows
 
 from entitune.prompting.answer_formats.writing import write_answer
 from entitune.records import Entity, Sentence
@@ -60,9 +59,7 @@ def cluener_sentences() -> list[str]:
     """The sentences of CLUENER, train and dev."""
     if not CLUENER.exists():
         pytest.skip("the archive of CLUENER is not beside the repository")
-    with zipfile.ZipFile(CLUENER) as archive:
-        lines = [line for name in ("train.json", "dev.json") for line in archive.read(name).decode().splitlines()]
-    return [json.loads(line)["text"] for line in lines]
+    return [row["text"] for name in ("train.json", "dev.json") for row in zipped_rows(CLUENER, name)]
 
 
 def probe_sentences() -> list[str]:

@@ -256,8 +256,9 @@ def test_labels_cannot_rewrite_the_terminal(tmp_path: Path) -> None:
 
 
 def test_messages_name_the_users_file(tmp_path: Path) -> None:
-    raw = b"\xef\xbb\xbf{}\n" + b'{"text": "\xff"}\n' * 2
-    done = convert(tmp_path, raw, "--source", "/data/mine.json", "--on-invalid", "drop")
+    done = convert(
+        tmp_path, b"\xef\xbb\xbf{}\n" + b'{"text": "\xff"}\n' * 2, "--source", "/data/mine.json", "--on-invalid", "drop"
+    )
     assert done.returncode == 1
     assert [line for line in done.stderr.splitlines() if "/data/mine.json" not in line] == []
     raw = f"{VALID}\n{VALID.replace('温格', '曼联', 1)}\nno\n"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers import ROOT, losses, python_of, read_jsonl, run_script, write_jsonl
+from helpers import ROOT, losses, python_of, read_jsonl, run_code, run_script, write_jsonl
 from training import MODEL, RECIPE, prepare, start_training
 
 from entitune.engines.llamafactory_arguments import check_recipe
@@ -53,10 +52,7 @@ def test_the_recipes_are_qlora_and_else_the_reference() -> None:
 @pytest.mark.engine
 @pytest.mark.parametrize("double", [True, False])
 def test_the_estimate_is_what_bitsandbytes_holds(double: bool) -> None:
-    command = [str(python_of("train")), "-c", HELD, str(MODEL), str(double)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    held = json.loads(done.stdout.split("HELD")[1])
+    held = json.loads(run_code("train", HELD, MODEL, double).split("HELD")[1])
     shape = Shape.from_config(json.loads((MODEL / "config.json").read_text(encoding="utf-8")))
     recipe = Recipe.from_arguments({"cutoff_len": 512, **QUANTISED, "double_quantization": double})
     assert weight_bytes(shape, recipe) == pytest.approx(held, rel=0.01)

@@ -8,12 +8,13 @@ import re
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from helpers import ROOT, python_of, run_code, run_script, snakemake
 
-from entitune.study import load_study
+from entitune.study import TunedRun, load_study
 
 TRAIN_BIN = python_of("train").parent
 CHAT = json.dumps({"template": "qwen"})
@@ -67,6 +68,7 @@ def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_recipe_is_the_reference_to_the_letter() -> None:
     study = load_study({"runs": ["cluener-qwen2.5-7b"]}, ROOT / "conf")
     run = study.run("cluener-qwen2.5-7b")
+    assert isinstance(run, TunedRun)
     assert run.arguments == REFERENCE
     assert (run.model.name, run.dataset.name, run.prompt.name) == ("qwen2.5-7b-instruct", "cluener", "ner-zh")
     assert run.model.id == "Qwen/Qwen2.5-7B-Instruct"
@@ -75,7 +77,9 @@ def test_the_recipe_is_the_reference_to_the_letter() -> None:
 
 def test_the_fast_recipe_keeps_what_decides_quality() -> None:
     study = load_study({"runs": ["cluener-qwen2.5-7b-fast"]}, ROOT / "conf")
-    fast = study.run("cluener-qwen2.5-7b-fast").arguments
+    run = study.run("cluener-qwen2.5-7b-fast")
+    assert isinstance(run, TunedRun)
+    fast: dict[str, Any] = dict(run.arguments)
     keys = ("lora_rank", "lora_target", "learning_rate", "num_train_epochs", "warmup_ratio", "val_size")
     assert {key: fast[key] for key in keys} == {key: REFERENCE[key] for key in keys}
     assert RECIPES["reference-fast"]["whole_accumulations"] is RECIPES["reference"]["whole_accumulations"] is True
@@ -86,9 +90,9 @@ def render(folder: Path, recipe: str, model: Path) -> dict[str, object]:
     """Render a recipe for CLUENER as the pipeline does, on a base that is at hand."""
     arguments = yaml.safe_load((ROOT / "conf" / "train" / f"{recipe}.yaml").read_text())
     data = folder / "results/datasets/cluener/ner-zh/train.json"
-    info = {"cluener_train": {"file_name": "train.json", "columns": {"prompt": "instruction", "query": "input"}}}
-    info["cluener_train"]["columns"] |= {"response": "output", "system": "system", "history": "history"}
-    (data.parent / "dataset_info.json").write_text(json.dumps(info))
+    columns = {"prompt": "instruction", "query": "input", "response": "output", "system": "system"}
+    info = {"file_name": "train.json", "columns": {**columns, "history": "history"}}
+    (data.parent / "dataset_info.json").write_text(json.dumps({"cluener_train": info}))
     (folder / "manifest").mkdir(exist_ok=True)
     given = ["--arguments", json.dumps(arguments), "--chat", CHAT, "--manifest", model / "manifest.json"]
     given += ["--dataset", "cluener_train", "--train", data, "--seed", 1, "--lock", "envs/train.txt"]
@@ -96,7 +100,8 @@ def render(folder: Path, recipe: str, model: Path) -> dict[str, object]:
     given += ["--whole-accumulations"] if RECIPES[recipe].get("whole_accumulations") else []
     done = run_script("render_config", *given, cwd=folder)
     assert done.returncode == 0, done.stderr
-    return yaml.safe_load((folder / f"{recipe}.yaml").read_text())
+    rendered: dict[str, object] = yaml.safe_load((folder / f"{recipe}.yaml").read_text())
+    return rendered
 
 
 @pytest.fixture(scope="module")

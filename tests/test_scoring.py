@@ -7,14 +7,13 @@ import itertools
 import json
 import random
 import re
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import read_tsv, run_script, write_jsonl
+from helpers import read_tsv, run_script, write_jsonl, zipped_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nervaluate import Evaluator
@@ -351,21 +350,17 @@ def test_combine_metrics_refuses_another_table(tmp_path: Path) -> None:
 
 def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]], Sequence[Any]]) -> list[Prediction]:
     records = []
-    with zipfile.ZipFile(archive) as files, files.open(f"{split}.json") as stream:
-        for number, line in enumerate(stream, 1):
-            row = json.loads(line)
-            gold = sorted(
-                (start, end + 1, label, surface)
-                for label, surfaces in row["label"].items()
-                for surface, spans in surfaces.items()
-                for start, end in spans
-            )
-            pred = predict(row["text"], [Mention(label, surface) for _, _, label, surface in gold])
-            records.append(
-                record(
-                    [entity(label, text, a, b) for a, b, label, text in gold], [one.to_dict() for one in pred], number
-                )
-            )
+    for number, row in enumerate(zipped_rows(archive, f"{split}.json"), 1):
+        gold = sorted(
+            (start, end + 1, label, surface)
+            for label, surfaces in row["label"].items()
+            for surface, spans in surfaces.items()
+            for start, end in spans
+        )
+        pred = predict(row["text"], [Mention(label, surface) for _, _, label, surface in gold])
+        records.append(
+            record([entity(label, text, a, b) for a, b, label, text in gold], [one.to_dict() for one in pred], number)
+        )
     return records
 
 

@@ -163,11 +163,11 @@ def test_rows_that_would_be_cut_are_refused_or_dropped(tmp_path: Path, registere
     assert "no row is left" in done.stderr
 
 
-def render(tmp_path: Path, **changes: object) -> dict[str, Any]:
+def render(tmp_path: Path, **changes: Any) -> dict[str, Any]:
     files = {"train": "[1]", "manifest": "m", "lock": "l"}
     files |= {name: content for name, content in changes.items() if name in files}
     for name, content in files.items():
-        (tmp_path / name).write_text(str(content))
+        (tmp_path / name).write_text(content)
     arguments = {"lora_rank": changes.get("rank", 8), "learning_rate": 1e-4, **changes.get("arguments", {})}
     options = ["--arguments", json.dumps(arguments), "--dataset", "x_train", "--seed", changes.get("seed", 1)]
     options += [word for name in files for word in (f"--{name}", tmp_path / name)]
@@ -175,7 +175,8 @@ def render(tmp_path: Path, **changes: object) -> dict[str, Any]:
     options += ["--checkpoints", tmp_path / "checkpoints", "--output", tmp_path / "train.yaml"]
     done = run_script("render_config", *options)
     assert done.returncode == 0, done.stderr
-    return yaml.safe_load((tmp_path / "train.yaml").read_text(encoding="utf-8"))
+    rendered: dict[str, Any] = yaml.safe_load((tmp_path / "train.yaml").read_text(encoding="utf-8"))
+    return rendered
 
 
 def test_rendered_config_names_seed_and_files(tmp_path: Path) -> None:

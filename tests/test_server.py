@@ -454,7 +454,8 @@ def test_the_check_is_a_target(demo: Path) -> None:
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_outlives_a_script_that_ends_while_its_server_loads(demo: Path, signum: signal.Signals) -> None:
     process = subprocess.Popen(command("--runs", "demo", "--port", free_port()), cwd=demo, env=ENVIRONMENT)
-    script, family = psutil.Process(process.pid), []
+    script = psutil.Process(process.pid)
+    family: list[psutil.Process] = []
     while not any("spawn_main" in " ".join(one.cmdline()) for one in family):  # the engine's process
         assert process.poll() is None
         time.sleep(0.1)

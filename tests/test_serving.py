@@ -39,7 +39,7 @@ from entitune.serving.server import (
     server_command,
     server_environment,
 )
-from entitune.study import Study, TunedRun, read_study
+from entitune.study import BaseRun, Study, TunedRun, read_study
 from serve_runs import curl_line
 
 ENTRY = Model.model_validate(
@@ -63,6 +63,7 @@ def write_manifest(model: Path) -> None:
 def finish(study: Study, name: str, rank: int = 8, base: str | None = None) -> FinishedRun:
     """Write the files of a finished run that are read before a server starts, small as they are."""
     run = study.run(name)
+    assert isinstance(run, BaseRun)
     folder, model = Path(run.files(run.seeds[0]).folder), Path(paths.model(run.model.name)).parent
     alpaca = Path(run.data.alpaca("dev"))
     for path in (folder / "adapter", folder / "merged", model, alpaca.parent):

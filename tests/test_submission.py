@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import run_script, write_jsonl
+from helpers import run_script, write_jsonl, zipped_rows
 from predictions import LABELS, entity
 
 from entitune.cli import InputError
@@ -24,7 +24,7 @@ def prediction(number: str, text: str, pred: list[dict[str, Any]]) -> Prediction
 def test_the_published_example_is_reproduced(cluener_archive: Path) -> None:
     with zipfile.ZipFile(cluener_archive) as files:
         example = files.read("cluener_predict.json").decode("utf-8").splitlines()
-        sentences = [json.loads(line) for line in files.read("test.json").decode("utf-8").splitlines()]
+    sentences = zipped_rows(cluener_archive, "test.json")
     compared = 0
     for line, sentence in zip(example, sentences, strict=False):
         if "?" in line:  # lines that the example leaves to the reader

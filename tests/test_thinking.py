@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import python_of, read_jsonl
+from helpers import python_of, read_jsonl, run_code
 from training import MODEL, RECIPE, SENTENCES, prepare, render, run_several
 
 from entitune.prompting.chat import ChatSettings
@@ -69,9 +69,7 @@ def test_the_settings_are_one_record() -> None:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("qwen3") / "model"
-    command = [str(python_of("train")), "-c", MAKE, str(MODEL), str(folder), TEMPLATE]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_code("train", MAKE, MODEL, folder, TEMPLATE)
     return folder
 
 

@@ -27,6 +27,7 @@ from helpers import (
     losses,
     python_of,
     read_jsonl,
+    run_code,
     run_script,
     snakemake,
 )
@@ -211,7 +212,7 @@ def test_an_output_layer_that_was_trained_whole_is_kept(rows: Path) -> None:
     words = ["--model", MODEL, "--adapter", rows / "adapter-whole", "--output-dir", merged]
     done = run_script("merge_adapter", *words, python=python)
     assert done.returncode == 0, done.stderr
-    told = subprocess.run([python, "-c", MERGED, merged], capture_output=True, text=True, check=True).stdout
+    told = run_code("train", MERGED, merged)
     assert json.loads(told.split("MERGED")[1]) == [False, False]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from helpers import ROOT, python_of, run_script
+from helpers import ROOT, must_run, python_of, run_code
 
 from entitune.files import write_rows
 from entitune.prompting.answer_formats.writing import write_answer
@@ -39,18 +38,9 @@ print("OUTCOMES" + json.dumps(outcomes))
 
 def run_several(script: str, calls: Sequence[Sequence[object]], environment: str = "train") -> list[str]:
     """Run a script's main for each list of arguments in one process: the messages of refusals, empty without one."""
-    variables = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "HF_HUB_OFFLINE": "1"}
-    command = [str(python_of(environment)), "-c", SEVERAL, script, json.dumps([list(map(str, call)) for call in calls])]
-    done = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
-    assert done.returncode == 0, done.stderr
-    outcomes: list[str] = json.loads(done.stdout.split("OUTCOMES")[1])
+    printed = run_code(environment, SEVERAL, script, json.dumps([list(map(str, call)) for call in calls]))
+    outcomes: list[str] = json.loads(printed.split("OUTCOMES")[1])
     return outcomes
-
-
-def script(name: str, *arguments: object) -> None:
-    """Run a script of the workflow's environment, which must succeed."""
-    done = run_script(name, *arguments)
-    assert done.returncode == 0, done.stderr
 
 
 def write_alpaca(path: Path, prompt: Prompt, sentences: Sequence[Sentence] = SENTENCES) -> Path:
@@ -83,7 +73,7 @@ def prepare(
     for name in prompts:
         common = ["--cutoff-len", 512, "--name", "mine_train", "--output-dir", folder / name / "cutoff"]
         tokens = ["--alpaca", folder / name / "train.json", "--tokens", folder / name / "train.tokens.jsonl"]
-        script("register_dataset", *tokens, *common)
+        must_run("register_dataset", *tokens, *common)
 
 
 def render(folder: Path, recipe: dict[str, Any], chat: str = CHAT, **changes: Any) -> Path:
@@ -91,7 +81,7 @@ def render(folder: Path, recipe: dict[str, Any], chat: str = CHAT, **changes: An
     options = ["--arguments", json.dumps(recipe), "--chat", chat, "--dataset", "mine_train", "--seed", 1]
     options += ["--train", folder / "cutoff" / "train.json", "--manifest", folder.parent / "manifest.json"]
     path = folder / f"{'-'.join([*recipe, *changes])}.yaml"
-    script("render_config", *options, "--lock", __file__, "--checkpoints", folder / "work", "--output", path)
+    must_run("render_config", *options, "--lock", __file__, "--checkpoints", folder / "work", "--output", path)
     rendered = yaml.safe_load(path.read_text(encoding="utf-8"))
     path.write_text(yaml.safe_dump(rendered | {"model_name_or_path": str(MODEL)} | changes), encoding="utf-8")
     return path
