@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, help=".jsonl, continued if it is there; or .csv (default: JSON lines on standard output)"
     )
-    parser.add_argument("--concurrency", type=int, default=32, help="requests under way at once (default: 32)")
+    parser.add_argument("--concurrency", type=int, default=64, help="requests under way at once (default: %(default)s)")
     args = parser.parse_args()
 
     if args.concurrency < 1:

@@ -21,7 +21,6 @@ from typing import Any
 import psutil
 import pytest
 import requests
-import yaml
 from browser import window
 from helpers import ENVIRONMENT, Result, read_jsonl, run_script, snakemake
 
@@ -30,6 +29,7 @@ from entitune.records import Mention
 from entitune.serving.chat_requests import schema_of
 from entitune.serving.demo_page import divided
 from entitune.serving.demo_page_template import EXAMPLES, WORDS
+from entitune.study import read_study
 
 pytestmark = pytest.mark.engine
 
@@ -227,7 +227,7 @@ def test_log_probabilities_do_not_end_the_server(server: Server) -> None:
 def test_the_runs_own_schema_is_the_only_grammar(demo: Path, server: Server) -> None:
     content = predictions(demo)[0]["text"]
     body: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": content}], "max_tokens": 100}
-    labels = yaml.safe_load((demo / "conf/datasets.yaml").read_text(encoding="utf-8"))["demo"]["labels"]
+    labels = read_study(conf=demo / "conf").datasets["demo"].label_names
     schema = {"type": "json_schema", "json_schema": {"name": "entities", "schema": schema_of(labels)}}
     for own in ({"response_format": schema}, {"structured_outputs": constraint_of("json", labels, content).to_vllm()}):
         answer = server.post({**body, **own}).json()["choices"][0]

@@ -296,7 +296,7 @@ def ask_all(client: Client, sentences: Iterable[str], concurrency: int) -> Itera
 
 
 def extract(
-    sentences: Iterable[str], run: FinishedRun, url: str, key: str | None = None, concurrency: int = 32
+    sentences: Iterable[str], run: FinishedRun, url: str, key: str | None = None, concurrency: int = 64
 ) -> Iterator[dict[str, Any]]:
     """Yield the entities of each sentence, in order; docs/contracts.md explains the keys.
 
