@@ -154,6 +154,13 @@ def test_the_peak_is_that_of_all_processes_where_the_control_group_is_the_jobs_o
     assert peak_memory(group, 0)[1] == "largest process"
 
 
+def test_a_control_group_that_cannot_be_read_does_not_fail_the_job(tmp_path: Path) -> None:
+    assert peak_memory(ControlGroup(tmp_path / "nothing"), 0)[1] == "largest process"
+    group = control_group(tmp_path / "job", os.getpid(), peak=50 << 30)
+    (tmp_path / "job" / "memory.peak").write_text("max\n")
+    assert peak_memory(group, 0)[1] == "largest process"
+
+
 def test_the_own_control_group_is_found(tmp_path: Path) -> None:
     control_group(tmp_path / "job", peak=1)
     listed = tmp_path / "listed"

@@ -134,15 +134,21 @@ class ControlGroup:
         return group if group and (group.folder / "memory.peak").is_file() else None
 
     def peak(self) -> int:
-        """The most memory in bytes that the group ever held, page cache included."""
-        return int((self.folder / "memory.peak").read_text(encoding="ascii"))
+        """The most memory in bytes that the group ever held, page cache included; 0 where it cannot be read."""
+        try:
+            return int((self.folder / "memory.peak").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0  # a job must not fail for its record
 
     def is_own(self) -> bool:
         """Whether the group holds this process, those that started it and those it started, and no others."""
         me = psutil.Process()
         family = {process.pid for process in (me, *me.parents(), *me.children(recursive=True))}
-        members = set(map(int, (self.folder / "cgroup.procs").read_text(encoding="ascii").split()))
-        return members <= family and not any(path.is_dir() for path in self.folder.iterdir())
+        try:
+            members = set(map(int, (self.folder / "cgroup.procs").read_text(encoding="ascii").split()))
+            return members <= family and not any(path.is_dir() for path in self.folder.iterdir())
+        except (OSError, ValueError):
+            return False
 
 
 def peak_memory(group: ControlGroup | None, before: int) -> tuple[int, PeakOf]:
