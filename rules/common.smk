@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -25,6 +26,12 @@ try:
         STUDY.check_files()
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
+
+if snakemake_internals.is_main(workflow) and snakemake_internals.submits_to_slurm() and not shutil.which("sbatch"):
+    raise WorkflowError(
+        "this machine has no sbatch: run the command where the cluster takes jobs (docs/cluster.md), or leave "
+        "--workflow-profile out to run here"
+    )
 
 snakemake_internals.correct_plans()
 

@@ -14,16 +14,23 @@ TRAINED = [(run, seed) for run in STUDY.selected_runs if isinstance(run, TunedRu
 CURVE = [run for run in STUDY.selected_runs if isinstance(run, TunedRun) and run.train_rows]
 
 
+FIGURES = [
+    *(paths.figure(name) for name in ("runs.html", "scores.svg", "scores_by_label.html", "labels.svg")),
+    *(paths.figure(name) for name in ("differences.svg", "error_categories.svg", "stages.svg")),
+    *([paths.figure("curves.svg")] if TRAINED else []),
+    *([paths.figure("learning_curve.svg")] if CURVE else []),
+    *(paths.figure(f"audit/{dataset}.svg") for dataset in SELECTED_DATASETS),
+    *of_selected(lambda files: paths.figure(f"confusion/{files.run}/seed-{files.seed}.svg")),
+    *of_selected(lambda files: paths.figure(f"errors/{files.run}/seed-{files.seed}.html")),
+]
+if snakemake_internals.makes_report() and not all(map(os.path.exists, FIGURES)):
+    raise WorkflowError("the figures of the report are not made; make them first: snakemake report --cores all")
+
+
 rule report:
     """all figures of the report; then: snakemake report --report report.html"""
     input:
-        [paths.figure(name) for name in ("runs.html", "scores.svg", "scores_by_label.html", "labels.svg")],
-        [paths.figure(name) for name in ("differences.svg", "error_categories.svg", "stages.svg")],
-        [paths.figure("curves.svg")] if TRAINED else [],
-        [paths.figure("learning_curve.svg")] if CURVE else [],
-        [paths.figure(f"audit/{dataset}.svg") for dataset in SELECTED_DATASETS],
-        of_selected(lambda files: paths.figure(f"confusion/{files.run}/seed-{files.seed}.svg")),
-        of_selected(lambda files: paths.figure(f"errors/{files.run}/seed-{files.seed}.html")),
+        FIGURES,
     localrule: True
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
-from helpers import copy_repository, snakemake
+from helpers import BIN, ENVIRONMENT, copy_repository, snakemake
 
 from entitune.endings import failure_of, first_error, summary_of
 
@@ -51,3 +53,36 @@ def test_the_last_lines_of_a_failed_command(tmp_path: Path) -> None:
         "The step convert_dataset (dataset=demo, split=dev) failed; its log: logs/convert_dataset/demo/dev.log"
     )
     assert error.startswith("  error: ")
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["report", "--report", "r.html"], "make them first: snakemake report --cores all"),
+        (["--report", "r.html"], "make them first: snakemake report --cores all"),
+        (["--workflow-profile", "profiles/slurm", "-n"], "this machine has no sbatch"),
+    ],
+)
+def test_a_command_that_needs_another_one_first_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    folder = copy_repository(tmp_path / "copy")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "sh", "git", "uname", "dirname", "env", "which"):  # a PATH without sbatch
+        if found := shutil.which(name):
+            (tools / name).symlink_to(found)
+    environment = {**ENVIRONMENT, "PATH": f"{BIN}:{tools}"}
+    done = subprocess.run(
+        [str(BIN / "snakemake"), *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout

@@ -7,7 +7,9 @@ one no longer holds.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -25,6 +27,22 @@ STARTED = time.time()
 def is_quiet(workflow: Any) -> bool:
     """Whether the user asked for no progress (`--quiet`)."""
     return bool({Quietness.ALL, Quietness.PROGRESS} & set(workflow.output_settings.quiet or ()))
+
+
+def makes_report() -> bool:
+    """Whether this command writes the report (`--report`), for which all figures must be there."""
+    return any(word.split("=")[0] == "--report" for word in sys.argv)
+
+
+def submits_to_slurm() -> bool:
+    """Whether this command submits its jobs to Slurm, by the profile or by the executor that it names."""
+    words = " ".join(sys.argv).replace("=", " ").split()
+    pairs = itertools.pairwise(words)
+    return any(
+        (option in ("--executor", "-e") and value == "slurm")
+        or (option in ("--workflow-profile", "--profile") and value.rstrip("/").endswith("slurm"))
+        for option, value in pairs
+    )
 
 
 def is_main(workflow: Any) -> bool:
