@@ -57,7 +57,7 @@ def test_jobs_ask_for_what_recipe_and_decode_settings_say(folder: Path) -> None:
 def test_clocks_of_other_nodes_rerun_nothing(folder: Path) -> None:
     """A file above Snakemake's usual limit for checksums, dated into the future."""
     corpus = folder / "data" / "demo" / "train.json"
-    line = '{"text": "温格的球队战胜曼联%d", "label": {}}\n'
+    line = '{"text": "温格的球队战胜曼联%d", "label": {"name": {"温格": [[0, 1]]}}}\n'
     corpus.write_text("".join(line % number for number in range(20_000)), encoding="utf-8")
     target = "results/datasets/demo/train.jsonl"
     done = snakemake(folder, target, "--cores", "1", "--max-checksum-file-size", "500MB")

@@ -99,11 +99,11 @@ def test_what_the_client_extracted_is_written_without_ids(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("[1]", "in.jsonl:1: expected an object with text and pred, or text and entities"),
+        ("[1]", "in.jsonl:1: expected an object in JSON"),
         ('{"text": "好"}', "in.jsonl:1: expected an object with text and pred"),
         ('{"text": "好", "pred": [3]}', "in.jsonl:1: mention 3; expected label, start and end"),
         ('{"text": "好", "pred": [{"label": "x", "start": 0, "end": 9}]}', "expected offsets in the text"),
-        ("no JSON", "in.jsonl:1: not JSON"),
+        ("no JSON", "in.jsonl:1: expected an object in JSON"),
     ],
 )
 def test_another_file_is_refused(tmp_path: Path, line: str, expected: str) -> None:

@@ -16,12 +16,13 @@ from entitune.corpus.formats import check_options
 from entitune.corpus.options import CorpusOptions, Format
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.chat import ChatSettings
+from entitune.tsv import NOT_LABELS
 
 Arguments: TypeAlias = dict[str, JsonValue]
 """LLaMA-Factory arguments: names and whatever value a YAML file can give them."""
 
-RESERVED_LABELS = ("micro", "macro", "(other)")
-"""Rows of every score table that are no labels of a dataset."""
+RESERVED_LABELS = (*NOT_LABELS, "all")
+"""Names of rows in the score tables and in the audit that are no labels of a dataset."""
 
 
 MAX_NAME_BYTES = 255
@@ -47,7 +48,7 @@ def _check_label(value: str) -> str:
         raise ValueError(f"{value!r} cannot be a label: a label has no spaces, commas or quotes")
     if value in RESERVED_LABELS or value.startswith("-"):
         raise ValueError(
-            f"{value!r} cannot be a label: {', '.join(RESERVED_LABELS)} are rows of the score tables, and a label does "
+            f"{value!r} cannot be a label: {', '.join(RESERVED_LABELS)} are rows of the tables, and a label does "
             "not begin with '-'"
         )
     return value
