@@ -140,9 +140,9 @@ def ask_once(client: openai.OpenAI, served_run: FinishedRun, text: str, structur
     raw, finish_reason = choice.message.content or "", choice.finish_reason
     if structured:
         answer = read_answer_to(served_run, text, raw, finish_reason)
-        unknown = {mention["label"] for mention in answer["entities"]} - set(served_run.labels)
+        unknown = {mention.label for mention in answer.mentions} - set(served_run.labels)
         expect(not unknown, f"labels in spite of the constraint: {', '.join(sorted(unknown))}")
-        expect(answer["status"] in ("ok", "truncated"), f"another format in spite of the constraint: {raw}")
+        expect(answer.status in ("ok", "truncated"), f"another format in spite of the constraint: {raw}")
     return {"sentence": text, "answer": raw, "finish_reason": finish_reason}
 
 

@@ -23,7 +23,7 @@ from entitune.cli import InputError, run
 from entitune.files import to_json
 from entitune.progress import Progress
 from entitune.serving.client import REFUSED, TOO_LONG, Client
-from entitune.serving.extraction import Record, continued, records, write_csv
+from entitune.serving.extraction import Extraction, continued, extractions, write_csv
 from entitune.serving.finished_runs import KEY_VARIABLE, finished_run, read_key
 from entitune.serving.texts import Document, read_column, read_files, read_lines
 from entitune.study import read_study
@@ -32,18 +32,18 @@ INCOMPLETE = 3
 """The exit code where some sentences have no answer."""
 
 
-def with_progress(found: Iterable[Record], title: str, total: int | None, done: int) -> Iterator[Record]:
-    """Pass records on and show how many there are: one line that is redrawn on a terminal, lines elsewhere."""
+def with_progress(found: Iterable[Extraction], title: str, total: int | None, done: int) -> Iterator[Extraction]:
+    """Pass extractions on and show how many there are: one line that is redrawn on a terminal, lines elsewhere."""
     if sys.stderr.isatty():
         yield from tqdm(found, total=total, initial=done, desc=title, unit="text")
         return
     progress, started = Progress(title, sys.stderr), time.monotonic()
-    for count, record in enumerate(found, 1):
+    for count, extraction in enumerate(found, 1):
         if total:
             rate = count / (time.monotonic() - started)
             left = tqdm.format_interval((total - done - count) / rate)
             progress.show(100 * (done + count) / total, f"{done + count}/{total} texts, {rate:.1f} texts/s", left)
-        yield record
+        yield extraction
 
 
 def summary(statuses: Counter[str], output: str) -> str:
@@ -108,11 +108,11 @@ def main() -> None:
         first = list(itertools.islice(source, 1))
         if first:
             client.check()
-        found = records(itertools.chain(first, source), client, args.concurrency)
-        for record in with_progress(found, args.run, total, len(done)):
-            target.write(to_json(record) + "\n")
+        found = extractions(itertools.chain(first, source), client, args.concurrency)
+        for extraction in with_progress(found, args.run, total, len(done)):
+            target.write(to_json(extraction.to_dict()) + "\n")
             target.flush()
-            statuses[record["status"]] += 1
+            statuses[extraction.status] += 1
     if output and output != args.output:
         write_csv(args.output, output)
     print(f"{args.run}: {summary(statuses, str(output or 'the output'))}", file=sys.stderr)

@@ -10,7 +10,8 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from helpers import ROOT
 from test_serving import finish
 
 from entitune.records import Mention
+from entitune.serving.client import Answer
 from entitune.serving.demo_page import divided, listen, preferred_language, result
 from entitune.serving.demo_page_template import EXAMPLES, WORDS
+from entitune.serving.extraction import Extraction
 from entitune.serving.finished_runs import FinishedRun
+from entitune.serving.texts import Document
 from entitune.study import read_study
 
 
@@ -139,13 +143,37 @@ def test_there_are_examples_to_click(page: str) -> None:
 # --- an answer ------------------------------------------------------------------------------------------------------
 
 
-def mention(label: str, text: str, start: int | None = None, **more: Any) -> dict[str, Any]:
-    return {"label": label, "text": text, "start": start, "end": None if start is None else start + len(text), **more}
+@dataclass(frozen=True)
+class Sure(Mention):
+    """A mention as it will be when answers have a confidence."""
+
+    confidence: float = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "label": self.label,
+            "text": self.text,
+            "start": self.start,
+            "end": self.end,
+            "confidence": self.confidence,
+        }
 
 
-def shown(run: FinishedRun, text: str, entities: list[dict[str, Any]], language: str = "en", **more: Any) -> str:
-    record = {"text": text, "entities": entities, "raw": "[]", "finish_reason": "stop", "status": "ok", **more}
-    return str(result(run, record, 0.123, language))
+def mention(label: str, text: str, start: int | None = None) -> Mention:
+    return Mention(label, text, start, None if start is None else start + len(text))
+
+
+def shown(
+    run: FinishedRun,
+    text: str,
+    entities: Sequence[Mention],
+    language: str = "en",
+    raw: str = "[]",
+    status: str = "ok",
+    error: str | None = None,
+) -> str:
+    answer = Answer(tuple(entities), raw, "stop", status, error)
+    return str(result(run, Extraction(Document(1, text, whole=True), [answer]), 0.123, language))
 
 
 def plain(markup: str) -> str:
@@ -186,7 +214,7 @@ def test_the_run_the_base_and_the_time_are_told(run: FinishedRun) -> None:
 
 
 def test_the_confidence_is_shown_where_there_is_one(run: FinishedRun) -> None:
-    entities = [mention("name", "甲", 0, confidence=0.98765), mention("name", "乙", 1)]
+    entities = [Sure("name", "甲", 0, 1, 0.98765), mention("name", "乙", 1)]
     assert "confidence" not in plain(shown(run, "甲乙", entities[1:])).split("Copy JSON")[0]
     rows = re.findall(r"<tr>.*?</tr>", shown(run, "甲乙", entities), re.DOTALL)
     assert [plain(row).split() for row in rows] == [
@@ -200,7 +228,7 @@ def test_the_json_is_the_record(run: FinishedRun) -> None:
     document = shown(run, "甲", [mention("name", "甲", 0)])
     found = re.search(r'<pre id="json">(.*?)</pre>', document, re.DOTALL)
     assert found
-    assert json.loads(html.unescape(found[1]))["entities"] == [mention("name", "甲", 0)]
+    assert json.loads(html.unescape(found[1]))["entities"] == [mention("name", "甲", 0).to_dict()]
 
 
 def test_a_text_without_an_answer_is_not_shown_as_one_without_entities(run: FinishedRun) -> None:
@@ -211,11 +239,13 @@ def test_a_text_without_an_answer_is_not_shown_as_one_without_entities(run: Fini
 
 
 def test_of_a_document_the_sentences_without_an_answer_are_told_once(run: FinishedRun) -> None:
-    long = {"status": "too_long", "error": "x", "raw": "", "start": 0, "end": 1}
-    fine = {"status": "truncated", "raw": "[", "start": 1, "end": 2}
-    document = plain(shown(run, "甲乙丙", [mention("name", "乙", 1)], sentences=[long, fine, long]))
+    long = Answer((), "", None, "too_long", "x")
+    fine = Answer((mention("name", "乙", 0),), "[", "length", "truncated")
+    found = Extraction(Document("page", "甲\n乙\n丙"), [long, fine, long])
+    document = plain(str(result(run, found, 0.1, "en")))
     assert document.count(WORDS["en"]["too_long"]) == 1
     assert WORDS["en"]["truncated"] in document
+    assert "name 乙 2 3" in document
 
 
 def test_marks_never_overlap() -> None:

@@ -14,6 +14,7 @@ import urllib.parse
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import urllib3
@@ -25,7 +26,7 @@ from entitune.prompting.answer_formats.constraints import constraint_of
 from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.predictions import read_prediction
 from entitune.prompting.prompt import chat_of
-from entitune.records import Sentence
+from entitune.records import Mention, Sentence
 from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun
 
 SECONDS_AWAY = 30
@@ -57,6 +58,27 @@ class ServerError(InputError):
         self.kind = kind
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to one sentence; docs/contracts.md explains the fields."""
+
+    mentions: tuple[Mention, ...]
+    raw: str
+    finish_reason: str | None
+    status: str
+    error: str | None = None
+    """Why there is no answer, where the status is TOO_LONG or REFUSED."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "entities": [mention.to_dict() for mention in self.mentions],
+            "raw": self.raw,
+            "finish_reason": self.finish_reason,
+            "status": self.status,
+            **({"error": self.error} if self.error is not None else {}),
+        }
+
+
 # --- what a run sends and reads: the only functions here that know prompt and answer --------------------------------
 
 
@@ -78,20 +100,12 @@ def request_of(run: FinishedRun, text: str) -> dict[str, Any]:
     return body
 
 
-def read_answer_to(run: FinishedRun, text: str, raw: str | None, finish_reason: str | None) -> dict[str, Any]:
-    """Return `entities`, `raw`, `finish_reason` and `status`, as docs/contracts.md explains them.
-
-    `raw` is None where nothing was asked, because a blank text has no entities.
-    """
+def read_answer_to(run: FinishedRun, text: str, raw: str | None, finish_reason: str | None) -> Answer:
+    """Read the answer to a sentence. `raw` is None where nothing was asked, because a blank text has no entities."""
     if raw is None:
         raw = write_answer(run.answer_format, Sentence(id="", text=text, entities=()))
     prediction = read_prediction(run.answer_format, Sentence(id="", text=text), raw, finish_reason)
-    return {
-        "entities": [mention.to_dict() for mention in prediction.pred],
-        "raw": raw,
-        "finish_reason": finish_reason,
-        "status": prediction.status,
-    }
+    return Answer(prediction.pred, raw, finish_reason, prediction.status)
 
 
 def identity_of(run: FinishedRun) -> dict[str, str]:
@@ -189,32 +203,24 @@ class Client:
                 "run was trained anew since): start the server again, or give the --seed that it was started with",
             )
 
-    def ask(self, text: str) -> dict[str, Any]:
-        """Return the answer to one sentence: `entities`, `raw`, `finish_reason`, `status`; `error` where it has none.
-
-        Raises ServerError where no sentence can be answered.
-        """
+    def ask(self, text: str) -> Answer:
+        """Return the answer to one sentence. Raises ServerError where no sentence can be answered."""
         if not text.strip():
             return read_answer_to(self.run, text, None, "stop")
         status, content = self.call("POST", "/v1/chat/completions", json.dumps(request_of(self.run, text)).encode())
         if status == 200:
             try:
                 choice = json.loads(content)["choices"][0]
-                return read_answer_to(self.run, text, choice["message"]["content"] or "", choice["finish_reason"])
+                raw, finish_reason = choice["message"]["content"] or "", choice["finish_reason"]
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 raise ServerError("other", f"{self.url} is no server of OpenAI's API ({error!r})") from error
+            return read_answer_to(self.run, text, raw, finish_reason)
         refusal = self.error(status, content)
         if refusal.kind != "refused":
             raise refusal
         reason = message_in(content)
         too_long = status == 413 or "maximum context length" in reason
-        return {
-            "entities": [],
-            "raw": "",
-            "finish_reason": None,
-            "status": TOO_LONG if too_long else REFUSED,
-            "error": reason,
-        }
+        return Answer((), "", None, TOO_LONG if too_long else REFUSED, reason)
 
     def error(self, status: int, content: bytes) -> ServerError:
         """Return what a status other than 200 means; of kind "refused" where it concerns one request alone."""
@@ -275,12 +281,12 @@ def message_in(content: bytes) -> str:
         return content[:500].decode("utf-8", "replace")
 
 
-def ask_all(client: Client, sentences: Iterable[str], concurrency: int) -> Iterator[dict[str, Any]]:
+def ask_all(client: Client, sentences: Iterable[str], concurrency: int) -> Iterator[Answer]:
     """Yield the answer to each sentence, in order, with at most `concurrency` requests under way.
 
     Sentences are read as they are needed, so `sentences` may have no end.
     """
-    waiting: deque[Future[dict[str, Any]]] = deque()
+    waiting: deque[Future[Answer]] = deque()
     with ThreadPoolExecutor(concurrency) as pool:
         try:
             for text in sentences:
@@ -312,4 +318,4 @@ def extract(
                 yield text
 
         for answer in ask_all(client, noted(), concurrency):
-            yield {"text": texts.popleft(), **answer}
+            yield {"text": texts.popleft(), **answer.to_dict()}

@@ -16,10 +16,10 @@ from markupsafe import Markup
 
 from entitune.html_pages import STYLE, highlight, hues_of, mark, render
 from entitune.records import Mention
-from entitune.serving.client import TOO_LONG, Client, ServerError
+from entitune.serving.client import TOO_LONG, Answer, Client, ServerError
 from entitune.serving.demo_page_template import EXAMPLES, PAGE, POLICY, RESULT, SCRIPT, WORDS
 from entitune.serving.demo_page_template import STYLE as OWN_STYLE
-from entitune.serving.extraction import Record, records
+from entitune.serving.extraction import Extraction, extractions
 from entitune.serving.finished_runs import FinishedRun
 from entitune.serving.texts import Document
 
@@ -31,49 +31,46 @@ SECONDS_OF_PATIENCE = 3
 CONCURRENCY = 8
 
 
-def extract_text(text: str, run: FinishedRun, url: str, key: str | None) -> Record:
-    """Return the record of a text: of one sentence, or of a document where it has several lines.
+def extract_text(text: str, run: FinishedRun, url: str, key: str | None) -> Extraction:
+    """Return the mentions of a text: of one sentence, or of a document where it has several lines.
 
     Raises ServerError where the server cannot answer.
     """
     patience = {"seconds_away": SECONDS_OF_PATIENCE, "seconds_busy": SECONDS_OF_PATIENCE}
     with Client(url, run, key, CONCURRENCY, **patience) as client:
-        return next(records([Document(1, text, whole="\n" not in text)], client, CONCURRENCY))
+        return next(extractions([Document(1, text, whole="\n" not in text)], client, CONCURRENCY))
 
 
-def result(run: FinishedRun, record: Record, seconds: float, language: str) -> Markup:
-    """Return what the page shows of a record: the text with its entities, legend, table, JSON."""
-    words, mentions = WORDS[language], record["entities"]
-    hues = hues_of(list(dict.fromkeys([*run.labels, *(mention["label"] for mention in mentions)])))
-    counts = Counter(mention["label"] for mention in mentions)
-    shown, overlapping, missing = divided([Mention.from_dict(one) for one in mentions])
+def result(run: FinishedRun, found: Extraction, seconds: float, language: str) -> Markup:
+    """Return what the page shows of a text: its entities in colour, a legend, a table, the JSON."""
+    words, mentions = WORDS[language], found.mentions
+    hues = hues_of(list(dict.fromkeys([*run.labels, *(mention.label for mention in mentions)])))
+    counts = Counter(mention.label for mention in mentions)
+    shown, overlapping, missing = divided(mentions)
     asides = {words["overlapping"]: overlapping, words["missing"]: missing}
-    answers = record.get("sentences", [record])
-    refused = [answer for answer in answers if "error" in answer]
+    answered = [answer for answer in found.answers if answer.error is None]
     return render(
         RESULT,
         words=words,
         run=run,
         seconds=seconds,
-        sentence=highlight(record["text"], shown, hues),
+        sentence=highlight(found.document.text, shown, hues),
         asides=[
             (title, Markup(" ").join(mark(one, hues) for one in marks)) for title, marks in asides.items() if marks
         ],
-        warnings=list(dict.fromkeys(warning_of(answer, words) for answer in refused)),
-        statuses="; ".join(
-            words[status] for status in dict.fromkeys(answer["status"] for answer in answers if "error" not in answer)
-        ),
+        warnings=list(dict.fromkeys(warning_of(answer, words) for answer in found.answers if answer.error is not None)),
+        statuses="; ".join(words[status] for status in dict.fromkeys(answer.status for answer in answered)),
         legend=[(label, hue, counts[label]) for label, hue in hues.items()],
-        mentions=mentions,
-        with_confidence=any("confidence" in mention for mention in mentions),
-        json=json.dumps(record, ensure_ascii=False, indent=2),
-        raws=[answer["raw"] for answer in answers],
+        mentions=[mention.to_dict() for mention in mentions],
+        with_confidence=any("confidence" in mention.to_dict() for mention in mentions),
+        json=json.dumps(found.to_dict(), ensure_ascii=False, indent=2),
+        raws=[answer.raw for answer in answered],
     )
 
 
-def warning_of(answer: Mapping[str, Any], words: Mapping[str, str]) -> str:
+def warning_of(answer: Answer, words: Mapping[str, str]) -> str:
     """Return why a sentence has no answer."""
-    return words["too_long"] if answer["status"] == TOO_LONG else f"{words['refused']} {answer['error']}"
+    return words["too_long"] if answer.status == TOO_LONG else f"{words['refused']} {answer.error}"
 
 
 def divided(mentions: Sequence[Mention]) -> tuple[list[Mention], list[Mention], list[Mention]]:
@@ -137,12 +134,12 @@ def listen(runs: Sequence[FinishedRun], url: str, key: str | None, port: int) ->
                 return
             started = time.perf_counter()
             try:
-                record = extract_text(text, run, url, key)
+                found = extract_text(text, run, url, key)
             except ServerError as error:
                 print(f"page: {error}", file=sys.stderr, flush=True)
                 self.answer(HTTPStatus.OK, run, text, error=error.kind)
                 return
-            shown = result(run, record, time.perf_counter() - started, self.language)
+            shown = result(run, found, time.perf_counter() - started, self.language)
             self.answer(HTTPStatus.OK, run, text, shown)
 
         def is_own_browser(self) -> bool:

@@ -1,4 +1,4 @@
-"""From texts to the records of extract_entities.py, and its output: JSON lines that can be continued, and CSV."""
+"""From texts to their mentions, and the output of extract_entities.py: JSON lines that can be continued, and CSV."""
 
 from __future__ import annotations
 
@@ -6,51 +6,62 @@ import csv
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from entitune.cli import InputError
 from entitune.files import atomic_write, read_json, read_jsonl, write_json
-from entitune.serving.client import REFUSED, TOO_LONG, Client, ask_all, identity_of
+from entitune.records import Mention
+from entitune.serving.client import REFUSED, TOO_LONG, Answer, Client, ask_all, identity_of
 from entitune.serving.finished_runs import FinishedRun
 from entitune.serving.texts import Document
 
 STATUSES = (REFUSED, TOO_LONG, "unparseable", "truncated", "repaired", "ok")
 """From worst to best. A document has the worst status of its sentences."""
 CSV_COLUMNS = ("source", "label", "text", "start", "end", "status")
-Record: TypeAlias = dict[str, Any]
-"""A line of the output, as docs/contracts.md describes it."""
 
 
-def record_of_sentence(document: Document, answer: Record) -> Record:
-    """Return the output's record of a line of input."""
-    if "error" in answer:
-        return {"line": document.source, "text": document.text, **answer}
-    return {"text": document.text, **answer}
+@dataclass(frozen=True)
+class Extraction:
+    """A text and the answers to its sentences."""
+
+    document: Document
+    answers: Sequence[Answer]
+
+    @property
+    def mentions(self) -> list[Mention]:
+        """All mentions, with offsets in the whole text."""
+        return [
+            mention
+            if mention.start is None or mention.end is None
+            else replace(mention, start=mention.start + start, end=mention.end + start)
+            for (start, _), answer in zip(self.document.sentences(), self.answers, strict=True)
+            for mention in answer.mentions
+        ]
+
+    @property
+    def status(self) -> str:
+        return min((answer.status for answer in self.answers), key=STATUSES.index)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a line of the output, as docs/contracts.md describes it."""
+        source, text = self.document.source, self.document.text
+        if self.document.whole:
+            answer = self.answers[0]
+            return {**({"line": source} if answer.error is not None else {}), "text": text, **answer.to_dict()}
+        sentences = []
+        for (start, end), answer in zip(self.document.sentences(), self.answers, strict=True):
+            told = answer.to_dict()
+            del told["entities"]
+            sentences.append({"start": start, "end": end, **told})
+        entities = [mention.to_dict() for mention in self.mentions]
+        return {"source": source, "text": text, "entities": entities, "status": self.status, "sentences": sentences}
 
 
-def record_of_document(document: Document, answers: list[Record]) -> Record:
-    """Return the output's record of a document: mentions with offsets in its whole text."""
-    entities, sentences = [], []
-    for (start, end), answer in zip(document.sentences(), answers, strict=True):
-        for mention in answer.pop("entities"):
-            placed = mention["start"] is not None
-            moved = {key: mention[key] + start for key in ("start", "end")} if placed else {}
-            entities.append({**mention, **moved})
-        sentences.append({"start": start, "end": end, **answer})
-    status = min((sentence["status"] for sentence in sentences), key=STATUSES.index)
-    return {
-        "source": document.source,
-        "text": document.text,
-        "entities": entities,
-        "status": status,
-        "sentences": sentences,
-    }
-
-
-def records(documents: Iterable[Document], client: Client, concurrency: int) -> Iterator[Record]:
-    """Yield the record of each document, in order."""
+def extractions(documents: Iterable[Document], client: Client, concurrency: int) -> Iterator[Extraction]:
+    """Ask for the sentences of each document and yield the answers, document by document, in order."""
     asked: deque[Document] = deque()
 
     def sentences() -> Iterator[str]:
@@ -62,14 +73,11 @@ def records(documents: Iterable[Document], client: Client, concurrency: int) -> 
     answers = ask_all(client, sentences(), concurrency)
     for first in answers:
         document = asked.popleft()
-        if document.whole:
-            yield record_of_sentence(document, first)
-        else:
-            others = len(document.sentences()) - 1
-            yield record_of_document(document, [first, *itertools.islice(answers, others)])
+        others = len(document.sentences()) - 1
+        yield Extraction(document, [first, *itertools.islice(answers, others)])
 
 
-def finished_records(output: Path) -> list[Record]:
+def finished_records(output: Path) -> list[dict[str, Any]]:
     """Return the complete records of an output; a line that was cut off is removed from it."""
     content = output.read_bytes()
     os.truncate(output, content.rfind(b"\n") + 1)
@@ -79,7 +87,7 @@ def finished_records(output: Path) -> list[Record]:
     raise InputError(f"{output}: not an output of this script; delete it, or name another --output")
 
 
-def continued(output: Path, served: FinishedRun, unit: str) -> list[Record]:
+def continued(output: Path, served: FinishedRun, unit: str) -> list[dict[str, Any]]:
     """Return the records that the output has, which must be answers of this run; else begin the output.
 
     A file beside the output tells what it was made with. Raises InputError where that is something else.
