@@ -74,7 +74,7 @@ def code_files(root: Path) -> list[Path]:
         parts = path.relative_to(root).parts
         if path.is_file() and "__pycache__" not in parts and not any(part.startswith(".") for part in parts):
             found.append(path)
-    return sorted(found)
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
 def engine_versions(environment: Path) -> dict[str, str]:
