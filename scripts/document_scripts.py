@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from entitune.cli import run
-from entitune.code_inputs import SCRIPTS, code_of
+from entitune.code_inputs import SCRIPTS, imported_by
 from entitune.files import atomic_write
 
 RULES = Path("rules")
@@ -71,10 +71,10 @@ def first_line(path: Path) -> str:
 
 
 def modules_of(script: str) -> str:
-    """The modules of entitune that a script imports, directly or not, apart from those that all share."""
+    """The modules of entitune that a script imports itself, apart from those that nearly all share."""
     names = [
         ".".join(Path(file).relative_to(SCRIPTS / "entitune").with_suffix("").parts)
-        for file in code_of(script)
+        for file in imported_by(script)
         if file.startswith(f"{SCRIPTS / 'entitune'}/") and not file.endswith("__init__.py")
     ]
     return ", ".join(f"`{name}`" for name in names if name not in SHARED)

@@ -108,6 +108,11 @@ def code_of(script: str) -> list[str]:
     return sorted(map(str, reached))
 
 
+def imported_by(script: str) -> list[str]:
+    """Return the files under scripts/ that the script imports itself, sorted; paths from the repository's root."""
+    return sorted(map(str, _read(SCRIPTS / f"{script}.py").imported))
+
+
 @functools.cache
 def code_digest(script: str) -> str:
     """Return the SHA-256, in hexadecimal, of what the files of `code_of(script)` do.
