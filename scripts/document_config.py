@@ -62,7 +62,7 @@ KINDS = """
 | path | relative to the repository's root, or absolute |
 | sha256 | 64 hexadecimal digits |
 | url | an address that begins with `http://` or `https://` |
-| label | text without spaces, commas and quotes that does not begin with `-`; not `micro`, `macro`, `(other)` or `all` |
+| label | text without spaces, commas and quotes, not beginning with `-`; not `micro`, `macro`, `(other)` or `all` |
 """
 
 TYPES = {

@@ -141,8 +141,8 @@ def test_a_run_with_another_answer_format(study: Study) -> None:
     assert openai_arguments(body)["extra_body"] == {"structured_outputs": body["structured_outputs"]}
     assert "structured_outputs" not in openai_arguments(body)
     blank = Client("http://127.0.0.1:9", run).ask(" \u3000")
-    assert (blank["entities"], blank["raw"], blank["status"]) == ([], " \u3000", "ok")
-    assert Client("http://127.0.0.1:9", finish(study, "demo")).ask("")["raw"] == "[]"
+    assert (blank.mentions, blank.raw, blank.status) == ((), " \u3000", "ok")
+    assert Client("http://127.0.0.1:9", finish(study, "demo")).ask("").raw == "[]"
 
 
 def option(command: list[str], name: str, count: int = 1) -> list[str]:
