@@ -9,7 +9,7 @@ rule analysis:
         paths.METRICS,
         paths.COMPARISON,
         [paths.audit(dataset) for dataset in SELECTED_DATASETS],
-        of_selected(lambda files: files.errors("dev", "categories.tsv")),
+        of_selected_splits(lambda files, split: files.errors(split, "categories.tsv")),
     localrule: True
 
 

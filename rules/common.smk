@@ -112,6 +112,11 @@ def of_selected(file) -> list[str]:
     return [file(files) for files in STUDY.selected_files()]
 
 
+def of_selected_splits(file) -> list[str]:
+    """`file(files, split)` for every run, seed and split that the table covers."""
+    return [file(files, split) for files in STUDY.selected_files() for split in STUDY.splits]
+
+
 def chat_option(model) -> str:
     """How a model is talked to, as an option of scripts."""
     return option("--chat", model.chat.to_json())

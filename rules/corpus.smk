@@ -79,7 +79,7 @@ rule convert_dataset:
         options=lambda w: dataset_of(w).options.model_dump_json(exclude_unset=True),
         on_invalid=lambda w: dataset_of(w).on_invalid,
         source=split_of,
-        require_labels=lambda w: "--require-labels" if w.split in ("train", "dev") else "",
+        require_labels=lambda w: "--require-labels" if w.split in ("train", *STUDY.splits) else "",
     shell:
         "python scripts/convert_dataset.py --raw {input.raw} --source {params.source:q} --format {params.format}"
         " --options {params.options:q} --labels {params.labels:q} --split {wildcards.split} {params.require_labels}"

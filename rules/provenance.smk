@@ -4,12 +4,13 @@
 def made_from(wildcards) -> dict[str, list[str]]:
     """Everything that a run's scores were made from, and what its stages cost."""
     run, files = run_of(wildcards), run_of(wildcards).files(wildcards.seed)
-    inputs = {"files": STUDY.made_from(run, int(wildcards.seed), "dev")}
+    inputs = {"files": STUDY.made_from(run, int(wildcards.seed))}
     inputs["envs"] = [ancient(paths.environment(env)) for env in run.engines]
     if not isinstance(run, BaseRun):
         return inputs
     group = STUDY.group_of(run.name, wildcards.seed)
-    inputs["shared"] = [group.files.record("dev", shard) for shard in paths.shards(run.decode.shards)]
+    shards = paths.shards(run.decode.shards)
+    inputs["shared"] = [group.files.record(split, shard) for split in STUDY.splits for shard in shards]
     if isinstance(run, TunedRun):
         inputs["records"] = [files.record("train_adapter")]
         inputs["records"] += [files.record("merge_adapter")] if run.merges else []

@@ -169,7 +169,7 @@ rule plot_curves:
 rule plot_error_categories:
     """errors by category and run"""
     input:
-        categories=of_selected(lambda files: files.errors("dev", "categories.tsv")),
+        categories=of_selected(lambda files: files.errors(STUDY.splits[0], "categories.tsv")),
     output:
         figure=report(
             paths.figure("error_categories.svg"),
@@ -195,7 +195,7 @@ rule plot_error_categories:
 rule plot_confusion:
     """labels that a run takes for others"""
     input:
-        confusion=RUN.errors("dev", "confusion.tsv"),
+        confusion=RUN.errors(STUDY.splits[0], "confusion.tsv"),
     output:
         figure=report(
             paths.figure("confusion/{run}/seed-{seed}.svg"),
@@ -218,7 +218,7 @@ rule plot_confusion:
 rule show_errors:
     """a run's most instructive errors, highlighted"""
     input:
-        examples=RUN.errors("dev", "examples.jsonl"),
+        examples=RUN.errors(STUDY.splits[0], "examples.jsonl"),
     output:
         page=report(
             paths.figure("errors/{run}/seed-{seed}.html"),

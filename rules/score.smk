@@ -25,7 +25,7 @@ rule score_predictions:
 rule combine_metrics:
     """results/metrics.tsv and results/seeds.tsv of the selected runs"""
     input:
-        scores=of_selected(lambda files: files.scores("dev")),
+        scores=of_selected_splits(lambda files, split: files.scores(split)),
         # Not read: no table without the manifests that say from what its figures were made.
         manifests=of_selected(lambda files: files.manifest),
     output:
@@ -44,9 +44,10 @@ rule combine_metrics:
 def predictions_to_compare(wildcards) -> str:
     """Run, seed, dataset, split and file of every run and seed that the table covers."""
     return " ".join(
-        f"--predictions {run.name} {seed} {run.dataset.name} dev {run.files(seed).predictions('dev')}"
+        f"--predictions {run.name} {seed} {run.dataset.name} {split} {run.files(seed).predictions(split)}"
         for run in STUDY.selected_runs
         for seed in run.seeds
+        for split in STUDY.splits
     )
 
 
@@ -59,7 +60,7 @@ def labels_to_compare(wildcards) -> str:
 rule compare_runs:
     """differences between the selected runs, with intervals and p-values"""
     input:
-        predictions=of_selected(lambda files: files.predictions("dev")),
+        predictions=of_selected_splits(lambda files, split: files.predictions(split)),
     output:
         comparison=paths.COMPARISON,
     log:

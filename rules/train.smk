@@ -74,7 +74,7 @@ rule train_adapter:
         # that the engine has room for them. A proof that is made again is no reason to train again (`ancient`).
         rows=lambda w: ancient(paths.training_rows_check(run_of(w).rows_checked_by)),
         parity=lambda w: ancient(run_of(w).data.parity("train", run_of(w).decode.environment)),
-        lengths=lambda w: ancient(paths.lengths_check(run_of(w).lengths_checked_by, "dev")),
+        lengths=lambda w: [ancient(paths.lengths_check(run_of(w).lengths_checked_by, split)) for split in STUDY.splits],
         train=lambda w: run_of(w).training_rows(w.seed),
         model=lambda w: paths.model(run_of(w).model.name),
         env=ancient(paths.environment("train")),

@@ -12,6 +12,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from entitune import paths
@@ -20,9 +21,9 @@ from entitune.study import Run, read_study
 from entitune.verification import run_problems
 
 
-def table_problems(runs: list[Run]) -> list[str]:
+def table_problems(runs: list[Run], splits: Sequence[str]) -> list[str]:
     """Combine the scores of the runs once more and compare the result with the tables under results/."""
-    scores = [run.files(seed).scores("dev") for run in runs for seed in run.seeds]
+    scores = [run.files(seed).scores(split) for run in runs for seed in run.seeds for split in splits]
     with tempfile.TemporaryDirectory() as folder:
         fresh = [Path(folder, name) for name in ("metrics.tsv", "seeds.tsv")]
         command = [sys.executable, str(Path(__file__).with_name("combine_metrics.py")), "--scores", *scores]
@@ -51,7 +52,7 @@ def main() -> None:
             print(f"{one.name} seed {seed}: {'whole' if not found else f'{len(found)} problems'}")
             problems += found
     if not problems and not args.runs:
-        problems += table_problems(runs)
+        problems += table_problems(runs, study.splits)
         print(f"{paths.METRICS}, {paths.SEEDS}: {'whole' if not problems else 'changed'}")
     if problems:
         raise InputError("\n".join([*problems, f"make what differs again with: snakemake {paths.METRICS} --cores all"]))

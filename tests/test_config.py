@@ -114,6 +114,20 @@ def test_mistakes_in_config_yaml(conf: Path) -> None:
     assert "'demo' is no dataset with an archive" in problem(conf, local_archive={"demo": "x.zip"})
 
 
+def test_the_splits_that_tables_cover(conf: Path) -> None:
+    assert load_study({"runs": ["demo"]}, conf).splits == ("dev",)
+    edit(conf, "datasets", "demo", splits={"train": "t.json", "dev": "d.json", "test": "e.json"})
+    study = load_study({"runs": ["demo"], "splits": "dev,test"}, conf)
+    files = study.made_from(study.runs["demo"], 1)
+    assert [name for name in files if "scores" in name] == [
+        "results/demo/seed-1/scores/dev.tsv",
+        "results/demo/seed-1/scores/test.tsv",
+    ]
+    assert "is not one of 'dev', 'test'" in problem(conf, splits=["train"])
+    edit(conf, "datasets", "demo", splits={"train": "t.json", "dev": "d.json"})
+    assert "dataset 'demo' of run 'demo' has no split 'test'" in problem(conf, splits=["test"])
+
+
 def test_equal_keys_are_refused(conf: Path) -> None:
     with (conf / "models.yaml").open("a") as stream:
         stream.write("entitune-tiny: {}\n")

@@ -418,6 +418,9 @@ class Selection(Section):
     runs: Annotated[tuple[str, ...], BeforeValidator(_split_names), Field(min_length=1)] = Field(
         description="the runs that results/metrics.tsv covers, names from conf/runs.tsv"
     )
+    splits: Annotated[tuple[Literal["dev", "test"], ...], BeforeValidator(_split_names), Field(min_length=1)] = Field(
+        ("dev",), description="the labelled splits that the tables cover; test only where it is labelled"
+    )
     local_archive: dict[str, FilePath] = Field(
         {}, description="dataset -> path of its archive on this machine, instead of a download"
     )

@@ -325,6 +325,8 @@ class Study:
     runs: dict[str, Run]
     selected: tuple[str, ...]
     """The runs that results/metrics.tsv covers."""
+    splits: tuple[str, ...]
+    """The labelled splits that it covers."""
     local_archive: dict[str, str]
 
     def run(self, name: str) -> Run:
@@ -383,11 +385,14 @@ class Study:
             if not Path(path).is_file():
                 raise ConfigError(f"conf/config.yaml: local_archive: {name}: no such file: {path}")
 
-    def made_from(self, run: Run, seed: int, split: str) -> list[str]:
-        """Every file behind a run's scores of a split."""
+    def made_from(self, run: Run, seed: int) -> list[str]:
+        """Every file behind a run's scores of the covered splits."""
         if isinstance(run, BaseRun):
-            return run.made_from(seed, split, self.group_of(run.name, seed).files)
-        return run.made_from(seed, split)
+            group = self.group_of(run.name, seed).files
+            files = [file for split in self.splits for file in run.made_from(seed, split, group)]
+        else:
+            files = [file for split in self.splits for file in run.made_from(seed, split)]
+        return list(dict.fromkeys(files))
 
 
 def check_root(folder: Path) -> None:
@@ -633,6 +638,14 @@ def load_study(config: Mapping[str, Any], conf: Path = CONF) -> Study:
     selection = parse_entry(Selection, config, "conf/config.yaml")
     registries = _read_registries(conf)
     runs = _read_runs(registries, conf)
+    selected = _select(selection, runs)
+    for run in (runs[name] for name in selected):
+        for split in selection.splits:
+            if split not in run.dataset.splits.files():
+                where = f"dataset {run.dataset.name!r} of run {run.name!r}"
+                raise ConfigError(f"conf/config.yaml: splits: {where} has no split {split!r}")
+            if split != "dev" and isinstance(run, ImportedRun):
+                raise ConfigError(f"conf/config.yaml: splits: run {run.name!r} is imported: it has the dev split alone")
     for name in selection.local_archive:
         if name not in registries.datasets or registries.datasets[name].archive is None:
             raise ConfigError(f"conf/config.yaml: local_archive: {name!r} is no dataset with an archive")
@@ -643,7 +656,8 @@ def load_study(config: Mapping[str, Any], conf: Path = CONF) -> Study:
         registries.recipes,
         registries.decode,
         runs,
-        _select(selection, runs),
+        selected,
+        selection.splits,
         selection.local_archive,
     )
 

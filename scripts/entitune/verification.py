@@ -48,7 +48,7 @@ def run_problems(study: Study, run: Run, seed: int) -> list[str]:
         return [f"{manifest} is missing: run {run.name}, seed {seed}, is not finished"]
     problems = changed_files(manifest)
     recorded = read_json(manifest)["files"]
-    made_from = study.made_from(run, seed, "dev")
+    made_from = study.made_from(run, seed)
     problems += [f"{path} is not in {manifest}" for path in made_from if path not in recorded]
     models = [paths.model(run.model.name), run.engine_model(seed)] if isinstance(run, BaseRun) else []
     for model in dict.fromkeys(models):
