@@ -297,10 +297,7 @@ rule plot_learning_curve:
     localrule: True
     params:
         code=code_digest("plot_learning_curve"),
-        points=" ".join(
-            f"--point {run.name} {run.name.replace(f'+train_rows={run.train_rows}', '')} {run.train_rows}"
-            for run in CURVE
-        ),
+        points=" ".join(f"--point {run.name} {run.curve} {run.train_rows}" for run in CURVE),
     shell:
         "python scripts/plot_learning_curve.py --metrics {input.metrics} {params.points} --output {output.figure}"
         " --pdf {output.pdf} 2>&1 | tee {log} >&2"

@@ -116,7 +116,7 @@ def test_mistakes_in_config_yaml(conf: Path) -> None:
 
 def test_the_splits_that_tables_cover(conf: Path) -> None:
     assert load_study({"runs": ["demo"]}, conf).splits == ("dev",)
-    edit(conf, "datasets", "demo", splits={"train": "t.json", "dev": "d.json", "test": "e.json"})
+    edit_yaml(conf / "datasets.yaml", "demo", splits={"train": "t.json", "dev": "d.json", "test": "e.json"})
     study = load_study({"runs": ["demo"], "splits": "dev,test"}, conf)
     files = study.made_from(study.runs["demo"], 1)
     assert [name for name in files if "scores" in name] == [
@@ -124,7 +124,7 @@ def test_the_splits_that_tables_cover(conf: Path) -> None:
         "results/demo/seed-1/scores/test.tsv",
     ]
     assert "is not one of 'dev', 'test'" in problem(conf, splits=["train"])
-    edit(conf, "datasets", "demo", splits={"train": "t.json", "dev": "d.json"})
+    edit_yaml(conf / "datasets.yaml", "demo", splits={"train": "t.json", "dev": "d.json"})
     assert "dataset 'demo' of run 'demo' has no split 'test'" in problem(conf, splits=["test"])
 
 

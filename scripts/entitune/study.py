@@ -178,6 +178,11 @@ class TunedRun(BaseRun):
         return self.data.training_rows(self.cutoff, selection, name)
 
     @property
+    def curve(self) -> str:
+        """The learning curve that the run is a point of: its name without the number of rows."""
+        return self.name.replace(f"+train_rows={self.train_rows}", "")
+
+    @property
     def merges(self) -> bool:
         """Whether predictions come from base and adapter in one model, rather than from a LoRA module."""
         return self.decode.adapter == "merged"
