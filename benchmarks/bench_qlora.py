@@ -20,7 +20,7 @@ import yaml
 sys.path.insert(0, "scripts")
 
 from entitune.files import read_jsonl, write_jsonl
-from entitune.tsv import read_tsv
+from entitune.tsv import METRICS_COLUMNS, read_tsv
 
 FOLDER = Path("results/bench_qlora")
 MODEL = Path("results/models/entitune-tiny")
@@ -111,11 +111,7 @@ def scores_of(kind: str, seed: int) -> tuple[dict[str, float], list[str]]:
     labels = sorted({entity["label"] for record in read_jsonl(predictions) for entity in record["gold"]})
     words = ["--predictions", predictions, "--run", "x", "--seed", seed, "--dataset", "demo", "--split", "dev"]
     run(sys.executable, "scripts/score_predictions.py", *words, "--labels", ",".join(labels), "--output", scores)
-    micro = {
-        row["scoring"]: float(row["f1"])
-        for row in read_tsv(scores, ("scoring", "label", "f1"))
-        if row["label"] == "micro"
-    }
+    micro = {row["scoring"]: float(row["f1"]) for row in read_tsv(scores, METRICS_COLUMNS) if row["label"] == "micro"}
     return micro, [record["raw"] for record in read_jsonl(predictions)]
 
 

@@ -63,6 +63,10 @@ def problems(**arguments: object) -> list[str]:
     ("arguments", "message"),
     [
         ({"lora_rnak": 8}, "lora_rnak: not an argument of LLaMA-Factory; did you mean lora_rank?"),
+        ({"group_by_length": True}, "did you mean train_sampling_strategy: group_by_length?"),
+        ({"epochs": 3}, "did you mean num_train_epochs?"),
+        ({"batch_size": 3}, "did you mean per_device_train_batch_size?"),
+        ({"tokenizd_path": "x"}, "did you mean tokenized_path?"),
         ({"zzz": 8}, "zzz: not an argument of LLaMA-Factory; remove it"),
         ({"default_system": "x"}, "default_system: the pipeline fills this in: it comes from the run's prompt"),
         ({"enable_thinking": False}, "set `thinking` in conf/models.yaml; remove it"),

@@ -65,7 +65,9 @@ def test_an_adapter_of_the_quantised_base_predicts_with_the_base_as_it_is(tmp_pa
     """Trained, merged into the base in 16 bits, and asked."""
     prepare(tmp_path, {"plain": Prompt("找出实体。")})
     folder = tmp_path / "plain"
-    process = start_training(folder, "quantised", RECIPE | QUANTISED | {"max_steps": 30, "learning_rate": 1.0e-3})
+    process = start_training(
+        folder, "quantised", RECIPE | QUANTISED | {"max_steps": 30, "learning_rate": 1.0e-3, "logging_steps": 5}
+    )
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert "Quantizing model to 4 bit with bitsandbytes" in (folder / "quantised.log").read_text(encoding="utf-8")

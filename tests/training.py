@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def render(folder: Path, recipe: dict[str, Any], chat: str = CHAT, **changes: An
     """Render a recipe for the rows in `folder`, and change arguments that no recipe may change."""
     options = ["--arguments", json.dumps(recipe), "--chat", chat, "--dataset", "mine_train", "--seed", 1]
     options += ["--train", folder / "cutoff" / "train.json", "--manifest", folder.parent / "manifest.json"]
-    path = folder / f"{'-'.join([*recipe, *changes])}.yaml"
+    path = folder / f"{hashlib.sha256(repr([recipe, changes]).encode()).hexdigest()[:16]}.yaml"
     must_run("render_config", *options, "--lock", __file__, "--checkpoints", folder / "work", "--output", path)
     rendered = yaml.safe_load(path.read_text(encoding="utf-8"))
     path.write_text(yaml.safe_dump(rendered | {"model_name_or_path": str(MODEL)} | changes), encoding="utf-8")

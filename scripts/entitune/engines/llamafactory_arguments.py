@@ -269,6 +269,13 @@ REFUSED = _by_key(
 )
 """What no recipe may set, and why."""
 
+OLD_NAMES = {
+    "group_by_length": "train_sampling_strategy: group_by_length",
+    "load_in_4bit": "quantization_bit: 4",
+    "batch_size": "per_device_train_batch_size",
+}
+"""Names that older releases or other trainers use."""
+
 RECIPE = frozenset(RecipeArguments.model_fields)
 """What a recipe may set."""
 
@@ -307,8 +314,17 @@ def _describe(error: Any, arguments: Mapping[str, Any]) -> str:
         return f"{key}: the pipeline fills this in: it {OWNED[key]}; remove it"
     if key in REFUSED:
         return f"{key}: {REFUSED[key]}; remove it"
-    near = difflib.get_close_matches(key, sorted(RECIPE), n=1) or difflib.get_close_matches(key, [*OWNED, *REFUSED], 1)
-    return f"{key}: not an argument of LLaMA-Factory" + (f"; did you mean {near[0]}?" if near else "; remove it")
+    near = _nearest(key)
+    return f"{key}: not an argument of LLaMA-Factory" + (f"; did you mean {near}?" if near else "; remove it")
+
+
+def _nearest(key: str) -> str | None:
+    """The argument that was probably meant: by its old name, by a part of its name, or by its spelling."""
+    if key in OLD_NAMES:
+        return OLD_NAMES[key]
+    longer = [name for name in RecipeArguments.model_fields if len(key) > 4 and key in name]
+    near = longer or difflib.get_close_matches(key, sorted(RECIPE), 1)
+    return next(iter(near or difflib.get_close_matches(key, [*OWNED, *REFUSED], 1, cutoff=0.8)), None)
 
 
 def _explain(value: Any, message: str) -> str:
