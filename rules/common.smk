@@ -18,7 +18,8 @@ from entitune.code_inputs import code_digest
 from entitune.config_files import ConfigError
 from entitune.processes import put_first
 from entitune.progress import QUIET
-from entitune.study import BaseRun, CrfRun, ImportedRun, TunedRun, VoteRun, read_study
+from entitune.runs import BaseRun, CrfRun, ImportedRun, TunedRun, VoteRun
+from entitune.study import read_study
 
 try:
     STUDY = read_study(config)

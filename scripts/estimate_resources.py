@@ -26,7 +26,8 @@ from entitune.engines.schedule import plan
 from entitune.files import read_json, read_jsonl
 from entitune.records import read_tokens
 from entitune.registries import Model
-from entitune.study import CONF, BaseRun, Run, TunedRun, VoteRun, read_study
+from entitune.runs import BaseRun, Run, TunedRun, VoteRun
+from entitune.study import CONF, read_study
 
 REFERENCE_GPU = ("NVIDIA A100-PCIE-40GB", 40 * 2**30)
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from entitune import paths
 from entitune.cli import InputError, run
-from entitune.study import Run, read_study
+from entitune.runs import Run
+from entitune.study import read_study
 from entitune.verification import run_problems
 
 

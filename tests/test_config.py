@@ -11,7 +11,8 @@ import yaml
 from helpers import ROOT, SHEET, edit_yaml, snakemake
 
 from entitune.config_files import ConfigError, read_sheet
-from entitune.study import Study, TunedRun, load_study
+from entitune.runs import TunedRun
+from entitune.study import Study, load_study
 
 DEMO = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
 

@@ -14,7 +14,8 @@ import pytest
 import yaml
 from helpers import ROOT, python_of, run_code, run_script, snakemake
 
-from entitune.study import TunedRun, load_study
+from entitune.runs import TunedRun
+from entitune.study import load_study
 
 TRAIN_BIN = python_of("train").parent
 CHAT = json.dumps({"template": "qwen"})

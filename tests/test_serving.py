@@ -24,6 +24,7 @@ from entitune.prompting.answer_formats.constraints import constraint_of
 from entitune.prompting.prompt import Prompt
 from entitune.records import Sentence
 from entitune.registries import Model
+from entitune.runs import BaseRun, TunedRun
 from entitune.serving.chat_requests import ServedRun
 from entitune.serving.client import Client, identity_of, request_of, version_of
 from entitune.serving.finished_runs import FinishedRun, finished_run, is_loopback, read_key
@@ -39,7 +40,7 @@ from entitune.serving.server import (
     server_command,
     server_environment,
 )
-from entitune.study import BaseRun, Study, TunedRun, read_study
+from entitune.study import Study, read_study
 from serve_runs import curl_line
 
 ENTRY = Model.model_validate(

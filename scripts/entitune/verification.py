@@ -12,7 +12,8 @@ from entitune import paths
 from entitune.cli import InputError
 from entitune.files import read_json, sha256
 from entitune.manifests import verify
-from entitune.study import BaseRun, Run, Study
+from entitune.runs import BaseRun, Run
+from entitune.study import Study
 
 
 def changed_files(manifest: str, files: Sequence[str] | None = None) -> list[str]:

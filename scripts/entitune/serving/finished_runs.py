@@ -21,7 +21,8 @@ from entitune.manifests import verify
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.prompt import Prompt
 from entitune.registries import Decode
-from entitune.study import BaseRun, Study, TunedRun, VoteRun
+from entitune.runs import BaseRun, TunedRun, VoteRun
+from entitune.study import Study
 from entitune.verification import changed_files
 
 KEY_VARIABLE = "ENTITUNE_API_KEY"
