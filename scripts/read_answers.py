@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 
 from entitune.cli import InputError, run
-from entitune.files import atomic_write, read_jsonl, to_json
+from entitune.files import read_jsonl, write_jsonl
 from entitune.prompting.answer_formats import ANSWER_FORMATS
 from entitune.prompting.predictions import read_prediction
 from entitune.records import read_sentences
@@ -33,12 +33,12 @@ def main() -> None:
     sentences = list(read_sentences(args.sentences))
     if [answer["id"] for answer in answers] != [sentence.id for sentence in sentences]:
         raise InputError(f"{', '.join(args.answers)}: not one answer for each sentence of {args.sentences}, in order")
-    statuses: Counter[str] = Counter()
-    with atomic_write(args.output) as stream:
-        for sentence, answer in zip(sentences, answers, strict=True):
-            prediction = read_prediction(args.answer, sentence, answer["raw"], answer["finish_reason"])
-            statuses[prediction.status] += 1
-            stream.write(to_json(prediction.to_dict()) + "\n")
+    predictions = [
+        read_prediction(args.answer, sentence, answer["raw"], answer["finish_reason"])
+        for sentence, answer in zip(sentences, answers, strict=True)
+    ]
+    write_jsonl(args.output, (prediction.to_dict() for prediction in predictions))
+    statuses = Counter(prediction.status for prediction in predictions)
     print(f"{len(sentences)} answers: " + ", ".join(f"{count} {status}" for status, count in statuses.most_common()))
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from entitune.cli import InputError, run
-from entitune.files import atomic_write, read_jsonl, to_json
+from entitune.files import read_json, read_jsonl, write_json, write_jsonl, write_rows
 from entitune.records import read_sentences
 
 COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
@@ -26,7 +25,7 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, required=True, help="train.json, too_long.jsonl, dataset_info.json")
     args = parser.parse_args()
 
-    rows = json.loads(args.alpaca.read_text(encoding="utf-8"))
+    rows = read_json(args.alpaca)
     chosen = {sentence.id for sentence in read_sentences(args.selected)} if args.selected else None
     kept, too_long, problems = [], [], []
     for line, (row, encoded) in enumerate(zip(rows, read_jsonl(args.tokens), strict=True), 2):  # "[" is line 1
@@ -54,13 +53,10 @@ def main() -> None:
     if problems:
         print(f"dropped {len(problems)} of {len(rows)} rows, see {args.output_dir / 'too_long.jsonl'}")
 
-    with atomic_write(args.output_dir / "too_long.jsonl") as stream:
-        stream.writelines(to_json(row) + "\n" for row in too_long)
-    with atomic_write(args.output_dir / "train.json") as stream:
-        stream.write("[\n" + ",\n".join(map(to_json, kept)) + "\n]\n")
+    write_jsonl(args.output_dir / "too_long.jsonl", too_long)
+    write_rows(args.output_dir / "train.json", kept)
     info = {args.name: {"file_name": "train.json", "formatting": "alpaca", "columns": COLUMNS}}
-    with atomic_write(args.output_dir / "dataset_info.json") as stream:
-        stream.write(json.dumps(info, ensure_ascii=False, indent=2) + "\n")
+    write_json(args.output_dir / "dataset_info.json", info)
 
 
 if __name__ == "__main__":
