@@ -1,6 +1,7 @@
 """What all rule files share: the study of conf/, the map of files, and how rules look things up. No rule is here."""
 
 import atexit
+import functools
 import json
 import os
 import re
@@ -14,8 +15,10 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 
 from entitune import endings, paths, snakemake_internals
+from entitune.cli import InputError
 from entitune.code_inputs import code_digest
 from entitune.config_files import ConfigError
+from entitune.manifests import files_in
 from entitune.processes import put_first
 from entitune.progress import QUIET
 from entitune.runs import BaseRun, CrfRun, ImportedRun, TunedRun, VoteRun
@@ -78,10 +81,10 @@ def none_of(names) -> str:
 
 
 def answered(function, *arguments):
-    """What a function of the study returns; its ConfigError, which names the fix, becomes Snakemake's message."""
+    """What a function returns; its InputError, which names the fix, becomes Snakemake's message."""
     try:
         return function(*arguments)
-    except ConfigError as error:
+    except InputError as error:
         raise WorkflowError(str(error)) from None
 
 

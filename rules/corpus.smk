@@ -52,7 +52,7 @@ rule extract_split:
     params:
         code=code_digest("extract_split"),
         source=lambda w: paths.archive(w.dataset) if archived(w) else split_of(w),
-        member=lambda w: option("--member", split_of(w)[0]) if archived(w) else "",
+        member=lambda w: shlex.quote(f"--member={split_of(w)[0]}") if archived(w) else "",
         pack=lambda w: "--pack" if dataset_of(w).may_be_folder and not archived(w) else "",
     shell:
         "python scripts/extract_split.py --source {params.source:q} {params.member} {params.pack}"

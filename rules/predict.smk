@@ -102,7 +102,7 @@ rule predict_shard:
         labels=lambda w: option(
             "--labels", labels_of(group_of(w).first.dataset) if group_decode(w).structured else None
         ),
-        sentences=lambda w, input: option("--sentences", " ".join(input.sentences)),
+        sentences=lambda w, input: f"--sentences {shlex.join(input.sentences)}" if input.sentences else "",
         shard=lambda w: "--shard {} --shards {}".format(*w.shard.split("-of-")),
     shell:
         "{params.python} scripts/predict_shard.py --jobs {params.jobs:q} --decode {params.decode:q} {params.labels}"
