@@ -157,13 +157,14 @@ def test_a_served_adapter_answers_as_the_merged_model(demo: Path, tmp_path: Path
     lines = (demo / "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl").read_text().splitlines()[:40]
     tokens.write_text("\n".join(lines) + "\n")
     answers = {}
-    for name, model in (
-        ("base", ["--model", base]),
-        ("served", ["--model", base, "--adapter", adapter]),
-        ("merged", ["--model", tmp_path / "merged"]),
+    for name, model, served in (
+        ("base", base, None),
+        ("served", base, str(adapter)),
+        ("merged", tmp_path / "merged", None),
     ):
-        common = ["--tokens", tokens, "--decode", json.dumps(settings), "--output", tmp_path / f"{name}.jsonl"]
-        done = run_engine("predict-cpu", demo, "predict_shard", *common, *model)
+        job = {"run": name, "seed": 1, "tokens": str(tokens), "model": str(model), "adapter": served}
+        command = ["--jobs", json.dumps([job]), "--decode", json.dumps(settings)]
+        done = run_engine("predict-cpu", demo, "predict_shard", *command, "--output", tmp_path / f"{name}.jsonl")
         assert done.returncode == 0, done.stderr
         answers[name] = [record["raw"] for record in read_jsonl(tmp_path / f"{name}.jsonl")]
     assert answers["served"] == answers["merged"]
@@ -171,30 +172,34 @@ def test_a_served_adapter_answers_as_the_merged_model(demo: Path, tmp_path: Path
     assert sum(a == b for a, b in zip(answers["served"], answers["base"], strict=True)) < 20
 
 
-def test_one_engine_answers_for_several_adapters_as_one_each_does(demo: Path) -> None:
-    """The demo's three seeds in one pass (`adapter: shared`), the first shard of ten."""
+def test_one_engine_answers_for_several_models_as_one_each_does(demo: Path, tmp_path: Path) -> None:
+    """The demo's three seeds in one engine group, merged and as LoRA modules: the first shard of ten, each alone."""
     decode, kept = demo / "conf" / "decode.yaml", (demo / "conf" / "decode.yaml").read_text(encoding="utf-8")
-    folders = [demo / "results" / "demo" / f"seed-{seed}" for seed in (1, 2, 3)]
-    try:
-        changed = kept.replace("adapter: merged", "adapter: shared", 1).replace("shards: 1", "shards: 10", 1)
-        decode.write_text(changed, encoding="utf-8")
-        done = snakemake(demo, str((folders[0] / "answers/dev/1-of-10.jsonl").relative_to(demo)), "--cores", "all")
-    finally:
-        decode.write_text(kept, encoding="utf-8")
-    assert done.returncode == 0, done.stdout
-    assert "predict_shard_demo-1" in done.stdout
-    shared = [read_jsonl(folder / "answers/dev/1-of-10.jsonl") for folder in folders]
-    assert len({json.dumps(answers) for answers in shared}) == 3
+    answers = "results/groups/demo@part-1/answers/dev/1-of-10.jsonl"
+    tokens = "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl"
     settings = {"max_tokens": 200, "max_model_len": 512, "max_num_seqs": 128, "dtype": "auto", "gpus": 0}
-    for folder, answers in zip(folders, shared, strict=True):
-        alone = folder / "alone.jsonl"
-        command = ["--model", "results/models/entitune-tiny", "--adapter", folder / "adapter", "--shards", "10"]
-        command += ["--tokens", "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl"]
-        command += ["--decode", json.dumps(settings), "--output", alone]
-        done = run_engine("predict-cpu", demo, "predict_shard", *command)
-        assert done.returncode == 0, done.stderr
-        assert read_jsonl(alone) == answers
-        alone.unlink()
+    for adapter in ("merged", "lora"):
+        try:
+            changed = kept.replace("adapter: merged", f"adapter: {adapter}", 1).replace("shards: 1", "shards: 10", 1)
+            decode.write_text(changed, encoding="utf-8")
+            done = snakemake(demo, answers, "--cores", "all")
+        finally:
+            decode.write_text(kept, encoding="utf-8")
+        assert done.returncode == 0, done.stdout
+        together = read_jsonl(demo / answers)
+        by_seed = {seed: [one for one in together if one["seed"] == seed] for seed in (1, 2, 3)}
+        assert len({json.dumps([one["raw"] for one in group]) for group in by_seed.values()}) == 3
+        for seed, group in by_seed.items():
+            folder = f"results/demo/seed-{seed}"
+            model = f"{folder}/merged" if adapter == "merged" else "results/models/entitune-tiny"
+            job = {"run": "demo", "seed": seed, "tokens": tokens, "model": model}
+            job["adapter"] = f"{folder}/adapter" if adapter == "lora" else None
+            command = ["--jobs", json.dumps([job]), "--decode", json.dumps(settings), "--shards", 10]
+            alone = tmp_path / f"{adapter}-{seed}.jsonl"
+            done = run_engine("predict-cpu", demo, "predict_shard", *command, "--output", alone)
+            assert done.returncode == 0, done.stderr
+            assert read_jsonl(alone) == group
+    (demo / answers).unlink()
 
 
 def test_real_cluener_counts(cluener_archive: Path, demo: Path) -> None:

@@ -40,6 +40,7 @@ ROW = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
 TARGET = ["results/metrics.tsv", "--workflow-profile", "profiles/slurm", "--config", "runs=demo"]
 TARGET += ["--set-resources", "predict_shard:gpu=1"]
 RUN = Path("results/demo/seed-1")
+ANSWERS = "results/groups/demo@part-1/answers/dev"
 EPOCH = 80
 """Optimisation steps after each of which a checkpoint stands."""
 
@@ -184,12 +185,13 @@ def test_a_killed_shard_ran_again_alone(finished: Path, demo: Path, tmp_path: Pa
     (shard,) = re.findall(r"\d-of-\d", killed)
     number, _, shards = shard.partition("-of-")
     decode = yaml.safe_load((finished / "conf/decode.yaml").read_text(encoding="utf-8"))["cpu"] | {"dtype": "auto"}
-    words = [".envs/predict-cpu/bin/python", "scripts/predict_shard.py", "--model", str(RUN / "merged")]
-    words += ["--tokens", "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl"]
+    tokens = "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl"
+    job = {"run": "demo", "seed": 1, "tokens": tokens, "model": str(RUN / "merged"), "adapter": None}
+    words = [".envs/predict-cpu/bin/python", "scripts/predict_shard.py", "--jobs", json.dumps([job])]
     words += ["--decode", json.dumps(decode), "--shard", number, "--shards", shards, "--output", str(tmp_path / shard)]
     done = subprocess.run(words, cwd=finished, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / shard).read_bytes() == (finished / RUN / f"answers/dev/{shard}.jsonl").read_bytes()
+    assert (tmp_path / shard).read_bytes() == (finished / f"{ANSWERS}/{shard}.jsonl").read_bytes()
 
 
 def test_a_second_submission_runs_nothing(finished: Path) -> None:
