@@ -8,11 +8,10 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from helpers import BIN, ENVIRONMENT, run_script, snakemake
+from helpers import BIN, ENVIRONMENT, run_script, snakemake, wait_for
 
 pytestmark = pytest.mark.workflow
 ZEROSHOT = ("results/metrics.tsv", "--cores", "2", "--config", "runs=demo-zeroshot")
@@ -66,6 +65,8 @@ def test_a_step_that_failed_in_a_rerun_fails_again(finished: Path) -> None:
 
 @pytest.mark.engine
 def test_a_step_that_was_terminated_in_a_rerun_runs_again(finished: Path) -> None:
+    log = finished / "logs/predict_shard/demo-zeroshot@part-1/dev/1-of-1.log"
+    old = log.stat().st_mtime_ns
     replace(finished, "conf/decode.yaml", "max_tokens: 200", "max_tokens: 100")
     process = subprocess.Popen(
         [str(BIN / "snakemake"), *ZEROSHOT],
@@ -75,12 +76,12 @@ def test_a_step_that_was_terminated_in_a_rerun_runs_again(finished: Path) -> Non
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    log = finished / "logs/predict_shard/demo-zeroshot@part-1/dev/1-of-1.log"
-    started = time.monotonic()
-    old = log.stat().st_mtime_ns
-    while log.stat().st_mtime_ns == old and time.monotonic() - started < 300:
+
+    def predicts() -> bool:
         assert process.poll() is None
-        time.sleep(0.1)
+        return log.exists() and log.stat().st_mtime_ns != old
+
+    wait_for(predicts, 300, "prediction")
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait() != 0
     done = snakemake(finished, *ZEROSHOT)
@@ -122,7 +123,7 @@ def test_a_selected_run_that_cannot_be_made_is_refused(finished: Path) -> None:
         stream.write("x1:\n  format: cluener\n  labels: [name]\n  splits: {train: data/no.json, dev: data/no.json}\n")
     with (finished / "conf/runs.tsv").open("a") as stream:
         stream.write("r1\tx1\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\n")
-    assert "conf/datasets.yaml: x1: splits: dev: no such file: data/no.json" in refused("--config", "runs=r1")
+    assert "conf/datasets.yaml: x1: splits: train: no such file: data/no.json" in refused("--config", "runs=r1")
     replace(finished, "conf/models.yaml", "path: data/models/entitune-tiny", "path: data/models/no")
     assert "conf/models.yaml: entitune-tiny: path: no such folder: data/models/no" in refused()
     replace(finished, "conf/models.yaml", "path: data/models/no", "path: data/models/entitune-tiny")
