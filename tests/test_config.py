@@ -129,6 +129,12 @@ def test_the_splits_that_tables_cover(conf: Path) -> None:
     assert "dataset 'demo' of run 'demo' has no split 'test'" in problem(conf, splits=["test"])
 
 
+def test_a_thought_and_a_schema_exclude_each_other(conf: Path) -> None:
+    edit_yaml(conf / "models.yaml", "entitune-tiny", thinking=True)
+    edit_yaml(conf / "decode.yaml", "cpu", structured=True)
+    assert "row 'demo': model 'entitune-tiny' thinks before it answers" in problem(conf)
+
+
 def test_equal_keys_are_refused(conf: Path) -> None:
     with (conf / "models.yaml").open("a") as stream:
         stream.write("entitune-tiny: {}\n")

@@ -269,6 +269,11 @@ def _check_run(run: Run, conf: Path) -> None:
         return
     if isinstance(run, TunedRun) and not run.merges and (problems := check_adapter_served(run.arguments, where)):
         raise ConfigError("\n".join(problems))
+    if run.model.thinking and run.decode.structured:
+        raise ConfigError(
+            f"{where}: model {run.model.name!r} thinks before it answers, and decode {run.decode.name!r} allows the "
+            "answer alone; set structured: false or thinking: false"
+        )
     bare = [label.name for label in run.dataset.labels if not label.description]
     if bare and any(DEFINITIONS in read_text(conf / path) for path in run.prompt.turns().values()):
         raise ConfigError(
