@@ -137,7 +137,8 @@ def test_a_cancelled_job_is_cleaned_up(cancelled: dict[str, str], folder: Path) 
 
 
 def test_every_rule_that_is_not_local_ran_as_a_job(finished: Path) -> None:
-    expected = {"encode_split": 2, "check_parity": 1, "train_adapter": 1, "merge_adapter": 1, "predict_shard": 2}
+    expected = {"encode_split": 2, "check_parity": 2, "check_training_rows": 1}
+    expected |= {"train_adapter": 1, "merge_adapter": 1, "predict_shard": 2}
     completed = {rule: [job for job in of_rule(rule) if job["JobState"] == "COMPLETED"] for rule in expected}
     assert {rule: len(done) for rule, done in completed.items()} == expected
     named = {job["JobId"] for rule in expected for job in of_rule(rule)}
