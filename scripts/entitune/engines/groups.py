@@ -26,7 +26,7 @@ class Job:
     """Folder of the base or merged model."""
     adapter: str | None
     """Folder of the LoRA adapter that is loaded on top of the model; None for the model as it is."""
-    answer: AnswerFormat | None
+    answer: AnswerFormat | None = None
     """The format that its answers are held to; None where they are free."""
 
 
