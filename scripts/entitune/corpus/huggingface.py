@@ -135,7 +135,8 @@ def _open_parquet(source: Source) -> Iterator[Any]:
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(source.path) as file:
+        # Without buffers for the columns of the whole file, which pyarrow keeps until it has been read.
+        with parquet.ParquetFile(source.path, pre_buffer=False) as file:
             yield file
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{source.name}: a damaged parquet file ({error})") from None
