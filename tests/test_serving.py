@@ -157,6 +157,7 @@ def test_on_a_cpu_the_merged_model_has_the_name_of_the_run(study: Study) -> None
     assert option(command, "--served-model-name") == ["demo"]
     assert option(command, "--max-model-len") == ["512"]
     assert "--enable-lora" not in command
+    assert "--disable-log-stats" in command
     assert "--trust-remote-code" not in command
     assert json.loads(option(command, "--default-chat-template-kwargs")[0]) == {"enable_thinking": False}
 
