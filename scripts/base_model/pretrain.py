@@ -1,7 +1,8 @@
 """Train the base on one course of the generator's rows, in Qwen2.5's chat format: from nothing or after another.
 
 Writes config.json, generation_config.json, model.safetensors, training.json (of each course so far: what was read, how
-long it took, the loss) and loss-COURSE.svg. The rows depend on the course and the seed only.
+long it took, the loss) and loss-COURSE.svg. The rows depend on the course and the seed only. An interrupted course is
+resumed from OUTPUT/checkpoint, which is removed at the end.
 """
 
 import argparse
@@ -11,10 +12,13 @@ import itertools
 import json
 import math
 import random
+import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from news import read_clauses
@@ -140,6 +144,89 @@ def share_matrices(matrices: list[torch.nn.Parameter]) -> None:
                 p.copy_(part.view_as(p))
 
 
+class Progress(NamedTuple):
+    """How far a course is. All but the weights and the optimizers' states, which torch keeps."""
+
+    rows: int
+    rows_sha256: str
+    steps: int
+    tokens: int
+    seconds: float
+    cpu_seconds: float
+    points: list[tuple[float, float]]
+    losses: list[float]
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def identity(args: argparse.Namespace) -> dict[str, str]:
+    """Return what a checkpoint belongs to: every option of the course, its tokenizer and the weights it starts from."""
+    options = {name: str(value) for name, value in sorted(vars(args).items()) if name not in {"output", "news"}}
+    start = args.start and file_sha256(args.start / "model.safetensors")
+    return {**options, "start": str(start), "tokenizer": file_sha256(args.tokenizer / "tokenizer.json")}
+
+
+class Checkpoint:
+    """The folder ``OUTPUT/checkpoint``: what an interrupted course is resumed from.
+
+    Each process writes a file of its own. The folder gets its name when all of them are written, so it is whole or not
+    there. The rows are not kept: they are written again from the seed, and their checksum tells whether they are those
+    that the checkpoint has read.
+    """
+
+    def __init__(self, rank: int, args: argparse.Namespace) -> None:
+        self.rank, self.identity = rank, identity(args)
+        self.folder = args.output / "checkpoint"
+        self.unfinished = args.output / "checkpoint.unfinished"
+
+    def save(
+        self, progress: Progress, order: random.Random, model: Qwen2ForCausalLM, optimizers: list[torch.optim.Optimizer]
+    ) -> None:
+        """Write the checkpoint in place of the last one."""
+        if self.rank == 0:
+            shutil.rmtree(self.unfinished, ignore_errors=True)
+            self.unfinished.mkdir()
+        torch.distributed.barrier()
+        state = {
+            "identity": self.identity,
+            "progress": progress._asdict(),
+            "order": order.getstate(),
+            "model": model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        }
+        torch.save(state, self.unfinished / f"process-{self.rank}.pt")
+        torch.distributed.barrier()
+        if self.rank == 0:
+            self.remove()
+            self.unfinished.rename(self.folder)
+
+    def load(
+        self, order: random.Random, model: Qwen2ForCausalLM, optimizers: list[torch.optim.Optimizer]
+    ) -> Progress | None:
+        """Restore model, optimizers and order, and return how far the course was; None without a fitting checkpoint."""
+        path = self.folder / f"process-{self.rank}.pt"
+        if not path.exists():
+            return None
+        state = torch.load(path, weights_only=True)
+        if state["identity"] != self.identity:
+            if self.rank == 0:
+                print(f"{self.folder} was made with other settings: the course begins anew", flush=True)
+            return None
+        version, internal, gauss = state["order"]
+        order.setstate((version, tuple(internal), gauss))
+        model.load_state_dict(state["model"])
+        for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        return Progress(**state["progress"])
+
+    def remove(self) -> None:
+        """Remove the checkpoint."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
     """Train in process ``rank`` of ``args.processes``; the first one writes the model's folder.
 
@@ -168,17 +255,33 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
     if rank == 0:
         print(f"{size / 1e6:.2f} M parameters, {args.rows} rows of the course {args.course}", flush=True)
 
-    stream, rng, source = (
-        hashlib.sha256(),
-        random.Random(args.seed),
-        rows(args.course, args.seed, args.rows, read_clauses(args.news)),
-    )
-    started, done, tokens, steps = time.monotonic(), 0, 0, 0
+    stream, order = hashlib.sha256(), random.Random(args.seed)
+    source = rows(args.course, args.seed, args.rows, read_clauses(args.news))
+    checkpoint = Checkpoint(rank, args)
+    done, steps, tokens, seconds, cpu_seconds = 0, 0, 0, 0.0, 0.0
     points: list[tuple[float, float]] = []
     losses: list[float] = []
 
-    def save() -> None:
-        """Write the model as it is, and the record of its training."""
+    def draw(count: int) -> list[Row]:
+        """Return the next ``count`` rows and add them to the checksum."""
+        pool = list(itertools.islice(source, count))
+        for row in pool:
+            stream.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        return pool
+
+    if kept := checkpoint.load(order, model, optimizers):
+        if rank == 0:
+            print(f"resumed after {kept.rows} rows, which are written again first", flush=True)
+        while done < kept.rows:
+            done += len(draw(min(args.pool, kept.rows - done)))
+        if stream.hexdigest() != kept.rows_sha256:
+            sys.exit(f"error: the generator's rows have changed since {checkpoint.folder} was made: remove that folder")
+        steps, tokens, points, losses = kept.steps, kept.tokens, kept.points, kept.losses
+        seconds, cpu_seconds = kept.seconds, kept.cpu_seconds
+    started, cpu_started = time.monotonic() - seconds, time.process_time() - cpu_seconds
+
+    def write_results() -> None:
+        """Write the model and the record of its training."""
         copy = Qwen2ForCausalLM(model.config)
         copy.load_state_dict(model.state_dict())
         copy.generation_config = model.generation_config
@@ -192,19 +295,18 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
             "batch_tokens": args.batch_tokens * args.processes,
             "tokens": tokens,
             "minutes": round((time.monotonic() - started) / 60, 1),
+            "cpu_minutes_of_a_process": round((time.process_time() - cpu_started) / 60, 1),
             "processes": args.processes,
             "final_loss": round(points[-1][1], 4),
         }
+        curve(points, args.output / f"loss-{args.course}.svg")
         whole = {"parameters": size, "courses": [*courses, record]}
         (args.output / "training.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-        curve(points, args.output / f"loss-{args.course}.svg")
         print(json.dumps(record), flush=True)
 
     while done < args.rows:
-        pool = list(itertools.islice(source, args.pool))
-        for row in pool:
-            stream.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        groups = list(batches(encode(tokenizer, pool, args.max_length), args.batch_tokens, rng))
+        pool = draw(args.pool)
+        groups = list(batches(encode(tokenizer, pool, args.max_length), args.batch_tokens, order))
         turns = len(groups) // args.processes
         for turn in range(turns):
             x, mask = groups[turn * args.processes + rank]
@@ -226,20 +328,27 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
             steps += 1
             tokens += x.numel() * args.processes
             losses.append(loss.item())
-            if rank == 0 and steps % args.log_steps == 0:
-                elapsed = time.monotonic() - started
+            if steps % args.log_steps == 0:
                 points.append((args.rows * progress / 1000, sum(losses) / len(losses)))
                 losses = []
+                elapsed = time.monotonic() - started
                 left = elapsed / max(progress, 1e-6) * (1 - progress)
-                print(
-                    f"{progress:6.1%}  step {steps}  loss {points[-1][1]:.4f}  {tokens / elapsed:.0f} tokens/s  "
-                    f"{left / 60:.1f} min left",
-                    flush=True,
-                )
+                if rank == 0:
+                    print(
+                        f"{progress:6.1%}  step {steps}  loss {points[-1][1]:.4f}  {tokens / elapsed:.0f} tokens/s  "
+                        f"{left / 60:.1f} min left",
+                        flush=True,
+                    )
         done += len(pool)
         ctypes.CDLL(None).malloc_trim(0)  # rows of many lengths leave holes, which grew to gigabytes
-        if rank == 0 and (done // args.pool % args.save_pools == 0 or done >= args.rows):
-            save()
+        if done < args.rows and done // args.pool % args.save_pools == 0:
+            seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
+            state = Progress(done, stream.hexdigest(), steps, tokens, seconds, cpu_seconds, points, losses)
+            checkpoint.save(state, order, model, optimizers)
+    torch.distributed.barrier()
+    if rank == 0:
+        write_results()
+        checkpoint.remove()
     torch.distributed.destroy_process_group()
 
 
@@ -267,7 +376,7 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=448)
     parser.add_argument("--pool", type=int, default=4096, help="rows drawn and sorted by length at a time")
     parser.add_argument("--log-steps", type=int, default=20)
-    parser.add_argument("--save-pools", type=int, default=4, help="write the model after so many pools")
+    parser.add_argument("--save-pools", type=int, default=4, help="write a checkpoint after so many pools")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
