@@ -20,6 +20,11 @@ SLOW = {"engine", "browser", "slurm", "network"}
 """The kinds of tests that take long. They are marked `slow` too."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that saves the demo's training while one works on tests."""
+    parser.addoption("--demo", type=Path, metavar="FOLDER", help="a copy of the repository in which the demo has run")
+
+
 @functools.cache
 def build_environments() -> None:
     """Build the engines' environments with the workflow's own rule, unless they are there."""
@@ -54,9 +59,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository in which the README's main command has run on the embedded default."""
-    folder = copy_repository(tmp_path_factory.mktemp("demo"))
+    given: Path | None = request.config.getoption("--demo")
+    folder = given.resolve() if given else copy_repository(tmp_path_factory.mktemp("demo"))
     done = snakemake(folder, "results/metrics.tsv", "--cores", "all")
     assert done.returncode == 0, done.stdout
     return folder
