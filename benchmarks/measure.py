@@ -66,7 +66,7 @@ def means(name: str) -> dict[tuple[str, str], SeedMean]:
 
 def f1(mean: SeedMean) -> str:
     """F1 with its spread over seeds; with the interval over sentences where there is one seed."""
-    spread = f" ± {mean.f1_sd:.3f}" if mean.f1_sd is not None else f" ({mean.f1_low:.3f} to {mean.f1_high:.3f})"
+    spread = f" ± {mean.f1_sd:.3f}" if mean.f1_sd is not None else f" ({mean.f1_low:.3f}–{mean.f1_high:.3f})"
     return f"{mean.f1:.3f}{spread}"
 
 
@@ -76,7 +76,7 @@ def p_value(run_a: str, run_b: str) -> str:
         for row in csv.DictReader(stream, delimiter="\t"):
             names = {row["run_a"], row["run_b"]}
             if names == {run_a, run_b} and (row["scoring"], row["label"]) == ("spans", MICRO):
-                return show_p(float(row["p_randomisation"]), int(row["resamples"]))
+                return show_p(float(row["p_randomisation"]), int(row["resamples"])).removeprefix("p ").removeprefix("= ")
     raise InputError(f"results/comparison.tsv does not compare {run_a} with {run_b}")
 
 
