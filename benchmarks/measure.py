@@ -66,7 +66,7 @@ def means(name: str) -> dict[tuple[str, str], SeedMean]:
 
 def f1(mean: SeedMean) -> str:
     """F1 with its spread over seeds; with the interval over sentences where there is one seed."""
-    spread = f" ± {mean.f1_sd:.3f}" if mean.f1_sd is not None else f" ({mean.f1_low:.3f} to {mean.f1_high:.3f})"
+    spread = f" ± {mean.f1_sd:.3f}" if mean.f1_sd is not None else f" ({mean.f1_low:.3f}–{mean.f1_high:.3f})"
     return f"{mean.f1:.3f}{spread}"
 
 
@@ -76,7 +76,7 @@ def p_value(run_a: str, run_b: str) -> str:
         for row in csv.DictReader(stream, delimiter="\t"):
             names = {row["run_a"], row["run_b"]}
             if names == {run_a, run_b} and (row["scoring"], row["label"]) == ("spans", MICRO):
-                return show_p(float(row["p_randomisation"]), int(row["resamples"]))
+                return show_p(float(row["p_randomisation"]), int(row["resamples"])).removeprefix("p ").removeprefix("= ")
     raise InputError(f"results/comparison.tsv does not compare {run_a} with {run_b}")
 
 
@@ -88,13 +88,13 @@ def minutes(name: str, stage: str) -> str:
     return f"{seconds / 60:.1f} min" if seconds else "–"
 
 
-def score_rows(*names: str, against: str = "") -> Rows:
-    """A row a run: seeds, P, R and F1 (spans), F1 (pairs), p-value against another run, time to train."""
-    snakemake("results/metrics.tsv", runs=",".join(names))
+def score_rows(*names: str) -> Rows:
+    """A row a run: seeds, P, R and F1 (spans), F1 (pairs), p-value against the first run, time to train."""
+    snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
     rows = []
     for name in names:
         spans, pairs = means(name)["spans", MICRO], means(name)["pairs", MICRO]
-        p = "–" if name == against else p_value(name, against)
+        p = "–" if name == names[0] else p_value(name, names[0])
         figures = [f"{spans.precision:.3f}", f"{spans.recall:.3f}", f1(spans), f"{pairs.f1:.3f}"]
         rows.append([f"`{name}`", str(spans.seeds), *figures, p, minutes(name, "train")])
     return rows
@@ -114,7 +114,7 @@ def label_rows(name: str) -> Rows:
 
 def format_rows(*names: str) -> Rows:
     """A row a run: F1 (spans), p-value against the first, tokens an answer, sentences a second."""
-    snakemake("results/metrics.tsv", runs=",".join(names))
+    snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
     rows = []
     for name in names:
         answers = [
@@ -140,40 +140,31 @@ class Table(NamedTuple):
     """What a reader types to see these figures."""
 
 
+def of_runs(rows: Callable[..., Rows], *names: str) -> Table:
+    """A table that is made from the results of runs."""
+    return Table(lambda: rows(*names), f"snakemake analysis --cores all --config runs={','.join(names)}")
+
+
+def of_benchmark(script: str) -> Table:
+    """A table that a benchmark of this folder prints."""
+    return Table(lambda: printed(script), f"python benchmarks/{script}.py")
+
+
 TABLES = {
-    "demo-time": Table(lambda: printed("bench_demo"), "python benchmarks/bench_demo.py"),
-    "demo": Table(
-        lambda: score_rows("demo", "demo-zeroshot", "demo-5shot", "demo-crf", against="demo"),
-        "snakemake results/metrics.tsv --cores all --config runs=demo,demo-zeroshot,demo-5shot,demo-crf",
+    "demo-time": of_benchmark("bench_demo"),
+    "demo": of_runs(score_rows, "demo", "demo-zeroshot", "demo-5shot", "demo-crf"),
+    "cluener": of_runs(score_rows, "cluener-tiny", "cluener-tiny-zeroshot", "cluener-tiny-5shot", "cluener-crf"),
+    "cluener-labels": of_runs(label_rows, "cluener-tiny"),
+    "probe-medicine": of_runs(score_rows, "probe-medicine", "probe-medicine-zeroshot"),
+    "probe-reviews": of_runs(score_rows, "probe-reviews", "probe-reviews-zeroshot"),
+    "answer-formats": of_runs(
+        format_rows, "cluener-format-json", "cluener-format-brackets", "cluener-format-occurrence"
     ),
-    "cluener": Table(
-        lambda: score_rows(
-            "cluener-tiny", "cluener-tiny-zeroshot", "cluener-tiny-5shot", "cluener-crf", against="cluener-tiny"
-        ),
-        "snakemake results/metrics.tsv --cores all "
-        "--config runs=cluener-tiny,cluener-tiny-zeroshot,cluener-tiny-5shot,cluener-crf",
-    ),
-    "cluener-labels": Table(
-        lambda: label_rows("cluener-tiny"), "snakemake results/metrics.tsv --cores all --config runs=cluener-tiny"
-    ),
-    "probe-medicine": Table(
-        lambda: score_rows("probe-medicine", "probe-medicine-zeroshot", against="probe-medicine"),
-        "snakemake results/metrics.tsv --cores all --config runs=probe-medicine,probe-medicine-zeroshot",
-    ),
-    "probe-reviews": Table(
-        lambda: score_rows("probe-reviews", "probe-reviews-zeroshot", against="probe-reviews"),
-        "snakemake results/metrics.tsv --cores all --config runs=probe-reviews,probe-reviews-zeroshot",
-    ),
-    "answer-formats": Table(
-        lambda: format_rows("cluener-format-json", "cluener-format-brackets", "cluener-format-occurrence"),
-        "snakemake results/metrics.tsv --cores all "
-        "--config runs=cluener-format-json,cluener-format-brackets,cluener-format-occurrence",
-    ),
-    "structured": Table(lambda: printed("bench_structured"), "python benchmarks/bench_structured.py"),
-    "serving": Table(lambda: printed("bench_serving"), "python benchmarks/bench_serving.py"),
-    "qlora": Table(lambda: printed("bench_qlora"), "python benchmarks/bench_qlora.py"),
-    "scoring": Table(lambda: printed("bench_scoring"), "python benchmarks/bench_scoring.py"),
-    "sweep": Table(lambda: printed("bench_sweep"), "python benchmarks/bench_sweep.py"),
+    "structured": of_benchmark("bench_structured"),
+    "serving": of_benchmark("bench_serving"),
+    "qlora": of_benchmark("bench_qlora"),
+    "scoring": of_benchmark("bench_scoring"),
+    "sweep": of_benchmark("bench_sweep"),
 }
 """The tables by name, in the order in which they are measured."""
 
