@@ -68,6 +68,12 @@ def numbers(text: str) -> set[str]:
     return {*large, *re.findall(r"(?<![\w.])(?:\d+\.\d+(?! million)|\d{1,3}(?:,\d{3})+|\d+ 万)", text)}
 
 
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_the_readme_leads_to_every_page(readme: str) -> None:
+    linked = {target.split("#")[0] for target in LINK.findall(read(readme))}
+    assert set(DOCUMENTS) - {"README.md"} - linked == set()
+
+
 @pytest.mark.parametrize("page", pages())
 def test_links_lead_somewhere(page: str) -> None:
     """To a file that is committed, and to a heading of it."""
