@@ -35,6 +35,9 @@ NOT_MEASURED = {
     "docs/troubleshooting.md#serving": "in a message",
 }
 """Sections whose figures nobody measured, and what these are."""
+FOLDERS = "benchmarks|conf|data|docs|envs|profiles|report|rules|scripts|tests"
+EXAMPLES = {"conf/imports.yaml", "conf/train/x.yaml", "rules/stage.smk", "scripts/verb_noun.py"}
+"""Files that pages name and a user may write."""
 
 
 def test_configuration_page_and_schema_are_what_the_models_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +94,21 @@ def test_links_lead_somewhere(page: str) -> None:
 def titles(text: str) -> list[str]:
     """The headings of a page."""
     return [one.title for one in sections(text)]
+
+
+@pytest.mark.parametrize("page", pages())
+def test_files_and_modules_that_a_page_names_exist(page: str) -> None:
+    text = read(page)
+    named = re.findall(rf"(?<![\w./{{}}*-])((?:{FOLDERS})/[\w./-]*\w)(?![\w*{{])", text)
+    missing = [name for name in named if not (ROOT / name).exists() and name not in EXAMPLES]
+    for module in re.findall(r"`entitune((?:\.\w+)+)`", text):
+        path, names = ROOT / "scripts" / "entitune", module[1:].split(".")
+        while names and (path / names[0]).is_dir():
+            path /= names.pop(0)
+        file = path / f"{names.pop(0)}.py" if names else path / "__init__.py"
+        if not file.exists() or any(not re.search(rf"\b{name}\b", file.read_text(encoding="utf-8")) for name in names):
+            missing.append(f"entitune{module}")
+    assert missing == []
 
 
 def test_every_figure_names_the_command_that_measured_it() -> None:
