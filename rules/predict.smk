@@ -27,7 +27,7 @@ def group_inputs(wildcards) -> dict[str, list[str]]:
     constrained = [paths.sentences(run.dataset.name, wildcards.split) for run, _ in members if decode.structured]
     return {
         "env": [ancient(paths.environment(decode.environment))],
-        "lock": [paths.lock(decode.environment)],
+        "lock": paths.locks(decode.environment),
         "lengths": list(
             dict.fromkeys(paths.lengths_check(run.lengths_checked_by, wildcards.split) for run, _ in members)
         ),

@@ -20,7 +20,7 @@ rule render_config:
         train=lambda w: run_of(w).training_rows(w.seed),
         info=lambda w: run_of(w).training_rows(w.seed, "dataset_info.json"),
         model=lambda w: paths.model(run_of(w).model.name),
-        lock=paths.lock("train"),
+        lock=paths.locks("train"),
     output:
         config=RUN.config,
     log:
@@ -38,7 +38,7 @@ rule render_config:
     shell:
         "python scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.chat}"
         " --processes {params.processes} {params.whole}"
-        " --dataset {params.dataset} --train {input.train} --seed {wildcards.seed} --lock {input.lock}"
+        " --dataset {params.dataset} --train {input.train} --seed {wildcards.seed} --locks {input.lock}"
         " --checkpoints {params.checkpoints} --output {output.config} 2>&1 | tee {log} >&2"
 
 
@@ -50,7 +50,7 @@ rule check_training_rows:
         tokens=lambda w: tuned_run(w.run).data.tokens("train"),
         model=lambda w: paths.model(tuned_run(w.run).model.name),
         env=ancient(paths.environment("train")),
-        lock=paths.lock("train"),
+        lock=paths.locks("train"),
     output:
         checked=paths.training_rows_check("{run}"),
     log:
@@ -78,7 +78,7 @@ rule train_adapter:
         train=lambda w: run_of(w).training_rows(w.seed),
         model=lambda w: paths.model(run_of(w).model.name),
         env=ancient(paths.environment("train")),
-        lock=paths.lock("train"),
+        lock=paths.locks("train"),
     output:
         adapter=RUN.adapter(),
         config=RUN.adapter("adapter_config.json"),
@@ -112,7 +112,7 @@ rule merge_adapter:
         config=RUN.adapter("adapter_config.json"),
         model=lambda w: paths.model(run_of(w).model.name),
         env=ancient(paths.environment("train")),
-        lock=paths.lock("train"),
+        lock=paths.locks("train"),
     output:
         manifest=RUN.merged,
         record=RUN.record("merge_adapter"),

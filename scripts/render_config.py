@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--dataset", required=True, help="the dataset's name in dataset_info.json")
     parser.add_argument("--train", type=Path, required=True, help="train.json beside dataset_info.json")
     parser.add_argument("--seed", type=int, required=True, help="seed of initialisation, dropout and data order")
-    parser.add_argument("--lock", required=True, help="lock file of the train environment")
+    parser.add_argument("--locks", nargs="+", required=True, help="lock files of the train environment")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder of the keyed output folders")
     parser.add_argument("--output", required=True, help="the YAML file")
     args = parser.parse_args()
@@ -80,7 +80,7 @@ def main() -> None:
         "data_seed": args.seed,
         "overwrite_output_dir": False,  # resume from a checkpoint if there is one
     }
-    made_from = [sha256(path) for path in (args.train, args.manifest, args.lock)]
+    made_from = [sha256(path) for path in (args.train, args.manifest, *args.locks)]
     key = hashlib.sha256(json.dumps([arguments, made_from], sort_keys=True).encode()).hexdigest()[:16]
     arguments["output_dir"] = str(args.checkpoints / key)
     with atomic_write(args.output) as stream:

@@ -25,7 +25,7 @@ import run_llamafactory
 from entitune.claims import Claim, claim
 from entitune.cli import InputError, run
 from entitune.engines.checkpoints import DIVERGED, find_damage, find_not_finite
-from entitune.engines.gpu import environment_of, find_gpus, lacks_bfloat16
+from entitune.engines.gpu import check_environment, environment_of, find_gpus, lacks_bfloat16
 from entitune.files import write_jsonl
 from entitune.job_records import recorded_job
 from entitune.processes import Workflow, die_with_parent
@@ -142,6 +142,7 @@ def train(
         "TOKENIZERS_PARALLELISM": "false",
     }
     if gpus:
+        check_environment(Path(command[0]).parents[1])
         found = find_gpus()
         environment |= {**environment_of(gpus, found), "RECORD_VRAM": "1"}
         if arguments.get("bf16") and lacks_bfloat16(found):
@@ -218,7 +219,7 @@ def main() -> None:
             drop_damaged_checkpoints(working, total, bool(arguments.get("load_best_model_at_end")))
             if step := cut_log(working):
                 print(f"{args.title}: resuming from {working}, step {step}", file=sys.stderr)
-        with recorded_job(args.record):
+        with recorded_job(args.record, Path(command[0]).parents[1]):
             train(args.config, args.log, command, processes, args.gpus, args.threads, args.title, held)
         check_results(working)
         args.output_dir.mkdir(parents=True, exist_ok=True)

@@ -96,7 +96,7 @@ def render(folder: Path, recipe: str, model: Path) -> dict[str, object]:
     (data.parent / "dataset_info.json").write_text(json.dumps({"cluener_train": info}))
     (folder / "manifest").mkdir(exist_ok=True)
     given = ["--arguments", json.dumps(arguments), "--chat", CHAT, "--manifest", model / "manifest.json"]
-    given += ["--dataset", "cluener_train", "--train", data, "--seed", 1, "--lock", "envs/train.txt"]
+    given += ["--dataset", "cluener_train", "--train", data, "--seed", 1, "--locks", "envs/train.txt"]
     given += ["--checkpoints", "work", "--output", f"{recipe}.yaml"]
     given += ["--whole-accumulations"] if RECIPES[recipe].get("whole_accumulations") else []
     done = run_script("render_config", *given, cwd=folder)
