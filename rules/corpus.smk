@@ -88,10 +88,10 @@ rule convert_dataset:
 
 
 rule select_rows:
-    """so many sentences of a training split, none of which is in the dev split"""
+    """so many sentences of a training split, none of which is in a split that scores runs"""
     input:
         sentences=paths.sentences("{dataset}", "train"),
-        dev=paths.sentences("{dataset}", "dev"),
+        judged=judged_splits,
     output:
         selected=paths.selected_rows("{dataset}", "{rows}", "{seed}"),
     log:
@@ -100,5 +100,5 @@ rule select_rows:
     params:
         code=code_digest("select_rows"),
     shell:
-        "python scripts/select_rows.py --sentences {input.sentences} --exclude {input.dev} --rows {wildcards.rows}"
+        "python scripts/select_rows.py --sentences {input.sentences} --exclude {input.judged} --rows {wildcards.rows}"
         " --seed {wildcards.seed} --output {output.selected} 2>&1 | tee {log} >&2"

@@ -223,8 +223,10 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
         common["lengths_checked_by"] = first_with.setdefault(prompt, common["name"])
         if recipe:
             arguments = {**registries.arguments[recipe.name], **overrides}
-            if problems := check_recipe(arguments, f"{where}: sweep"):
+            if problems := check_recipe(arguments, f"{where}: sweep", selects=recipe.select is not None):
                 raise ConfigError("\n".join(problems))
+            if recipe.select:
+                arguments.pop("save_total_limit", None)  # each checkpoint is a candidate
             # Numbers other than the cutoff, such as a rank or a learning rate, make no other rows.
             decisive = {key: value for key, value in overrides.items() if not _is_number(value) or key == "cutoff_len"}
             rows_checked_by = first_with.setdefault(f"{prompt} {train_rows} {decisive}", common["name"])
@@ -300,7 +302,7 @@ def _read_arguments(recipe: Recipe, conf: Path) -> Arguments:
         raise ConfigError(f"{path}: expected LLaMA-Factory arguments as key: value lines")
     if others := [key for key in arguments if not isinstance(key, str) or not key.isprintable()]:
         raise ConfigError(f"{path}: YAML reads the key {others[0]!r}, which is not the name of an argument; remove it")
-    if problems := check_recipe(arguments, str(path)):
+    if problems := check_recipe(arguments, str(path), selects=recipe.select is not None):
         raise ConfigError("\n".join(problems))
     if recipe.gpus == 0 and not arguments.get("use_cpu"):
         raise ConfigError(f"conf/recipes.yaml: {recipe.name}: gpus: 0 needs use_cpu: true in {path}")
