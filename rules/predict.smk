@@ -21,7 +21,7 @@ def group_decode(wildcards):
 
 
 def group_sources(wildcards) -> list[Source]:
-    """What each member of an engine group reads: the files of a split, or of the held-out rows of a run that selects."""
+    """What each member of an engine group reads to answer to a split, or to held-out rows with each candidate."""
     return [run.engine_source(seed, wildcards.split) for run, seed in group_of(wildcards).members]
 
 

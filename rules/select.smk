@@ -1,7 +1,7 @@
 """Select: the checkpoints of a training -> their answers to held-out rows of the training split -> the best adapter.
 
-For recipes with `select` in conf/recipes.yaml. The answers come from predict_shard, with `select` in place of a split: one
-engine answers for all checkpoints of all members of an engine group. The dev split chooses nothing.
+For recipes with `select` in conf/recipes.yaml. The answers come from predict_shard, with `select` in place of a split:
+one engine answers for all checkpoints of all members of an engine group. The dev split chooses nothing.
 """
 
 
@@ -34,6 +34,7 @@ use rule train_adapter as train_candidates with:
         run=one_of(SELECTING),
     params:
         candidates="--candidates",
+        output_dir=os.path.dirname(RUN.candidates),
 
 
 use rule merge_adapter as merge_candidates with:

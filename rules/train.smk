@@ -108,12 +108,13 @@ rule train_adapter:
         # Of the recipe: Snakemake lowers a resource silently to the limit of a profile.
         gpus=lambda w: recipe_of(w).gpus,
         candidates="",
+        output_dir=os.path.dirname(RUN.adapter()),
         llamafactory=os.path.join(os.path.dirname(paths.python("train")), "llamafactory-cli"),
     shell:
         "python scripts/train_adapter.py --config {input.config} --llamafactory {params.llamafactory}"
         " --gpus {params.gpus} --threads {threads}"
         " --title 'stage 3 of 5, train {wildcards.run} seed {wildcards.seed}' --log {log}"
-        " --record {output.record} {params.candidates} --output-dir $(dirname {output[0]})"
+        " --record {output.record} {params.candidates} --output-dir {params.output_dir}"
 
 
 rule merge_adapter:
@@ -138,5 +139,5 @@ rule merge_adapter:
         candidates="",
     shell:
         "{params.python} scripts/merge_adapter.py --model $(dirname {input.model})"
-        " --adapter $(dirname {input.adapter}) {params.candidates} --record {output.record} --output-dir $(dirname {output.manifest})"
-        " > {log} 2>&1"
+        " --adapter $(dirname {input.adapter}) {params.candidates} --record {output.record}"
+        " --output-dir $(dirname {output.manifest}) > {log} 2>&1"

@@ -165,14 +165,14 @@ def main() -> None:
         adapters_of(members)
 
     constraints: dict[tuple[str, AnswerFormat], Sequence[Constraint]] = {}
-    for tokens, answer, path in dict.fromkeys((job.tokens, job.answer, job.sentences) for job in jobs):
+    for tokens, answer, file in dict.fromkeys((job.tokens, job.answer, job.sentences) for job in jobs):
         if not answer:
             continue
-        if not path or not args.labels:
+        if not file or not args.labels:
             parser.error("jobs whose answers are held to a format need sentences and --labels")
-        sentences = shard_of(list(read_sentences(path)), args.shard, args.shards)
+        sentences = shard_of(list(read_sentences(file)), args.shard, args.shards)
         if [row.id for row in prompts[tokens]] != [sentence.id for sentence in sentences]:
-            raise InputError(f"{tokens}: not the prompts of the sentences in {path}, in order")
+            raise InputError(f"{tokens}: not the prompts of the sentences in {file}, in order")
         constraints[tokens, answer] = [constraint_of(answer, args.labels, sentence.text) for sentence in sentences]
 
     terminal = output_to(args.log)

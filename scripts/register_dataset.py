@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from entitune.cli import InputError, run
 from entitune.corpus.selection import HELD_OUT
@@ -35,7 +36,9 @@ def main() -> None:
     rows = read_json(args.alpaca)
     chosen = ids_of(args.selected) if args.selected else None
     held_out = ids_of(args.held_out) if args.held_out else set()
-    kept, evaluated, too_long, problems = [], [], [], []
+    kept: list[Any] = []
+    evaluated: list[Any] = []
+    too_long, problems = [], []
     for line, (row, encoded) in enumerate(zip(rows, read_jsonl(args.tokens), strict=True), 2):  # "[" is line 1
         if chosen is not None and row["id"] not in chosen and row["id"] not in held_out:
             continue

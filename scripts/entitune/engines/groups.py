@@ -53,8 +53,8 @@ def for_each_candidate(jobs: Sequence[Job]) -> Iterator[Job]:
             yield job
             continue
         for step, folder in candidates_in(Path(job.adapter or job.model)).items():
-            place = {"adapter": str(folder)} if job.adapter else {"model": str(folder)}
-            yield replace(job, candidates=False, step=step, **place)
+            one = replace(job, candidates=False, step=step)
+            yield replace(one, adapter=str(folder)) if job.adapter else replace(one, model=str(folder))
 
 
 def by_model(jobs: Sequence[Job]) -> Iterator[tuple[str, list[Job]]]:
