@@ -319,7 +319,7 @@ class Recipe(Machine):
     whole_accumulations: bool = Field(
         False, description="leave out the last, incomplete accumulation of each epoch, as older trainers did"
     )
-    select: Annotated[float, Field(ge=0.001, le=0.9)] | None = Field(
+    select: Annotated[float, Field(ge=0.01, le=0.9)] | None = Field(
         None,
         description="share of the training split to hold out, as 0.1: the checkpoint with the highest F1 on it is the "
         "adapter, and all checkpoints are kept for that, whatever save_total_limit says; absent: the last step's",
