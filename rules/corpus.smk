@@ -16,11 +16,6 @@ def archived(wildcards) -> bool:
     return dataset_of(wildcards).archive is not None
 
 
-def files_of(sources: list[str]) -> list[str]:
-    """The files of a local split, each for itself, so that a change in a folder is noticed."""
-    return [str(file) for source in sources for file in sorted(Path(source).rglob("*")) if file.is_file()] or sources
-
-
 rule fetch_archive:
     """a dataset's archive as its publisher packed it"""
     output:
@@ -43,7 +38,7 @@ rule fetch_archive:
 rule extract_split:
     """a split as its publisher wrote it"""
     input:
-        files=lambda w: paths.archive(w.dataset) if archived(w) else files_of(split_of(w)),
+        files=lambda w: paths.archive(w.dataset) if archived(w) else files_below(split_of(w)),
     output:
         raw=paths.raw("{dataset}", "{split}"),
     log:

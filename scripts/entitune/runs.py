@@ -6,8 +6,9 @@ files that scores are made from: each is a method here, used by rules, scripts a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, TypeAlias
 
 from pydantic import JsonValue
@@ -23,6 +24,11 @@ SELECT = "select"
 GROUP_SIZE = 50
 """Runs and seeds that share an engine, at most: a larger group would lose more when it fails, and make a command too
 long for a shell."""
+
+
+def files_below(sources: Sequence[str]) -> list[str]:
+    """Files, and those in folders each for itself, so that a change in a folder is noticed."""
+    return [str(file) for source in sources for file in sorted(Path(source).rglob("*")) if file.is_file()] or [*sources]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,7 +351,8 @@ class ImportedRun(_Run):
 
     def made_from(self, seed: int, split: str) -> list[str]:
         """Every file behind the run's scores of a split."""
-        return [self.imported.predictions, *self.split_files(split), *self.scored_files(seed, split)]
+        imported = files_below(self.imported.files()[split])
+        return [*imported, *self.split_files(split), *self.scored_files(seed, split)]
 
     def settings(self) -> dict[str, JsonValue]:
         return {**super().settings(), "imported": self.imported.settings()}
