@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from helpers import ROOT, read_jsonl, run_script, write_jsonl
+from pages import pages
 
 from entitune.cli import InputError
 from entitune.engines.lengths import check_lengths
@@ -33,6 +35,22 @@ def test_every_script_explains_itself(path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
     assert run_script(path.stem, "--no-such-option").returncode == 2
+
+
+def test_examples_in_docstrings_and_pages_use_options_that_scripts_have() -> None:
+    texts = [path for folder in ("scripts", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    texts += [ROOT / name for name in pages()]
+    unknown, found = [], 0
+    for path in texts:
+        text = re.sub(r"\\+\n\s*", " ", path.read_text(encoding="utf-8"))
+        for name, rest in re.findall(r"\b(?:scripts|benchmarks)/(\w+)\.py( [^\n`|]*)", text):
+            for script in (ROOT / folder / f"{name}.py" for folder in ("scripts", "benchmarks")):
+                options = set(re.findall(r" (--[a-z][a-z-]+)", rest)) if script.exists() else set()
+                found += len(options)
+                code = script.read_text(encoding="utf-8") if options else ""
+                unknown += [f"{path.name}: {name}.py {option}" for option in options if f'"{option}"' not in code]
+    assert found > 30
+    assert unknown == []
 
 
 def test_alpaca_rows(tmp_path: Path) -> None:
