@@ -13,6 +13,7 @@ from typing import Any
 
 from entitune.cli import InputError, run
 from entitune.files import read_json, write_jsonl
+from entitune.manifests import check_model
 from entitune.prompting.chat import ChatSettings, blank, control_tokens
 from entitune.prompting.prompt import chat_of
 
@@ -73,6 +74,7 @@ def main() -> None:
     )
     args = parser.parse_args()
 
+    check_model(Path(args.model))
     rows, encoder = read_json(args.alpaca), Encoder(args.model, args.chat)
     records, problems = [], []
     for line, row in enumerate(rows, 2):  # "[" is line 1

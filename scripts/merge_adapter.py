@@ -11,7 +11,7 @@ from pathlib import Path
 
 from entitune.cli import run
 from entitune.job_records import recorded_job
-from entitune.manifests import ModelManifest
+from entitune.manifests import ModelManifest, check_model
 
 
 def merge(model: Path, adapter: Path, output_dir: Path) -> None:
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the merged model")
     args = parser.parse_args()
 
+    check_model(args.model)
     shutil.rmtree(args.output_dir, ignore_errors=True)
     with recorded_job(args.record):
         merge(args.model, args.adapter, args.output_dir)

@@ -28,6 +28,7 @@ from entitune.engines.checkpoints import DIVERGED, find_damage, find_not_finite
 from entitune.engines.gpu import environment_of, find_gpus, lacks_bfloat16
 from entitune.files import write_jsonl
 from entitune.job_records import recorded_job
+from entitune.manifests import check_model
 from entitune.processes import Workflow, die_with_parent
 from entitune.progress import Progress
 
@@ -212,6 +213,7 @@ def main() -> None:
         return
 
     arguments = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    check_model(Path(arguments["model_name_or_path"]))
     working, total = Path(arguments["output_dir"]), processes * args.nodes
     with claim(working.parent / "claim.json", f"{working.parent.parent} is being trained") as held:
         if working.exists():
