@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from entitune.cli import InputError, run
-from entitune.files import read_json, read_jsonl, write_json, write_jsonl, write_rows
+from entitune.files import write_json, write_jsonl, write_rows
+from entitune.prompting.rows import read_pairs
 from entitune.records import read_sentences
 
 COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
@@ -25,20 +26,19 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, required=True, help="train.json, too_long.jsonl, dataset_info.json")
     args = parser.parse_args()
 
-    rows = read_json(args.alpaca)
+    rows = read_pairs(args.alpaca, args.tokens)
     chosen = {sentence.id for sentence in read_sentences(args.selected)} if args.selected else None
     kept, too_long, problems = [], [], []
-    for line, (row, encoded) in enumerate(zip(rows, read_jsonl(args.tokens), strict=True), 2):  # "[" is line 1
+    for line, (row, encoded) in enumerate(rows, 2):  # "[" is line 1
         if chosen is not None and row["id"] not in chosen:
             continue
-        length = len(encoded["prompt_ids"]) + (encoded["answer_tokens"] or 0)
         reason = ""
-        if "problem" in encoded:
-            reason = encoded["problem"]
+        if encoded.problem:
+            reason = encoded.problem
         elif not row["output"]:
             reason = "no answer: the training split must be labelled"
-        elif length > args.cutoff_len:
-            reason = f"{length} tokens with prompt and answer, cutoff_len is {args.cutoff_len}"
+        elif encoded.length > args.cutoff_len:
+            reason = f"{encoded.length} tokens with prompt and answer, cutoff_len is {args.cutoff_len}"
         if reason:
             problems.append(f"{args.alpaca}:{line}: sentence {row['id']}: {reason}")
             too_long.append({"reason": reason, **row})

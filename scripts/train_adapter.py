@@ -64,10 +64,14 @@ def cut_log(folder: Path) -> int:
     log = folder / "trainer_log.jsonl"
     if log.is_file():
         kept = []
-        for line in log.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # a line that a kill left unfinished
-                kept.append(json.loads(line))
-        write_jsonl(log, [record for record in kept if 0 < record["current_steps"] <= step])
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(
+                ValueError, TypeError, KeyError, RecursionError
+            ):  # a line that a kill left unfinished
+                record = json.loads(line)
+                if 0 < record["current_steps"] <= step:
+                    kept.append(record)
+        write_jsonl(log, kept)
     return step
 
 
