@@ -35,6 +35,7 @@ NOT_MEASURED = {
     "docs/troubleshooting.md#serving": "in a message",
 }
 """Sections whose figures nobody measured, and what these are."""
+MESSAGES_OF_OTHERS = {"Directory cannot be locked", "Nothing to be done", "CUDA out of memory"}
 FOLDERS = "benchmarks|conf|data|docs|envs|profiles|report|rules|scripts|tests"
 EXAMPLES = {"conf/imports.yaml", "conf/train/x.yaml", "rules/stage.smk", "scripts/verb_noun.py"}
 """Files that pages name and a user may write."""
@@ -109,6 +110,24 @@ def test_files_and_modules_that_a_page_names_exist(page: str) -> None:
         if not file.exists() or any(not re.search(rf"\b{name}\b", file.read_text(encoding="utf-8")) for name in names):
             missing.append(f"entitune{module}")
     assert missing == []
+
+
+def test_the_messages_of_the_troubleshooting_page_are_those_of_the_code() -> None:
+    """Some three words of each, or two long ones: names and numbers differ."""
+    code = [*(ROOT / "scripts").rglob("*.py"), *(ROOT / "scripts").glob("*.sh"), *(ROOT / "rules").glob("*.smk")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in code)
+    text = re.sub(r"[\"']\s*\n\s*[rf]*[\"']", "", text).replace("\\'", "'").replace('\\"', '"')  # strings over lines
+    rows = re.findall(r"^\| (.*?)(?<!\\) \| ", read("docs/troubleshooting.md"), re.MULTILINE)
+    messages = [message for row in rows for message in re.findall(r"`([^`]+ [^`]+)`", row)]
+    assert len(messages) > 50
+    assert [message for message in messages if message not in MESSAGES_OF_OTHERS and not occurs(message, text)] == []
+
+
+def occurs(message: str, text: str) -> bool:
+    """Whether words that follow each other in a message do so in a text."""
+    words = message.split()
+    windows = [" ".join(words[at : at + size]) for size in (2, 3) for at in range(len(words) - size + 1)]
+    return any(window in text for window in (one.strip(",.:;…") for one in windows) if len(window) >= 8)
 
 
 def test_every_figure_names_the_command_that_measured_it() -> None:
