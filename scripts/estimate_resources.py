@@ -202,7 +202,8 @@ def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
             real.bytes,
         )
         if rows.lengths:
-            length = plan(job.arguments, len(rows.lengths), gpus, job.recipe.whole_accumulations)
+            trained_on = job.rows_trained_on(len(rows.lengths))
+            length = plan(job.arguments, trained_on, gpus, job.recipe.whole_accumulations)
             mean = sum(rows.lengths) / len(rows.lengths)
             lines.append(
                 f"    {length.examples:,} examples, {length.steps:,} optimisation steps, {mean:.0f} tokens a row"
