@@ -39,6 +39,7 @@ MESSAGES_OF_OTHERS = {"Directory cannot be locked", "Nothing to be done", "CUDA 
 FOLDERS = "benchmarks|conf|data|docs|envs|profiles|report|rules|scripts|tests"
 EXAMPLES = {"conf/imports.yaml", "conf/train/x.yaml", "rules/stage.smk", "scripts/verb_noun.py"}
 """Files that pages name and a user may write."""
+RULE = re.compile(r"^(?:use rule \w+ as (?=\w+ with:)|rule )(\w+)(?: with)?:", re.MULTILINE)
 
 
 def test_configuration_page_and_schema_are_what_the_models_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +163,7 @@ def test_the_glossary_is_sorted_short_and_names_what_exists() -> None:
 
 
 def test_the_rules_of_the_design_page_exist() -> None:
-    rules = {name for path in (ROOT / "rules").glob("*.smk") for name in re.findall(r"\brule (\w+):", path.read_text())}
+    rules = {name for path in (ROOT / "rules").glob("*.smk") for name in RULE.findall(path.read_text())}
     figure = dict(FENCED.findall(read("docs/design.md")))["mermaid"]
     assert set(re.findall(r"\b[a-z]+_[a-z_]+\b(?!/)", figure)) - rules == set()
 
@@ -173,7 +174,7 @@ def test_the_contracts_name_every_rule_that_makes_a_file() -> None:
         name
         for path in (ROOT / "rules").glob("*.smk")
         if path.stem != "base_model"
-        for name, body in re.findall(r"^rule (\w+):\n((?: .*\n|\n)+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        for name, body in re.findall(rf"{RULE.pattern}\n((?: .*\n|\n)+)", path.read_text(encoding="utf-8"), RULE.flags)
         if "\n    output:" in body
     ]
     assert len(makers) > 20
@@ -193,11 +194,13 @@ def test_the_contracts_name_every_path() -> None:
     spelled += [make("{dataset}", "{split}") for make in (paths.raw, paths.sentences, paths.dropped)]
     spelled += [data.alpaca("{split}"), data.tokens("{split}"), data.parity("{split}", "{env}")]
     spelled += [data.training_rows("{cutoff}", "{selection}"), paths.selected_rows("{dataset}", "{rows}", "{seed}")]
+    spelled += [data.examples, data.held_out("{selection}")]
     spelled += [group.answers("{split}", "{shard}"), group.record("{split}", "{shard}")]
     spelled += [paths.training_rows_check("{run}"), paths.lengths_check("{run}", "{split}")]
     page = read("docs/contracts.md")
     assert [path for path in spelled if f"`{path}`" not in page] == []
-    own = [run.config, run.adapter(), run.merged, run.checkpoints, run.manifest, run.serving_check, run.submission]
+    own = [run.held_out, run.held_out_tokens, run.candidates, run.merged_candidates, run.checkpoint_scores]
+    own += [run.config, run.adapter(), run.merged, run.checkpoints, run.manifest, run.serving_check, run.submission]
     own += [run.predictions("{split}"), run.scores("{split}"), run.score_page("{split}"), run.record("{rule}")]
     own += [run.errors("{split}", table) for table in paths.ERROR_TABLES]
     relative = [path.removeprefix(f"{run.folder}/") for path in own]
