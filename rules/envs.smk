@@ -1,7 +1,7 @@
 """Environments: envs/{env}.txt (hash-locked requirements) -> .envs/{env}, built on first need.
 
-An environment with engines has a second lock for drivers that are too old for CUDA 13. `cuda` in conf/config.yaml, or the
-driver of this machine, decides from which of the two it is built.
+An environment with engines has a second lock for drivers that are too old for CUDA 13. `cuda` in conf/config.yaml, or
+the driver of this machine, decides from which of the two it is built.
 
 Snakemake's own environments need conda or apptainer; uv needs a package index alone. Clones may share .envs/. The
 marker holds the checksum of the lock; an environment whose marker says another one is built anew (see
