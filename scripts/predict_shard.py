@@ -26,6 +26,7 @@ from entitune.job_records import recorded_job
 from entitune.progress import Progress
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.answer_formats.constraints import Constraint, constraint_of
+from entitune.prompting.confidence import LOWEST
 from entitune.records import Tokens, read_sentences, read_tokens
 
 Row = TypeVar("Row")
@@ -72,6 +73,12 @@ class GroupProgress:
         self._answered += count
 
 
+def chosen_tokens(answer: Any) -> list[tuple[str, float]]:
+    """The text and the log-probability of each token of vLLM's answer."""
+    chosen = (found[token] for token, found in zip(answer.token_ids, answer.logprobs, strict=True))
+    return [(one.decoded_token or "", round(max(one.logprob, LOWEST), 6)) for one in chosen]
+
+
 def predict(
     jobs: Sequence[Job],
     prompts: dict[str, Sequence[Tokens]],
@@ -80,6 +87,8 @@ def predict(
     progress: GroupProgress,
 ) -> Iterator[dict[str, Any]]:
     """The answers of all jobs, in order: run, seed, id, raw, finish_reason, output_tokens.
+
+    With the setting `confidence` also `tokens`: the text and log-probability of each token of the answer.
 
     `constraints` has one for each prompt, for the formats that jobs hold their answers to.
     """
@@ -92,6 +101,7 @@ def predict(
         return SamplingParams(
             temperature=0.0,
             max_tokens=decode["max_tokens"],
+            logprobs=0 if decode.get("confidence") else None,  # of the chosen token alone
             structured_outputs=StructuredOutputsParams(**constraint.to_vllm()) if constraint else None,
         )
 
@@ -124,6 +134,7 @@ def predict(
                     "raw": answer.text,
                     "finish_reason": answer.finish_reason,
                     "output_tokens": len(answer.token_ids),
+                    **({"tokens": chosen_tokens(answer)} if decode.get("confidence") else {}),
                 }
         release(engine)
         del engine
@@ -153,7 +164,9 @@ def main() -> None:
     parser.add_argument("--title", default="predict", help="what progress lines begin with")
     parser.add_argument("--log", type=Path, help="file for vLLM's own output (default: the terminal)")
     parser.add_argument("--record", type=Path, help="JSON: node, time and memory of the job (default: none)")
-    parser.add_argument("--output", required=True, help="JSONL: run, seed, id, raw, finish_reason, output_tokens")
+    parser.add_argument(
+        "--output", required=True, help="JSONL: run, seed, id, raw, finish_reason, output_tokens (and tokens)"
+    )
     args = parser.parse_args()
 
     prompts = {}
