@@ -36,7 +36,6 @@ HARDWARE: dict[str, Any] = {
     "torch_compile_backend": None,
     "torch_compile_mode": None,
     "preprocessing_num_workers": None,
-    "val_size": 0.0,
     "do_eval": False,
     "eval_on_start": False,
     "eval_strategy": "no",

@@ -280,9 +280,13 @@ class PromptFiles(Entry):
 
 
 class ImportedPredictions(Entry, CorpusOptions):
-    """The predictions of another system on the dev split."""
+    """The predictions of another system."""
 
-    predictions: FilePath = Field(description="a file, relative to the repository's root, or absolute")
+    predictions: SplitFiles = Field(
+        description="those of the dev split: a file, relative to the repository's root, or absolute; a folder for "
+        "format brat, two files for format parallel"
+    )
+    test_predictions: SplitFiles | None = Field(None, description="the same of a labelled test split")
     format: Literal["predictions"] | Format = Field(
         "predictions", description="predictions: JSON lines with text or id and entities; or a format of corpora"
     )
@@ -292,7 +296,15 @@ class ImportedPredictions(Entry, CorpusOptions):
     def _format_takes_the_options(self) -> Self:
         if self.format != "predictions":
             check_options(self.format, self.options)
+        for split, files in self.files().items():
+            if len(files) > 1 and self.format != "parallel":
+                raise ValueError(f"predictions of {split}: two files are for format parallel")
         return self
+
+    def files(self) -> dict[str, tuple[str, ...]]:
+        """Split -> the file, files or folder of its predictions, of the splits that there are."""
+        given = {"dev": self.predictions, "test": self.test_predictions}
+        return {name: (one,) if isinstance(one, str) else one for name, one in given.items() if one is not None}
 
     @property
     def options(self) -> CorpusOptions:
@@ -318,6 +330,11 @@ class Recipe(Machine):
     config: FilePath = Field(description="LLaMA-Factory arguments, a YAML file under conf/")
     whole_accumulations: bool = Field(
         False, description="leave out the last, incomplete accumulation of each epoch, as older trainers did"
+    )
+    select: Annotated[float, Field(ge=0.01, le=0.9)] | None = Field(
+        None,
+        description="share of the training split to hold out, as 0.1: the checkpoint with the highest F1 on it is the "
+        "adapter, and all checkpoints are kept for that, whatever save_total_limit says; absent: the last step's",
     )
     gpus: Count = Field(description="GPUs of one training, one process each; 0: the CPU")
 

@@ -110,9 +110,10 @@ class Study:
                             )
             if isinstance(run, BaseRun) and run.model.path and not Path(run.model.path).is_dir():
                 raise ConfigError(f"conf/models.yaml: {run.model.name}: path: no such folder: {run.model.path}")
-            if isinstance(run, ImportedRun) and not Path(run.imported.predictions).exists():
-                where = f"conf/imports.yaml: {run.imported.name}: predictions"
-                raise ConfigError(f"{where}: no such file: {run.imported.predictions}")
+            if isinstance(run, ImportedRun):
+                files = (file for split in self.splits for file in run.imported.files()[split])
+                if missing := [file for file in files if not Path(file).exists()]:
+                    raise ConfigError(f"conf/imports.yaml: {run.imported.name}: no such file: {', '.join(missing)}")
         for name, path in self.local_archive.items():
             if not Path(path).is_file():
                 raise ConfigError(f"conf/config.yaml: local_archive: {name}: no such file: {path}")
@@ -223,8 +224,10 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
         common["lengths_checked_by"] = first_with.setdefault(prompt, common["name"])
         if recipe:
             arguments = {**registries.arguments[recipe.name], **overrides}
-            if problems := check_recipe(arguments, f"{where}: sweep"):
+            if problems := check_recipe(arguments, f"{where}: sweep", selects=recipe.select is not None):
                 raise ConfigError("\n".join(problems))
+            if recipe.select:
+                arguments.pop("save_total_limit", None)  # each checkpoint is a candidate
             # Numbers other than the cutoff, such as a rank or a learning rate, make no other rows.
             decisive = {key: value for key, value in overrides.items() if not _is_number(value) or key == "cutoff_len"}
             rows_checked_by = first_with.setdefault(f"{prompt} {train_rows} {decisive}", common["name"])
@@ -300,7 +303,7 @@ def _read_arguments(recipe: Recipe, conf: Path) -> Arguments:
         raise ConfigError(f"{path}: expected LLaMA-Factory arguments as key: value lines")
     if others := [key for key in arguments if not isinstance(key, str) or not key.isprintable()]:
         raise ConfigError(f"{path}: YAML reads the key {others[0]!r}, which is not the name of an argument; remove it")
-    if problems := check_recipe(arguments, str(path)):
+    if problems := check_recipe(arguments, str(path), selects=recipe.select is not None):
         raise ConfigError("\n".join(problems))
     if recipe.gpus == 0 and not arguments.get("use_cpu"):
         raise ConfigError(f"conf/recipes.yaml: {recipe.name}: gpus: 0 needs use_cpu: true in {path}")
@@ -381,8 +384,9 @@ def load_study(config: Mapping[str, Any], conf: Path = CONF) -> Study:
             if split not in run.dataset.splits.files():
                 where = f"dataset {run.dataset.name!r} of run {run.name!r}"
                 raise ConfigError(f"conf/config.yaml: splits: {where} has no split {split!r}")
-            if split != "dev" and isinstance(run, ImportedRun):
-                raise ConfigError(f"conf/config.yaml: splits: run {run.name!r} is imported: it has the dev split alone")
+            if isinstance(run, ImportedRun) and split not in run.imported.files():
+                where = f"conf/imports.yaml: {run.imported.name}: test_predictions"
+                raise ConfigError(f"{where}: missing; conf/config.yaml: splits: asks for those of the test split")
     for name in selection.local_archive:
         if name not in registries.datasets or registries.datasets[name].archive is None:
             raise ConfigError(f"conf/config.yaml: local_archive: {name!r} is no dataset with an archive")

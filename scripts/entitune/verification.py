@@ -12,7 +12,7 @@ from entitune import paths
 from entitune.cli import InputError
 from entitune.files import read_json, sha256
 from entitune.manifests import verify
-from entitune.runs import BaseRun, Run
+from entitune.runs import SELECT, BaseRun, Run, TunedRun
 from entitune.study import Study
 
 
@@ -52,6 +52,8 @@ def run_problems(study: Study, run: Run, seed: int) -> list[str]:
     made_from = study.made_from(run, seed)
     problems += [f"{path} is not in {manifest}" for path in made_from if path not in recorded]
     models = [paths.model(run.model.name), run.engine_model(seed)] if isinstance(run, BaseRun) else []
+    if isinstance(run, TunedRun) and run.selects:
+        models += [run.files(seed).candidates, run.engine_source(seed, SELECT).model]
     for model in dict.fromkeys(models):
         try:
             verify(Path(model).parent, deep=True)
