@@ -95,7 +95,7 @@ rule predict_shard:
     log:
         "logs/predict_shard/{group}/{split}/{shard}.log",
     wildcard_constraints:
-        split="dev|test|select",
+        split="train|dev|test|select",
     threads: lambda w: group_decode(w).threads
     resources:
         gpu=lambda w: group_decode(w).gpus,

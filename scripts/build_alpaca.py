@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from entitune.cli import InputError, label_names, run
+from entitune.config_files import read_text
 from entitune.files import write_rows
 from entitune.prompting.answer_formats import ANSWER_FORMATS, AnswerFormat
 from entitune.prompting.answer_formats.writing import inexpressible, write_answer
@@ -83,8 +84,8 @@ def main() -> None:
         raise InputError(f"{args.examples}: a sentence is unlabelled, which cannot be an example")
     try:
         prompt = Prompt.build(
-            user=args.user.read_text(encoding="utf-8"),
-            system=args.system.read_text(encoding="utf-8") if args.system else "",
+            user=read_text(args.user),
+            system=read_text(args.system) if args.system else "",
             labels=labels,
             examples=examples,
         )

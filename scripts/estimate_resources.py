@@ -26,7 +26,8 @@ from entitune.config_files import read_yaml
 from entitune.engines import memory_estimate
 from entitune.engines.memory_estimate import GB, Recipe, Shape
 from entitune.engines.schedule import plan
-from entitune.files import read_json, read_jsonl
+from entitune.files import read_jsonl
+from entitune.prompting.rows import read_alpaca
 from entitune.records import read_tokens
 from entitune.registries import Decode, Model, PromptFiles
 from entitune.runs import BaseRun, Run, TunedRun, VoteRun
@@ -94,7 +95,7 @@ def read_rows(job: TunedRun, shape: Shape) -> Rows:
     elif alpaca.is_file():
         texts = [
             (characters(row, "system", "instruction", "history"), characters(row, "input", "output"))
-            for row in read_json(alpaca)
+            for row in read_alpaca(alpaca)
         ]
         lengths = [memory_estimate.tokens_of(sum(parts), shape) for parts in texts]
         fixed = memory_estimate.tokens_of(texts[0][0], shape)

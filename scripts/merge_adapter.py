@@ -12,7 +12,7 @@ from pathlib import Path
 from entitune.cli import run
 from entitune.engines.candidates import candidates_in
 from entitune.job_records import recorded_job
-from entitune.manifests import ModelManifest
+from entitune.manifests import ModelManifest, check_model
 
 
 def merge(model: Path, adapter: Path, output_dir: Path) -> None:
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the merged model")
     args = parser.parse_args()
 
+    check_model(args.model)
     shutil.rmtree(args.output_dir, ignore_errors=True)
     adapters = list(candidates_in(args.adapter).values()) if args.candidates else [args.adapter]
     with recorded_job(args.record):

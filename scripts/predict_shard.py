@@ -23,11 +23,14 @@ from entitune.engines.lengths import check_lengths
 from entitune.engines.vllm_settings import engine_environment, engine_settings
 from entitune.files import write_jsonl
 from entitune.job_records import recorded_job
+from entitune.manifests import check_model
 from entitune.progress import Progress
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.answer_formats.constraints import Constraint, constraint_of
-from entitune.prompting.confidence import LOWEST
 from entitune.records import Tokens, read_sentences, read_tokens
+
+LOWEST = -9999.0
+"""The log-probability of what a model holds to be impossible, because JSON has no infinity."""
 
 Row = TypeVar("Row")
 
@@ -174,7 +177,8 @@ def main() -> None:
     for path in dict.fromkeys(job.tokens for job in jobs):
         prompts[path] = shard_of(list(read_tokens(path)), args.shard, args.shards)
         check_lengths(prompts[path], args.decode["max_tokens"], args.decode["max_model_len"], path)
-    for _, members in by_model(jobs):
+    for model, members in by_model(jobs):
+        check_model(Path(model))
         adapters_of(members)
 
     constraints: dict[tuple[str, AnswerFormat], Sequence[Constraint]] = {}

@@ -8,7 +8,8 @@ from typing import Any
 
 from entitune.cli import InputError, run
 from entitune.corpus.selection import HELD_OUT
-from entitune.files import read_json, read_jsonl, write_json, write_jsonl, write_rows
+from entitune.files import write_json, write_jsonl, write_rows
+from entitune.prompting.rows import read_pairs
 from entitune.records import read_sentences
 
 COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
@@ -33,23 +34,22 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, required=True, help="train.json, too_long.jsonl, dataset_info.json")
     args = parser.parse_args()
 
-    rows = read_json(args.alpaca)
+    rows = read_pairs(args.alpaca, args.tokens)
     chosen = ids_of(args.selected) if args.selected else None
     held_out = ids_of(args.held_out) if args.held_out else set()
     kept: list[Any] = []
     evaluated: list[Any] = []
     too_long, problems = [], []
-    for line, (row, encoded) in enumerate(zip(rows, read_jsonl(args.tokens), strict=True), 2):  # "[" is line 1
+    for line, (row, encoded) in enumerate(rows, 2):  # "[" is line 1
         if chosen is not None and row["id"] not in chosen and row["id"] not in held_out:
             continue
-        length = len(encoded["prompt_ids"]) + (encoded["answer_tokens"] or 0)
         reason = ""
-        if "problem" in encoded:
-            reason = encoded["problem"]
+        if encoded.problem:
+            reason = encoded.problem
         elif not row["output"]:
             reason = "no answer: the training split must be labelled"
-        elif length > args.cutoff_len:
-            reason = f"{length} tokens with prompt and answer, cutoff_len is {args.cutoff_len}"
+        elif encoded.length > args.cutoff_len:
+            reason = f"{encoded.length} tokens with prompt and answer, cutoff_len is {args.cutoff_len}"
         if reason:
             problems.append(f"{args.alpaca}:{line}: sentence {row['id']}: {reason}")
             too_long.append({"reason": reason, **row})

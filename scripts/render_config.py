@@ -58,7 +58,10 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="the YAML file")
     args = parser.parse_args()
 
-    rows = len(read_json(args.train))
+    train = read_json(args.train)
+    if not isinstance(train, list):
+        raise InputError(f"{args.train}: expected an array of rows, in JSON")
+    rows = len(train)
     if args.whole_accumulations and args.arguments.get("neat_packing"):
         raise InputError("whole_accumulations: needs to know the steps, which neat_packing leaves open; remove one")
     try:

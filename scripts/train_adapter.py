@@ -29,7 +29,7 @@ from entitune.engines.checkpoints import DIVERGED, find_damage, find_not_finite
 from entitune.engines.gpu import environment_of, find_gpus, lacks_bfloat16
 from entitune.files import write_jsonl
 from entitune.job_records import recorded_job
-from entitune.manifests import ModelManifest
+from entitune.manifests import ModelManifest, check_model
 from entitune.processes import Workflow, die_with_parent
 from entitune.progress import Progress
 
@@ -66,10 +66,14 @@ def cut_log(folder: Path) -> int:
     log = folder / "trainer_log.jsonl"
     if log.is_file():
         kept = []
-        for line in log.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # a line that a kill left unfinished
-                kept.append(json.loads(line))
-        write_jsonl(log, [record for record in kept if 0 < record["current_steps"] <= step])
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(
+                ValueError, TypeError, KeyError, RecursionError
+            ):  # a line that a kill left unfinished
+                record = json.loads(line)
+                if 0 < record["current_steps"] <= step:
+                    kept.append(record)
+        write_jsonl(log, kept)
     return step
 
 
@@ -245,6 +249,7 @@ def main() -> None:
         return
 
     arguments = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    check_model(Path(arguments["model_name_or_path"]))
     working, total = Path(arguments["output_dir"]), processes * args.nodes
     with claim(working.parent / "claim.json", f"{working.parent.parent} is being trained") as held:
         if working.exists():

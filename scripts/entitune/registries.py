@@ -25,6 +25,9 @@ RESERVED_LABELS = (*NOT_LABELS, "all")
 """Names of rows in the score tables and in the audit that are no labels of a dataset."""
 
 
+MAX_RUN_NAME = 200
+"""The longest name of a run, also of one of a sweep: names of files and folders are made of it."""
+
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4000
 """The longest names of files and the longest paths that Linux takes, with room for a folder before them."""
@@ -51,6 +54,12 @@ def _check_label(value: str) -> str:
             f"{value!r} cannot be a label: {', '.join(RESERVED_LABELS)} are rows of the tables, and a label does "
             "not begin with '-'"
         )
+    return value
+
+
+def _check_description(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError(f"{value!r} holds a line end or a control character; write the description as one line")
     return value
 
 
@@ -116,7 +125,7 @@ class Label(Section):
     model_config = ConfigDict(json_schema_extra={"format": "label"})
 
     name: Annotated[str, AfterValidator(_check_label)]
-    description: str = ""
+    description: Annotated[str, AfterValidator(_check_description)] = ""
 
 
 def _read_labels(value: Any) -> Any:
@@ -370,6 +379,15 @@ class Decode(Machine):
     )
     gpus: Count = Field(description="GPUs of one shard (tensor parallel); 0: the CPU")
 
+    @model_validator(mode="after")
+    def _there_is_room_for_a_prompt(self) -> Self:
+        if self.max_tokens >= self.max_model_len:
+            raise ValueError(
+                f"max_model_len: {self.max_model_len} leaves no room for a prompt before an answer of max_tokens "
+                f"{self.max_tokens}"
+            )
+        return self
+
     @property
     def environment(self) -> str:
         """The environment that predicts and serves with these settings."""
@@ -408,13 +426,13 @@ class SheetRow(Section):
         "import read no model, prompt and decode: write -"
     )
     decode: str = Field(description="a name in conf/decode.yaml")
-    seeds: Annotated[str, _matching(r"\d{1,9}(,\d{1,9})*", "a list of whole numbers with commas between them")] = Field(
-        description="whole numbers, comma-separated"
-    )
+    seeds: Annotated[
+        str, _matching(r"[0-9]{1,9}(,[0-9]{1,9})*", "a list of whole numbers with commas between them")
+    ] = Field(description="whole numbers, comma-separated")
     sweep: Annotated[
         str,
         _matching(
-            r"|[a-z_]+=[A-Za-z0-9._+-]+(,[A-Za-z0-9._+-]+)*(;[a-z_]+=[A-Za-z0-9._+-]+(,[A-Za-z0-9._+-]+)*)*",
+            r"|[a-z0-9_]+=[A-Za-z0-9_.+-]+(,[A-Za-z0-9_.+-]+)*(;[a-z0-9_]+=[A-Za-z0-9_.+-]+(,[A-Za-z0-9_.+-]+)*)*",
             "a sweep; write key=value,value with semicolons between keys",
         ),
     ] = Field(
@@ -432,15 +450,24 @@ def _split_names(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _check_distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    if repeated := [value for number, value in enumerate(values) if value in values[:number]]:
+        raise ValueError(f"{repeated[0]!r} is given twice")
+    return values
+
+
 class Selection(Section):
     """conf/config.yaml: what a command covers."""
 
     runs: Annotated[tuple[str, ...], BeforeValidator(_split_names), Field(min_length=1)] = Field(
         description="the runs that results/metrics.tsv covers, names from conf/runs.tsv"
     )
-    splits: Annotated[tuple[Literal["dev", "test"], ...], BeforeValidator(_split_names), Field(min_length=1)] = Field(
-        ("dev",), description="the labelled splits that the tables cover; test only where it is labelled"
-    )
+    splits: Annotated[
+        tuple[Literal["dev", "test"], ...],
+        BeforeValidator(_split_names),
+        AfterValidator(_check_distinct),
+        Field(min_length=1),
+    ] = Field(("dev",), description="the labelled splits that the tables cover; test only where it is labelled")
     local_archive: dict[str, FilePath] = Field(
         {}, description="dataset -> path of its archive on this machine, instead of a download"
     )

@@ -19,12 +19,22 @@ from typing import Any, TypeVar
 from pydantic import JsonValue
 
 from entitune.cli import printable
-from entitune.config_files import ConfigError, parse_entry, parse_registry, read_sheet, read_text, read_yaml
+from entitune.config_files import (
+    ConfigError,
+    parse_entry,
+    parse_registry,
+    read_scalar,
+    read_sheet,
+    read_text,
+    read_yaml,
+)
+from entitune.corpus.rows import UNUSABLE
 from entitune.engines.llamafactory_arguments import check_recipe
 from entitune.engines.vllm_settings import check_adapter_served
 from entitune.paths import RunFiles
 from entitune.prompting.prompt import DEFINITIONS, LABELS
 from entitune.registries import (
+    MAX_RUN_NAME,
     Arguments,
     Dataset,
     Decode,
@@ -100,16 +110,10 @@ class Study:
         """Raise ConfigError where a selected run needs a file or folder of this machine that is not there."""
         check_root(Path.cwd())
         for run in self.selected_runs:
-            splits = run.dataset.splits.files()
-            if run.dataset.archive is None:
-                for split in run.needed_splits:
-                    for path in splits[split]:
-                        if not Path(path).exists():
-                            raise ConfigError(
-                                f"conf/datasets.yaml: {run.dataset.name}: splits: {split}: no such file: {path}"
-                            )
-            if isinstance(run, BaseRun) and run.model.path and not Path(run.model.path).is_dir():
-                raise ConfigError(f"conf/models.yaml: {run.model.name}: path: no such folder: {run.model.path}")
+            for one in (run, run.voters) if isinstance(run, VoteRun) else (run,):
+                _check_splits(one)
+                if isinstance(one, BaseRun):
+                    _check_model(one.model)
             if isinstance(run, ImportedRun):
                 files = (file for split in self.splits for file in run.imported.files()[split])
                 if missing := [file for file in files if not Path(file).exists()]:
@@ -126,6 +130,26 @@ class Study:
         else:
             files = [file for split in self.splits for file in run.made_from(seed, split)]
         return list(dict.fromkeys(files))
+
+
+def _check_splits(run: Run) -> None:
+    """Raise ConfigError where a local split that a run needs is not there."""
+    if run.dataset.archive is None:
+        for split in run.needed_splits:
+            for path in map(Path, run.dataset.splits.files()[split]):
+                where = f"conf/datasets.yaml: {run.dataset.name}: splits: {split}"
+                if not path.exists():
+                    raise ConfigError(f"{where}: no such file: {path}")
+                if not path.is_file() and not run.dataset.may_be_folder:
+                    raise ConfigError(f"{where}: {path} is no file; format {run.dataset.format} takes one")
+
+
+def _check_model(model: Model) -> None:
+    """Raise ConfigError where the folder or the lock file of a model is not there."""
+    if model.source == "path" and model.path and not Path(model.path).is_dir():
+        raise ConfigError(f"conf/models.yaml: {model.name}: path: no such folder: {model.path}")
+    if model.source == "package" and model.lock and not Path(model.lock).is_file():
+        raise ConfigError(f"conf/models.yaml: {model.name}: lock: no such file: {model.lock}")
 
 
 def check_root(folder: Path) -> None:
@@ -158,18 +182,10 @@ def _parse_sweep(text: str, where: str) -> list[dict[str, JsonValue]]:
         key, values = axis.split("=")
         if key in axes:
             raise ConfigError(f"{where}: sweep: {key} is given twice")
-        axes[key] = [_scalar(value) for value in values.split(",")]
+        axes[key] = [read_scalar(value) for value in values.split(",")]
         if len(set(map(str, axes[key]))) < len(axes[key]):
             raise ConfigError(f"{where}: sweep: {key} has a value twice: {values}")
     return [dict(zip(axes, combination, strict=True)) for combination in itertools.product(*axes.values())]
-
-
-def _scalar(text: str) -> JsonValue:
-    """A value of a sweep as YAML reads it."""
-    import yaml
-
-    value: JsonValue = yaml.safe_load(text)
-    return value
 
 
 @dataclass(frozen=True)
@@ -220,6 +236,11 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
         if train_rows is not None and (type(train_rows) is not int or train_rows < 1):
             raise ConfigError(f"{where}: sweep: train_rows={train_rows}: expected whole numbers from 1")
         common["name"] = row.run + "".join(f"+{key}={value}" for key, value in combination.items())
+        if len(common["name"]) > MAX_RUN_NAME:
+            raise ConfigError(
+                f"{where}: sweep: the name of run {common['name']} has more than {MAX_RUN_NAME} characters, too "
+                "many for names of files; vary fewer keys in a row"
+            )
         common["prompt"] = _look_up(registries.prompts, prompt, f"{where}: prompt", "prompts")
         common["lengths_checked_by"] = first_with.setdefault(prompt, common["name"])
         if recipe:
@@ -289,6 +310,9 @@ def _check_prompt(prompt: PromptFiles, conf: Path) -> None:
     files = [conf / path for path in prompt.turns().values()]
     if missing := [str(path) for path in files if not path.is_file()]:
         raise ConfigError(f"conf/prompts.yaml: {prompt.name}: no such file: {', '.join(missing)}")
+    for path in files:
+        if found := UNUSABLE.search(read_text(path)):
+            raise ConfigError(f"{path}: the character U+{ord(found[0]):04X}, which a tokenizer may drop; remove it")
     if sum(read_text(path).count(placeholder) for path in files for placeholder in (LABELS, DEFINITIONS)) != 1:
         raise ConfigError(
             f"conf/prompts.yaml: {prompt.name}: write {LABELS} or {DEFINITIONS} once in {', '.join(map(str, files))}"

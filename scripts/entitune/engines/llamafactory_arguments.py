@@ -13,7 +13,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -28,7 +28,7 @@ class RecipeArguments(BaseModel):
     An argument with a single allowed value is one that the pipeline relies on: a recipe may say it, but not change it.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     stage: Literal["sft"] = "sft"
     do_train: Literal[True] = True
@@ -87,7 +87,7 @@ class RecipeArguments(BaseModel):
         ]
         | None
     ) = None
-    lr_scheduler_kwargs: dict[str, Any] | None = None
+    lr_scheduler_kwargs: dict[str, JsonValue] | None = None
     warmup_steps: NotNegative | None = None
     warmup_ratio: Share | None = None
     optim: (

@@ -20,9 +20,6 @@ from typing import NamedTuple, TypeAlias
 
 from entitune.prompting.answer_formats.named import Range
 
-LOWEST = -9999.0
-"""The log-probability of what a model holds to be impossible, because JSON has no infinity."""
-
 
 class Token(NamedTuple):
     """A token of an answer: the text that it adds, and the natural logarithm of its probability."""
