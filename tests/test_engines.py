@@ -23,6 +23,8 @@ from helpers import (
     wait_for,
 )
 
+from entitune.prompting.confidence import Token, TokenProbabilities
+
 pytestmark = pytest.mark.engine
 
 TRAINED_ON = """
@@ -203,7 +205,8 @@ def test_one_engine_answers_for_several_models_as_one_each_does(demo: Path, tmp_
             for one in found:
                 recorded = one.pop("tokens")
                 assert len(recorded) == one["output_tokens"]
-                assert "".join(text for text, _ in recorded).startswith(one["raw"])
+                whole = TokenProbabilities(one["raw"], [Token(*token) for token in recorded])
+                assert whole.confidence([(0, len(one["raw"]))]) is not None, "the tokens write the answer"
                 assert all(logprob <= 0 for _, logprob in recorded)
             assert found == group
     (demo / answers).unlink()
