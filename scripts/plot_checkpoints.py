@@ -26,7 +26,7 @@ class Point:
     """`chosen`, or `not chosen`."""
 
 
-def panel(name: str, points: list[Point]) -> alt.LayerChart:
+def panel(name: str, points: list[Point]) -> alt.LayerChart | alt.FacetChart:
     """The curves of a run, one a seed. Intervals of seeds stand side by side."""
     seeds, steps = list(dict.fromkeys(point.seed for point in points)), sorted({point.step for point in points})
     table = frame(points)
@@ -38,7 +38,7 @@ def panel(name: str, points: list[Point]) -> alt.LayerChart:
     f1 = alt.Y("f1:Q", title="micro F1 on held-out rows", scale=alt.Scale(zero=False))
     shape = alt.Scale(domain=["chosen", "not chosen"], range=["diamond", "circle"])
     size = alt.Scale(domain=["chosen", "not chosen"], range=[160, 40])
-    chart: alt.LayerChart = alt.layer(
+    layers = alt.layer(
         base.mark_rule(strokeWidth=1.5, opacity=0.5).encode(y=alt.Y("low:Q"), y2="high:Q"),
         base.mark_line(strokeWidth=1.5).encode(y=f1),
         base.mark_point(filled=True, opacity=1).encode(
@@ -47,7 +47,7 @@ def panel(name: str, points: list[Point]) -> alt.LayerChart:
             size=alt.Size("checkpoint:N", scale=size, title="checkpoint"),
         ),
     )
-    return chart.properties(title=alt.Title(name, anchor="start"), width=WIDTH, height=220)
+    return layers.properties(title=alt.Title(name, anchor="start"), width=WIDTH, height=220)
 
 
 def main() -> None:
