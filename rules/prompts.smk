@@ -106,6 +106,7 @@ rule hold_out_rows:
     log:
         "logs/hold_out_rows/{dataset}/{prompt}/{share}{rows}.{seed}.log",
     wildcard_constraints:
+        share=r"[\d.e-]+",
         rows=r"(?:\.rows-\d+)?",
     localrule: True
     params:
