@@ -51,6 +51,11 @@ class _Run:
         """The environments of the engines that the run's figures need."""
         return []
 
+    @property
+    def has_confidence(self) -> bool:
+        """Whether the run's predictions have a confidence for each mention."""
+        return False
+
     def split_files(self, split: str) -> list[str]:
         """The files of a split of the run's dataset, the publisher's and the canonical one."""
         return [paths.raw(self.dataset.name, split), paths.sentences(self.dataset.name, split)]
@@ -111,6 +116,10 @@ class BaseRun(_Run):
     def engines(self) -> list[str]:
         # LLaMA-Factory's template makes the token ids, vLLM answers.
         return ["train", self.decode.environment]
+
+    @property
+    def has_confidence(self) -> bool:
+        return self.decode.confidence
 
     def engine_model(self, seed: int | str) -> str:
         """The list of files, in its folder, of the model that the engine loads."""
@@ -304,6 +313,10 @@ class VoteRun(_Run):
 
     kind = "vote"
     voters: BaseRun
+
+    @property
+    def has_confidence(self) -> bool:
+        return self.voters.has_confidence
 
     def made_from(self, seed: int, split: str) -> list[str]:
         """Every file behind the run's scores of a split."""

@@ -67,6 +67,9 @@ def engine_environment(gpus: int, threads: int) -> dict[str, str]:
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two jobs side by side would else be bound to the same cores
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one more process would import everything once more
+        # vLLM compiles the collection of log-probabilities when it is first asked for them: without a C++ compiler
+        # that ends a server, and with one nobody is answered meanwhile.
+        "TORCH_COMPILE_DISABLE": "1",
     }
 
 
