@@ -102,7 +102,7 @@ def test_rank_and_alpha_change_places(demo: Path, edit: Callable[..., None]) -> 
 
 
 def test_the_decode_settings(demo: Path, edit: Callable[..., None]) -> None:
-    edit("conf/decode.yaml", "max_tokens: ", "max_tokens: 1")
+    edit("conf/decode.yaml", "max_tokens: 200", "max_tokens: 100")
     assert rules(would_run(demo)) == {"check_lengths"} | PREDICT | SCORE
 
 
