@@ -38,6 +38,8 @@ rule all:
 onsuccess:
     if summary := endings.summary_of(Path(paths.SEEDS)):
         print(f"\n{summary}", file=sys.stderr)
+    if left_out := endings.left_out_of(map(Path, of_selected(lambda files: files.manifest))):
+        print(left_out, file=sys.stderr)
 
 
 # The last lines on the terminal, after what Snakemake itself says: which step failed, its first error, its log.

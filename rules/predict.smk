@@ -23,19 +23,17 @@ def group_decode(wildcards):
 def group_inputs(wildcards) -> dict[str, list[str]]:
     """What an engine group reads: prompts, the check of them, models, adapters."""
     members, decode = group_of(wildcards).members, group_decode(wildcards)
+    split, prompts = wildcards.split, [run.data(wildcards.split) for run, _ in members]
     adapters = [run.engine_adapter(seed) for run, seed in members]
-    constrained = [paths.sentences(run.dataset.name, wildcards.split) for run, _ in members if decode.structured]
     return {
         "env": [ancient(paths.environment(decode.environment))],
         "lock": [paths.lock(decode.environment)],
-        "lengths": list(
-            dict.fromkeys(paths.lengths_check(run.lengths_checked_by, wildcards.split) for run, _ in members)
-        ),
-        "tokens": list(dict.fromkeys(run.data.tokens(wildcards.split) for run, _ in members)),
-        "parity": list(dict.fromkeys(run.data.parity(wildcards.split, decode.environment) for run, _ in members)),
+        "lengths": list(dict.fromkeys(paths.lengths_check(run.lengths_checked_by, split) for run, _ in members)),
+        "tokens": list(dict.fromkeys(data.tokens(split) for data in prompts)),
+        "parity": list(dict.fromkeys(data.parity(split, decode.environment) for data in prompts)),
         "models": list(dict.fromkeys(run.engine_model(seed) for run, seed in members)),
         "adapters": [adapter for adapter in adapters if adapter],
-        "sentences": list(dict.fromkeys(constrained)),
+        "sentences": list(dict.fromkeys(data.asked(split) for data in prompts)) if decode.structured else [],
     }
 
 
@@ -45,10 +43,11 @@ def group_jobs(wildcards) -> str:
         {
             "run": run.name,
             "seed": seed,
-            "tokens": run.data.tokens(wildcards.split),
+            "tokens": run.data(wildcards.split).tokens(wildcards.split),
             "model": os.path.dirname(run.engine_model(seed)),
             "adapter": os.path.dirname(adapter) if (adapter := run.engine_adapter(seed)) else None,
             "answer": run.prompt.answer if run.decode.structured else None,
+            "sentences": run.data(wildcards.split).asked(wildcards.split) if run.decode.structured else None,
         }
         for run, seed in group_of(wildcards).members
     ]
@@ -64,7 +63,7 @@ def limits_of(wildcards) -> str:
 rule check_lengths:
     """whether the prompts of a split fit into the engine of a run"""
     input:
-        tokens=lambda w: answered(STUDY.run, w.run).data.tokens(w.split),
+        tokens=lambda w: answered(STUDY.run, w.run).data(w.split).tokens(w.split),
     output:
         lengths=paths.lengths_check("{run}", "{split}"),
     log:
@@ -98,15 +97,14 @@ rule predict_shard:
         python=lambda w: paths.python(group_decode(w).environment),
         jobs=group_jobs,
         decode=lambda w: json.dumps(group_decode(w).engine_settings()),
-        # Only an engine that holds answers to a format needs labels and sentences.
+        # Only an engine that holds answers to a format needs labels.
         labels=lambda w: option(
             "--labels", labels_of(group_of(w).first.dataset) if group_decode(w).structured else None
         ),
-        sentences=lambda w, input: f"--sentences {shlex.join(input.sentences)}" if input.sentences else "",
         shard=lambda w: "--shard {} --shards {}".format(*w.shard.split("-of-")),
     shell:
         "{params.python} scripts/predict_shard.py --jobs {params.jobs:q} --decode {params.decode:q} {params.labels}"
-        " {params.sentences} {params.shard} --threads {threads} --log {log}"
+        " {params.shard} --threads {threads} --log {log}"
         " --title 'stage 4 of 5, predict {wildcards.group}, {wildcards.shard}' --record {output.record}"
         " --output {output.answers}"
 
@@ -122,6 +120,7 @@ rule read_answers:
     """predictions: the answers read, their entities found in the sentence"""
     input:
         sentences=lambda w: paths.sentences(run_of(w).dataset.name, w.split),
+        windows=lambda w: run_of(w).data(w.split).asked(w.split) if run_of(w).dataset.windows else [],
         answers=answers_of,
     output:
         predictions=RUN.predictions("{split}"),
@@ -133,8 +132,9 @@ rule read_answers:
     params:
         code=code_digest("read_answers"),
         answer=lambda w: run_of(w).prompt.answer,
+        windows=lambda w, input: option("--windows", input.windows),
     shell:
-        "python scripts/read_answers.py --sentences {input.sentences} --answers {input.answers}"
+        "python scripts/read_answers.py --sentences {input.sentences} {params.windows} --answers {input.answers}"
         " --answer {params.answer} --run {wildcards.run} --seed {wildcards.seed} --output {output.predictions}"
         " 2>&1 | tee {log} >&2"
 

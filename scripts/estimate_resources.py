@@ -76,7 +76,8 @@ class Rows:
 
 def read_rows(job: TunedRun, shape: Shape) -> Rows:
     """The lengths of the encoded rows, else about those of the alpaca rows, else about what the prompt alone tells."""
-    encoded, alpaca, cutoff = Path(job.data.tokens("train")), Path(job.data.alpaca("train")), job.cutoff
+    data, cutoff = job.data("train"), job.cutoff
+    encoded, alpaca = Path(data.tokens("train")), Path(data.alpaca("train"))
     if encoded.is_file():
         lengths = [row.length for row in read_tokens(encoded)]
         how = "the longest row"

@@ -24,7 +24,6 @@ from entitune.engines.vllm_settings import engine_environment, engine_settings
 from entitune.files import write_jsonl
 from entitune.job_records import recorded_job
 from entitune.progress import Progress
-from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.answer_formats.constraints import Constraint, constraint_of
 from entitune.records import Tokens, read_sentences, read_tokens
 
@@ -76,12 +75,12 @@ def predict(
     jobs: Sequence[Job],
     prompts: dict[str, Sequence[Tokens]],
     decode: dict[str, Any],
-    constraints: dict[AnswerFormat, Sequence[Constraint]],
+    constraints: dict[Job, Sequence[Constraint]],
     progress: GroupProgress,
 ) -> Iterator[dict[str, Any]]:
     """The answers of all jobs, in order: run, seed, id, raw, finish_reason, output_tokens.
 
-    `constraints` has one for each prompt, for the formats that jobs hold their answers to.
+    `constraints` has one for each prompt, for the jobs that hold their answers to a format.
     """
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
@@ -101,7 +100,7 @@ def predict(
             rows, started = prompts[job.tokens], time.monotonic()
             outputs = engine.generate(
                 [{"prompt_token_ids": row.prompt_ids} for row in rows],
-                [sampling(one) for one in (constraints[job.answer] if job.answer else [None] * len(rows))],
+                [sampling(one) for one in constraints.get(job, [None] * len(rows))],
                 lora_request=LoRARequest(job.adapter, number, job.adapter) if job.adapter else None,
                 use_tqdm=progress.bar(),
             )
@@ -136,7 +135,7 @@ def main() -> None:
         type=parse_jobs,
         required=True,
         help="JSON: a list of {run, seed, tokens, model, adapter (or null), answer (null, or the format that its "
-        "answers are held to)}",
+        "answers are held to), sentences (what is asked, canonical JSONL, where there is a format)}",
     )
     parser.add_argument("--decode", type=json.loads, required=True, help="JSON: the decode settings")
     parser.add_argument(
@@ -146,7 +145,6 @@ def main() -> None:
         default=[],
         help="the dataset's labels, for answers that are held to a format",
     )
-    parser.add_argument("--sentences", help="canonical JSONL of the split, for answers that are held to a format")
     parser.add_argument("--shard", type=int, default=1, help="which part, from 1 (default: 1)")
     parser.add_argument("--shards", type=int, default=1, help="of how many parts (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
@@ -163,18 +161,16 @@ def main() -> None:
     for _, members in by_model(args.jobs):
         adapters_of(members)
 
-    constraints: dict[AnswerFormat, Sequence[Constraint]] = {}
-    if formats := {job.answer for job in args.jobs if job.answer}:
-        if not args.sentences or not args.labels:
-            parser.error("jobs whose answers are held to a format need --sentences and --labels")
-        sentences = shard_of(list(read_sentences(args.sentences)), args.shard, args.shards)
-        for path, rows in prompts.items():
-            if [row.id for row in rows] != [sentence.id for sentence in sentences]:
-                raise InputError(f"{path}: not the prompts of the sentences in {args.sentences}, in order")
-        for answer_format in formats:
-            constraints[answer_format] = [
-                constraint_of(answer_format, args.labels, sentence.text) for sentence in sentences
-            ]
+    constraints: dict[Job, Sequence[Constraint]] = {}
+    for job in args.jobs:
+        if job.answer is None:
+            continue
+        if job.sentences is None or not args.labels:
+            parser.error("jobs whose answers are held to a format need sentences and --labels")
+        sentences = shard_of(list(read_sentences(job.sentences)), args.shard, args.shards)
+        if [row.id for row in prompts[job.tokens]] != [sentence.id for sentence in sentences]:
+            raise InputError(f"{job.tokens}: not the prompts of the sentences in {job.sentences}, in order")
+        constraints[job] = [constraint_of(job.answer, args.labels, sentence.text) for sentence in sentences]
 
     terminal = output_to(args.log)
     os.environ |= engine_environment(args.decode["gpus"], args.threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 from entitune.cli import InputError, run
@@ -22,31 +23,42 @@ def main() -> None:
     parser.add_argument("--cutoff-len", type=int, required=True, help="longest row in tokens, prompt and answer")
     parser.add_argument("--on-invalid", choices=["fail", "drop"], default="fail", help="what longer rows do")
     parser.add_argument("--name", required=True, help="the dataset's name in dataset_info.json")
-    parser.add_argument("--output-dir", type=Path, required=True, help="train.json, too_long.jsonl, dataset_info.json")
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        required=True,
+        help="train.json, dataset_info.json, too_long.jsonl, train.summary.json",
+    )
     args = parser.parse_args()
 
     rows = read_json(args.alpaca)
     chosen = {sentence.id for sentence in read_sentences(args.selected)} if args.selected else None
     kept, too_long, problems = [], [], []
+    kinds: Counter[str] = Counter()
     for line, (row, encoded) in enumerate(zip(rows, read_jsonl(args.tokens), strict=True), 2):  # "[" is line 1
-        if chosen is not None and row["id"] not in chosen:
+        if chosen is not None and row.get("sentence", row["id"]) not in chosen:
             continue
         length = len(encoded["prompt_ids"]) + (encoded["answer_tokens"] or 0)
-        reason = ""
+        kind = reason = ""
         if "problem" in encoded:
-            reason = encoded["problem"]
+            kind, reason = "control token of the model's chat", encoded["problem"]
         elif not row["output"]:
-            reason = "no answer: the training split must be labelled"
+            kind = reason = "no answer: the training split must be labelled"
         elif length > args.cutoff_len:
+            kind = f"longer than cutoff_len {args.cutoff_len}"
             reason = f"{length} tokens with prompt and answer, cutoff_len is {args.cutoff_len}"
         if reason:
+            kinds[kind] += 1
             problems.append(f"{args.alpaca}:{line}: sentence {row['id']}: {reason}")
             too_long.append({"reason": reason, **row})
         else:
             kept.append(row)
     if problems and args.on_invalid == "fail":
         more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        advice = "raise cutoff_len in the recipe, shorten the prompt, or set on_invalid: drop for the dataset"
+        advice = (
+            "split long sentences with windows: true in the dataset's entry of conf/datasets.yaml, raise cutoff_len in "
+            "the recipe, shorten the prompt, or leave these rows out with on_invalid: drop in the dataset's entry"
+        )
         raise InputError("\n".join(["rows that training cannot use:", *problems[:SHOWN], *more, advice]))
     if not kept:
         raise InputError(f"{args.alpaca}: no row is left to train on; cutoff_len is {args.cutoff_len}")
@@ -54,6 +66,8 @@ def main() -> None:
         print(f"dropped {len(problems)} of {len(rows)} rows, see {args.output_dir / 'too_long.jsonl'}")
 
     write_jsonl(args.output_dir / "too_long.jsonl", too_long)
+    summary = {"rows": len(kept) + len(too_long), "dropped": len(too_long), "kinds": kinds}
+    write_json(args.output_dir / "train.summary.json", summary)
     write_rows(args.output_dir / "train.json", kept)
     info = {args.name: {"file_name": "train.json", "formatting": "alpaca", "columns": COLUMNS}}
     write_json(args.output_dir / "dataset_info.json", info)

@@ -13,6 +13,7 @@ from typing import Any
 from entitune.cli import run
 from entitune.files import sha256, write_json
 from entitune.job_records import JobRecord
+from entitune.left_out import read_left_out
 from entitune.provenance import code_version, engine_versions
 
 
@@ -45,6 +46,9 @@ def main() -> None:
         "--shared-records", type=Path, nargs="*", default=[], help="those of jobs that worked for several runs or seeds"
     )
     parser.add_argument("--shared-by", type=int, default=1, help="for how many: their time is divided by it")
+    parser.add_argument(
+        "--summaries", type=Path, nargs="*", default=[], help="summaries of the steps that leave data out, JSON"
+    )
     parser.add_argument("--output", required=True, help="the manifest, JSON")
     args = parser.parse_args()
 
@@ -53,6 +57,7 @@ def main() -> None:
         "git": {"commit": code.commit, "modified": code.modified},
         "code_sha256": code.sha256,
         "config": args.config,
+        "left_out": [one.to_dict() for one in read_left_out(args.summaries)],
         "files": {str(path): sha256(path) for path in args.files},
         "engines": {path.name: engine_versions(path) for path in [Path(sys.prefix), *args.environments]},
         "stages": {path.stem: stage(JobRecord.read(path)) for path in args.records}

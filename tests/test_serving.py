@@ -66,7 +66,7 @@ def finish(study: Study, name: str, rank: int = 8, base: str | None = None) -> F
     run = study.run(name)
     assert isinstance(run, BaseRun)
     folder, model = Path(run.files(run.seeds[0]).folder), Path(paths.model(run.model.name)).parent
-    alpaca = Path(run.data.alpaca("dev"))
+    alpaca = Path(run.data("dev").alpaca("dev"))
     for path in (folder / "adapter", folder / "merged", model, alpaca.parent):
         path.mkdir(parents=True, exist_ok=True)
     for path in (model, folder / "merged"):

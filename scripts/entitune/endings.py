@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from entitune import paths
+from entitune.files import read_json
+from entitune.left_out import LeftOut
 
 
 def summary_of(seeds_table: Path) -> str:
@@ -26,6 +28,17 @@ def summary_of(seeds_table: Path) -> str:
         deviation = f" ± {float(row['f1_sd']):.4f} ({row['seeds']} seeds)" if row["f1_sd"] else ""
         lines.append(f"  {row['run']:<{width}}  {float(row['f1_mean']):.4f}{deviation}")
     return "\n".join(["Micro F1 (spans):", *lines, f"All scores: {paths.METRICS}"]) if lines else ""
+
+
+def left_out_of(manifests: Iterable[Path]) -> str:
+    """What of their data the runs with these manifests leave out, one line each; empty where it is nothing."""
+    lines: dict[str, None] = {}
+    for path in manifests:
+        if path.is_file():
+            manifest = read_json(path)
+            for one in manifest.get("left_out", []):
+                lines[f"  {manifest['config']['dataset']['name']}, {LeftOut(**one)}"] = None
+    return "\n".join(["Not all of the data was used:", *lines]) if lines else ""
 
 
 def failure_of(rule: str, wildcards: Mapping[str, str], log: Path | None) -> str:

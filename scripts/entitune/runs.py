@@ -6,7 +6,7 @@ files that scores are made from: each is a method here, used by rules, scripts a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
@@ -55,6 +55,11 @@ class _Run:
         """The splits that must be there for the run's scores on dev."""
         return ["dev"]
 
+    def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        """What was left out of the data behind the run's scores of these splits, each file by a step."""
+        used = dict.fromkeys([*(["train"] if "train" in self.needed_splits else []), *splits])
+        return [paths.conversion(self.dataset.name, split) for split in used]
+
     def settings(self) -> dict[str, JsonValue]:
         """The run with everything that it names under conf/, for provenance."""
         return {"run": self.name, "kind": self.kind, "dataset": self.dataset.settings()}
@@ -71,10 +76,14 @@ class BaseRun(_Run):
     lengths_checked_by: str
     """The run of the row whose check that prompts fit the engine holds for this one: the first with its prompt."""
 
-    @property
-    def data(self) -> PromptData:
-        """The paths of the run's dataset under its prompt, encoded for its model."""
-        return PromptData(self.dataset.name, self.prompt.name, self.model.name)
+    def data(self, split: str) -> PromptData:
+        """The paths of a split under the run's prompt, encoded for its model."""
+        windows = f"/windows-{self.limits(split)}" if self.dataset.windows else ""
+        return PromptData(self.dataset.name, self.prompt.name, self.model.name, windows)
+
+    def limits(self, split: str) -> str:
+        """What the windows of a split must fit in, as their folder is called: context and answer, in tokens."""
+        return f"{self.decode.max_model_len}-{self.decode.max_tokens}"
 
     @property
     def engines(self) -> list[str]:
@@ -89,6 +98,12 @@ class BaseRun(_Run):
         """The adapter that the engine loads on top of the model as a LoRA module, or None."""
         return None
 
+    def encoded(self, split: str) -> list[str]:
+        """The files of a split on its way to token ids, in order."""
+        data, whole = self.data(split), PromptData(self.dataset.name, self.prompt.name)
+        files = [whole.alpaca(split), data.asked(split), data.alpaca(split), data.tokens(split)]
+        return [*dict.fromkeys(files), data.parity(split, self.decode.environment)]
+
     def training_files(self, seed: int | str) -> list[str]:
         """The files that training reads and makes, in order."""
         return []
@@ -97,12 +112,15 @@ class BaseRun(_Run):
     def needed_splits(self) -> list[str]:
         return ["train", "dev"] if self.prompt.shots else ["dev"]
 
+    def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        windows = [self.data(split).windows_summary(split) for split in splits if self.dataset.windows]
+        return [*super().summaries(seed, splits), *windows]
+
     def made_from(self, seed: int, split: str, group: GroupFiles) -> list[str]:
         """Every file behind the run's scores of a split, from the publisher's to the scores, and the locks."""
-        encoded = [self.data.alpaca(split), self.data.tokens(split), self.data.parity(split, self.decode.environment)]
         examples = self.split_files("train") if self.prompt.shots else []
         return [
-            *dict.fromkeys([*examples, *self.training_files(seed), *self.split_files(split), *encoded]),
+            *dict.fromkeys([*examples, *self.training_files(seed), *self.split_files(split), *self.encoded(split)]),
             paths.model(self.model.name),
             *([self.engine_model(seed)] if self.engine_model(seed) != paths.model(self.model.name) else []),
             *(group.answers(split, shard) for shard in paths.shards(self.decode.shards)),
@@ -142,10 +160,13 @@ class TunedRun(BaseRun):
     train_rows: int | None = None
     """How many rows of the training split are used, chosen by the run's seed; None: all."""
 
+    def limits(self, split: str) -> str:
+        return str(self.cutoff) if split == "train" else super().limits(split)
+
     def training_rows(self, seed: int | str, name: str = "train.json") -> str:
         """The rows that training reads, or another file in their folder."""
         selection = "" if self.train_rows is None else f".rows-{self.train_rows}.seed-{seed}"
-        return self.data.training_rows(self.cutoff, selection, name)
+        return self.data("train").training_rows(self.cutoff, selection, name)
 
     @property
     def curve(self) -> str:
@@ -167,11 +188,20 @@ class TunedRun(BaseRun):
     def engine_adapter(self, seed: int | str) -> str | None:
         return None if self.merges else self.files(seed).adapter()
 
+    def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        data = self.data("train")
+        return [
+            *super().summaries(seed, splits),
+            data.answers_summary("train"),
+            *([data.windows_summary("train")] if self.dataset.windows else []),
+            self.training_rows(seed, "train.summary.json"),
+        ]
+
     def training_files(self, seed: int | str) -> list[str]:
-        files, data = self.files(seed), self.data
+        files = self.files(seed)
         return [
             *self.split_files("train"),
-            *(data.alpaca("train"), data.tokens("train"), data.parity("train", self.decode.environment)),
+            *self.encoded("train"),
             *([] if self.train_rows is None else [paths.selected_rows(self.dataset.name, self.train_rows, seed)]),
             *(self.training_rows(seed), paths.training_rows_check(self.rows_checked_by), files.config),
             *(files.adapter(), files.adapter("adapter_config.json")),
@@ -194,6 +224,9 @@ class VoteRun(_Run):
 
     kind = "vote"
     voters: BaseRun
+
+    def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        return list(dict.fromkeys(file for one in self.voters.seeds for file in self.voters.summaries(one, splits)))
 
     def made_from(self, seed: int, split: str) -> list[str]:
         """Every file behind the run's scores of a split."""

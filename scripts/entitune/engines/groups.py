@@ -28,6 +28,8 @@ class Job:
     """Folder of the LoRA adapter that is loaded on top of the model; None for the model as it is."""
     answer: AnswerFormat | None = None
     """The format that its answers are held to; None where they are free."""
+    sentences: str | None = None
+    """File of what the prompts ask, as canonical sentences, for answers that are held to a format."""
 
 
 def parse_jobs(text: str) -> list[Job]:

@@ -38,6 +38,8 @@ class FinishedRun:
     labels: list[str]
     decode: Decode
     answer_format: AnswerFormat
+    windows: bool
+    """Whether a text that is too long is asked in windows."""
     prompt: Prompt
     base: Path
     adapter: Path | None
@@ -66,7 +68,7 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
     seed = run.seeds[0] if seed is None else seed
     study.run_with_seed(name, seed)
 
-    files, base, alpaca = run.files(seed), paths.model(run.model.name), run.data.alpaca("dev")
+    files, base, alpaca = run.files(seed), paths.model(run.model.name), run.data("dev").alpaca("dev")
     tuned = isinstance(run, TunedRun)
     made = [base, alpaca, *([files.adapter()] if tuned else [])]
     merged = run.engine_model(seed) if run.engine_model(seed) != base else None
@@ -83,6 +85,7 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
         labels=run.dataset.label_names,
         decode=run.decode,
         answer_format=run.prompt.answer,
+        windows=run.dataset.windows,
         prompt=Prompt.from_row(read_json(alpaca)[0]),
         base=Path(base).parent,
         adapter=adapter,
