@@ -54,6 +54,7 @@ def main() -> None:
 
     code = code_version()
     manifest = {
+        "version": code.version,
         "git": {"commit": code.commit, "modified": code.modified},
         "code_sha256": code.sha256,
         "config": args.config,

@@ -58,6 +58,12 @@ def test_links_lead_somewhere(page: str) -> None:
     assert broken == []
 
 
+def test_the_page_of_the_settings_names_every_file() -> None:
+    page = read("conf/README.md")
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / "conf").iterdir()]
+    assert [name for name in names if f"`{name}" not in page and name != "README.md"] == []
+
+
 def test_the_rules_of_the_design_page_exist() -> None:
     rules = {name for path in (ROOT / "rules").glob("*.smk") for name in re.findall(r"\brule (\w+):", path.read_text())}
     figure = dict(FENCED.findall(read("docs/design.md")))["mermaid"]
