@@ -142,11 +142,12 @@ rule register_dataset:
     params:
         code=code_digest("register_dataset"),
         on_invalid=lambda w: dataset_of(w).on_invalid,
+        max_dropped=lambda w: dataset_of(w).max_dropped,
         selected=lambda w, input: option("--selected", input.selected),
     shell:
         "python scripts/register_dataset.py --alpaca {input.alpaca} --tokens {input.tokens} {params.selected}"
-        " --cutoff-len {wildcards.cutoff} --on-invalid {params.on_invalid} --name {wildcards.dataset}_train"
-        " --output-dir $(dirname {output.train}) 2>&1 | tee {log} >&2"
+        " --cutoff-len {wildcards.cutoff} --on-invalid {params.on_invalid} --max-dropped {params.max_dropped}"
+        " --name {wildcards.dataset}_train --output-dir $(dirname {output.train}) 2>&1 | tee {log} >&2"
 
 
 rule check_parity:

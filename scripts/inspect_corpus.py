@@ -31,6 +31,7 @@ from entitune.corpus.recognise import Recognised, flow, recognise, sample_rows
 from entitune.corpus.rows import Row
 from entitune.corpus.sources import Source, begins_with_mark, other_encoding
 from entitune.files import atomic_write
+from entitune.registries import RESERVED_LABELS
 
 SPLITS = {"train": "train|trn", "dev": "dev|valid|val|eval", "test": "test|tst"}
 ROW = {
@@ -41,8 +42,6 @@ ROW = {
     "seeds": "1",
 }
 """The row for the sheet: the embedded model, which needs no download and no GPU."""
-
-RESERVED = ("micro", "macro", "(other)")  # rows of the score tables
 
 
 @dataclass
@@ -209,7 +208,7 @@ def leaks(splits: Iterable[Split]) -> None:
 def usable(label: str) -> str:
     """A label as conf/datasets.yaml takes it: without spaces, commas and quotes, and no row of a score table."""
     name = re.sub(r"[\s,\"'，、]+", "_", "".join(filter(str.isprintable, label)).strip()).lstrip("-") or "label"
-    return f"{name}_" if name in RESERVED else name
+    return f"{name}_" if name in RESERVED_LABELS else name
 
 
 def dataset_entry(splits: Sequence[Split]) -> dict[str, JsonValue]:

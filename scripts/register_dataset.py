@@ -22,6 +22,9 @@ def main() -> None:
     parser.add_argument("--selected", help="canonical JSONL of select_rows: use these sentences only (default: all)")
     parser.add_argument("--cutoff-len", type=int, required=True, help="longest row in tokens, prompt and answer")
     parser.add_argument("--on-invalid", choices=["fail", "drop"], default="fail", help="what longer rows do")
+    parser.add_argument(
+        "--max-dropped", type=float, default=1, metavar="SHARE", help="largest share of the rows to drop (default: 1)"
+    )
     parser.add_argument("--name", required=True, help="the dataset's name in dataset_info.json")
     parser.add_argument(
         "--output-dir",
@@ -60,6 +63,13 @@ def main() -> None:
             "the recipe, shorten the prompt, or leave these rows out with on_invalid: drop in the dataset's entry"
         )
         raise InputError("\n".join(["rows that training cannot use:", *problems[:SHOWN], *more, advice]))
+    if len(too_long) > args.max_dropped * (len(kept) + len(too_long)):
+        raise InputError(
+            f"{problems[0]}\n{args.alpaca}: {len(too_long)} of {len(kept) + len(too_long)} rows cannot be used: "
+            f"{', '.join(f'{kind} ({count})' for kind, count in kinds.items())}; max_dropped allows "
+            f"{args.max_dropped:.1%}. Split long sentences with windows: true, or raise max_dropped, in the dataset's "
+            "entry of conf/datasets.yaml"
+        )
     if not kept:
         raise InputError(f"{args.alpaca}: no row is left to train on; cutoff_len is {args.cutoff_len}")
     if problems:

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 import yaml
 from corpora import LABELS, sentences, tags_of, to_cluener, to_conll, with_ids
 from helpers import Result, run_script
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from entitune.corpus.formats import check_options, read_split
 from entitune.corpus.mention_lists import DIALECTS, write_mention_lists
@@ -178,8 +180,6 @@ def test_folders_and_pairs_are_recognised(tmp_path: Path) -> None:
 
 
 def test_parquet_is_recognised(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     parquet.write_table(pyarrow.table({"tokens": [["王"]], "ner_tags": [["S-name"]]}), tmp_path / "raw")
     found = recognise(Source.of([tmp_path / "raw"]))
     assert found is not None
