@@ -66,7 +66,7 @@ def means(name: str) -> dict[tuple[str, str], SeedMean]:
 
 def f1(mean: SeedMean) -> str:
     """F1 with its spread over seeds; with the interval over sentences where there is one seed."""
-    spread = f" ± {mean.f1_sd:.3f}" if mean.f1_sd is not None else f" ({mean.f1_low:.3f} to {mean.f1_high:.3f})"
+    spread = f" ± {mean.f1_sd:.3f}" if mean.f1_sd is not None else f" ({mean.f1_low:.3f}–{mean.f1_high:.3f})"
     return f"{mean.f1:.3f}{spread}"
 
 
@@ -76,7 +76,9 @@ def p_value(run_a: str, run_b: str) -> str:
         for row in csv.DictReader(stream, delimiter="\t"):
             names = {row["run_a"], row["run_b"]}
             if names == {run_a, run_b} and (row["scoring"], row["label"]) == ("spans", MICRO):
-                return show_p(float(row["p_randomisation"]), int(row["resamples"]))
+                return (
+                    show_p(float(row["p_randomisation"]), int(row["resamples"])).removeprefix("p ").removeprefix("= ")
+                )
     raise InputError(f"results/comparison.tsv does not compare {run_a} with {run_b}")
 
 
@@ -89,15 +91,21 @@ def minutes(name: str, stage: str) -> str:
 
 
 def score_rows(*names: str) -> Rows:
-    """A row a run: seeds, P, R and F1 (spans), F1 (pairs), p-value against the first run, time to train."""
+    """A row a run: seeds, P, R and F1 (spans), F1 (pairs), p-value against the first run."""
     snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
     rows = []
     for name in names:
         spans, pairs = means(name)["spans", MICRO], means(name)["pairs", MICRO]
         p = "–" if name == names[0] else p_value(name, names[0])
         figures = [f"{spans.precision:.3f}", f"{spans.recall:.3f}", f1(spans), f"{pairs.f1:.3f}"]
-        rows.append([f"`{name}`", str(spans.seeds), *figures, p, minutes(name, "train")])
+        rows.append([f"`{name}`", str(spans.seeds), *figures, p])
     return rows
+
+
+def time_rows(*names: str) -> Rows:
+    """A row a run: minutes of training and of prediction."""
+    snakemake("results/metrics.tsv", runs=",".join(names))
+    return [[f"`{name}`", minutes(name, "train"), minutes(name, "predict")] for name in names]
 
 
 def label_rows(name: str) -> Rows:
@@ -154,6 +162,7 @@ TABLES = {
     "demo-time": of_benchmark("bench_demo"),
     "demo": of_runs(score_rows, "demo", "demo-zeroshot", "demo-5shot", "demo-crf"),
     "cluener": of_runs(score_rows, "cluener-tiny", "cluener-tiny-zeroshot", "cluener-tiny-5shot", "cluener-crf"),
+    "cluener-time": of_runs(time_rows, "cluener-tiny", "cluener-tiny-zeroshot", "cluener-tiny-5shot", "cluener-crf"),
     "cluener-labels": of_runs(label_rows, "cluener-tiny"),
     "probe-medicine": of_runs(score_rows, "probe-medicine", "probe-medicine-zeroshot"),
     "probe-reviews": of_runs(score_rows, "probe-reviews", "probe-reviews-zeroshot"),

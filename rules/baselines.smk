@@ -12,6 +12,7 @@ rule train_crf:
         lock=paths.lock("crf"),
     output:
         model=RUN.crf,
+        record=RUN.record("train_crf"),
     log:
         "logs/train_crf/{run}/{seed}.log",
     wildcard_constraints:
@@ -23,7 +24,8 @@ rule train_crf:
         code=code_digest("train_crf"),
         python=paths.python("crf"),
     shell:
-        "{params.python} scripts/train_crf.py --sentences {input.sentences} --output {output.model} > {log} 2>&1"
+        "{params.python} scripts/train_crf.py --sentences {input.sentences} --record {output.record}"
+        " --output {output.model} > {log} 2>&1"
 
 
 rule predict_crf:

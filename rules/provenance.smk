@@ -7,6 +7,8 @@ def made_from(wildcards) -> dict[str, list[str]]:
     inputs = {"files": STUDY.made_from(run, int(wildcards.seed))}
     inputs["summaries"] = run.summaries(int(wildcards.seed), STUDY.splits)
     inputs["envs"] = [ancient(paths.environment(env)) for env in run.engines]
+    if isinstance(run, CrfRun):
+        inputs["records"] = [files.record("train_crf")]
     if not isinstance(run, BaseRun):
         return inputs
     group = STUDY.group_of(run.name, wildcards.seed)

@@ -18,6 +18,7 @@ from predictions import LABELS
 
 from entitune.bio_tags import read_bio, write_bio
 from entitune.engines.crf import features
+from entitune.job_records import JobRecord
 from entitune.records import Entity, Mention, Prediction, Sentence, read_predictions
 
 # --- tags -----------------------------------------------------------------------------------------------------------
@@ -99,8 +100,10 @@ def corpus(seed: int, sentences: int) -> list[Sentence]:
 def test_the_crf_learns_and_predicts(crf_python: Path, tmp_path: Path) -> None:
     train, dev = (write_jsonl(tmp_path / f"{seed}.jsonl", corpus(seed, 60)) for seed in (1, 2))
     for name in ("model", "again"):
-        done = run_script("train_crf", "--sentences", train, "--output", tmp_path / name, python=crf_python)
+        given = ["--sentences", train, "--record", tmp_path / "record.json", "--output", tmp_path / name]
+        done = run_script("train_crf", *given, python=crf_python)
         assert done.returncode == 0, done.stderr
+    assert JobRecord.read(tmp_path / "record.json").seconds > 0
     assert (tmp_path / "model").read_bytes() == (tmp_path / "again").read_bytes()
     out = tmp_path / "predictions.jsonl"
     given = ["--sentences", dev, "--model", tmp_path / "model", "--output", out]

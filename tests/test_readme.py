@@ -1,28 +1,55 @@
-"""Every command of the README is run: to its end where minutes allow, else as far as a dry run goes."""
+"""Every command of README and docs is run: to its end where minutes allow, else as far as a dry run goes.
+
+The commands of a page are the lines of its `sh` blocks and those in sentences. `ELSEWHERE` and `NOT_RUN` are the
+exceptions.
+"""
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers import ROOT, Result, read_jsonl, run_in, write_jsonl
+from pages import DOCUMENTS, FENCED, commands, read
 
 from entitune.study import load_study
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(sh|yaml)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-COMMANDS = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
-SERVING = [line for line in COMMANDS if "serve_runs" in line or "extract_entities" in line]  # test_server.py has them
-ENTRIES = [block for kind, block in BLOCKS if kind == "yaml"]
-INLINE = [line for line in re.findall(r"`(snakemake [^`]+)`", README) if "--lint" not in line]  # test_style.py has it
+COMMANDS = list(dict.fromkeys(command for name in DOCUMENTS for command in commands(read(name))))
+ENTRIES = [block for kind, block in FENCED.findall(read("README.md")) if kind == "yaml"]
+
+ELSEWHERE = {
+    "serve_runs.py": "test_server.py",
+    "extract_entities.py": "test_server.py",
+    "inspect_corpus.py train.jsonl": "test_inspect_corpus.py",
+    "inspect_corpus.py train=a.txt": "test_inspect_corpus.py",
+    "inspect_corpus.py FILE": "test_inspect_corpus.py",
+    "bert.py": "test_baselines.py",
+    "gpu_check.py": "test_gpu_check.py",
+    "snakemake --lint": "test_style.py",
+    "make check": "test_style.py",
+    "document_config.py": "test_documentation.py",
+    "srun": "test_slurm.py",
+}
+"""What a command contains, and the test file that runs it."""
+NOT_RUN = {
+    "pytest -m": "the suite that this test belongs to",
+    "pytest --hypothesis-profile": "the suite that this test belongs to",
+    "lock.sh": "looks for new versions of every package",
+    "python benchmarks/": "measures for minutes, on a machine that does nothing else",
+    "apptainer": "needs Apptainer",
+}
+"""What a command contains, and why no test runs it."""
+RUN = [command for command in COMMANDS if not any(part in command for part in (*ELSEWHERE, *NOT_RUN))]
 
 
 @pytest.fixture(scope="module")
 def readme(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the finished demo with a corpus as doccano exports it."""
+    """A copy of the finished demo with the files that the pages' commands read.
+
+    A corpus as doccano exports it, a run on it, another system's predictions, CLUENER's archive.
+    """
     folder = tmp_path_factory.mktemp("readme") / "copy"
     shutil.copytree(demo, folder, symlinks=True)
     for split in ("train", "dev"):
@@ -31,6 +58,8 @@ def readme(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             for one in read_jsonl(folder / f"results/datasets/demo/{split}.jsonl")
         ]
         write_jsonl(folder / f"my-{split}.jsonl", rows)
+    (folder / "results/mine-tiny").symlink_to("demo")
+    write_jsonl(folder / "theirs.jsonl", read_jsonl(folder / "results/datasets/demo/dev.jsonl"))
     (folder / "cluener_public.zip").touch()  # a dry run only looks whether it is there
     return folder
 
@@ -39,8 +68,16 @@ def run(command: str, folder: Path) -> Result:
     return run_in(folder, "bash", "-c", command)
 
 
+def test_a_command_that_is_not_run_here_has_a_reason_that_holds() -> None:
+    unknown = [part for part in (*ELSEWHERE, *NOT_RUN) if not any(part in command for command in COMMANDS)]
+    assert unknown == [], "no page has such a command any more"
+    for part, name in ELSEWHERE.items():
+        program = part.split()[0 if ".py" in part else -1].removesuffix(".py")
+        assert program.strip("-") in (ROOT / "tests" / name).read_text(encoding="utf-8"), f"{name} does not run {part}"
+
+
 @pytest.mark.engine
-@pytest.mark.parametrize("command", [one for one in [*COMMANDS, *dict.fromkeys(INLINE)] if one not in SERVING])
+@pytest.mark.parametrize("command", RUN)
 def test_a_command_does_what_it_says(readme: Path, command: str) -> None:
     if command.startswith("docker") and run("docker info", readme).returncode:
         pytest.skip("no Docker engine here")
