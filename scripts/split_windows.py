@@ -71,7 +71,7 @@ def main() -> None:
         text = sentence.text[start:end]
         if args.cutoff_len is None:
             return room.has(lengths(text)[0])
-        return sum(lengths(text, entities_in(sentence, Span(start, end)))) <= args.cutoff_len
+        return bool(sum(lengths(text, entities_in(sentence, Span(start, end)))) <= args.cutoff_len)
 
     windows: list[Window] = []
     counts = {"sentences": 0, "split": 0, "windows": 0, "mentions": 0, "mentions_lost": 0}

@@ -15,6 +15,8 @@ pytestmark = pytest.mark.engine
 
 SENTENCES = 12
 """How many sentences of the demo make a long one."""
+HELD_BY_NONE = 100
+"""The length of a mention that is longer than a window."""
 CUTS = str.maketrans(dict.fromkeys("。！？，、；：", "～"))
 """What a window ends at where it can."""
 ENTRIES = {
@@ -68,6 +70,8 @@ def long_text(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     train, dev = demo_rows("train")[:48], demo_rows("dev")
     groups = [dev[start : start + SENTENCES] for start in range(0, 60, SENTENCES)]
     long = [joined(group, cuts=group is not groups[-1]) for group in groups]
+    start = long[-1]["text"][:HELD_BY_NONE]
+    long[-1]["label"].setdefault("book", {})[start] = [[0, HELD_BY_NONE - 1]]
     write_jsonl(folder / "data/long/train.json", [joined(train[:24]), joined(train[24:], cuts=False), *train[:8]])
     write_jsonl(folder / "data/long/dev.json", [*long, *dev[60:80]])
     for name, text in ENTRIES.items():
@@ -133,13 +137,13 @@ def test_windows_are_trained_on_as_they_are_asked(long_text: Path) -> None:
 
 
 def test_a_mention_that_no_window_holds_is_told(long_text: Path) -> None:
-    summary = json.loads(
-        (long_text / "results/datasets/long/ner-zh-short/demo-tuned/windows-240-130/dev.summary.json").read_text(
-            encoding="utf-8"
-        )
-    )
+    folder = long_text / "results/datasets/long/ner-zh-short/demo-tuned/windows-240-130"
+    summary = json.loads((folder / "dev.summary.json").read_text(encoding="utf-8"))
+    assert summary["mentions_lost"] == 1
     manifest = json.loads((long_text / "results/long/seed-1/manifest.json").read_text(encoding="utf-8"))
-    lost = [one for one in manifest["left_out"] if one["what"] == "mentions"]
-    assert sum(one["count"] for one in lost) == summary["mentions_lost"]
+    reason = {"whole in no window": 1}
+    assert manifest["left_out"] == [
+        {"split": "dev", "what": "mentions", "count": 1, "of": summary["mentions"], "kinds": reason}
+    ]
     page = (long_text / "results/long/seed-1/scores/dev.md").read_text(encoding="utf-8")
-    assert ("Left out of the data" in page) == bool(manifest["left_out"])
+    assert f"- dev: 1 of {summary['mentions']} mentions left out: whole in no window (1)\n" in page
