@@ -21,7 +21,7 @@ from entitune.config_files import ConfigError
 from entitune.manifests import files_in
 from entitune.processes import put_first
 from entitune.progress import QUIET
-from entitune.runs import BaseRun, CrfRun, ImportedRun, TunedRun, VoteRun
+from entitune.runs import SELECT, BaseRun, CrfRun, ImportedRun, Source, TunedRun, VoteRun, files_below
 from entitune.study import read_study
 
 try:
@@ -49,7 +49,7 @@ put_first("LD_LIBRARY_PATH", WORKFLOW_BIN.parent.parent / "lib")
 if snakemake_internals.is_quiet(workflow):
     os.environ[QUIET] = "1"
 
-# The paths of a run, of a dataset under a prompt (whole or in windows) and of an engine group, as patterns with wildcards.
+# The paths of a run, of a dataset under a prompt and of an engine group, as patterns with wildcards.
 RUN = paths.RunFiles("{run}", "{seed}")
 DATA = paths.PromptData("{dataset}", "{prompt}", "{model}", "{windows}")
 GROUP = paths.GroupFiles("{group}")
@@ -67,7 +67,7 @@ wildcard_constraints:
     cutoff=r"\d+",
     windows=r"(?:/windows-\d+(?:-\d+)?)?",
     limits=r"\d+(?:-\d+)?",
-    selection=r"(?:\.rows-\d+\.seed-\d+)?",
+    selection=r"(?:(?:\.held_out-[\d.e-]+)?(?:\.rows-\d+)?\.seed-\d+)?",
     rows=r"\d+",
     env="[^/]+",
 
@@ -121,6 +121,13 @@ def of_selected(file) -> list[str]:
 def of_selected_splits(file) -> list[str]:
     """`file(files, split)` for every run, seed and split that the table covers."""
     return [file(files, split) for files in STUDY.selected_files() for split in STUDY.splits]
+
+
+def judged_splits(wildcards) -> list[str]:
+    """The splits of a dataset that score runs: what is chosen for a training or a prompt has no sentence of theirs."""
+    return [
+        paths.sentences(wildcards.dataset, split) for split in dataset_of(wildcards).splits.files() if split != "train"
+    ]
 
 
 def chat_option(model) -> str:

@@ -17,6 +17,10 @@ def made_from(wildcards) -> dict[str, list[str]]:
     if isinstance(run, TunedRun):
         inputs["records"] = [files.record("train_adapter")]
         inputs["records"] += [files.record("merge_adapter")] if run.merges else []
+        if run.selects:
+            inputs["records"] += [files.record("merge_candidates")] if run.merges else []
+            inputs["shared"] += [group.files.record(SELECT, shard) for shard in shards]
+            inputs["checkpoints"] = [files.checkpoint_scores]
     return inputs
 
 
@@ -42,9 +46,11 @@ rule write_manifest:
         records=lambda w, input: input.get("records", []),
         shared=lambda w, input: input.get("shared", []),
         shared_by=shared_by,
+        checkpoints=lambda w, input: option("--checkpoints", input.get("checkpoints")),
     shell:
         "python scripts/write_manifest.py --config {params.config:q} --files {input.files}"
         " --environments {params.environments} --records {params.records}"
-        " --shared-records {params.shared} --shared-by {params.shared_by} --summaries {input.summaries}"
+        " --shared-records {params.shared} --shared-by {params.shared_by} {params.checkpoints}"
+        " --summaries {input.summaries}"
         " --output {output.manifest}"
         " 2>&1 | tee {log} >&2"

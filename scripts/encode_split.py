@@ -10,9 +10,11 @@ import argparse
 from pathlib import Path
 
 from entitune.cli import InputError, run
-from entitune.files import read_json, write_jsonl
+from entitune.files import write_jsonl
+from entitune.manifests import check_model
 from entitune.prompting.chat import ChatSettings
 from entitune.prompting.encoding import Encoder
+from entitune.prompting.rows import read_alpaca
 
 SHOWN = 20
 """How many rows an error message lists."""
@@ -38,7 +40,8 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    rows, encoder = read_json(args.alpaca), Encoder(args.model, args.chat)
+    check_model(Path(args.model))
+    rows, encoder = read_alpaca(args.alpaca), Encoder(args.model, args.chat)
     records, problems = [], []
     for line, row in enumerate(rows, 2):  # "[" is line 1
         prompt_ids, answer_ids = encoder.encode(row)

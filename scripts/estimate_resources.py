@@ -26,7 +26,8 @@ from entitune.config_files import read_yaml
 from entitune.engines import memory_estimate
 from entitune.engines.memory_estimate import GB, Recipe, Shape
 from entitune.engines.schedule import plan
-from entitune.files import read_json, read_jsonl
+from entitune.files import read_jsonl
+from entitune.prompting.rows import read_alpaca
 from entitune.records import read_tokens
 from entitune.registries import Decode, Model, PromptFiles
 from entitune.runs import BaseRun, Run, TunedRun, VoteRun
@@ -86,7 +87,7 @@ class Rows:
 
 def read_rows(job: TunedRun, shape: Shape) -> Rows:
     """The lengths of the encoded rows, else about those of the alpaca rows, else about what the prompt alone tells."""
-    data, cutoff = job.data("train"), job.cutoff
+    data, cutoff = job.training_data, job.cutoff
     encoded, alpaca = Path(data.tokens("train")), Path(data.alpaca("train"))
     if encoded.is_file():
         rows = list(read_tokens(encoded))
@@ -95,7 +96,7 @@ def read_rows(job: TunedRun, shape: Shape) -> Rows:
     elif alpaca.is_file():
         texts = [
             (characters(row, "system", "instruction", "history"), characters(row, "input", "output"))
-            for row in read_json(alpaca)
+            for row in read_alpaca(alpaca)
         ]
         lengths = [memory_estimate.tokens_of(sum(parts), shape) for parts in texts]
         fixed = memory_estimate.tokens_of(texts[0][0], shape)
@@ -202,7 +203,8 @@ def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
             real.bytes,
         )
         if rows.lengths:
-            length = plan(job.arguments, len(rows.lengths), gpus, job.recipe.whole_accumulations)
+            trained_on = job.rows_trained_on(len(rows.lengths))
+            length = plan(job.arguments, trained_on, gpus, job.recipe.whole_accumulations)
             mean = sum(rows.lengths) / len(rows.lengths)
             lines.append(
                 f"    {length.examples:,} examples, {length.steps:,} optimisation steps, {mean:.0f} tokens a row"

@@ -288,9 +288,7 @@ def suggest(conf: Path, name: str | None, splits: Sequence[Split]) -> None:
     if invalid := sum(split.counts.dropped for split in splits):
         print(f"{invalid} rows have problems: fix them, or leave them out with on_invalid: drop in the entry")
     if long := sum(split.long for split in splits):
-        print(
-            f"{long} sentences have more than {LONG} characters: windows: true in the entry splits those that do not fit"
-        )
+        print(f"{long} sentences have more than {LONG} characters: windows: true in the entry splits what does not fit")
     labelled = {split.name for split in splits if split.counts.mentions}
     if "dev" not in labelled or ("train" not in labelled and any(split.name == "train" for split in splits)):
         needed = "A dataset needs a labelled split dev, which runs are scored on, and one called train to train on"

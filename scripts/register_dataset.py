@@ -1,13 +1,16 @@
-"""Write what LLaMA-Factory reads: the training rows that fit in cutoff_len, and dataset_info.json."""
+"""Write what LLaMA-Factory reads: the training rows that fit in cutoff_len, held-out rows, and dataset_info.json."""
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from entitune.cli import InputError, run
-from entitune.files import read_json, read_jsonl, write_json, write_jsonl, write_rows
+from entitune.corpus.selection import HELD_OUT
+from entitune.files import write_json, write_jsonl, write_rows
+from entitune.prompting.rows import read_pairs
 from entitune.records import read_sentences
 
 COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
@@ -15,11 +18,17 @@ SHOWN = 20
 """How many rows an error message lists."""
 
 
+def ids_of(path: str) -> set[str]:
+    """The ids of the sentences in a canonical file."""
+    return {sentence.id for sentence in read_sentences(path)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--alpaca", type=Path, required=True, help="alpaca JSON of the training split")
     parser.add_argument("--tokens", required=True, help="the same rows as encoded by encode_split")
     parser.add_argument("--selected", help="canonical JSONL of select_rows: use these sentences only (default: all)")
+    parser.add_argument("--held-out", help="canonical JSONL of select_rows: rows for evaluations, in held_out.json")
     parser.add_argument("--cutoff-len", type=int, required=True, help="longest row in tokens, prompt and answer")
     parser.add_argument("--on-invalid", choices=["fail", "drop"], default="fail", help="what longer rows do")
     parser.add_argument(
@@ -34,28 +43,31 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    rows = read_json(args.alpaca)
-    chosen = {sentence.id for sentence in read_sentences(args.selected)} if args.selected else None
-    kept, too_long, problems = [], [], []
+    rows = read_pairs(args.alpaca, args.tokens)
+    chosen = ids_of(args.selected) if args.selected else None
+    held_out = ids_of(args.held_out) if args.held_out else set()
+    kept: list[Any] = []
+    evaluated: list[Any] = []
+    too_long, problems = [], []
     kinds: Counter[str] = Counter()
-    for line, (row, encoded) in enumerate(zip(rows, read_jsonl(args.tokens), strict=True), 2):  # "[" is line 1
-        if chosen is not None and row.get("sentence", row["id"]) not in chosen:
+    for line, (row, encoded) in enumerate(rows, 2):  # "[" is line 1
+        sentence = row.get("sentence", row["id"])  # a window is chosen with its sentence
+        if chosen is not None and sentence not in chosen and sentence not in held_out:
             continue
-        length = len(encoded["prompt_ids"]) + (encoded["answer_tokens"] or 0)
         kind = reason = ""
-        if "problem" in encoded:
-            kind, reason = "control token of the model's chat", encoded["problem"]
+        if encoded.problem:
+            kind, reason = "control token of the model's chat", encoded.problem
         elif not row["output"]:
             kind = reason = "no answer: the training split must be labelled"
-        elif length > args.cutoff_len:
+        elif encoded.length > args.cutoff_len:
             kind = f"longer than cutoff_len {args.cutoff_len}"
-            reason = f"{length} tokens with prompt and answer, cutoff_len is {args.cutoff_len}"
+            reason = f"{encoded.length} tokens with prompt and answer, cutoff_len is {args.cutoff_len}"
         if reason:
             kinds[kind] += 1
             problems.append(f"{args.alpaca}:{line}: sentence {row['id']}: {reason}")
             too_long.append({"reason": reason, **row})
         else:
-            kept.append(row)
+            (evaluated if sentence in held_out else kept).append(row)
     if problems and args.on_invalid == "fail":
         more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         advice = (
@@ -63,9 +75,10 @@ def main() -> None:
             "the recipe, shorten the prompt, or leave these rows out with on_invalid: drop in the dataset's entry"
         )
         raise InputError("\n".join(["rows that training cannot use:", *problems[:SHOWN], *more, advice]))
-    if len(too_long) > args.max_dropped * (len(kept) + len(too_long)):
+    used = len(kept) + len(evaluated) + len(too_long)
+    if len(too_long) > args.max_dropped * used:
         raise InputError(
-            f"{problems[0]}\n{args.alpaca}: {len(too_long)} of {len(kept) + len(too_long)} rows cannot be used: "
+            f"{problems[0]}\n{args.alpaca}: {len(too_long)} of {used} rows cannot be used: "
             f"{', '.join(f'{kind} ({count})' for kind, count in kinds.items())}; max_dropped allows "
             f"{args.max_dropped:.1%}. Split long sentences with windows: true, or raise max_dropped, in the dataset's "
             "entry of conf/datasets.yaml"
@@ -76,10 +89,13 @@ def main() -> None:
         print(f"dropped {len(problems)} of {len(rows)} rows, see {args.output_dir / 'too_long.jsonl'}")
 
     write_jsonl(args.output_dir / "too_long.jsonl", too_long)
-    summary = {"rows": len(kept) + len(too_long), "dropped": len(too_long), "kinds": kinds}
+    summary = {"rows": used, "dropped": len(too_long), "kinds": kinds}
     write_json(args.output_dir / "train.summary.json", summary)
     write_rows(args.output_dir / "train.json", kept)
     info = {args.name: {"file_name": "train.json", "formatting": "alpaca", "columns": COLUMNS}}
+    if args.held_out:
+        write_rows(args.output_dir / "held_out.json", evaluated)
+        info[HELD_OUT] = {**info[args.name], "file_name": "held_out.json"}
     write_json(args.output_dir / "dataset_info.json", info)
 
 

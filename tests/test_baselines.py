@@ -11,13 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import ROOT, python_of, run_script, snakemake, write_jsonl
+from corpora import tags_of, to_cluener, to_conll
+from helpers import (
+    ROOT,
+    SHEET,
+    Result,
+    copy_repository,
+    edit_yaml,
+    python_of,
+    read_tsv,
+    run_script,
+    snakemake,
+    write_jsonl,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from predictions import LABELS
 
 from entitune.bio_tags import read_bio, write_bio
+from entitune.corpus.formats import FORMATS
+from entitune.corpus.options import CorpusOptions
+from entitune.corpus.sources import Source
 from entitune.engines.crf import features
+from entitune.evaluation.imported import import_predictions, read_imported
 from entitune.job_records import JobRecord
 from entitune.records import Entity, Mention, Prediction, Sentence, read_predictions
 
@@ -253,6 +269,104 @@ def test_predictions_in_the_formats_of_corpora_are_imported(tmp_path: Path) -> N
     wrong = run_script("import_predictions", *given, "--options", '{"nope": 1}')
     assert wrong.returncode == 2
     assert "nope" in wrong.stderr
+
+
+def write_in(name: str, folder: Path, sentences: list[Sentence]) -> list[Path]:
+    """Sentences as a file, two files or a folder in a format."""
+    tags = [tags_of(one) for one in sentences]
+    match name:
+        case "cluener":
+            content = "".join(map(to_cluener, sentences))
+        case "conll-bio" | "conll-bmes" | "conll-bioes":
+            content = "".join(to_conll(one, name.removeprefix("conll-")) for one in sentences)
+        case "huggingface":
+            rows = [{"tokens": [*one.text], "ner_tags": row} for one, row in zip(sentences, tags, strict=True)]
+            content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        case "boson":
+            marked = [one.text.replace("温格", "{{name:温格}}") for one in sentences]
+            content = "".join(text + "\n" for text in marked)
+        case "parallel":
+            texts = [" ".join(one.text) + "\n" for one in sentences]
+            for file, lines in (("texts", texts), ("tags", [" ".join(row) + "\n" for row in tags])):
+                (folder / file).write_text("".join(lines), encoding="utf-8")
+            return [folder / "texts", folder / "tags"]
+        case "brat":
+            (folder / "brat").mkdir()
+            for number, one in enumerate(sentences):
+                (folder / f"brat/{number}.txt").write_text(one.text + "\n", encoding="utf-8")
+                lines = [f"T{n}\t{e.label} {e.start} {e.end}\t{e.text}\n" for n, e in enumerate(one.entities or (), 1)]
+                (folder / f"brat/{number}.ann").write_text("".join(lines), encoding="utf-8")
+            return [folder / "brat"]
+        case _:
+            write = FORMATS[name].write
+            assert write
+            written = list(write(sentences))
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in written]
+            content = json.dumps(written, ensure_ascii=False) if FORMATS[name].array else "".join(lines)
+    (folder / "file").write_text(content, encoding="utf-8")
+    return [folder / "file"]
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "json"])  # json is a mapping of the user's
+def test_predictions_in_every_format_that_the_pipeline_reads_are_imported(name: str, tmp_path: Path) -> None:
+    expected = [Sentence("1", "温格在曼联", (Entity("name", "温格", 0, 2),)), Sentence("2", "无", ())]
+    options = CorpusOptions(use_predictions=True) if name == "label-studio" else CorpusOptions()
+    rows = list(read_imported(Source.of(write_in(name, tmp_path, expected)), name, options))
+    split = [Sentence(f"dev-{number}", one.text, ()) for number, one in enumerate(expected)]
+    for predictions in (import_predictions(rows, split, "x"), import_predictions(rows[::-1], split, "x")):
+        assert [one.pred for one in predictions] == [(Mention("name", "温格", 0, 2),), ()]
+
+
+IMPORTS = """
+theirs: {predictions: data/theirs.jsonl, test_predictions: data/theirs-test.jsonl, system: a system}
+tagged: {predictions: [data/words.txt, data/tags.txt], format: parallel, system: a tagger}
+"""
+
+
+@pytest.mark.engine
+def test_other_systems_and_a_crf_stand_in_one_table_on_dev_and_test(crf_python: Path, tmp_path: Path) -> None:
+    """From the sheet to the table, the comparison and the error analysis; no model, no GPU."""
+    folder = copy_repository(tmp_path / "repository")
+    data, splits = folder / "data", {split: corpus(seed, 30) for seed, split in enumerate(("train", "dev", "test"), 1)}
+    for split, sentences in splits.items():
+        write_jsonl(data / f"mine-{split}.jsonl", sentences)
+    wrong = {**splits["test"][0].to_dict(), "entities": []}
+    write_jsonl(data / "theirs.jsonl", splits["dev"])
+    write_jsonl(data / "theirs-test.jsonl", [wrong, *splits["test"][1:]])
+    tags = [write_bio(one.entities or (), len(one.text))[0] for one in splits["dev"]]
+    (data / "words.txt").write_text("".join(" ".join(one.text) + "\n" for one in splits["dev"]), encoding="utf-8")
+    (data / "tags.txt").write_text("".join(" ".join(row) + "\n" for row in tags), encoding="utf-8")
+    edit_yaml(
+        folder / "conf/datasets.yaml",
+        mine={
+            "format": "entitune",
+            "labels": ["name", "address"],
+            "splits": {split: f"data/mine-{split}.jsonl" for split in splits},
+        },
+    )
+    (folder / "conf/imports.yaml").write_text(IMPORTS, encoding="utf-8")
+    trains = {"mine-crf": "crf", "mine-theirs": "import:theirs", "mine-tagged": "import:tagged"}
+    rows = [f"{name}\tmine\t-\t-\t{train}\t-\t1\t\n" for name, train in trains.items()]
+    (folder / "conf/runs.tsv").write_text(SHEET + "".join(rows), encoding="utf-8")
+
+    def covering(runs: str, splits: str, *options: str) -> Result:
+        return snakemake(folder, "analysis", "--cores", "all", *options, "--config", f"runs={runs}", f"splits={splits}")
+
+    refused = covering("mine-tagged", "dev,test", "-n")
+    assert "conf/imports.yaml: tagged: test_predictions: missing" in refused.stdout
+    for runs, covered in (("mine-crf,mine-theirs,mine-tagged", "dev"), ("mine-crf,mine-theirs", "dev,test")):
+        done = covering(runs, covered)
+        assert done.returncode == 0, done.stdout
+        table = read_tsv(folder / "results/metrics.tsv")
+        scored = {(one["run"], one["split"]): float(one["f1"]) for one in table if one["label"] == "micro"}
+        assert set(scored) == {(run, split) for run in runs.split(",") for split in covered.split(",")}
+        assert scored["mine-theirs", "dev"] == scored.get(("mine-tagged", "dev"), 1.0) == 1.0
+    assert 0.9 < scored["mine-theirs", "test"] < 1.0
+    compared = read_tsv(folder / "results/comparison.tsv")
+    assert {one["split"] for one in compared} == {"dev", "test"}
+    assert (folder / "results/mine-theirs/seed-1/errors/test/categories.tsv").is_file()
+    manifest = json.loads((folder / "results/mine-theirs/seed-1/manifest.json").read_text(encoding="utf-8"))
+    assert {"data/theirs.jsonl", "data/theirs-test.jsonl"} <= set(manifest["files"])
 
 
 # --- BERT -------------------------------------------------------------------------------------------------------------

@@ -11,10 +11,14 @@ import yaml
 from helpers import ROOT, SHEET, edit_yaml, snakemake
 
 from entitune.config_files import ConfigError, read_sheet
-from entitune.runs import TunedRun
+from entitune.runs import SELECT, TunedRun
 from entitune.study import Study, load_study
 
 DEMO = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
+
+KEYS = "adam_beta1 adam_beta2 adam_epsilon learning_rate lora_dropout max_grad_norm neftune_noise_alpha weight_decay"
+LONG_SWEEP = ";".join(f"{name}=0.123456789" for name in KEYS.split())
+"""A sweep whose runs have names of more than 200 characters."""
 
 
 @pytest.fixture
@@ -75,6 +79,8 @@ def test_sweep_expands_into_runs(conf: Path) -> None:
         ("recipes", ["reference"], {"gpus": 0}, ["recipes.yaml: reference", "use_cpu"]),
         ("decode", ["cpu"], {"adapter": "both"}, ["decode.yaml: cpu: adapter", "merged", "lora"]),
         ("decode", ["cpu"], {"max_tokens": "many"}, ["decode.yaml: cpu: max_tokens", "integer"]),
+        ("decode", ["cpu"], {"max_tokens": 512}, ["decode.yaml: cpu: max_model_len: 512", "no room for a prompt"]),
+        ("datasets", ["demo"], {"labels": {"a": "b\nc"}}, ["demo: labels: 0: description", "one line"]),
     ],
 )
 def test_mistakes_in_registries(
@@ -101,6 +107,11 @@ def test_mistakes_in_registries(
         (DEMO.replace("\t\n", "\tlora_rnk=8\n"), ["sweep", "lora_rnk"]),
         (DEMO.replace("demo\tcpu", "none\tcpu").replace("\t\n", "\tlora_rank=8\n"), ["sweep", "does not train"]),
         (DEMO.replace("\t1\t\n", "\n"), ["runs.tsv:2", "columns"]),
+        (DEMO.replace("\t1\t", "\t٣\t"), ["seeds", "٣", "whole numbers"]),
+        (DEMO.replace("\t\n", "\tlearning_rate=.inf\n"), ["sweep", "learning_rate: inf", "finite"]),
+        (DEMO.replace("\t\n", "\tuse_rslora=yes\n"), ["sweep", "use_rslora: 'yes'", "boolean"]),
+        (DEMO.replace("\t\n", "\tadam_beta1=2\n"), ["sweep", "adam_beta1: 2", "less than 1"]),
+        (DEMO.replace("\t\n", f"\t{LONG_SWEEP}\n"), ["sweep", "more than 200 characters", "fewer keys"]),
     ],
 )
 def test_mistakes_in_the_sheet(conf: Path, row: str, expected: list[str]) -> None:
@@ -109,7 +120,33 @@ def test_mistakes_in_the_sheet(conf: Path, row: str, expected: list[str]) -> Non
     assert all(part in message for part in expected), message
 
 
+def test_a_column_of_the_sheet_that_is_there_twice(conf: Path) -> None:
+    (conf / "runs.tsv").write_text(SHEET.replace("\n", "\tsweep\n") + DEMO.replace("\n", "lora_rank=8\n"))
+    assert "the header has the column 'sweep' twice" in problem(conf)
+
+
+def test_what_a_selected_run_needs_of_this_machine(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what the run needs whose seeds vote."""
+    monkeypatch.chdir(ROOT)
+    vote = "vote\tdemo\t-\t-\tvote:demo\t-\t1\n"
+    (conf / "runs.tsv").write_text(SHEET + DEMO.replace("\t1\t", "\t1,2,3\t") + vote)
+
+    def missing() -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_study({"runs": ["vote"]}, conf).check_files()
+        return str(caught.value)
+
+    models = (conf / "models.yaml").read_text(encoding="utf-8")
+    (conf / "models.yaml").write_text(models.replace("data/models/entitune-tiny", "data/models/no"), encoding="utf-8")
+    assert "entitune-tiny: path: no such folder: data/models/no" in missing()
+    edit_yaml(conf / "models.yaml", "entitune-tiny", source="package", lock="envs/no.txt")
+    assert "entitune-tiny: lock: no such file: envs/no.txt" in missing()
+    edit_yaml(conf / "datasets.yaml", "demo", "splits", train="data/demo")
+    assert "demo: splits: train: data/demo is no file; format cluener takes one" in missing()
+
+
 def test_mistakes_in_config_yaml(conf: Path) -> None:
+    assert "'dev' is given twice" in problem(conf, splits="dev,dev")
     assert "conf/config.yaml: unknown key 'run'" in problem(conf, run="demo")
     assert "no 'nope'" in problem(conf, runs=["nope"])
     assert "'demo' is no dataset with an archive" in problem(conf, local_archive={"demo": "x.zip"})
@@ -127,6 +164,54 @@ def test_the_splits_that_tables_cover(conf: Path) -> None:
     assert "is not one of 'dev', 'test'" in problem(conf, splits=["train"])
     edit_yaml(conf / "datasets.yaml", "demo", splits={"train": "t.json", "dev": "d.json"})
     assert "dataset 'demo' of run 'demo' has no split 'test'" in problem(conf, splits=["test"])
+
+
+def test_a_recipe_that_chooses_a_checkpoint(conf: Path) -> None:
+    edit_yaml(conf / "recipes.yaml", "demo", select=0.1)
+    (conf / "runs.tsv").write_text(SHEET + DEMO.replace("\t\n", "\ttrain_rows=80\n"))
+    study = load_study({"runs": ["demo"]}, conf)
+    run = study.runs["demo+train_rows=80"]
+    assert isinstance(run, TunedRun)
+    assert "save_total_limit" not in run.arguments  # each checkpoint is a candidate
+    assert run.selection(3) == ".held_out-0.1.rows-80.seed-3"
+    files = study.made_from(run, 1)
+    assert {run.files(1).candidates, run.files(1).checkpoint_scores, run.files(1).adapter()} <= set(files)
+    assert run.rows_trained_on(640) == 80
+    # What chooses reads held-out training rows, and nothing of dev.
+    source = run.engine_source(1, SELECT)
+    assert (source.sentences, source.tokens) == (run.files(1).held_out, run.files(1).held_out_tokens)
+    assert (source.model, source.adapter) == (run.files(1).merged_candidates, None)
+    assert source.parity == run.data.parity("train", "predict-cpu")
+    edit_yaml(conf / "decode.yaml", "cpu", adapter="lora")
+    served = load_study({"runs": ["demo"]}, conf).runs["demo+train_rows=80"]
+    assert isinstance(served, TunedRun)
+    assert served.engine_source(1, SELECT).adapter == run.files(1).candidates
+
+
+def test_held_out_rows_that_cannot_be(conf: Path) -> None:
+    edit_yaml(conf / "recipes.yaml", "demo", select=1)
+    assert "conf/recipes.yaml: demo: select" in problem(conf)
+    edit_yaml(conf / "recipes.yaml", "demo", select=0.1)
+    edit_yaml(conf / "train" / "demo.yaml", val_size=0.1)
+    assert "val_size: `select` holds rows out already" in problem(conf)
+    (conf / "runs.tsv").write_text(SHEET + DEMO.replace("\t\n", "\tsave_strategy=no\n"))
+    edit_yaml(conf / "train" / "demo.yaml", val_size=0)
+    assert "row 'demo': sweep: save_strategy: " in problem(conf)
+
+
+def test_files_of_other_systems(conf: Path) -> None:
+    def imports(text: str) -> None:
+        (conf / "imports.yaml").write_text(f"theirs: {{{text}, system: x}}\n", encoding="utf-8")
+
+    (conf / "runs.tsv").write_text(SHEET + DEMO.replace("demo\tcpu\t1", "import:theirs\tcpu\t1"))
+    imports("predictions: a.jsonl")
+    edit_yaml(conf / "datasets.yaml", "demo", splits={"train": "t.json", "dev": "d.json", "test": "e.json"})
+    assert "conf/imports.yaml: theirs: test_predictions: missing" in problem(conf, splits=["dev", "test"])
+    imports("predictions: [a, b]")
+    assert "predictions of dev: two files are for format parallel" in problem(conf)
+    imports("predictions: [a, b], format: parallel")
+    study = load_study({"runs": ["demo"]}, conf)
+    assert study.made_from(study.runs["demo"], 1)[:2] == ["a", "b"]
 
 
 def test_a_thought_and_a_schema_exclude_each_other(conf: Path) -> None:

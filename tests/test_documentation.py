@@ -35,9 +35,11 @@ NOT_MEASURED = {
     "docs/troubleshooting.md#serving": "in a message",
 }
 """Sections whose figures nobody measured, and what these are."""
+MESSAGES_OF_OTHERS = {"Directory cannot be locked", "Nothing to be done", "CUDA out of memory"}
 FOLDERS = "benchmarks|conf|data|docs|envs|profiles|report|rules|scripts|tests"
 EXAMPLES = {"conf/imports.yaml", "conf/train/x.yaml", "rules/stage.smk", "scripts/verb_noun.py"}
 """Files that pages name and a user may write."""
+RULE = re.compile(r"^(?:use rule \w+ as (?=\w+ with:)|rule )(\w+)(?: with)?:", re.MULTILINE)
 
 
 def test_configuration_page_and_schema_are_what_the_models_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +113,24 @@ def test_files_and_modules_that_a_page_names_exist(page: str) -> None:
     assert missing == []
 
 
+def test_the_messages_of_the_troubleshooting_page_are_those_of_the_code() -> None:
+    """Some three words of each, or two long ones: names and numbers differ."""
+    code = [*(ROOT / "scripts").rglob("*.py"), *(ROOT / "scripts").glob("*.sh"), *(ROOT / "rules").glob("*.smk")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in code)
+    text = re.sub(r"[\"']\s*\n\s*[rf]*[\"']", "", text).replace("\\'", "'").replace('\\"', '"')  # strings over lines
+    rows = re.findall(r"^\| (.*?)(?<!\\) \| ", read("docs/troubleshooting.md"), re.MULTILINE)
+    messages = [message for row in rows for message in re.findall(r"`([^`]+ [^`]+)`", row)]
+    assert len(messages) > 50
+    assert [message for message in messages if message not in MESSAGES_OF_OTHERS and not occurs(message, text)] == []
+
+
+def occurs(message: str, text: str) -> bool:
+    """Whether words that follow each other in a message do so in a text."""
+    words = message.split()
+    windows = [" ".join(words[at : at + size]) for size in (2, 3) for at in range(len(words) - size + 1)]
+    return any(window in text for window in (one.strip(",.:;…") for one in windows) if len(window) >= 8)
+
+
 def test_every_figure_names_the_command_that_measured_it() -> None:
     """In its section, or that section is listed with what its figures are."""
     unnamed, with_figures = [], set()
@@ -143,7 +163,7 @@ def test_the_glossary_is_sorted_short_and_names_what_exists() -> None:
 
 
 def test_the_rules_of_the_design_page_exist() -> None:
-    rules = {name for path in (ROOT / "rules").glob("*.smk") for name in re.findall(r"\brule (\w+):", path.read_text())}
+    rules = {name for path in (ROOT / "rules").glob("*.smk") for name in RULE.findall(path.read_text())}
     figure = dict(FENCED.findall(read("docs/design.md")))["mermaid"]
     assert set(re.findall(r"\b[a-z]+_[a-z_]+\b(?!/)", figure)) - rules == set()
 
@@ -154,7 +174,7 @@ def test_the_contracts_name_every_rule_that_makes_a_file() -> None:
         name
         for path in (ROOT / "rules").glob("*.smk")
         if path.stem != "base_model"
-        for name, body in re.findall(r"^rule (\w+):\n((?: .*\n|\n)+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        for name, body in re.findall(rf"{RULE.pattern}\n((?: .*\n|\n)+)", path.read_text(encoding="utf-8"), RULE.flags)
         if "\n    output:" in body
     ]
     assert len(makers) > 20
@@ -174,11 +194,13 @@ def test_the_contracts_name_every_path() -> None:
     spelled += [make("{dataset}", "{split}") for make in (paths.raw, paths.sentences, paths.dropped)]
     spelled += [data.alpaca("{split}"), data.tokens("{split}"), data.parity("{split}", "{env}")]
     spelled += [data.training_rows("{cutoff}", "{selection}"), paths.selected_rows("{dataset}", "{rows}", "{seed}")]
+    spelled += [data.examples, data.held_out("{selection}")]
     spelled += [group.answers("{split}", "{shard}"), group.record("{split}", "{shard}")]
     spelled += [paths.training_rows_check("{run}"), paths.lengths_check("{run}", "{split}")]
     page = read("docs/contracts.md")
     assert [path for path in spelled if f"`{path}`" not in page] == []
-    own = [run.config, run.adapter(), run.merged, run.checkpoints, run.manifest, run.serving_check, run.submission]
+    own = [run.held_out, run.held_out_tokens, run.candidates, run.merged_candidates, run.checkpoint_scores]
+    own += [run.config, run.adapter(), run.merged, run.checkpoints, run.manifest, run.serving_check, run.submission]
     own += [run.predictions("{split}"), run.scores("{split}"), run.score_page("{split}"), run.record("{rule}")]
     own += [run.errors("{split}", table) for table in paths.ERROR_TABLES]
     relative = [path.removeprefix(f"{run.folder}/") for path in own]

@@ -331,7 +331,7 @@ def test_two_files_of_a_split_are_sentences_and_tags(tmp_path: Path, inspect: Ca
 def test_long_sentences_lead_to_windows(tmp_path: Path) -> None:
     rows = [{"text": "好" * length, "label": {"name": {"好": [[0, 0]]}}} for length in (200, 201, 900)]
     write_jsonl(tmp_path / "dev.json", rows)
-    advice = "2 sentences have more than 200 characters: windows: true in the entry splits those that do not fit"
+    advice = "2 sentences have more than 200 characters: windows: true in the entry splits what does not fit"
     assert advice in run_script("inspect_corpus", tmp_path / "dev.json").stdout
     write_jsonl(tmp_path / "dev.json", rows[:1])
     assert "windows: true" not in run_script("inspect_corpus", tmp_path / "dev.json").stdout

@@ -6,6 +6,9 @@ exceptions.
 
 from __future__ import annotations
 
+import ast
+import importlib
+import json
 import shutil
 from pathlib import Path
 
@@ -17,7 +20,9 @@ from pages import DOCUMENTS, FENCED, commands, read
 from entitune.study import load_study
 
 COMMANDS = list(dict.fromkeys(command for name in DOCUMENTS for command in commands(read(name))))
-ENTRIES = [block for kind, block in FENCED.findall(read("README.md")) if kind == "yaml"]
+BLOCKS = [(language, block) for name in DOCUMENTS for language, block in FENCED.findall(read(name))]
+REGISTRIES = {"predictions": "imports", "source": "models", "format": "datasets"}
+"""The file under conf/ that an entry with a key belongs to."""
 
 ELSEWHERE = {
     "serve_runs.py": "test_server.py",
@@ -91,10 +96,28 @@ def test_a_command_does_what_it_says(readme: Path, command: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize(("registry", "entry"), list(zip(("datasets", "models"), ENTRIES, strict=True)))
-def test_an_entry_is_valid(tmp_path: Path, registry: str, entry: str) -> None:
+@pytest.mark.parametrize("entry", [block for language, block in BLOCKS if language == "yaml"])
+def test_an_entry_is_valid(tmp_path: Path, entry: str) -> None:
+    ((name, keys),) = yaml.safe_load(entry).items()
+    registry = next(registry for key, registry in REGISTRIES.items() if key in keys)
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     with (tmp_path / "conf" / f"{registry}.yaml").open("a", encoding="utf-8") as stream:
         stream.write(f"\n{entry}")
-    (name,) = yaml.safe_load(entry)
-    assert name in getattr(load_study({"runs": ["demo"]}, tmp_path / "conf"), registry)
+    study = load_study({"runs": ["demo"]}, tmp_path / "conf")  # raises where an entry is not valid
+    assert registry == "imports" or name in getattr(study, registry)
+
+
+@pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"])
+def test_code_imports_what_there_is(code: str) -> None:
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
+    own = {node.module: node.names for node in imports if node.module and node.module.startswith("entitune")}
+    assert own
+    for module, names in own.items():
+        for each in names:
+            assert hasattr(importlib.import_module(module), each.name), f"{module} has no {each.name}"
+
+
+def test_examples_of_json_are_json() -> None:
+    for language, block in BLOCKS:
+        if language == "json":
+            json.loads(block)

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,10 @@ from helpers import (
 from training import MODEL, RECIPE, prepare, start_training
 
 from entitune.cli import InputError
+from entitune.engines.candidates import candidates_in
 from entitune.engines.checkpoints import CHECKSUMS, PARTIAL_STATE, find_damage, find_not_finite, finish
+from entitune.engines.groups import Job, for_each_candidate
+from entitune.manifests import ModelManifest, verify
 from entitune.prompting.prompt import Prompt
 from run_llamafactory import check_finite
 from train_adapter import cut_log, drop_damaged_checkpoints
@@ -114,6 +118,26 @@ def test_what_is_logged_again_is_dropped(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "checkpoint-2")
     assert cut_log(tmp_path) == 0
     assert log.read_text() == ""
+
+
+def test_each_candidate_is_a_job_in_the_order_of_steps(tmp_path: Path) -> None:
+    for step in (100, 20):
+        write_checkpoint(tmp_path / f"checkpoint-{step}")
+    ModelManifest.of_folder(tmp_path, model="x", source="train_adapter", revision=None).write(tmp_path)
+    (tmp_path / "checkpoint-300").mkdir()  # of no finished training
+    first, second = (str(tmp_path / f"checkpoint-{step}") for step in (20, 100))
+    served, merged = Job("a", 1, "t", "base", str(tmp_path), candidates=True), Job("a", 2, "t", str(tmp_path), None)
+    jobs = for_each_candidate([served, replace(merged, candidates=True), merged])
+    assert list(jobs) == [
+        Job("a", 1, "t", "base", first, step=20),
+        Job("a", 1, "t", "base", second, step=100),
+        Job("a", 2, "t", first, None, step=20),
+        Job("a", 2, "t", second, None, step=100),
+        merged,
+    ]
+    ModelManifest(model="x", source="train_adapter", revision=None, files=()).write(tmp_path)
+    with pytest.raises(InputError, match="its manifest lists no checkpoint-STEP"):
+        list(for_each_candidate([served]))
 
 
 @pytest.mark.parametrize("name", ["loss", "eval_loss", "train_loss", "grad_norm"])
@@ -226,9 +250,9 @@ def straight(rows: Path) -> bytes:
     return (rows / "adapter-straight" / "adapter_model.safetensors").read_bytes()
 
 
-def kill_at(rows: Path, name: str, step: int) -> Path:
+def kill_at(rows: Path, name: str, step: int, *options: str) -> Path:
     """Start a training, kill its script when a checkpoint is finished, and return the folder of checkpoints."""
-    process = start_training(rows, name, RECIPE | LONG)
+    process = start_training(rows, name, RECIPE | LONG, *options)
     folder = rows / f"work-{name}" / "checkpoints" / "key"
     deadline = time.monotonic() + 200
     while not (folder / f"checkpoint-{step}" / "trainer_state.json").exists():
@@ -258,6 +282,20 @@ def test_a_damaged_checkpoint_is_not_resumed_from(rows: Path, straight: bytes, n
     assert f"resuming from {folder}, step {int(last.name[11:]) - 5}" in errors
     assert (rows / f"adapter-{case}" / "adapter_model.safetensors").read_bytes() == straight
     assert [step for step, _ in losses(rows / f"adapter-{case}")] == list(range(1, 41))
+
+
+@pytest.mark.engine
+def test_a_killed_training_leaves_every_candidate(rows: Path, straight: bytes) -> None:
+    kill_at(rows, "candidates", 20, "--candidates")
+    errors = finished(start_training(rows, "candidates", RECIPE | LONG, "--candidates"))
+    assert "resuming from" in errors
+    candidates = candidates_in(rows / "adapter-candidates")
+    assert list(candidates) == [5, 10, 15, 20, 25, 30, 35, 40]
+    weights = [(folder / "adapter_model.safetensors").read_bytes() for folder in candidates.values()]
+    assert len(set(weights)) == 8
+    assert weights[-1] == straight
+    verify(rows / "adapter-candidates", deep=True)
+    assert not (rows / "work-candidates" / "checkpoints").exists()
 
 
 @pytest.mark.engine

@@ -91,40 +91,59 @@ class PromptData:
 
     @property
     def _folder(self) -> str:
-        return f"{RESULTS}/datasets/{self.dataset}/{self.prompt}/{self.model}{self.windows}"
+        return f"{RESULTS}/datasets/{self.dataset}/{self.prompt}"
+
+    @property
+    def _encoded(self) -> str:
+        return f"{self._folder}/{self.model}{self.windows}"
+
+    @property
+    def examples(self) -> str:
+        """The sentences that the prompt shows as examples; canonical."""
+        return f"{self._folder}/examples.jsonl"
+
+    def kept_rows(self, selection: str) -> str:
+        """The rows of the training split that are not held out, or so many of them; canonical.
+
+        `selection` is `.held_out-{share}.seed-{seed}` or `.held_out-{share}.rows-{rows}.seed-{seed}`.
+        """
+        return f"{self._folder}/selected/rows{selection}.jsonl"
+
+    def held_out(self, selection: str) -> str:
+        """The rows of the training split that are held out; canonical."""
+        return f"{self._folder}/selected/held_out{selection}.jsonl"
 
     def alpaca(self, split: str) -> str:
         """Alpaca rows: prompt, sentence or window, answer."""
-        if self.windows:
-            return f"{self._folder}/{split}.json"
-        return f"{RESULTS}/datasets/{self.dataset}/{self.prompt}/{split}.json"
+        return f"{self._encoded if self.windows else self._folder}/{split}.json"
 
     def answers_summary(self, split: str) -> str:
         """How many mentions there are, and those that the answer format cannot write."""
-        return f"{RESULTS}/datasets/{self.dataset}/{self.prompt}/{split}.summary.json"
+        return f"{self._folder}/{split}.summary.json"
 
     def asked(self, split: str) -> str:
         """What the rows ask, as canonical sentences: the split itself, or its windows."""
-        return f"{self._folder}/{split}.jsonl" if self.windows else sentences(self.dataset, split)
+        return f"{self._encoded}/{split}.jsonl" if self.windows else sentences(self.dataset, split)
 
     def windows_summary(self, split: str) -> str:
         """How many windows there are, and the mentions that none of them holds whole."""
-        return f"{self._folder}/{split}.summary.json"
+        return f"{self._encoded}/{split}.summary.json"
 
     def tokens(self, split: str) -> str:
         """The rows as token ids."""
-        return f"{self._folder}/{split}.tokens.jsonl"
+        return f"{self._encoded}/{split}.tokens.jsonl"
 
     def parity(self, split: str, env: str) -> str:
         """Whether serving sends the prompts that training saw."""
-        return f"{self._folder}/{split}.{env}.parity.json"
+        return f"{self._encoded}/{split}.{env}.parity.json"
 
     def training_rows(self, cutoff: int | str, selection: str = "", name: str = "train.json") -> str:
         """The rows that training reads; in their folder also dataset_info.json, too_long.jsonl, train.summary.json.
 
-        `selection` is empty for all rows, else `.rows-{rows}.seed-{seed}` as in `selected_rows`.
+        `selection` is empty for all rows, `.rows-{rows}.seed-{seed}` as in `selected_rows`, or as in `kept_rows`; then
+        the folder has held_out.json too.
         """
-        return f"{self._folder}/cutoff-{cutoff}{selection}/{name}"
+        return f"{self._encoded}/cutoff-{cutoff}{selection}/{name}"
 
 
 def base_model(name: str) -> str:
@@ -170,6 +189,31 @@ class RunFiles:
     def adapter(self, name: str = "adapter_model.safetensors") -> str:
         """A file of the LoRA adapter."""
         return f"{self.folder}/adapter/{name}"
+
+    @property
+    def held_out(self) -> str:
+        """The held-out rows that choose the checkpoint; canonical."""
+        return f"{self.folder}/held_out.jsonl"
+
+    @property
+    def held_out_tokens(self) -> str:
+        """The same rows as token ids."""
+        return f"{self.folder}/held_out.tokens.jsonl"
+
+    @property
+    def candidates(self) -> str:
+        """The list of the files of all checkpoints that the adapter is chosen from, in their folder."""
+        return f"{self.folder}/candidates/manifest.json"
+
+    @property
+    def merged_candidates(self) -> str:
+        """The same of the models that the checkpoints are merged into."""
+        return f"{self.folder}/merged_candidates/manifest.json"
+
+    @property
+    def checkpoint_scores(self) -> str:
+        """The scores of all checkpoints, and which was chosen."""
+        return f"{self.folder}/checkpoints.tsv"
 
     @property
     def crf(self) -> str:

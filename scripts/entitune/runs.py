@@ -8,17 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, TypeAlias
 
 from pydantic import JsonValue
 
 from entitune import paths
+from entitune.corpus.selection import HELD_OUT, held_out_rows
+from entitune.engines.llamafactory_arguments import evaluates
 from entitune.paths import GroupFiles, PromptData, RunFiles
 from entitune.registries import Arguments, Dataset, Decode, ImportedPredictions, Model, PromptFiles, Recipe
 
+SELECT = "select"
+"""What stands for a split where an engine answers to the held-out rows that choose a checkpoint."""
 GROUP_SIZE = 50
 """Runs and seeds that share an engine, at most: a larger group would lose more when it fails, and make a command too
 long for a shell."""
+
+
+def files_below(sources: Sequence[str]) -> list[str]:
+    """Files, and those in folders each for itself, so that a change in a folder is noticed."""
+    return [str(file) for source in sources for file in sorted(Path(source).rglob("*")) if file.is_file()] or [*sources]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +66,34 @@ class _Run:
         return ["dev"]
 
     def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
-        """What was left out of the data behind the run's scores of these splits, each file by a step."""
+        """What steps left out of the data behind the run's scores of these splits: their summaries."""
         used = dict.fromkeys([*(["train"] if "train" in self.needed_splits else []), *splits])
         return [paths.conversion(self.dataset.name, split) for split in used]
+
+    @property
+    def judged_splits(self) -> list[str]:
+        """The splits that score runs: no row that is chosen for a training or a prompt has a sentence of theirs."""
+        return [split for split in self.dataset.splits.files() if split != "train"]
 
     def settings(self) -> dict[str, JsonValue]:
         """The run with everything that it names under conf/, for provenance."""
         return {"run": self.name, "kind": self.kind, "dataset": self.dataset.settings()}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an engine reads to answer for a run and seed."""
+
+    sentences: str
+    """The sentences, or windows of them, that are asked about; canonical."""
+    tokens: str
+    """Their prompts as token ids."""
+    parity: str
+    """The proof that serving would send the same prompts."""
+    model: str
+    """The list of files, in its folder, of the model that the engine loads; of candidates, of all their models."""
+    adapter: str | None
+    """A file in the folder of the LoRA adapter that it loads on top of the model, or of the candidates; or None."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +107,15 @@ class BaseRun(_Run):
     lengths_checked_by: str
     """The run of the row whose check that prompts fit the engine holds for this one: the first with its prompt."""
 
-    def data(self, split: str) -> PromptData:
-        """The paths of a split under the run's prompt, encoded for its model."""
-        windows = f"/windows-{self.limits(split)}" if self.dataset.windows else ""
-        return PromptData(self.dataset.name, self.prompt.name, self.model.name, windows)
+    @property
+    def data(self) -> PromptData:
+        """The paths of the run's dataset under its prompt, encoded for its model, as the model is asked."""
+        return self.data_within(f"{self.decode.max_model_len}-{self.decode.max_tokens}")
 
-    def limits(self, split: str) -> str:
-        """What the windows of a split must fit in, as their folder is called: context and answer, in tokens."""
-        return f"{self.decode.max_model_len}-{self.decode.max_tokens}"
+    def data_within(self, limits: str) -> PromptData:
+        """The same within other limits, as the folder of windows is called; these matter to windows alone."""
+        windows = f"/windows-{limits}" if self.dataset.windows else ""
+        return PromptData(self.dataset.name, self.prompt.name, self.model.name, windows)
 
     @property
     def engines(self) -> list[str]:
@@ -98,29 +130,50 @@ class BaseRun(_Run):
         """The adapter that the engine loads on top of the model as a LoRA module, or None."""
         return None
 
-    def encoded(self, split: str) -> list[str]:
+    def engine_source(self, seed: int | str, split: str) -> Source:
+        """What the engine reads to answer to a split."""
+        return Source(
+            self.data.asked(split),
+            self.data.tokens(split),
+            self.data.parity(split, self.decode.environment),
+            self.engine_model(seed),
+            self.engine_adapter(seed),
+        )
+
+    def encoded_files(self, split: str, data: PromptData) -> list[str]:
         """The files of a split on its way to token ids, in order."""
-        data, whole = self.data(split), PromptData(self.dataset.name, self.prompt.name)
+        whole = PromptData(self.dataset.name, self.prompt.name)
         files = [whole.alpaca(split), data.asked(split), data.alpaca(split), data.tokens(split)]
         return [*dict.fromkeys(files), data.parity(split, self.decode.environment)]
 
-    def training_files(self, seed: int | str) -> list[str]:
+    def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        windows = [self.data.windows_summary(split) for split in splits if self.dataset.windows]
+        return [*super().summaries(seed, splits), *windows]
+
+    def training_files(self, seed: int | str, group: GroupFiles) -> list[str]:
         """The files that training reads and makes, in order."""
         return []
 
     @property
     def needed_splits(self) -> list[str]:
-        return ["train", "dev"] if self.prompt.shots else ["dev"]
+        return ["train", *self.judged_splits] if self.prompt.shots else ["dev"]
 
-    def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
-        windows = [self.data(split).windows_summary(split) for split in splits if self.dataset.windows]
-        return [*super().summaries(seed, splits), *windows]
+    @property
+    def example_files(self) -> list[str]:
+        """The files behind the examples of the prompt, and they."""
+        if not self.prompt.shots:
+            return []
+        return [
+            *(file for split in ("train", *self.judged_splits) for file in self.split_files(split)),
+            self.data.examples,
+        ]
 
     def made_from(self, seed: int, split: str, group: GroupFiles) -> list[str]:
         """Every file behind the run's scores of a split, from the publisher's to the scores, and the locks."""
-        examples = self.split_files("train") if self.prompt.shots else []
+        encoded = self.encoded_files(split, self.data)
+        training = self.training_files(seed, group)
         return [
-            *dict.fromkeys([*examples, *self.training_files(seed), *self.split_files(split), *self.encoded(split)]),
+            *dict.fromkeys([*self.example_files, *training, *self.split_files(split), *encoded]),
             paths.model(self.model.name),
             *([self.engine_model(seed)] if self.engine_model(seed) != paths.model(self.model.name) else []),
             *(group.answers(split, shard) for shard in paths.shards(self.decode.shards)),
@@ -160,13 +213,41 @@ class TunedRun(BaseRun):
     train_rows: int | None = None
     """How many rows of the training split are used, chosen by the run's seed; None: all."""
 
-    def limits(self, split: str) -> str:
-        return str(self.cutoff) if split == "train" else super().limits(split)
+    @property
+    def selects(self) -> bool:
+        """Whether the adapter is the best of the training's checkpoints, rather than that of the last step."""
+        return self.recipe.select is not None
+
+    @property
+    def held_out_share(self) -> float:
+        """The share of the training split that is held out, to choose a checkpoint or for the evaluation loss."""
+        share = self.recipe.select or self.arguments.get("val_size") or 0.0
+        assert isinstance(share, int | float)
+        return share
+
+    @property
+    def eval_dataset(self) -> str | None:
+        """The name in dataset_info.json of the held-out rows, where the training evaluates its loss on them."""
+        return HELD_OUT if evaluates(self.arguments) else None
+
+    def rows_trained_on(self, rows: int) -> int:
+        """How many rows of a training split of so many are trained on."""
+        return self.train_rows or rows - held_out_rows(self.held_out_share, rows)
+
+    def selection(self, seed: int | str) -> str:
+        """What the names of files say of the rows that are trained on; empty for all rows."""
+        held_out = f".held_out-{self.held_out_share:g}" if self.held_out_share else ""
+        rows = f".rows-{self.train_rows}" if self.train_rows else ""
+        return f"{held_out}{rows}.seed-{seed}" if held_out or rows else ""
+
+    @property
+    def training_data(self) -> PromptData:
+        """The paths of the dataset as the model is trained on it: with windows that fit in `cutoff_len`."""
+        return self.data_within(str(self.cutoff))
 
     def training_rows(self, seed: int | str, name: str = "train.json") -> str:
         """The rows that training reads, or another file in their folder."""
-        selection = "" if self.train_rows is None else f".rows-{self.train_rows}.seed-{seed}"
-        return self.data("train").training_rows(self.cutoff, selection, name)
+        return self.training_data.training_rows(self.cutoff, self.selection(seed), name)
 
     @property
     def curve(self) -> str:
@@ -180,7 +261,8 @@ class TunedRun(BaseRun):
 
     @property
     def needed_splits(self) -> list[str]:
-        return ["train", "dev"]
+        chooses = self.prompt.shots or self.train_rows or self.held_out_share
+        return ["train", *self.judged_splits] if chooses else ["train", "dev"]
 
     def engine_model(self, seed: int | str) -> str:
         return self.files(seed).merged if self.merges else super().engine_model(seed)
@@ -188,23 +270,56 @@ class TunedRun(BaseRun):
     def engine_adapter(self, seed: int | str) -> str | None:
         return None if self.merges else self.files(seed).adapter()
 
+    def engine_source(self, seed: int | str, split: str) -> Source:
+        """What the engine reads to answer to a split; to the held-out rows with each candidate for SELECT."""
+        if split != SELECT:
+            return super().engine_source(seed, split)
+        files = self.files(seed)
+        return Source(
+            files.held_out,
+            files.held_out_tokens,
+            self.data.parity("train", self.decode.environment),
+            files.merged_candidates if self.merges else paths.model(self.model.name),
+            None if self.merges else files.candidates,
+        )
+
+    def selected_files(self, seed: int | str) -> list[str]:
+        """The files that say which rows are trained on; empty where all are."""
+        selection = self.selection(seed)
+        if self.held_out_share:
+            chosen = [self.data.kept_rows(selection), self.data.held_out(selection)]
+        elif self.train_rows:
+            chosen = [paths.selected_rows(self.dataset.name, self.train_rows, seed)]
+        else:
+            return []
+        return [*(file for split in self.judged_splits for file in self.split_files(split)), *chosen]
+
+    def training_files(self, seed: int | str, group: GroupFiles) -> list[str]:
+        files, data = self.files(seed), self.training_data
+        shards = paths.shards(self.decode.shards)
+        candidates = [
+            *(self.encoded_files("train", self.data) if self.dataset.windows else []),
+            *(files.held_out, files.held_out_tokens, files.candidates),
+            *([files.merged_candidates] if self.merges else []),
+            *(group.answers(SELECT, shard) for shard in shards),
+            files.checkpoint_scores,
+        ]
+        return [
+            *self.split_files("train"),
+            *self.encoded_files("train", data),
+            *self.selected_files(seed),
+            *(self.training_rows(seed), paths.training_rows_check(self.rows_checked_by), files.config),
+            *(candidates if self.selects else []),
+            *(files.adapter(), files.adapter("adapter_config.json")),
+        ]
+
     def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
-        data = self.data("train")
+        data = self.training_data
         return [
             *super().summaries(seed, splits),
             data.answers_summary("train"),
             *([data.windows_summary("train")] if self.dataset.windows else []),
             self.training_rows(seed, "train.summary.json"),
-        ]
-
-    def training_files(self, seed: int | str) -> list[str]:
-        files = self.files(seed)
-        return [
-            *self.split_files("train"),
-            *self.encoded("train"),
-            *([] if self.train_rows is None else [paths.selected_rows(self.dataset.name, self.train_rows, seed)]),
-            *(self.training_rows(seed), paths.training_rows_check(self.rows_checked_by), files.config),
-            *(files.adapter(), files.adapter("adapter_config.json")),
         ]
 
     def settings(self) -> dict[str, JsonValue]:
@@ -274,7 +389,8 @@ class ImportedRun(_Run):
 
     def made_from(self, seed: int, split: str) -> list[str]:
         """Every file behind the run's scores of a split."""
-        return [self.imported.predictions, *self.split_files(split), *self.scored_files(seed, split)]
+        imported = files_below(self.imported.files()[split])
+        return [*imported, *self.split_files(split), *self.scored_files(seed, split)]
 
     def settings(self) -> dict[str, JsonValue]:
         return {**super().settings(), "imported": self.imported.settings()}

@@ -56,6 +56,11 @@ class Window:
         """Its place in the sentence."""
         return Span(self.start, self.start + len(self.text))
 
+    @property
+    def source(self) -> str:
+        """The id of the sentence that it is, or is a part of."""
+        return self.id if self.sentence is None else self.sentence
+
     def to_sentence(self) -> Sentence:
         """The window as a sentence."""
         return Sentence(self.id, self.text, self.entities)
@@ -178,7 +183,7 @@ def lost_entities(sentence: Sentence, spans: Sequence[Span]) -> list[Entity]:
 
 def by_sentence(windows: Iterable[Window]) -> Iterator[list[Window]]:
     """The windows of each sentence together, in order."""
-    for _, group in groupby(windows, key=lambda window: window.id if window.sentence is None else window.sentence):
+    for _, group in groupby(windows, key=lambda window: window.source):
         yield list(group)
 
 

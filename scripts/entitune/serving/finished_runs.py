@@ -16,10 +16,10 @@ from pathlib import Path
 
 from entitune import paths
 from entitune.cli import InputError
-from entitune.files import read_json
 from entitune.manifests import verify
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.prompt import Prompt
+from entitune.prompting.rows import read_alpaca
 from entitune.registries import Decode
 from entitune.runs import BaseRun, TunedRun, VoteRun
 from entitune.study import Study
@@ -68,7 +68,7 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
     seed = run.seeds[0] if seed is None else seed
     study.run_with_seed(name, seed)
 
-    files, base, alpaca = run.files(seed), paths.model(run.model.name), run.data("dev").alpaca("dev")
+    files, base, alpaca = run.files(seed), paths.model(run.model.name), run.data.alpaca("dev")
     tuned = isinstance(run, TunedRun)
     made = [base, alpaca, *([files.adapter()] if tuned else [])]
     merged = run.engine_model(seed) if run.engine_model(seed) != base else None
@@ -77,8 +77,8 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
     adapter = Path(files.adapter()).parent if tuned else None
     for model in filter(None, (base, merged)):
         verify(Path(model).parent, deep=False)
-    check_adapter(name, Path(base).parent, adapter)
     check_manifest(files.manifest, made)
+    check_adapter(name, Path(base).parent, adapter)
     return FinishedRun(
         name=name,
         model=run.model.name,
@@ -86,7 +86,7 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
         decode=run.decode,
         answer_format=run.prompt.answer,
         windows=run.dataset.windows,
-        prompt=Prompt.from_row(read_json(alpaca)[0]),
+        prompt=Prompt.from_row(read_alpaca(alpaca)[0]),
         base=Path(base).parent,
         adapter=adapter,
         merged=Path(merged).parent if merged else None,
