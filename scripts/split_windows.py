@@ -12,12 +12,14 @@ import functools
 from pathlib import Path
 
 from entitune.cli import InputError, run
-from entitune.files import read_json, write_json, write_jsonl, write_rows
+from entitune.files import write_json, write_jsonl, write_rows
+from entitune.manifests import check_model
 from entitune.prompting.answer_formats import ANSWER_FORMATS, AnswerFormat
 from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.chat import ChatSettings
 from entitune.prompting.encoding import Encoder
 from entitune.prompting.prompt import Prompt
+from entitune.prompting.rows import read_alpaca
 from entitune.prompting.windows import Room, Span, Window, entities_in, lost_entities, split, windows_of
 from entitune.records import Entity, Sentence, read_sentences
 
@@ -52,7 +54,8 @@ def main() -> None:
     if (args.cutoff_len is None) == (None in limits):
         parser.error("give --cutoff-len, or --max-model-len and --max-tokens")
 
-    rows, encoder = read_json(args.alpaca), Encoder(args.model, args.chat)
+    check_model(Path(args.model))
+    rows, encoder = read_alpaca(args.alpaca), Encoder(args.model, args.chat)
     if not rows:
         raise InputError(f"{args.alpaca}: no rows")
     prompt = Prompt.from_row(rows[0])
