@@ -41,6 +41,8 @@ onsuccess:
         print(f"\n{summary}", file=sys.stderr)
     if left_out := endings.left_out_of(map(Path, of_selected(lambda files: files.manifest))):
         print(left_out, file=sys.stderr)
+    if kept := endings.kept_of_other_cuda(of_selected(lambda files: files.manifest), cuda_generation(STUDY.cuda)):
+        print(kept, file=sys.stderr)
 
 
 # The last lines on the terminal, after what Snakemake itself says: which step failed, its first error, its log.

@@ -7,6 +7,7 @@ def made_from(wildcards) -> dict[str, list[str]]:
     inputs = {"files": STUDY.made_from(run, int(wildcards.seed))}
     inputs["summaries"] = run.summaries(int(wildcards.seed), STUDY.splits)
     inputs["envs"] = [ancient(paths.environment(env)) for env in run.engines]
+    inputs["locks"] = [lock for env in run.engines for lock in paths.locks(env)]
     if isinstance(run, CrfRun):
         inputs["records"] = [files.record("train_crf")]
     if not isinstance(run, BaseRun):

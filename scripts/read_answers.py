@@ -8,13 +8,21 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from entitune.cli import InputError, run
 from entitune.files import read_jsonl, write_jsonl
 from entitune.prompting.answer_formats import ANSWER_FORMATS
+from entitune.prompting.confidence import Token
 from entitune.prompting.predictions import joined, read_prediction
 from entitune.prompting.windows import Window, by_sentence
 from entitune.records import read_records, read_sentences
+
+
+def tokens_of(answer: Mapping[str, Any]) -> list[Token] | None:
+    """The tokens of an answer with their probabilities, where predict_shard recorded them."""
+    return [Token(*token) for token in answer["tokens"]] if "tokens" in answer else None
 
 
 def main() -> None:
@@ -44,7 +52,7 @@ def main() -> None:
     predictions = []
     for sentence, parts in zip(sentences, by_sentence(windows), strict=True):
         read = [
-            read_prediction(args.answer, part.to_sentence(), answer["raw"], answer["finish_reason"])
+            read_prediction(args.answer, part.to_sentence(), answer["raw"], answer["finish_reason"], tokens_of(answer))
             for part, answer in zip(parts, itertools.islice(rest, len(parts)), strict=True)
         ]
         predictions.append(joined(sentence, [part.span for part in parts], read))

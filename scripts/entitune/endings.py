@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,6 +40,21 @@ def left_out_of(manifests: Iterable[Path]) -> str:
             for one in manifest.get("left_out", []):
                 lines[f"  {manifest['config']['dataset']['name']}, {LeftOut(**one)}"] = None
     return "\n".join(["Not all of the data was used:", *lines]) if lines else ""
+
+
+def kept_of_other_cuda(manifests: Iterable[str], cuda: int) -> str:
+    """Which finished runs were made with the engines for another CUDA than this machine's; empty where none was.
+
+    Args:
+        manifests: the manifests of runs.
+        cuda: 12 or 13, what environments are built for here.
+    """
+    others = []
+    for path in filter(os.path.isfile, manifests):
+        locks = dict.fromkeys(stage.get("lock") for stage in read_json(path)["stages"].values())
+        if made_with := [lock for lock in locks if lock and paths.cuda_of(lock) not in (None, cuda)]:
+            others.append(f"  {os.path.dirname(path)}: {', '.join(made_with)}")
+    return "\n".join([f"Kept, though made with engines for another CUDA than {cuda}:", *others]) if others else ""
 
 
 def failure_of(rule: str, wildcards: Mapping[str, str], log: Path | None) -> str:

@@ -204,6 +204,7 @@ def join(spans: Sequence[Span], found: Sequence[Sequence[Mention]], length: int)
     """
     placed: dict[Mention, dict[int, float]] = {}  # mention -> window -> distance from its edges
     order: list[Mention] = []
+    best: dict[Mention, Mention] = {}  # from the window where it is farthest from an edge: its confidence is kept
     for number, (span, mentions) in enumerate(zip(spans, found, strict=True)):
         for mention in mentions:
             if mention.start is None or mention.end is None:
@@ -214,9 +215,11 @@ def join(spans: Sequence[Span], found: Sequence[Sequence[Mention]], length: int)
             moved = replace(mention, start=mention.start + span.start, end=mention.end + span.start)
             if moved not in placed:
                 order.append(moved)
+            if min(left, right) > max(placed.get(moved, {}).values(), default=-1):
+                best[moved] = moved
             placed.setdefault(moved, {})[number] = min(left, right)
     refused = _refused(spans, placed)
-    return tuple(mention for mention in order if mention not in refused)
+    return tuple(best.get(mention, mention) for mention in order if mention not in refused)
 
 
 def _refused(spans: Sequence[Span], placed: dict[Mention, dict[int, float]]) -> set[Mention]:

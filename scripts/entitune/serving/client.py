@@ -25,6 +25,7 @@ from entitune.files import sha256
 from entitune.manifests import MANIFEST
 from entitune.prompting.answer_formats.constraints import constraint_of
 from entitune.prompting.answer_formats.writing import write_answer
+from entitune.prompting.confidence import Token
 from entitune.prompting.predictions import read_prediction
 from entitune.prompting.prompt import chat_of
 from entitune.prompting.windows import Room, Span, join, split
@@ -109,8 +110,11 @@ def constraint_on(run: FinishedRun, text: str) -> dict[str, str]:
     return constraint_of(run.answer_format, run.labels, text).to_vllm()
 
 
-def request_of(run: FinishedRun, text: str) -> dict[str, Any]:
-    """Return the body of the chat call that asks `run` for a sentence's entities."""
+def request_of(run: FinishedRun, text: str, with_tokens: bool = False) -> dict[str, Any]:
+    """Return the body of the chat call that asks `run` for a sentence's entities.
+
+    `with_tokens` asks for the probability of each token of the answer too.
+    """
     body: dict[str, Any] = {
         "model": run.name,
         "messages": chat_of(run.prompt.row(Sentence(id="", text=text, entities=None))),
@@ -119,14 +123,20 @@ def request_of(run: FinishedRun, text: str) -> dict[str, Any]:
     }
     if run.decode.structured:
         body["structured_outputs"] = constraint_on(run, text)
-    return body
+    return body | ({"logprobs": True} if with_tokens else {})
 
 
-def read_answer_to(run: FinishedRun, text: str, raw: str | None, finish_reason: str | None) -> Answer:
+def read_answer_to(
+    run: FinishedRun,
+    text: str,
+    raw: str | None,
+    finish_reason: str | None,
+    tokens: Sequence[Token] | None = None,
+) -> Answer:
     """Read the answer to a sentence. `raw` is None where nothing was asked, because a blank text has no entities."""
     if raw is None:
         raw = write_answer(run.answer_format, Sentence(id="", text=text, entities=()))
-    prediction = read_prediction(run.answer_format, Sentence(id="", text=text), raw, finish_reason)
+    prediction = read_prediction(run.answer_format, Sentence(id="", text=text), raw, finish_reason, tokens)
     return Answer(prediction.pred, raw, finish_reason, prediction.status)
 
 
@@ -179,9 +189,12 @@ class Client:
         concurrency: int = 1,
         seconds_away: float = SECONDS_AWAY,
         seconds_busy: float = SECONDS_BUSY,
+        confidence: bool = False,
     ) -> None:
+        """`confidence` asks for the confidence of each mention, also where the run's decode settings do not."""
         self.url = normalised(url)
         self.run = run
+        self.confidence = confidence or run.decode.confidence
         self.seconds_away, self.seconds_busy = seconds_away, seconds_busy
         self.away_since: float | None = None
         """When the server stopped answering, where it has not answered since."""
@@ -249,7 +262,7 @@ class Client:
         """The answer to a sentence or window, and its prompt's length in tokens (None: not known)."""
         if not text.strip():
             return read_answer_to(self.run, text, None, "stop"), None
-        return self._post(text, request_of(self.run, text))
+        return self._post(text, request_of(self.run, text, self.confidence))
 
     def _post(self, text: str, request: dict[str, Any]) -> tuple[Answer, int | None]:
         """The answer to a request about a sentence, and its prompt's length in tokens (None: not known)."""
@@ -260,9 +273,11 @@ class Client:
                 choice = found["choices"][0]
                 raw, finish_reason = choice["message"]["content"] or "", choice["finish_reason"]
                 prompt = found["usage"]["prompt_tokens"] if self.run.windows else None
+                recorded = choice["logprobs"]["content"] if "logprobs" in request else None
+                tokens = None if recorded is None else [Token(one["token"], one["logprob"]) for one in recorded]
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 raise ServerError("other", f"{self.url} is no server of OpenAI's API ({error!r})") from error
-            return read_answer_to(self.run, text, raw, finish_reason), prompt
+            return read_answer_to(self.run, text, raw, finish_reason, tokens), prompt
         refusal = self.error(status, content)
         if refusal.kind != "refused":
             raise refusal
