@@ -57,6 +57,10 @@ def edit(demo: Path) -> Iterator[Callable[[str, str, str], None]]:
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
+def test_results_of_another_cuda_are_kept(demo: Path) -> None:
+    assert rules(would_run(demo, "--config", "cuda=12")) == {"build_env"}
+
+
 def test_nothing_runs_twice(demo: Path) -> None:
     done = snakemake(demo, "results/metrics.tsv", "--cores", "all")
     assert done.returncode == 0
