@@ -88,7 +88,7 @@ rule split_windows:
         sentences=paths.sentences("{dataset}", "{split}"),
         model=paths.model("{model}"),
         env=ancient(paths.environment("train")),
-        lock=paths.lock("train"),
+        lock=paths.locks("train"),
     output:
         alpaca=IN_WINDOWS.alpaca("{split}"),
         windows=IN_WINDOWS.asked("{split}"),
