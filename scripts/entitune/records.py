@@ -32,6 +32,7 @@ class Entity:
     end: int
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the entity as JSON holds it."""
         return {"label": self.label, "text": self.text, "start": self.start, "end": self.end}
 
 
@@ -55,11 +56,13 @@ class Mention:
             raise ValueError(f"start and end are both numbers or both null, got {self.start} and {self.end}")
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the mention as JSON holds it."""
         record = {"label": self.label, "text": self.text, "start": self.start, "end": self.end}
         return record if self.confidence is None else {**record, "confidence": self.confidence}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Mention:
+        """Return the mention that `to_dict` wrote."""
         return cls(value["label"], value["text"], value["start"], value["end"], value.get("confidence"))
 
 
@@ -72,6 +75,7 @@ class Sentence:
     entities: tuple[Entity, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the canonical sentence, keys in its order; without `entities` where the split is unlabelled."""
         record: dict[str, Any] = {"id": self.id, "text": self.text}
         if self.entities is not None:
             record["entities"] = [entity.to_dict() for entity in self.entities]
@@ -91,6 +95,7 @@ class Prediction:
     status: Status
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the line of a file of predictions."""
         return {
             "id": self.id,
             "text": self.text,

@@ -114,11 +114,13 @@ class BaseRun(_Run):
 
     @property
     def engines(self) -> list[str]:
+        """The environments that the run needs."""
         # LLaMA-Factory's template makes the token ids, vLLM answers.
         return ["train", self.decode.environment]
 
     @property
     def has_confidence(self) -> bool:
+        """Whether predictions have the confidence of their mentions."""
         return self.decode.confidence
 
     def engine_model(self, seed: int | str) -> str:
@@ -145,6 +147,7 @@ class BaseRun(_Run):
 
     @property
     def needed_splits(self) -> list[str]:
+        """The splits that the run reads: dev, and train for the examples in the prompt."""
         return ["train", *self.judged_splits] if self.prompt.shots else ["dev"]
 
     @property
@@ -171,6 +174,7 @@ class BaseRun(_Run):
         ]
 
     def settings(self) -> dict[str, JsonValue]:
+        """Return all that the run names in conf/, for its manifest."""
         return {
             **super().settings(),
             "model": self.model.settings(),
@@ -245,13 +249,16 @@ class TunedRun(BaseRun):
 
     @property
     def needed_splits(self) -> list[str]:
+        """The splits that the run reads."""
         chooses = self.prompt.shots or self.train_rows or self.held_out_share
         return ["train", *self.judged_splits] if chooses else ["train", "dev"]
 
     def engine_model(self, seed: int | str) -> str:
+        """The list of files of the model that the engine loads: the merged model, or the base."""
         return self.files(seed).merged if self.merges else super().engine_model(seed)
 
     def engine_adapter(self, seed: int | str) -> str | None:
+        """The adapter that the engine loads on top; None where it is merged."""
         return None if self.merges else self.files(seed).adapter()
 
     def engine_source(self, seed: int | str, split: str) -> Source:
@@ -279,6 +286,7 @@ class TunedRun(BaseRun):
         return [*(file for split in self.judged_splits for file in self.split_files(split)), *chosen]
 
     def training_files(self, seed: int | str, group: GroupFiles) -> list[str]:
+        """Every file behind the adapter, and the adapter."""
         files, data = self.files(seed), self.data
         shards = paths.shards(self.decode.shards)
         candidates = [
@@ -297,6 +305,7 @@ class TunedRun(BaseRun):
         ]
 
     def settings(self) -> dict[str, JsonValue]:
+        """Return all that the run names in conf/, for its manifest."""
         train: dict[str, JsonValue] = {
             **self.recipe.settings(),
             "arguments": self.arguments,
@@ -316,6 +325,7 @@ class VoteRun(_Run):
 
     @property
     def has_confidence(self) -> bool:
+        """Whether the predictions that are voted over have the confidence of their mentions."""
         return self.voters.has_confidence
 
     def made_from(self, seed: int, split: str) -> list[str]:
@@ -328,6 +338,7 @@ class VoteRun(_Run):
         ]
 
     def settings(self) -> dict[str, JsonValue]:
+        """Return those of the voters, and whose vote this is."""
         return {**self.voters.settings(), **super().settings(), "vote_of": self.voters.name}
 
 
@@ -339,10 +350,12 @@ class CrfRun(_Run):
 
     @property
     def engines(self) -> list[str]:
+        """The environments that the run needs."""
         return ["crf"]
 
     @property
     def needed_splits(self) -> list[str]:
+        """The splits that the run reads."""
         return ["train", "dev"]
 
     def made_from(self, seed: int, split: str) -> list[str]:
@@ -368,6 +381,7 @@ class ImportedRun(_Run):
         return [*imported, *self.split_files(split), *self.scored_files(seed, split)]
 
     def settings(self) -> dict[str, JsonValue]:
+        """Return all that the run names in conf/, for its manifest."""
         return {**super().settings(), "imported": self.imported.settings()}
 
 

@@ -71,6 +71,7 @@ class Answer:
     """Why there is no answer, where the status is TOO_LONG or REFUSED."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields of an answer in a line of the output."""
         return {
             "entities": [mention.to_dict() for mention in self.mentions],
             "raw": self.raw,
