@@ -75,7 +75,7 @@ rule encode_split:
         alpaca=DATA.alpaca("{split}"),
         model=paths.model("{model}"),
         env=ancient(paths.environment("train")),
-        lock=paths.lock("train"),
+        lock=paths.locks("train"),
     output:
         tokens=DATA.tokens("{split}"),
     log:
@@ -180,7 +180,7 @@ rule check_parity:
         tokens=DATA.tokens("{split}"),
         model=paths.model("{model}"),
         env=ancient(paths.environment("{env}")),
-        lock=paths.lock("{env}"),
+        lock=lambda w: paths.locks(w.env),
     output:
         parity=DATA.parity("{split}", "{env}"),
     log:

@@ -468,6 +468,11 @@ class Selection(Section):
         AfterValidator(_check_distinct),
         Field(min_length=1),
     ] = Field(("dev",), description="the labelled splits that the tables cover; test only where it is labelled")
+    cuda: Literal["auto", 12, 13] = Field(
+        "auto",
+        description="for which CUDA the engines' environments are built; auto: 12 where the driver is older than 580, "
+        "else 13. Finished results are kept when it changes",
+    )
     local_archive: dict[str, FilePath] = Field(
         {}, description="dataset -> path of its archive on this machine, instead of a download"
     )

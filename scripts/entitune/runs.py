@@ -161,7 +161,10 @@ class BaseRun(_Run):
         ]
 
     def made_from(self, seed: int, split: str, group: GroupFiles) -> list[str]:
-        """Every file behind the run's scores of a split, from the publisher's to the scores, and the locks."""
+        """Every file behind the run's scores of a split, from the publisher's to the scores.
+
+        The locks of the engines are not among them: the records of the jobs say which were used.
+        """
         encoded = [self.data.alpaca(split), self.data.tokens(split), self.data.parity(split, self.decode.environment)]
         training = self.training_files(seed, group)
         return [
@@ -169,7 +172,6 @@ class BaseRun(_Run):
             paths.model(self.model.name),
             *([self.engine_model(seed)] if self.engine_model(seed) != paths.model(self.model.name) else []),
             *(group.answers(split, shard) for shard in paths.shards(self.decode.shards)),
-            *map(paths.lock, self.engines),
             *self.scored_files(seed, split),
         ]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from entitune.cli import InputError
-from entitune.engines.gpu import environment_of, find_gpus, lacks_bfloat16
+from entitune.engines.gpu import check_environment, environment_of, find_gpus, lacks_bfloat16
 from entitune.files import read_json
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -62,6 +63,7 @@ def engine_environment(gpus: int, threads: int) -> dict[str, str]:
     """Environment variables. vLLM reads them when it is imported."""
     environment = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": str(threads)}
     if gpus:
+        check_environment(Path(sys.prefix))
         return environment | environment_of(gpus, find_gpus())
     return environment | {
         "VLLM_CPU_KVCACHE_SPACE": "1",
