@@ -221,7 +221,9 @@ def _is_scalar(value: Any) -> bool:
 
 def _as_yaml(value: Any) -> str:
     """A scalar as a user may have written it."""
-    return {True: "true", False: "false", None: "null"}.get(value, repr(value)) if _is_scalar(value) else repr(value)
+    if value is None:
+        return "null"
+    return repr(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _keys_at(model: type[BaseModel], parents: Sequence[int | str]) -> list[str]:

@@ -20,6 +20,8 @@ Record = TypeVar("Record")
 Status: TypeAlias = Literal["ok", "repaired", "unparseable", "truncated"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 """How an answer could be read; docs/contracts.md explains each."""
+WORST_FIRST: tuple[Status, ...] = ("unparseable", "truncated", "repaired", "ok")
+"""A sentence whose windows were asked has the worst status of their answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ class Prediction:
     raw: str = ""
     finish_reason: str | None = None
     status: Status
+    windows: tuple[tuple[int, int], ...] = ()
+    """Start and end of the windows that were asked, where the sentence was too long to be asked whole."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the line of a file of predictions."""
@@ -104,6 +108,7 @@ class Prediction:
             "raw": self.raw,
             "finish_reason": self.finish_reason,
             "status": self.status,
+            **({"windows": [list(window) for window in self.windows]} if self.windows else {}),
         }
 
     @classmethod

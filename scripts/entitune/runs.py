@@ -70,6 +70,11 @@ class _Run:
         """The splits that must be there for the run's scores on dev."""
         return ["dev"]
 
+    def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        """What steps left out of the data behind the run's scores of these splits: their summaries."""
+        used = dict.fromkeys([*(["train"] if "train" in self.needed_splits else []), *splits])
+        return [paths.conversion(self.dataset.name, split) for split in used]
+
     @property
     def judged_splits(self) -> list[str]:
         """The splits that score runs: no row that is chosen for a training or a prompt has a sentence of theirs."""
@@ -85,7 +90,7 @@ class Source:
     """What an engine reads to answer for a run and seed."""
 
     sentences: str
-    """The sentences that are asked about; canonical."""
+    """The sentences, or windows of them, that are asked about; canonical."""
     tokens: str
     """Their prompts as token ids."""
     parity: str
@@ -109,8 +114,13 @@ class BaseRun(_Run):
 
     @property
     def data(self) -> PromptData:
-        """The paths of the run's dataset under its prompt, encoded for its model."""
-        return PromptData(self.dataset.name, self.prompt.name, self.model.name)
+        """The paths of the run's dataset under its prompt, encoded for its model, as the model is asked."""
+        return self.data_within(f"{self.decode.max_model_len}-{self.decode.max_tokens}")
+
+    def data_within(self, limits: str) -> PromptData:
+        """The same within other limits, as the folder of windows is called; these matter to windows alone."""
+        windows = f"/windows-{limits}" if self.dataset.windows else ""
+        return PromptData(self.dataset.name, self.prompt.name, self.model.name, windows)
 
     @property
     def engines(self) -> list[str]:
@@ -134,12 +144,23 @@ class BaseRun(_Run):
     def engine_source(self, seed: int | str, split: str) -> Source:
         """What the engine reads to answer to a split."""
         return Source(
-            paths.sentences(self.dataset.name, split),
+            self.data.asked(split),
             self.data.tokens(split),
             self.data.parity(split, self.decode.environment),
             self.engine_model(seed),
             self.engine_adapter(seed),
         )
+
+    def encoded_files(self, split: str, data: PromptData) -> list[str]:
+        """The files of a split on its way to token ids, in order."""
+        whole = PromptData(self.dataset.name, self.prompt.name)
+        files = [whole.alpaca(split), data.asked(split), data.alpaca(split), data.tokens(split)]
+        return [*dict.fromkeys(files), data.parity(split, self.decode.environment)]
+
+    def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        """Return the summaries of the run's data, those of its windows included."""
+        windows = [self.data.windows_summary(split) for split in splits if self.dataset.windows]
+        return [*super().summaries(seed, splits), *windows]
 
     def training_files(self, seed: int | str, group: GroupFiles) -> list[str]:
         """The files that training reads and makes, in order."""
@@ -165,7 +186,7 @@ class BaseRun(_Run):
 
         The locks of the engines are not among them: the records of the jobs say which were used.
         """
-        encoded = [self.data.alpaca(split), self.data.tokens(split), self.data.parity(split, self.decode.environment)]
+        encoded = self.encoded_files(split, self.data)
         training = self.training_files(seed, group)
         return [
             *dict.fromkeys([*self.example_files, *training, *self.split_files(split), *encoded]),
@@ -235,9 +256,14 @@ class TunedRun(BaseRun):
         rows = f".rows-{self.train_rows}" if self.train_rows else ""
         return f"{held_out}{rows}.seed-{seed}" if held_out or rows else ""
 
+    @property
+    def training_data(self) -> PromptData:
+        """The paths of the dataset as the model is trained on it: with windows that fit in `cutoff_len`."""
+        return self.data_within(str(self.cutoff))
+
     def training_rows(self, seed: int | str, name: str = "train.json") -> str:
         """The rows that training reads, or another file in their folder."""
-        return self.data.training_rows(self.cutoff, self.selection(seed), name)
+        return self.training_data.training_rows(self.cutoff, self.selection(seed), name)
 
     @property
     def curve(self) -> str:
@@ -289,9 +315,10 @@ class TunedRun(BaseRun):
 
     def training_files(self, seed: int | str, group: GroupFiles) -> list[str]:
         """Every file behind the adapter, and the adapter."""
-        files, data = self.files(seed), self.data
+        files, data = self.files(seed), self.training_data
         shards = paths.shards(self.decode.shards)
         candidates = [
+            *(self.encoded_files("train", self.data) if self.dataset.windows else []),
             *(files.held_out, files.held_out_tokens, files.candidates),
             *([files.merged_candidates] if self.merges else []),
             *(group.answers(SELECT, shard) for shard in shards),
@@ -299,11 +326,21 @@ class TunedRun(BaseRun):
         ]
         return [
             *self.split_files("train"),
-            *(data.alpaca("train"), data.tokens("train"), data.parity("train", self.decode.environment)),
+            *self.encoded_files("train", data),
             *self.selected_files(seed),
             *(self.training_rows(seed), paths.training_rows_check(self.rows_checked_by), files.config),
             *(candidates if self.selects else []),
             *(files.adapter(), files.adapter("adapter_config.json")),
+        ]
+
+    def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        """Return the summaries of the run's data, those of its training rows included."""
+        data = self.training_data
+        return [
+            *super().summaries(seed, splits),
+            data.answers_summary("train"),
+            *([data.windows_summary("train")] if self.dataset.windows else []),
+            self.training_rows(seed, "train.summary.json"),
         ]
 
     def settings(self) -> dict[str, JsonValue]:
@@ -329,6 +366,10 @@ class VoteRun(_Run):
     def has_confidence(self) -> bool:
         """Whether the predictions that are voted over have the confidence of their mentions."""
         return self.voters.has_confidence
+
+    def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        """Return the summaries of the voters."""
+        return list(dict.fromkeys(file for one in self.voters.seeds for file in self.voters.summaries(one, splits)))
 
     def made_from(self, seed: int, split: str) -> list[str]:
         """Every file behind the run's scores of a split."""
