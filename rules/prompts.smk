@@ -10,7 +10,7 @@ are those of windows.
 from entitune.prompting.prompt import DEFINITIONS
 
 WHOLE = paths.PromptData("{dataset}", "{prompt}")
-IN_WINDOWS = paths.PromptData("{dataset}", "{prompt}", "{model}", "/windows-{limits}")
+IN_WINDOWS = paths.PromptData("{dataset}", "{prompt}", "{model}", paths.windows("{limits}"))
 # What the names of files say of held-out rows: TunedRun.selection.
 HELD_OUT = ".held_out-{share}{rows}.seed-{seed}"
 
