@@ -18,6 +18,9 @@ from entitune.prompting.chat import ChatSettings, blank, control_tokens
 from entitune.prompting.prompt import chat_of
 from entitune.prompting.rows import read_alpaca
 
+REPLACED = "{{idx}}"
+"""What LLaMA-Factory's template replaces with the number of the turn, also where it is part of a user's text."""
+
 SHOWN = 20
 """How many rows an error message lists."""
 
@@ -43,8 +46,17 @@ class Encoder:
         prompt_ids, answer_ids = self._template.encode_oneturn(self._tokenizer, [*turns, answer], system=row["system"])
         return prompt_ids, answer_ids + [self._tokenizer.eos_token_id] * self._template.efficient_eos
 
-    def control_tokens_in(self, row: dict[str, Any], ids: list[int]) -> list[str]:
-        """Control tokens that a row's encoding has beyond those of its turns: they stand in its texts."""
+    def find_problem(self, row: dict[str, Any], ids: list[int]) -> str | None:
+        """Say why a row's token ids `ids` are not those of its texts, or None."""
+        texts = [row["instruction"], row["input"], *(user for user, _ in row["history"])]
+        if any(REPLACED in text for text in texts):
+            return f"the text holds {REPLACED!r}, which LLaMA-Factory's template replaces with a number"
+        if found := self._control_tokens_in(row, ids):
+            return f"the text holds {', '.join(map(repr, found))}, which the model reads as markup of the chat"
+        return None
+
+    def _control_tokens_in(self, row: dict[str, Any], ids: list[int]) -> list[str]:
+        """Control tokens that a row's encoding has beyond those of its turns: they are part of its texts."""
         turns = (bool(row["system"]), len(row["history"]))
         if turns not in self._markup:
             prompt_ids, answer_ids = self.encode(blank(row))
@@ -66,7 +78,10 @@ def main() -> None:
         help='JSON: {"template", "thinking"} of the model (default: its own chat template, no thinking)',
     )
     parser.add_argument(
-        "--on-invalid", choices=["fail", "drop"], default="fail", help="what a row with control tokens does"
+        "--on-invalid",
+        choices=["fail", "drop"],
+        default="fail",
+        help="what a row with control tokens in its texts does",
     )
     parser.add_argument(
         "--output",
@@ -80,8 +95,7 @@ def main() -> None:
     records, problems = [], []
     for line, row in enumerate(rows, 2):  # "[" is line 1
         prompt_ids, answer_ids = encoder.encode(row)
-        if found := encoder.control_tokens_in(row, prompt_ids + answer_ids):
-            problem = f"the text holds {', '.join(map(repr, found))}, which the model reads as markup of the chat"
+        if problem := encoder.find_problem(row, prompt_ids + answer_ids):
             problems.append(f"{args.alpaca}:{line}: sentence {row['id']}: {problem}")
             records.append(
                 {"id": row["id"], "prompt_ids": [], "answer_ids": None, "answer_tokens": None} | {"problem": problem}
@@ -101,7 +115,7 @@ def main() -> None:
         advice = "remove it from the corpus (or from the prompt, where all rows have it); a training split may also be "
         raise InputError("\n".join([*problems[:SHOWN], *more, advice + "set to on_invalid: drop"]))
     if problems:
-        print(f"{len(problems)} of {len(rows)} rows will be dropped: their texts hold tokens of the chat's markup")
+        print(f"{len(problems)} of {len(rows)} rows will be dropped: their texts cannot be encoded as they are")
     write_jsonl(args.output, records)
 
 
