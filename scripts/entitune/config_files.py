@@ -221,7 +221,9 @@ def _is_scalar(value: Any) -> bool:
 
 def _as_yaml(value: Any) -> str:
     """A scalar as a user may have written it."""
-    return {True: "true", False: "false", None: "null"}.get(value, repr(value)) if _is_scalar(value) else repr(value)
+    if value is None or isinstance(value, bool):
+        return str(value).lower() if value is not None else "null"
+    return repr(value)
 
 
 def _keys_at(model: type[BaseModel], parents: Sequence[int | str]) -> list[str]:
