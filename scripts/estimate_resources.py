@@ -24,6 +24,7 @@ from entitune import paths
 from entitune.cli import InputError, run
 from entitune.config_files import read_yaml
 from entitune.engines import memory_estimate
+from entitune.engines.gpu import check_driver, cuda_generation
 from entitune.engines.memory_estimate import GB, Recipe, Shape
 from entitune.engines.schedule import plan
 from entitune.files import read_jsonl
@@ -201,14 +202,14 @@ def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
             memory_estimate.training_memory(shape, recipe, rows.longest),
             real.bytes,
         )
+        mean = sum(rows.lengths) / len(rows.lengths) if rows.lengths else rows.longest
+        lines.append(f"    the same prompt in every row: {rows.fixed:,} tokens, {rows.fixed / mean:.0%} of a row")
         if rows.lengths:
             trained_on = job.rows_trained_on(len(rows.lengths))
             length = plan(job.arguments, trained_on, gpus, job.recipe.whole_accumulations)
-            mean = sum(rows.lengths) / len(rows.lengths)
             lines.append(
                 f"    {length.examples:,} examples, {length.steps:,} optimisation steps, {mean:.0f} tokens a row"
             )
-            lines.append(f"    the same prompt in every row: {rows.fixed:,} tokens, {rows.fixed / mean:.0%} of a row")
             if tflops := memory_estimate.peak_tflops(name):
                 seen = length.examples * length.epochs
                 seconds = memory_estimate.training_seconds(shape, recipe, mean, seen, tflops, gpus, mfu)
@@ -283,6 +284,8 @@ def main() -> None:
     for job in jobs:
         print("\n" + describe(job, gpu or REFERENCE_GPU, args.mfu))
 
+    if args.check:
+        check_driver(cuda_generation(study.cuda), "the environments are")
     available = gpu[1] if gpu else None
     fitting = [name for name, need in needs.items() if need <= (available or 0)]
     too_big = [job for job in jobs if job.name not in fitting]

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from helpers import BIN, ENVIRONMENT, copy_repository, snakemake
 
-from entitune.endings import failure_of, first_error, summary_of
+from entitune.endings import failure_of, first_error, kept_of_other_cuda, summary_of
+from entitune.files import write_json
 
-SEEDS = """run\tscoring\tlabel\tseeds\tf1_mean\tf1_sd
-demo\tspans\tmicro\t3\t0.606667\t0.010500
-demo\tpairs\tmicro\t3\t0.700000\t0.010500
-demo\tspans\tname\t3\t0.500000\t0.010500
-demo-zeroshot\tspans\tmicro\t1\t0.100000\t
+SEEDS = """run\tsplit\tscoring\tlabel\tseeds\tf1_mean\tf1_sd
+demo\tdev\tspans\tmicro\t3\t0.606667\t0.010500
+demo\tdev\tpairs\tmicro\t3\t0.700000\t0.010500
+demo\tdev\tspans\tname\t3\t0.500000\t0.010500
+demo-zeroshot\tdev\tspans\tmicro\t1\t0.100000\t
 """
 
 
@@ -27,7 +28,25 @@ def test_the_scores_and_where_the_table_is(tmp_path: Path) -> None:
         "  demo-zeroshot  0.1000",
         "All scores: results/metrics.tsv",
     ]
+    (tmp_path / "seeds.tsv").write_text(SEEDS + "demo\ttest\tspans\tmicro\t3\t0.500000\t0.010500\n")
+    assert [line.split()[:2] for line in summary_of(tmp_path / "seeds.tsv").splitlines()[1:-1]] == [
+        ["demo,", "dev"],
+        ["demo-zeroshot,", "dev"],
+        ["demo,", "test"],
+    ]
     assert summary_of(tmp_path / "no.tsv") == ""
+
+
+def test_results_of_another_cuda_are_named(tmp_path: Path) -> None:
+    made_with = {"old": "envs/train-cuda12.txt", "new": "envs/train.txt", "crf": "envs/crf.txt", "older": None}
+    manifests = [str(tmp_path / name / "manifest.json") for name in (*made_with, "unfinished")]
+    for name, lock in made_with.items():
+        write_json(tmp_path / name / "manifest.json", {"stages": {"train": {"lock": lock}}})
+    assert kept_of_other_cuda(manifests, 13).splitlines() == [
+        "Kept, though made with engines for another CUDA than 13:",
+        f"  {tmp_path}/old: envs/train-cuda12.txt",
+    ]
+    assert kept_of_other_cuda(manifests[1:], 13) == ""
 
 
 def test_a_failure_names_step_error_and_log(tmp_path: Path) -> None:

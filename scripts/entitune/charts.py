@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ NUMBERS = 10
 """Font size of the numbers in a plot."""
 NAMES = alt.Axis(domain=False, ticks=False, labelOverlap=False, labelPadding=8)
 """The axis of what has a row each."""
-DARK = 0.55
-"""From this share of the shades on, text on a cell is white."""
+DARK = 0.85
+"""From this share of the shades on, text on a cell is white: there white and black have the same contrast."""
+SPLITS = ("#08306b", "#6baed6", "#c6dbef")
+"""The colours of up to three splits, told apart in grey too."""
 
 alt.data_transformers.disable_max_rows()
 
@@ -34,9 +36,10 @@ def read_table(path: str | Path) -> pd.DataFrame:
     return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], dtype={"label": str, "run": str})
 
 
-def frame(records: Sequence[Any]) -> pd.DataFrame:
-    """Records of one dataclass, at least one, as a table."""
-    return pd.DataFrame([asdict(record) for record in records])
+def frame(records: Sequence[Any], kind: type[Any] | None = None) -> pd.DataFrame:
+    """Records of one dataclass as a table; where there may be none, `kind` is the dataclass."""
+    columns = None if kind is None else [one.name for one in fields(kind)]
+    return pd.DataFrame([asdict(record) for record in records], columns=columns)
 
 
 UNITS = ((3600, "h"), (60, "min"), (1, "s"))
@@ -50,7 +53,7 @@ def show_duration(seconds: float) -> str:
 
 def shade(field: str, title: str) -> alt.Color:
     """The colour of a share from 0 to 1, from nearly white to dark blue, so that the order shows in grey too."""
-    blues = ["#f4f8fd", "#c6dbef", "#6baed6", "#2171b5", "#08306b"]
+    blues = ["#f7fbff", "#deebf7", "#9ecae1", "#4292c6", "#084594"]
     return alt.Color(field, title=title, scale=alt.Scale(domain=[0, 0.25, 0.5, 0.75, 1], range=blues))
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from entitune import paths
+from entitune.files import read_json
 
 
 def summary_of(seeds_table: Path) -> str:
-    """The micro F1 (`spans`) of each run of results/seeds.tsv, one line per run; empty where there is no such table."""
+    """The micro F1 (`spans`) of each run of results/seeds.tsv, a line each; empty where there is no such table.
+
+    With several splits there is a line for each of a run.
+    """
     if not seeds_table.is_file():
         return ""
     with seeds_table.open(encoding="utf-8") as stream:
@@ -20,12 +25,29 @@ def summary_of(seeds_table: Path) -> str:
             for row in csv.DictReader(stream, delimiter="\t")
             if row["label"] == "micro" and row["scoring"] == "spans"
         ]
-    width = max((len(row["run"]) for row in rows), default=0)
+    several = len({row["split"] for row in rows}) > 1
+    names = [f"{row['run']}, {row['split']}" if several else row["run"] for row in rows]
+    width = max(map(len, names), default=0)
     lines = []
-    for row in rows:
+    for name, row in zip(names, rows, strict=True):
         deviation = f" ± {float(row['f1_sd']):.4f} ({row['seeds']} seeds)" if row["f1_sd"] else ""
-        lines.append(f"  {row['run']:<{width}}  {float(row['f1_mean']):.4f}{deviation}")
+        lines.append(f"  {name:<{width}}  {float(row['f1_mean']):.4f}{deviation}")
     return "\n".join(["Micro F1 (spans):", *lines, f"All scores: {paths.METRICS}"]) if lines else ""
+
+
+def kept_of_other_cuda(manifests: Iterable[str], cuda: int) -> str:
+    """Which finished runs were made with the engines for another CUDA than this machine's; empty where none was.
+
+    Args:
+        manifests: the manifests of runs.
+        cuda: 12 or 13, what environments are built for here.
+    """
+    others = []
+    for path in filter(os.path.isfile, manifests):
+        locks = dict.fromkeys(stage.get("lock") for stage in read_json(path)["stages"].values())
+        if made_with := [lock for lock in locks if lock and paths.cuda_of(lock) not in (None, cuda)]:
+            others.append(f"  {os.path.dirname(path)}: {', '.join(made_with)}")
+    return "\n".join([f"Kept, though made with engines for another CUDA than {cuda}:", *others]) if others else ""
 
 
 def failure_of(rule: str, wildcards: Mapping[str, str], log: Path | None) -> str:
