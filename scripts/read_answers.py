@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from entitune.cli import InputError, run
-from entitune.files import read_jsonl, write_jsonl
+from entitune.files import write_jsonl
 from entitune.prompting.answer_formats import ANSWER_FORMATS
 from entitune.prompting.confidence import Token
 from entitune.prompting.predictions import read_prediction
-from entitune.records import read_sentences
+from entitune.records import read_records, read_sentences
 
 
-def tokens_of(answer: Mapping[str, Any]) -> list[Token] | None:
-    """The tokens of an answer with their probabilities, where predict_shard recorded them."""
-    return [Token(*token) for token in answer["tokens"]] if "tokens" in answer else None
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as predict_shard writes it."""
+
+    run: str
+    seed: int
+    id: str
+    raw: str
+    finish_reason: str | None
+    tokens: list[Token] | None = None
+    """Its tokens with their probabilities, where predict_shard recorded them."""
 
 
 def main() -> None:
@@ -35,14 +42,14 @@ def main() -> None:
     answers = [
         answer
         for path in args.answers
-        for answer in read_jsonl(path)
-        if (answer["run"], answer["seed"]) == (args.run, args.seed)
+        for answer in read_records(path, Answer)
+        if (answer.run, answer.seed) == (args.run, args.seed)
     ]
     sentences = list(read_sentences(args.sentences))
-    if [answer["id"] for answer in answers] != [sentence.id for sentence in sentences]:
+    if [answer.id for answer in answers] != [sentence.id for sentence in sentences]:
         raise InputError(f"{', '.join(args.answers)}: not one answer for each sentence of {args.sentences}, in order")
     predictions = [
-        read_prediction(args.answer, sentence, answer["raw"], answer["finish_reason"], tokens_of(answer))
+        read_prediction(args.answer, sentence, answer.raw, answer.finish_reason, answer.tokens)
         for sentence, answer in zip(sentences, answers, strict=True)
     ]
     write_jsonl(args.output, (prediction.to_dict() for prediction in predictions))

@@ -17,6 +17,7 @@ from entitune.evaluation.seeds import Score, SeedMean, over_seeds, read_scores
 from entitune.files import read_json
 from entitune.html_pages import render, write_page
 from entitune.tsv import MICRO
+from entitune.verification import recorded_files
 
 SETTINGS = ("lora_rank", "learning_rate", "num_train_epochs")
 TABLE = """\
@@ -124,6 +125,7 @@ def main() -> None:
     splits = len({score.split for score in micro})
     runs = []
     for path in args.manifests:
+        recorded_files(str(path))  # else it is no manifest
         manifest = read_json(path)
         name, seed = manifest["config"]["run"], manifest["config"]["seed"]
         f1 = {
