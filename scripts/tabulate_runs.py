@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from entitune.charts import show_duration
-from entitune.cli import run
+from entitune.cli import InputError, run
 from entitune.evaluation.seeds import Score, SeedMean, over_seeds, read_scores
 from entitune.files import read_json
 from entitune.html_pages import render, write_page
 from entitune.tsv import MICRO
-from entitune.verification import recorded_files
 
 SETTINGS = ("lora_rank", "learning_rate", "num_train_epochs")
 TABLE = """\
@@ -125,8 +124,9 @@ def main() -> None:
     splits = len({score.split for score in micro})
     runs = []
     for path in args.manifests:
-        recorded_files(str(path))  # else it is no manifest
         manifest = read_json(path)
+        if not isinstance(manifest, dict) or "config" not in manifest:
+            raise InputError(f"{path}: not the manifest of a run; delete it, and the same command makes it again")
         name, seed = manifest["config"]["run"], manifest["config"]["seed"]
         f1 = {
             f1_column(score, splits): f"{score.f1:.4f} ({score.f1_low:.3f} to {score.f1_high:.3f})"
