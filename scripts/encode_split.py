@@ -16,7 +16,6 @@ from entitune.prompting.chat import ChatSettings
 from entitune.prompting.encoding import Encoder
 from entitune.prompting.rows import read_alpaca
 
-
 SHOWN = 20
 """How many rows an error message lists."""
 
