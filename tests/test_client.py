@@ -6,8 +6,6 @@ import csv
 import json
 import re
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, Result, run_script
 from test_serving import finish
 
 from entitune.cli import InputError
@@ -234,9 +232,8 @@ def test_answers_come_while_the_input_goes_on(server: ScriptedServer, run: Finis
 # --- extract_entities.py --------------------------------------------------------------------------------------------
 
 
-def command(server: ScriptedServer, *options: object, **more: Any) -> subprocess.CompletedProcess[str]:
-    call = [sys.executable, str(ROOT / "scripts/extract_entities.py"), "--run", "demo", "--url", server.url]
-    return subprocess.run([*call, *map(str, options)], capture_output=True, text=True, check=False, **more)
+def command(server: ScriptedServer, *options: object, **more: Any) -> Result:
+    return run_script("extract_entities", "--run", "demo", "--url", server.url, *options, **more)
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -348,7 +345,7 @@ def test_a_line_of_something_else_is_not_continued(server: ScriptedServer, run: 
 def test_options_that_make_no_sense_are_named(
     server: ScriptedServer, run: FinishedRun, options: list[str], message: str
 ) -> None:
-    done = command(server, *options, stdin=subprocess.DEVNULL)
+    done = command(server, *options)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -407,6 +404,6 @@ def test_entities_as_csv(server: ScriptedServer, run: FinishedRun) -> None:
 
 
 def test_the_standard_input_may_begin_with_a_byte_order_mark(server: ScriptedServer, run: FinishedRun) -> None:
-    done = command(server, input="\ufeff甲\r\n乙")
+    done = command(server, stdin="\ufeff甲\r\n乙")
     assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["甲", "乙"]
     assert done.stderr == "demo: 2 of 2 texts answered\n"
