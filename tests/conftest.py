@@ -69,6 +69,14 @@ def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
+def reported(demo: Path) -> Path:
+    """The demo, with what its report shows."""
+    done = snakemake(demo, "report", "--cores", "all")
+    assert done.returncode == 0, done.stdout
+    return demo
+
+
+@pytest.fixture(scope="session")
 def cluener_archive() -> Path:
     """CLUENER's archive, which is not part of the repository."""
     if not CLUENER.is_file():

@@ -15,16 +15,18 @@ from entitune.study import load_study
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(sh|yaml)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
-SERVING = [line for line in COMMANDS if "serve_runs" in line or "extract_entities" in line]  # test_server.py has them
 ENTRIES = [block for kind, block in BLOCKS if kind == "yaml"]
 INLINE = [line for line in re.findall(r"`(snakemake [^`]+)`", README) if "--lint" not in line]  # test_style.py has it
+SERVING = [  # test_server.py has them
+    line for line in [*COMMANDS, *INLINE] if re.search("serve_runs|extract_entities|serving_check", line)
+]
 
 
 @pytest.fixture(scope="module")
-def readme(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the finished demo with a corpus as doccano exports it."""
+def readme(reported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished demo, its report made, with a corpus as doccano exports it."""
     folder = tmp_path_factory.mktemp("readme") / "copy"
-    shutil.copytree(demo, folder, symlinks=True)
+    shutil.copytree(reported, folder, symlinks=True)
     for split in ("train", "dev"):
         rows = [
             {"text": one["text"], "label": [[each["start"], each["end"], each["label"]] for each in one["entities"]]}

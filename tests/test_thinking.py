@@ -143,7 +143,7 @@ def server(model: Path) -> Iterator[str]:
     variables = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
     log = (model.parent / "server.log").open("w")
     process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=log, stderr=log)
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + 600
     try:
         while True:
             try:
