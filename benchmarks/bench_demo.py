@@ -60,10 +60,11 @@ def main() -> None:
         started = time.monotonic()
         subprocess.run(snakemake, cwd=folder, check=True, capture_output=True)
         nothing = time.monotonic() - started
-    print(f"data to metrics          {total:6.1f} s")
-    print(f"an engine at work        {busy:6.1f} s")
-    print(f"orchestration alone      {total - busy:6.1f} s  {100 * (total - busy) / total:4.1f} %")
-    print(f"the same command again   {nothing:6.1f} s")
+    print("| part | seconds |\n|---|---|")
+    print(f"| from data to the table | {total:.0f} |")
+    print(f"| of these, an engine works | {busy:.0f} |")
+    print(f"| of these, no engine works | {total - busy:.0f} |")
+    print(f"| the same command again | {nothing:.1f} |")
 
 
 if __name__ == "__main__":

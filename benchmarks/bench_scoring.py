@@ -123,7 +123,7 @@ def main() -> None:
         path = str(Path(folder) / "predictions.jsonl")
         with open(path, "w", encoding="utf-8") as stream:
             stream.writelines(predictions(args.sentences))
-        print("task\tsentences\twall s\tCPU s\tCPU µs a sentence\tpeak MB")
+        print("| task | sentences | wall s | CPU s | CPU µs a sentence | peak MB |\n|---|---|---|---|---|---|")
         per_sentence, values = {}, {}
         for name, task, sentences in (
             ("score", score, args.seqeval_sentences),
@@ -133,14 +133,15 @@ def main() -> None:
         ):
             wall, cpu, peak, values[name, sentences] = alone(task, path, sentences)
             per_sentence[name] = cpu / sentences
-            print(f"{name}\t{sentences}\t{wall:.1f}\t{cpu:.1f}\t{1e6 * cpu / sentences:.1f}\t{peak:.0f}", flush=True)
+            figures = f"{wall:.1f} | {cpu:.1f} | {1e6 * cpu / sentences:.1f} | {peak:.0f}"
+            print(f"| {name} | {sentences:,} | {figures} |", flush=True)
         seconds, bootstrap_cpu, memory, _ = alone(bootstrap, path, DEV)
-        print(f"bootstrap, 10,000 resamples\t{DEV}\t{seconds:.1f}\t{bootstrap_cpu:.1f}\t\t{memory:.0f}")
+        print(f"| 10,000 resamples | {DEV:,} | {seconds:.1f} | {bootstrap_cpu:.1f} | – | {memory:.0f} |")
 
     ours, theirs = values["score", args.seqeval_sentences], values["seqeval", args.seqeval_sentences]
     largest = max(abs(a - b) for name in theirs for a, b in zip(ours[name], theirs[name], strict=True))
     ratio = per_sentence["seqeval"] / per_sentence["score"]
-    print(f"scoring is {ratio:.0f} times faster a sentence; the largest difference of any value is {largest:.1e}")
+    print(f"\nscoring is {ratio:.0f} times faster a sentence; the largest difference of any value is {largest:.1e}")
     if ratio < MIN_RATIO or peak >= MAX_MB or bootstrap_cpu > MAX_BOOTSTRAP_S or largest > 1e-12:
         sys.exit(1)
 

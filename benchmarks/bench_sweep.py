@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, nargs="+", default=[1, 200, 1000], help="sizes (default: 1 200 1000)")
     args = parser.parse_args()
-    print("  runs    jobs   cpu s  wall s  cpu s per 1,000 jobs above the smallest")
+    print("| runs | jobs | CPU s | wall s | CPU s per 1,000 jobs above the smallest |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
@@ -58,8 +58,8 @@ def main() -> None:
         for runs in args.runs:
             jobs, cpu, wall = measure(folder, sheet, runs)
             first = first or (jobs, cpu)
-            slope = f"{1000 * (cpu - first[1]) / (jobs - first[0]):9.2f}" if jobs > first[0] else ""
-            print(f"{runs:6} {jobs:7} {cpu:7.1f} {wall:7.1f} {slope}", flush=True)
+            slope = f"{1000 * (cpu - first[1]) / (jobs - first[0]):.2f}" if jobs > first[0] else "–"
+            print(f"| {runs:,} | {jobs:,} | {cpu:.1f} | {wall:.1f} | {slope} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure a GPU on EntiTune's own work, without Snakemake: on any CUDA machine with torch, transformers and peft.
+r"""Measure a GPU on EntiTune's own work, without Snakemake: on any CUDA machine with torch, transformers and peft.
 
     .envs/train/bin/python benchmarks/gpu_check.py --train CLUENER/train.json \
         --model data/models/entitune-tiny=qwen --model results/models/smollm2-135m-instruct

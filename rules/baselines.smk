@@ -12,6 +12,7 @@ rule train_crf:
         lock=paths.lock("crf"),
     output:
         model=RUN.crf,
+        record=RUN.record("train_crf"),
     log:
         "logs/train_crf/{run}/{seed}.log",
     wildcard_constraints:
@@ -23,7 +24,8 @@ rule train_crf:
         code=code_digest("train_crf"),
         python=paths.python("crf"),
     shell:
-        "{params.python} scripts/train_crf.py --sentences {input.sentences} --output {output.model} > {log} 2>&1"
+        "{params.python} scripts/train_crf.py --sentences {input.sentences} --record {output.record}"
+        " --output {output.model} > {log} 2>&1"
 
 
 rule predict_crf:
@@ -48,23 +50,32 @@ rule predict_crf:
         " --output {output.predictions} > {log} 2>&1"
 
 
+def imported_of(wildcards) -> list[str]:
+    """The file, files or folder of another system's predictions of a split."""
+    imported = run_of(wildcards).imported
+    if wildcards.split not in imported.files():
+        raise WorkflowError(f"conf/imports.yaml: {imported.name} has no predictions of split {wildcards.split!r}")
+    return list(imported.files()[wildcards.split])
+
+
 rule import_predictions:
-    """the predictions of another system, matched to the sentences of the dev split"""
+    """the predictions of another system, matched to the sentences of a split"""
     input:
-        sentences=lambda w: paths.sentences(run_of(w).dataset.name, "dev"),
-        imported=lambda w: run_of(w).imported.predictions,
+        sentences=lambda w: paths.sentences(run_of(w).dataset.name, w.split),
+        imported=lambda w: files_below(imported_of(w)),
     output:
-        predictions=RUN.predictions("dev"),
+        predictions=RUN.predictions("{split}"),
     log:
-        "logs/import_predictions/{run}/{seed}.log",
+        "logs/import_predictions/{run}/{seed}/{split}.log",
     wildcard_constraints:
         run=one_of(IMPORTS),
     localrule: True
     params:
         code=code_digest("import_predictions"),
+        source=lambda w: imported_of(w),
         format=lambda w: run_of(w).imported.format,
         options=lambda w: run_of(w).imported.options.model_dump_json(exclude_unset=True),
     shell:
-        "python scripts/import_predictions.py --predictions {input.imported:q} --format {params.format}"
+        "python scripts/import_predictions.py --predictions {params.source:q} --format {params.format}"
         " --options {params.options:q} --sentences {input.sentences} --output {output.predictions}"
         " 2>&1 | tee {log} >&2"

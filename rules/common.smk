@@ -21,7 +21,7 @@ from entitune.config_files import ConfigError
 from entitune.manifests import files_in
 from entitune.processes import put_first
 from entitune.progress import QUIET
-from entitune.runs import BaseRun, CrfRun, ImportedRun, TunedRun, VoteRun
+from entitune.runs import SELECT, BaseRun, CrfRun, ImportedRun, Source, TunedRun, VoteRun, files_below
 from entitune.study import read_study
 
 try:
@@ -65,7 +65,7 @@ wildcard_constraints:
     split="train|dev|test",
     shard=r"\d+-of-\d+",
     cutoff=r"\d+",
-    selection=r"(?:\.rows-\d+\.seed-\d+)?",
+    selection=r"(?:(?:\.held_out-[\d.e-]+)?(?:\.rows-\d+)?\.seed-\d+)?",
     rows=r"\d+",
     env="[^/]+",
 
@@ -119,6 +119,13 @@ def of_selected(file) -> list[str]:
 def of_selected_splits(file) -> list[str]:
     """`file(files, split)` for every run, seed and split that the table covers."""
     return [file(files, split) for files in STUDY.selected_files() for split in STUDY.splits]
+
+
+def judged_splits(wildcards) -> list[str]:
+    """The splits of a dataset that score runs: what is chosen for a training or a prompt has no sentence of theirs."""
+    return [
+        paths.sentences(wildcards.dataset, split) for split in dataset_of(wildcards).splits.files() if split != "train"
+    ]
 
 
 def chat_option(model) -> str:

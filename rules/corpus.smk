@@ -16,11 +16,6 @@ def archived(wildcards) -> bool:
     return dataset_of(wildcards).archive is not None
 
 
-def files_of(sources: list[str]) -> list[str]:
-    """The files of a local split, each for itself, so that a change in a folder is noticed."""
-    return [str(file) for source in sources for file in sorted(Path(source).rglob("*")) if file.is_file()] or sources
-
-
 rule fetch_archive:
     """a dataset's archive as its publisher packed it"""
     output:
@@ -43,7 +38,7 @@ rule fetch_archive:
 rule extract_split:
     """a split as its publisher wrote it"""
     input:
-        files=lambda w: paths.archive(w.dataset) if archived(w) else files_of(split_of(w)),
+        files=lambda w: paths.archive(w.dataset) if archived(w) else files_below(split_of(w)),
     output:
         raw=paths.raw("{dataset}", "{split}"),
     log:
@@ -88,10 +83,10 @@ rule convert_dataset:
 
 
 rule select_rows:
-    """so many sentences of a training split, none of which is in the dev split"""
+    """so many sentences of a training split, none of which is in a split that scores runs"""
     input:
         sentences=paths.sentences("{dataset}", "train"),
-        dev=paths.sentences("{dataset}", "dev"),
+        judged=judged_splits,
     output:
         selected=paths.selected_rows("{dataset}", "{rows}", "{seed}"),
     log:
@@ -100,5 +95,5 @@ rule select_rows:
     params:
         code=code_digest("select_rows"),
     shell:
-        "python scripts/select_rows.py --sentences {input.sentences} --exclude {input.dev} --rows {wildcards.rows}"
+        "python scripts/select_rows.py --sentences {input.sentences} --exclude {input.judged} --rows {wildcards.rows}"
         " --seed {wildcards.seed} --output {output.selected} 2>&1 | tee {log} >&2"

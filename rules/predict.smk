@@ -20,22 +20,28 @@ def group_decode(wildcards):
     return group_of(wildcards).first.decode
 
 
+def group_sources(wildcards) -> list[Source]:
+    """What each member of an engine group reads to answer to a split, or to held-out rows with each candidate."""
+    return [run.engine_source(seed, wildcards.split) for run, seed in group_of(wildcards).members]
+
+
 def group_inputs(wildcards) -> dict[str, list[str]]:
     """What an engine group reads: prompts, the check of them, models, adapters."""
-    members, decode = group_of(wildcards).members, group_decode(wildcards)
-    adapters = [run.engine_adapter(seed) for run, seed in members]
-    constrained = [paths.sentences(run.dataset.name, wildcards.split) for run, _ in members if decode.structured]
+    members, decode, sources = group_of(wildcards).members, group_decode(wildcards), group_sources(wildcards)
+    inputs = {
+        "lengths": [paths.lengths_check(run.lengths_checked_by, wildcards.split) for run, _ in members],
+        "tokens": [source.tokens for source in sources],
+        "parity": [source.parity for source in sources],
+        "models": [source.model for source in sources],
+        "adapters": [source.adapter for source in sources if source.adapter],
+        "sentences": [source.sentences for source in sources if decode.structured],
+    }
+    if wildcards.split == SELECT:
+        inputs["lengths"] = []  # register_held_out has checked them
     return {
         "env": [ancient(paths.environment(decode.environment))],
         "lock": [paths.lock(decode.environment)],
-        "lengths": list(
-            dict.fromkeys(paths.lengths_check(run.lengths_checked_by, wildcards.split) for run, _ in members)
-        ),
-        "tokens": list(dict.fromkeys(run.data.tokens(wildcards.split) for run, _ in members)),
-        "parity": list(dict.fromkeys(run.data.parity(wildcards.split, decode.environment) for run, _ in members)),
-        "models": list(dict.fromkeys(run.engine_model(seed) for run, seed in members)),
-        "adapters": [adapter for adapter in adapters if adapter],
-        "sentences": list(dict.fromkeys(constrained)),
+        **{name: list(dict.fromkeys(files)) for name, files in inputs.items()},
     }
 
 
@@ -45,12 +51,13 @@ def group_jobs(wildcards) -> str:
         {
             "run": run.name,
             "seed": seed,
-            "tokens": run.data.tokens(wildcards.split),
-            "model": os.path.dirname(run.engine_model(seed)),
-            "adapter": os.path.dirname(adapter) if (adapter := run.engine_adapter(seed)) else None,
-            "answer": run.prompt.answer if run.decode.structured else None,
+            "tokens": source.tokens,
+            "model": os.path.dirname(source.model),
+            "adapter": os.path.dirname(source.adapter) if source.adapter else None,
+            **({"answer": run.prompt.answer, "sentences": source.sentences} if run.decode.structured else {}),
+            **({"candidates": True} if wildcards.split == SELECT else {}),
         }
-        for run, seed in group_of(wildcards).members
+        for (run, seed), source in zip(group_of(wildcards).members, group_sources(wildcards))
     ]
     return json.dumps(jobs)
 
@@ -87,6 +94,8 @@ rule predict_shard:
         record=GROUP.record("{split}", "{shard}"),
     log:
         "logs/predict_shard/{group}/{split}/{shard}.log",
+    wildcard_constraints:
+        split="dev|test|select",
     threads: lambda w: group_decode(w).threads
     resources:
         gpu=lambda w: group_decode(w).gpus,
@@ -98,24 +107,24 @@ rule predict_shard:
         python=lambda w: paths.python(group_decode(w).environment),
         jobs=group_jobs,
         decode=lambda w: json.dumps(group_decode(w).engine_settings()),
-        # Only an engine that holds answers to a format needs labels and sentences.
+        # Only an engine that holds answers to a format needs labels.
         labels=lambda w: option(
             "--labels", labels_of(group_of(w).first.dataset) if group_decode(w).structured else None
         ),
-        sentences=lambda w, input: f"--sentences {shlex.join(input.sentences)}" if input.sentences else "",
+        what=lambda w: "select a checkpoint of" if w.split == SELECT else "predict",
         shard=lambda w: "--shard {} --shards {}".format(*w.shard.split("-of-")),
     shell:
         "{params.python} scripts/predict_shard.py --jobs {params.jobs:q} --decode {params.decode:q} {params.labels}"
-        " {params.sentences} {params.shard} --threads {threads} --log {log}"
-        " --title 'stage 4 of 5, predict {wildcards.group}, {wildcards.shard}' --record {output.record}"
+        " {params.shard} --threads {threads} --log {log}"
+        " --title 'stage 4 of 5, {params.what} {wildcards.group}, {wildcards.shard}' --record {output.record}"
         " --output {output.answers}"
 
 
-def answers_of(wildcards) -> list[str]:
+def answers_of(wildcards, split: str | None = None) -> list[str]:
     """The raw answers to all parts of a split, of the group that a run and seed belong to."""
     shards = paths.shards(run_of(wildcards).decode.shards)
     group = STUDY.group_of(wildcards.run, wildcards.seed).files
-    return [group.answers(wildcards.split, shard) for shard in shards]
+    return [group.answers(split or wildcards.split, shard) for shard in shards]
 
 
 rule read_answers:

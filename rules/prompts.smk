@@ -1,14 +1,21 @@
-"""Prompts: canonical sentences -> alpaca rows -> token ids, what fits, and whether serving would send the same."""
+"""Prompts: canonical sentences -> alpaca rows -> token ids, what fits, and whether serving would send the same.
+
+The examples of a few-shot prompt and the rows that are held out of a training are drawn here: neither has a sentence of
+a split that scores runs, and no example is held out.
+"""
 
 from entitune.prompting.prompt import DEFINITIONS
 
+# What the names of files say of held-out rows: TunedRun.selection.
+HELD_OUT = ".held_out-{share}{rows}.seed-{seed}"
+
 
 def prompt_files(wildcards) -> dict[str, str]:
-    """The prompt's text files, and the training split where the prompt shows examples of it."""
+    """The prompt's text files, and its examples where it shows some."""
     prompt = entry_of("prompts", wildcards.prompt)
     files = {turn: f"conf/{path}" for turn, path in prompt.turns().items()}
     if prompt.shots:
-        files["examples"] = paths.sentences(wildcards.dataset, "train")
+        files["examples"] = paths.PromptData(wildcards.dataset, wildcards.prompt).examples
     return files
 
 
@@ -20,9 +27,26 @@ def prompt_options(wildcards) -> str:
     if any(DEFINITIONS in Path("conf", path).read_text(encoding="utf-8") for path in prompt.turns().values()):
         definitions = {label.name: label.description for label in dataset_of(wildcards).labels}
         options.append(option("--definitions", json.dumps(definitions, ensure_ascii=False)))
-    if prompt.shots:
-        options.append(f"--shots {prompt.shots} --shots-seed {prompt.shots_seed}")
     return " ".join(options)
+
+
+rule draw_examples:
+    """the sentences that a prompt shows as examples"""
+    input:
+        sentences=paths.sentences("{dataset}", "train"),
+        judged=judged_splits,
+    output:
+        examples=DATA.examples,
+    log:
+        "logs/draw_examples/{dataset}/{prompt}.log",
+    localrule: True
+    params:
+        code=code_digest("draw_examples"),
+        shots=lambda w: entry_of("prompts", w.prompt).shots,
+        seed=lambda w: entry_of("prompts", w.prompt).shots_seed,
+    shell:
+        "python scripts/draw_examples.py --sentences {input.sentences} --exclude {input.judged} --count {params.shots}"
+        " --seed {params.seed} --output {output.examples} 2>&1 | tee {log} >&2"
 
 
 rule build_alpaca:
@@ -70,6 +94,31 @@ rule encode_split:
         " {params.chat} --on-invalid {params.on_invalid} --output {output.tokens} > {log} 2>&1"
 
 
+rule hold_out_rows:
+    """rows of the training split that are held out, and those (or so many of those) that are trained on"""
+    input:
+        sentences=paths.sentences("{dataset}", "train"),
+        judged=judged_splits,
+        examples=lambda w: prompt_files(w).get("examples", []),
+    output:
+        kept=DATA.kept_rows(HELD_OUT),
+        held_out=DATA.held_out(HELD_OUT),
+    log:
+        "logs/hold_out_rows/{dataset}/{prompt}/{share}{rows}.{seed}.log",
+    wildcard_constraints:
+        rows=r"(?:\.rows-\d+)?",
+    localrule: True
+    params:
+        code=code_digest("select_rows"),
+        rows=lambda w, input: (
+            f"--rows {w.rows.rpartition('-')[2]} --exclude {shlex.join(input.judged)}" if w.rows else ""
+        ),
+    shell:
+        "python scripts/select_rows.py --sentences {input.sentences} --hold-out {wildcards.share}"
+        " --never-held-out {input.judged} {input.examples} {params.rows} --seed {wildcards.seed}"
+        " --held-out {output.held_out} --output {output.kept} 2>&1 | tee {log} >&2"
+
+
 def selected_rows(wildcards) -> list[str]:
     """The file of the rows that a training is limited to; none where it uses all."""
     found = re.fullmatch(r"\.rows-(\d+)\.seed-(\d+)", wildcards.selection)
@@ -88,6 +137,8 @@ rule register_dataset:
         too_long=DATA.training_rows("{cutoff}", "{selection}", "too_long.jsonl"),
     log:
         "logs/register_dataset/{dataset}/{prompt}/{model}/{cutoff}{selection}.log",
+    wildcard_constraints:
+        selection=r"(?:\.rows-\d+\.seed-\d+)?",
     localrule: True
     params:
         code=code_digest("register_dataset"),
@@ -97,6 +148,28 @@ rule register_dataset:
         "python scripts/register_dataset.py --alpaca {input.alpaca} --tokens {input.tokens} {params.selected}"
         " --cutoff-len {wildcards.cutoff} --on-invalid {params.on_invalid} --name {wildcards.dataset}_train"
         " --output-dir $(dirname {output.train}) 2>&1 | tee {log} >&2"
+
+
+# The same where rows are held out, which are registered too.
+use rule register_dataset as register_with_held_out with:
+    input:
+        alpaca=DATA.alpaca("train"),
+        tokens=DATA.tokens("train"),
+        selected=DATA.kept_rows("{selection}"),
+        held_out=DATA.held_out("{selection}"),
+    output:
+        train=DATA.training_rows("{cutoff}", "{selection}"),
+        info=DATA.training_rows("{cutoff}", "{selection}", "dataset_info.json"),
+        too_long=DATA.training_rows("{cutoff}", "{selection}", "too_long.jsonl"),
+        held_out=DATA.training_rows("{cutoff}", "{selection}", "held_out.json"),
+    log:
+        "logs/register_with_held_out/{dataset}/{prompt}/{model}/{cutoff}{selection}.log",
+    wildcard_constraints:
+        selection=r"\.held_out-[\d.e-]+(?:\.rows-\d+)?\.seed-\d+",
+    params:
+        code=code_digest("register_dataset"),
+        on_invalid=lambda w: dataset_of(w).on_invalid,
+        selected=lambda w, input: f"--selected {input.selected} --held-out {input.held_out}",
 
 
 rule check_parity:

@@ -6,6 +6,8 @@ def made_from(wildcards) -> dict[str, list[str]]:
     run, files = run_of(wildcards), run_of(wildcards).files(wildcards.seed)
     inputs = {"files": STUDY.made_from(run, int(wildcards.seed))}
     inputs["envs"] = [ancient(paths.environment(env)) for env in run.engines]
+    if isinstance(run, CrfRun):
+        inputs["records"] = [files.record("train_crf")]
     if not isinstance(run, BaseRun):
         return inputs
     group = STUDY.group_of(run.name, wildcards.seed)
@@ -14,6 +16,10 @@ def made_from(wildcards) -> dict[str, list[str]]:
     if isinstance(run, TunedRun):
         inputs["records"] = [files.record("train_adapter")]
         inputs["records"] += [files.record("merge_adapter")] if run.merges else []
+        if run.selects:
+            inputs["records"] += [files.record("merge_candidates")] if run.merges else []
+            inputs["shared"] += [group.files.record(SELECT, shard) for shard in shards]
+            inputs["checkpoints"] = [files.checkpoint_scores]
     return inputs
 
 
@@ -39,8 +45,10 @@ rule write_manifest:
         records=lambda w, input: input.get("records", []),
         shared=lambda w, input: input.get("shared", []),
         shared_by=shared_by,
+        checkpoints=lambda w, input: option("--checkpoints", input.get("checkpoints")),
     shell:
         "python scripts/write_manifest.py --config {params.config:q} --files {input.files}"
         " --environments {params.environments} --records {params.records}"
-        " --shared-records {params.shared} --shared-by {params.shared_by} --output {output.manifest}"
+        " --shared-records {params.shared} --shared-by {params.shared_by} {params.checkpoints}"
+        " --output {output.manifest}"
         " 2>&1 | tee {log} >&2"

@@ -14,11 +14,15 @@ TRAINED = [(run, seed) for run in STUDY.selected_runs if isinstance(run, TunedRu
 CURVE = [run for run in STUDY.selected_runs if isinstance(run, TunedRun) and run.train_rows]
 
 
+SELECTED = [(run, seed) for run, seed in TRAINED if run.selects]
+
+
 FIGURES = [
     *(paths.figure(name) for name in ("runs.html", "scores.svg", "scores_by_label.html", "labels.svg")),
     *(paths.figure(name) for name in ("differences.svg", "error_categories.svg", "stages.svg")),
     *([paths.figure("curves.svg")] if TRAINED else []),
     *([paths.figure("learning_curve.svg")] if CURVE else []),
+    *([paths.figure("checkpoints.svg")] if SELECTED else []),
     *(paths.figure(f"audit/{dataset}.svg") for dataset in SELECTED_DATASETS),
     *of_selected(lambda files: paths.figure(f"confusion/{files.run}/seed-{files.seed}.svg")),
     *of_selected(lambda files: paths.figure(f"errors/{files.run}/seed-{files.seed}.html")),
@@ -300,4 +304,29 @@ rule plot_learning_curve:
         points=" ".join(f"--point {run.name} {run.curve} {run.train_rows}" for run in CURVE),
     shell:
         "python scripts/plot_learning_curve.py --metrics {input.metrics} {params.points} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
+
+
+rule plot_checkpoints:
+    """F1 of the checkpoints that adapters were chosen from"""
+    input:
+        scores=[run.files(seed).checkpoint_scores for run, seed in SELECTED],
+    output:
+        figure=report(
+            paths.figure("checkpoints.svg"),
+            caption="../report/checkpoints.rst",
+            category="3 Training",
+            labels={"figure": "choice of the checkpoint"},
+        ),
+        pdf=paths.figure("checkpoints.pdf"),
+    log:
+        "logs/plot_checkpoints.log",
+    localrule: True
+    params:
+        code=code_digest("plot_checkpoints"),
+        scores=lambda w, input: " ".join(
+            f"--scores {run.name} {seed} {table}" for (run, seed), table in zip(SELECTED, input.scores)
+        ),
+    shell:
+        "python scripts/plot_checkpoints.py {params.scores} --output {output.figure}"
         " --pdf {output.pdf} 2>&1 | tee {log} >&2"

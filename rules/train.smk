@@ -1,4 +1,9 @@
-"""Train: a rendered LLaMA-Factory YAML -> LoRA adapter -> merged model (where the decode settings ask for one)."""
+"""Train: a rendered LLaMA-Factory YAML -> LoRA adapter -> merged model (where the decode settings ask for one).
+
+A recipe with `select` leaves candidates instead of an adapter: rules/select.smk.
+"""
+
+SELECTING = [run.name for run in STUDY.runs.values() if isinstance(run, TunedRun) and run.selects]
 
 
 def tuned_run(name: str):
@@ -32,13 +37,15 @@ rule render_config:
         arguments=lambda w: json.dumps(run_of(w).arguments),
         chat=lambda w: chat_option(run_of(w).model),
         dataset=lambda w: f"{run_of(w).dataset.name}_train",
+        evaluation=lambda w: option("--eval-dataset", run_of(w).eval_dataset),
         checkpoints=RUN.checkpoints,
         processes=lambda w: max(1, recipe_of(w).gpus),
         whole=lambda w: "--whole-accumulations" if recipe_of(w).whole_accumulations else "",
     shell:
         "python scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.chat}"
         " --processes {params.processes} {params.whole}"
-        " --dataset {params.dataset} --train {input.train} --seed {wildcards.seed} --lock {input.lock}"
+        " --dataset {params.dataset} {params.evaluation} --train {input.train} --seed {wildcards.seed}"
+        " --lock {input.lock}"
         " --checkpoints {params.checkpoints} --output {output.config} 2>&1 | tee {log} >&2"
 
 
@@ -75,6 +82,7 @@ rule train_adapter:
         rows=lambda w: ancient(paths.training_rows_check(run_of(w).rows_checked_by)),
         parity=lambda w: ancient(run_of(w).data.parity("train", run_of(w).decode.environment)),
         lengths=lambda w: [ancient(paths.lengths_check(run_of(w).lengths_checked_by, split)) for split in STUDY.splits],
+        held_out=lambda w: ancient(run_of(w).files(w.seed).held_out_tokens) if run_of(w).selects else [],
         train=lambda w: run_of(w).training_rows(w.seed),
         model=lambda w: paths.model(run_of(w).model.name),
         env=ancient(paths.environment("train")),
@@ -87,6 +95,8 @@ rule train_adapter:
         record=RUN.record("train_adapter"),
     log:
         "logs/train_adapter/{run}/{seed}.log",
+    wildcard_constraints:
+        run=none_of(SELECTING),
     threads: lambda w: recipe_of(w).threads
     resources:
         gpu=lambda w: recipe_of(w).gpus,
@@ -97,12 +107,14 @@ rule train_adapter:
         code=code_digest("train_adapter"),
         # Of the recipe: Snakemake lowers a resource silently to the limit of a profile.
         gpus=lambda w: recipe_of(w).gpus,
+        candidates="",
+        output_dir=os.path.dirname(RUN.adapter()),
         llamafactory=os.path.join(os.path.dirname(paths.python("train")), "llamafactory-cli"),
     shell:
         "python scripts/train_adapter.py --config {input.config} --llamafactory {params.llamafactory}"
         " --gpus {params.gpus} --threads {threads}"
         " --title 'stage 3 of 5, train {wildcards.run} seed {wildcards.seed}' --log {log}"
-        " --record {output.record} --output-dir $(dirname {output.adapter})"
+        " --record {output.record} {params.candidates} --output-dir {params.output_dir}"
 
 
 rule merge_adapter:
@@ -124,7 +136,8 @@ rule merge_adapter:
     params:
         code=code_digest("merge_adapter"),
         python=paths.python("train"),
+        candidates="",
     shell:
         "{params.python} scripts/merge_adapter.py --model $(dirname {input.model})"
-        " --adapter $(dirname {input.adapter}) --record {output.record} --output-dir $(dirname {output.manifest})"
-        " > {log} 2>&1"
+        " --adapter $(dirname {input.adapter}) {params.candidates} --record {output.record}"
+        " --output-dir $(dirname {output.manifest}) > {log} 2>&1"

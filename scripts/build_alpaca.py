@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from entitune.cli import InputError, label_names, run
+from entitune.config_files import read_text
 from entitune.files import write_rows
 from entitune.prompting.answer_formats import ANSWER_FORMATS, AnswerFormat
 from entitune.prompting.answer_formats.writing import inexpressible, write_answer
@@ -73,24 +74,20 @@ def main() -> None:
         default="fail",
         help="what to do with entities that the format cannot write (default: %(default)s)",
     )
-    parser.add_argument("--examples", help="canonical JSONL of the training split, for --shots")
-    parser.add_argument("--shots", type=int, default=0, help="examples before the sentence (default: 0)")
-    parser.add_argument("--shots-seed", type=int, default=1, help="seed that draws the examples (default: 1)")
+    parser.add_argument("--examples", help="canonical JSONL of draw_examples: shown before the sentence")
     parser.add_argument("--output", required=True, help="alpaca JSON")
     args = parser.parse_args()
 
     labels = described(args.labels, args.definitions)
-    pool = list(with_answers(args.examples, args.answer, args.on_invalid)) if args.shots else []
-    if any(sentence.entities is None for sentence, _ in pool):
-        raise InputError(f"{args.examples}: the split is unlabelled; no examples can be drawn from it")
+    examples = list(with_answers(args.examples, args.answer, args.on_invalid)) if args.examples else []
+    if any(sentence.entities is None for sentence, _ in examples):
+        raise InputError(f"{args.examples}: a sentence is unlabelled, which cannot be an example")
     try:
         prompt = Prompt.build(
-            user=args.user.read_text(encoding="utf-8"),
-            system=args.system.read_text(encoding="utf-8") if args.system else "",
+            user=read_text(args.user),
+            system=read_text(args.system) if args.system else "",
             labels=labels,
-            pool=pool,
-            shots=args.shots,
-            seed=args.shots_seed,
+            examples=examples,
         )
     except ValueError as error:
         raise InputError(f"{args.user}: {error}") from error

@@ -11,9 +11,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 from entitune.cli import InputError, run
-from entitune.files import read_json, read_jsonl, write_json
+from entitune.files import write_json
 from entitune.prompting.chat import ChatSettings
 from entitune.prompting.prompt import chat_of
+from entitune.prompting.rows import read_pairs
 
 REMEDY = "give the model another `template` in conf/models.yaml (null: the model's own chat template)"
 
@@ -48,11 +49,11 @@ def main() -> None:
                 f"{args.model}: the chat template has no switch for thinking (enable_thinking); "
                 "remove `thinking: true` from the model's entry in conf/models.yaml"
             )
-    rows, equal = read_json(args.alpaca), 0
-    for row, encoded in zip(rows, read_jsonl(args.tokens), strict=True):
-        if encoded.get("problem"):
+    rows, equal = read_pairs(args.alpaca, args.tokens), 0
+    for row, encoded in rows:
+        if encoded.problem:
             continue  # a row that is neither trained on nor asked
-        trained = encoded["prompt_ids"]
+        trained = encoded.prompt_ids
         served = tokenizer.apply_chat_template(chat_of(row), add_generation_prompt=True, return_dict=False, **settings)
         if served != trained:
             first = next(i for i, (a, b) in enumerate(zip_longest(served, trained)) if a != b)
@@ -61,10 +62,10 @@ def main() -> None:
                 f"token {first} on: served {tokenizer.decode(served[first:][:12])!r}, trained "
                 f"{tokenizer.decode(trained[first:][:12])!r}; {REMEDY}"
             )
-        if encoded["answer_ids"] and tokenizer.eos_token_id not in encoded["answer_ids"]:
+        if encoded.answer_ids and tokenizer.eos_token_id not in encoded.answer_ids:
             raise InputError(
                 f"{args.alpaca}: sentence {row['id']}: a trained answer ends with "
-                f"{tokenizer.decode(encoded['answer_ids'][-2:])!r}, but generation stops at the tokenizer's "
+                f"{tokenizer.decode(encoded.answer_ids[-2:])!r}, but generation stops at the tokenizer's "
                 f"{tokenizer.eos_token!r}; set eos_token in {args.model}/tokenizer_config.json, or {REMEDY}"
             )
         equal += 1

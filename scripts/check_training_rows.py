@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from entitune.cli import InputError, run
-from entitune.files import read_json, read_jsonl, write_json
+from entitune.files import write_json
+from entitune.prompting.rows import read_alpaca, read_encoded
 
 HARDWARE: dict[str, Any] = {
     "use_cpu": True,
@@ -36,7 +37,6 @@ HARDWARE: dict[str, Any] = {
     "torch_compile_backend": None,
     "torch_compile_mode": None,
     "preprocessing_num_workers": None,
-    "val_size": 0.0,
     "do_eval": False,
     "eval_on_start": False,
     "eval_strategy": "no",
@@ -57,10 +57,12 @@ class Row(NamedTuple):
 
 def expected_rows(train: Path, tokens: Path) -> list[tuple[str, Row]]:
     """Sentence id and row of each registered training row, from what encode_split made."""
-    encoded = {record["id"]: record for record in read_jsonl(tokens)}
+    encoded = {record.id: record for record in read_encoded(tokens)}
     rows = []
-    for row in read_json(train):
-        prompt, answer = encoded[row["id"]]["prompt_ids"], encoded[row["id"]]["answer_ids"]
+    for row in read_alpaca(train):
+        if row["id"] not in encoded or (answer := encoded[row["id"]].answer_ids) is None:
+            raise InputError(f"{tokens}: has no prompt and answer for sentence {row['id']} of {train}")
+        prompt = encoded[row["id"]].prompt_ids
         rows.append((row["id"], Row((*prompt, *answer), (*[MASKED] * len(prompt), *answer))))
     return rows
 

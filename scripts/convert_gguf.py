@@ -1,4 +1,4 @@
-"""Convert the GGUF file of a Python package to a base model that LLaMA-Factory and vLLM load, and write its manifest.
+r"""Convert the GGUF file of a Python package to a base model that LLaMA-Factory and vLLM load, and write its manifest.
 
 Runs in the train environment (transformers and gguf). The package is installed before, from its lock file:
 

@@ -46,14 +46,19 @@ class Step(NamedTuple):
 
 def steps() -> Iterator[Step]:
     """The rules that run a script, in the order in which the Snakefile includes them."""
+    scripts: dict[str, tuple[str, str]] = {}
     included = re.findall(r'^include: "rules/(\w+)\.smk"', Path("Snakefile").read_text(encoding="utf-8"), re.MULTILINE)
     for stage in included:
         text = (RULES / f"{stage}.smk").read_text(encoding="utf-8")
-        for block in re.split(r"^(?=rule )", text, flags=re.MULTILINE)[1:]:
+        for block in re.split(r"^(?=(?:use )?rule )", text, flags=re.MULTILINE)[1:]:
             script = re.search(r"scripts/(\w+)\.py", block)
-            rule = re.match(r"rule (\w+):", block)
-            if script and rule:
-                yield Step(stage, rule[1], script[1], environment_of(block))
+            if rule := re.match(r"rule (\w+):", block):
+                if script:
+                    scripts[rule[1]] = script[1], environment_of(block)
+            elif rule := re.match(r"use rule (\w+) as (\w+) with:", block):
+                scripts[rule[2]] = scripts[rule[1]]
+            if rule and (name := rule[rule.lastindex or 1]) in scripts:
+                yield Step(stage, name, *scripts[name])
 
 
 def environment_of(rule: str) -> str:

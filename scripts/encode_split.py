@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from entitune.cli import InputError, run
-from entitune.files import read_json, write_jsonl
+from entitune.files import write_jsonl
+from entitune.manifests import check_model
 from entitune.prompting.chat import ChatSettings, blank, control_tokens
 from entitune.prompting.prompt import chat_of
+from entitune.prompting.rows import read_alpaca
 
 SHOWN = 20
 """How many rows an error message lists."""
@@ -73,7 +75,8 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    rows, encoder = read_json(args.alpaca), Encoder(args.model, args.chat)
+    check_model(Path(args.model))
+    rows, encoder = read_alpaca(args.alpaca), Encoder(args.model, args.chat)
     records, problems = [], []
     for line, row in enumerate(rows, 2):  # "[" is line 1
         prompt_ids, answer_ids = encoder.encode(row)

@@ -2,6 +2,7 @@
 
     scripts/estimate_resources.py                              # every run of the sheet that trains on a GPU
     scripts/estimate_resources.py --runs cluener-qwen2.5-7b --check
+    scripts/estimate_resources.py --sizes                      # which model fits which card: a table
 
 Reads conf/ and whatever is there already: the encoded training rows make it exact; before them (they need the model)
 rows are measured by their characters, and before those by the prompt's. After a training it shows the measured
@@ -17,23 +18,31 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from entitune import paths
 from entitune.cli import InputError, run
+from entitune.config_files import read_yaml
 from entitune.engines import memory_estimate
 from entitune.engines.memory_estimate import GB, Recipe, Shape
 from entitune.engines.schedule import plan
-from entitune.files import read_json, read_jsonl
+from entitune.files import read_jsonl
+from entitune.prompting.rows import read_alpaca
 from entitune.records import read_tokens
-from entitune.registries import Model
+from entitune.registries import Decode, Model, PromptFiles
 from entitune.runs import BaseRun, Run, TunedRun, VoteRun
-from entitune.study import CONF, read_study
+from entitune.study import CONF, Study, read_study
 
 REFERENCE_GPU = ("NVIDIA A100-PCIE-40GB", 40 * 2**30)
 
 SENTENCE_AND_ANSWER = 200
 """Characters that a long sentence and its answer add to a prompt, while neither is there: CLUENER's have at most 50
 characters and a few mentions."""
+
+CARDS = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)
+"""Memory of the GPUs that there are, in GB. A card that is sold with N GB has N x 1e9 bytes or a little more."""
+SIZED_PROMPT, SIZED_RECIPES, SIZED_DECODE, SIZED_SENTENCES = "ner-zh", ("lora-r16", "qlora-r16"), "gpu", 10_000
+"""What the table of sizes is for: entries of conf/, and a number of training sentences."""
 
 
 def read_shape(model: Model) -> Shape:
@@ -72,25 +81,53 @@ class Rows:
     """What `longest` is, for a person."""
     lengths: list[int]
     """All of them; empty where the rows are not there yet."""
+    fixed: int = 0
+    """Tokens that every row has, because they are the prompt's: all but the sentence and the answer."""
 
 
 def read_rows(job: TunedRun, shape: Shape) -> Rows:
     """The lengths of the encoded rows, else about those of the alpaca rows, else about what the prompt alone tells."""
     encoded, alpaca, cutoff = Path(job.data.tokens("train")), Path(job.data.alpaca("train")), job.cutoff
     if encoded.is_file():
-        lengths = [row.length for row in read_tokens(encoded)]
+        rows = list(read_tokens(encoded))
+        lengths, fixed = [row.length for row in rows], shared_tokens([row.prompt_ids for row in rows if row.prompt_ids])
         how = "the longest row"
     elif alpaca.is_file():
-        keys = ("system", "instruction", "input", "output")
-        characters = [sum(len(row[key]) for key in keys) for row in read_json(alpaca)]
-        lengths = [memory_estimate.tokens_of(count, shape) for count in characters]
+        texts = [
+            (characters(row, "system", "instruction", "history"), characters(row, "input", "output"))
+            for row in read_alpaca(alpaca)
+        ]
+        lengths = [memory_estimate.tokens_of(sum(parts), shape) for parts in texts]
+        fixed = memory_estimate.tokens_of(texts[0][0], shape)
         how = "about the longest row, by its characters"
     else:
-        texts = [CONF / path for path in job.prompt.turns().values()]
-        count = sum(len(path.read_text(encoding="utf-8")) for path in texts) + SENTENCE_AND_ANSWER
-        return Rows(min(memory_estimate.tokens_of(count, shape), cutoff), "about a row, by the prompt", [])
+        row, fixed = guess_row(job.prompt, shape)
+        return Rows(min(row, cutoff), "about a row, by the prompt", [], fixed)
     lengths = [length for length in lengths if length <= cutoff]
-    return Rows(max(lengths, default=cutoff), how, lengths)
+    return Rows(max(lengths, default=cutoff), how, lengths, fixed)
+
+
+def characters(row: dict[str, Any], *keys: str) -> int:
+    """How many characters the texts under these keys of an alpaca row have; `history` is a list of pairs of texts."""
+    texts = [row[key] if isinstance(row[key], str) else "".join(map("".join, row[key])) for key in keys]
+    return sum(map(len, texts))
+
+
+def guess_row(prompt: PromptFiles, shape: Shape) -> tuple[int, int]:
+    """About how many tokens a row has under a prompt, and how many of them are the prompt, before there are rows."""
+    fixed = sum(len((CONF / path).read_text(encoding="utf-8")) for path in prompt.turns().values())
+    tokens = memory_estimate.tokens_of
+    return tokens(fixed + SENTENCE_AND_ANSWER, shape), tokens(fixed, shape)
+
+
+def shared_tokens(prompts: list[list[int]]) -> int:
+    """How many tokens all prompts begin with and end with: what they have besides their sentences."""
+
+    def at_start(rows: list[list[int]]) -> int:
+        first, last = min(rows), max(rows)  # what these two share, all share
+        return next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+
+    return at_start(prompts) + at_start([prompt[::-1] for prompt in prompts]) if len(prompts) > 1 else 0
 
 
 @dataclass
@@ -131,10 +168,14 @@ def needed_bytes(job: Run) -> float:
         recipe, shape = Recipe.from_arguments(job.arguments), read_shape(job.model)
         needs.append(sum(memory_estimate.training_memory(shape, recipe, read_rows(job, shape).longest).values()))
     if job.decode.gpus:
-        # One sequence must fit, vLLM queues the others; tensor parallelism splits weights and cache.
-        parts = memory_estimate.prediction_memory(read_shape(job.model), job.decode.max_model_len, 1)
-        needs.append(sum(parts.values()) / job.decode.gpus)
+        # Tensor parallelism splits weights and cache.
+        needs.append(prediction_bytes(read_shape(job.model), job.decode) / job.decode.gpus)
     return max(needs)
+
+
+def prediction_bytes(shape: Shape, decode: Decode) -> float:
+    """The memory that a GPU must have to predict: for one sequence, vLLM queues the others."""
+    return sum(memory_estimate.prediction_memory(shape, decode.max_model_len, 1).values()) / memory_estimate.VLLM_SHARE
 
 
 def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
@@ -161,11 +202,13 @@ def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
             real.bytes,
         )
         if rows.lengths:
-            length = plan(job.arguments, len(rows.lengths), gpus, job.recipe.whole_accumulations)
+            trained_on = job.rows_trained_on(len(rows.lengths))
+            length = plan(job.arguments, trained_on, gpus, job.recipe.whole_accumulations)
             mean = sum(rows.lengths) / len(rows.lengths)
             lines.append(
                 f"    {length.examples:,} examples, {length.steps:,} optimisation steps, {mean:.0f} tokens a row"
             )
+            lines.append(f"    the same prompt in every row: {rows.fixed:,} tokens, {rows.fixed / mean:.0%} of a row")
             if tflops := memory_estimate.peak_tflops(name):
                 seen = length.examples * length.epochs
                 seconds = memory_estimate.training_seconds(shape, recipe, mean, seen, tflops, gpus, mfu)
@@ -179,6 +222,40 @@ def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
     return "\n".join(lines)
 
 
+def smallest_card(need: float) -> str:
+    """The smallest card that has so many bytes."""
+    return next((f"{size} GB" for size in CARDS if size * GB >= need), "several")
+
+
+def size_table(study: Study, mfu: float) -> str:
+    """Which model fits which card, as a Markdown table: all models whose shape is kept under conf/shapes.
+
+    It does not depend on what is under results/.
+    """
+    arguments = [read_yaml(CONF / study.recipes[name].config) for name in SIZED_RECIPES]
+    recipes, epochs = list(map(Recipe.from_arguments, arguments)), arguments[0]["num_train_epochs"]
+    name, tflops = REFERENCE_GPU[0], memory_estimate.peak_tflops(REFERENCE_GPU[0])
+    lines = [
+        "| model | parameters | row | LoRA | QLoRA | predict | card, LoRA | card, QLoRA | time |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    assert tflops
+    for model in study.models.values():
+        if not (CONF / "shapes" / f"{model.name}.json").is_file():
+            continue
+        shape = read_shape(model)
+        row, _ = guess_row(study.prompts[SIZED_PROMPT], shape)
+        training = [sum(memory_estimate.training_memory(shape, recipe, row).values()) for recipe in recipes]
+        predicting = prediction_bytes(shape, study.decode[SIZED_DECODE])
+        seconds = memory_estimate.training_seconds(shape, recipes[0], row, SIZED_SENTENCES * epochs, tflops, mfu=mfu)
+        cells = [model.name, f"{memory_estimate.parameters(shape) / 1e9:.2f} B", f"{row} tokens"]
+        cells += [f"{size / GB:.1f} GB" for size in (*training, predicting)]
+        cells += [smallest_card(max(size, predicting)) for size in training]
+        lines.append("| " + " | ".join([*cells, duration(seconds)]) + " |")
+    lines.append(f"\nTime: {SIZED_SENTENCES:,} sentences, {epochs:g} epochs on {name} at {mfu:.0%} of {tflops} TFLOPS.")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", help="runs of conf/runs.tsv, comma-separated (default: all that need a GPU)")
@@ -189,9 +266,13 @@ def main() -> None:
         help="share of the peak throughput that is reached, see gpu_check (default: %(default)s, the reference's)",
     )
     parser.add_argument("--check", action="store_true", help="end with exit code 1 where a run does not fit here")
+    parser.add_argument("--sizes", action="store_true", help="print which model fits which card, and nothing else")
     args = parser.parse_args()
 
     study = read_study()
+    if args.sizes:
+        print(size_table(study, args.mfu))
+        return
     jobs = [study.run(name) for name in args.runs.split(",")] if args.runs else list(study.runs.values())
     needs = {job.name: needed_bytes(job) for job in study.runs.values()}
     if not args.runs:

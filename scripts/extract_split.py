@@ -1,7 +1,7 @@
 """Write a raw split, byte for byte: a member of a zip or tar archive, or a local file.
 
-extract_split.py --archive results/datasets/cluener/raw/archive --member train.json --output OUTPUT
-extract_split.py --file data/demo/train.json --output OUTPUT
+python scripts/extract_split.py --source results/datasets/cluener/raw/archive --member train.json --output OUTPUT
+python scripts/extract_split.py --source data/demo/train.json --output OUTPUT
 """
 
 from __future__ import annotations

@@ -52,6 +52,8 @@ WEIGHTS = "model.safetensors"
 REQUIRED = {"config.json", "tokenizer_config.json"}
 MAX_FILES = 2000
 """A base model has tens of files, and the hub cuts a longer list at 3,000 without a word."""
+COMMIT = re.compile("[0-9a-f]{40}")
+"""A revision that always means the same files."""
 DOCUMENTATION = re.compile(
     r"(readme|licen[cs]e|notice|copying|use_policy)(\.(md|txt|rst|pdf))?|.*\.(md|pdf|png|jpe?g|gif|svg|webp)"
     r"|\.gitattributes|\.gitignore|configuration\.json",
@@ -197,6 +199,11 @@ def unknown_revision(model: HubModel, endpoint: str) -> InputError:
     )
 
 
+def is_documentation(path: str) -> bool:
+    """Whether a file of a model is one that no engine loads."""
+    return DOCUMENTATION.fullmatch(PurePosixPath(path).name) is not None
+
+
 def check_pins(files: tuple[ModelFile, ...], pins: dict[str, str], what: str) -> None:
     """Raise InputError unless the pinned files are as pinned, and no other file is one that an engine could load."""
     if not pins:
@@ -210,7 +217,7 @@ def check_pins(files: tuple[ModelFile, ...], pins: dict[str, str], what: str) ->
                 f"{name} of {what} has SHA-256 {found[name]}, the registry pins {digest}: not the model that the "
                 "registry means"
             )
-    unpinned = [name for name in found if name not in pins and not DOCUMENTATION.fullmatch(PurePosixPath(name).name)]
+    unpinned = [name for name in found if name not in pins and not is_documentation(name)]
     if unpinned:
         lines = "\n".join(f"    {name}: {found[name]}" for name in unpinned)
         raise InputError(
@@ -324,6 +331,19 @@ def weights_of(output_dir: Path, names: set[str]) -> set[str]:
     return set(files.values())
 
 
+def advise_pins(model: HubModel, files: tuple[ModelFile, ...]) -> str:
+    """What to add to the registry entry of a model at a branch or a tag, so that it stays the model that it is now."""
+    lines = [f"    {file.path}: {file.sha256}" for file in files if not is_documentation(file.path)]
+    return "\n".join(
+        [
+            f"{model.revision} of {model.id} may move: another download may bring other files. To refuse them, add",
+            "to the model's entry in conf/models.yaml:",
+            "  sha256:",
+            *lines,
+        ]
+    )
+
+
 def drop_links(folder: Path) -> None:
     """Remove the links of an earlier local source, which could lead a file of the model anywhere."""
     for path in list(folder.rglob("*")):
@@ -349,6 +369,8 @@ def main() -> None:
         print(f"interrupted; what is complete is kept in {output_dir}, the same command resumes", file=sys.stderr)
         raise
     check_complete(output_dir, {file.path for file in files})
+    if not local and not model.pins and not COMMIT.fullmatch(model.revision):
+        print(advise_pins(model, files))
     source = "path" if local else "modelscope"
     ModelManifest(model=args.model, source=source, revision=model.revision, files=files).write(output_dir)
 

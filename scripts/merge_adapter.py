@@ -1,4 +1,4 @@
-"""Merge a LoRA adapter into its base model. Runs in the train environment.
+"""Merge a LoRA adapter, or each candidate of a training, into its base model. Runs in the train environment.
 
 vLLM's CPU kernels are 16 times slower with an unmerged adapter than with the merged model.
 """
@@ -10,8 +10,9 @@ import shutil
 from pathlib import Path
 
 from entitune.cli import run
+from entitune.engines.candidates import candidates_in
 from entitune.job_records import recorded_job
-from entitune.manifests import ModelManifest
+from entitune.manifests import ModelManifest, check_model
 
 
 def merge(model: Path, adapter: Path, output_dir: Path) -> None:
@@ -34,14 +35,18 @@ def merge(model: Path, adapter: Path, output_dir: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
-    parser.add_argument("--adapter", type=Path, required=True, help="folder of the adapter")
+    parser.add_argument("--adapter", type=Path, required=True, help="folder of the adapter, or of the candidates")
+    parser.add_argument("--candidates", action="store_true", help="merge each checkpoint-STEP folder for itself")
     parser.add_argument("--record", type=Path, help="JSON: node, time and memory of the job (default: none)")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the merged model")
     args = parser.parse_args()
 
+    check_model(args.model)
     shutil.rmtree(args.output_dir, ignore_errors=True)
+    adapters = list(candidates_in(args.adapter).values()) if args.candidates else [args.adapter]
     with recorded_job(args.record):
-        merge(args.model, args.adapter, args.output_dir)
+        for adapter in adapters:
+            merge(args.model, adapter, args.output_dir / adapter.relative_to(args.adapter))
     manifest = ModelManifest.of_folder(
         args.output_dir, model=f"{args.model} + {args.adapter}", source="merge_adapter", revision=None
     )

@@ -1,8 +1,8 @@
 """Predict a shard of a split with vLLM, greedily: the raw answer to every prompt, in order.
 
-One process answers for all members of an engine group: for several models in turn, and for several adapters of a model
-with one engine. Runs in a predict environment (CPU or CUDA). Sends the token ids of encode_split, which are those of
-training.
+One process answers for all members of an engine group, and for all candidates of each where a checkpoint is to be
+chosen: for several models in turn, and for several adapters of a model with one engine. Runs in a predict environment
+(CPU or CUDA). Sends the token ids of encode_split, which are those of training.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from entitune.cli import InputError, label_names, output_to, run
-from entitune.engines.groups import Job, adapters_of, by_model, parse_jobs, release
+from entitune.engines.groups import Job, adapters_of, by_model, for_each_candidate, parse_jobs, release
 from entitune.engines.lengths import check_lengths
 from entitune.engines.vllm_settings import engine_environment, engine_settings
 from entitune.files import write_jsonl
 from entitune.job_records import recorded_job
+from entitune.manifests import check_model
 from entitune.progress import Progress
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.answer_formats.constraints import Constraint, constraint_of
@@ -76,12 +77,12 @@ def predict(
     jobs: Sequence[Job],
     prompts: dict[str, Sequence[Tokens]],
     decode: dict[str, Any],
-    constraints: dict[AnswerFormat, Sequence[Constraint]],
+    constraints: dict[tuple[str, AnswerFormat], Sequence[Constraint]],
     progress: GroupProgress,
 ) -> Iterator[dict[str, Any]]:
-    """The answers of all jobs, in order: run, seed, id, raw, finish_reason, output_tokens.
+    """The answers of all jobs, in order: run, seed, step (of a candidate), id, raw, finish_reason, output_tokens.
 
-    `constraints` has one for each prompt, for the formats that jobs hold their answers to.
+    `constraints` has one for each prompt of a file, for the formats that jobs hold their answers to.
     """
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
@@ -101,15 +102,15 @@ def predict(
             rows, started = prompts[job.tokens], time.monotonic()
             outputs = engine.generate(
                 [{"prompt_token_ids": row.prompt_ids} for row in rows],
-                [sampling(one) for one in (constraints[job.answer] if job.answer else [None] * len(rows))],
+                [sampling(one) for one in (constraints[job.tokens, job.answer] if job.answer else [None] * len(rows))],
                 lora_request=LoRARequest(job.adapter, number, job.adapter) if job.adapter else None,
                 use_tqdm=progress.bar(),
             )
             seconds = time.monotonic() - started
             count = sum(len(output.outputs[0].token_ids) for output in outputs)
+            who = f"{job.run} seed {job.seed}" + ("" if job.step is None else f" step {job.step}")
             print(
-                f"{job.run} seed {job.seed}: {len(outputs)} answers, {count} tokens in {seconds:.2f} s: "
-                f"{count / seconds:.0f} tokens/s",
+                f"{who}: {len(outputs)} answers, {count} tokens in {seconds:.2f} s: {count / seconds:.0f} tokens/s",
                 flush=True,
             )
             if len(outputs) != len(rows):
@@ -120,6 +121,7 @@ def predict(
                 yield {
                     "run": job.run,
                     "seed": job.seed,
+                    **({} if job.step is None else {"step": job.step}),
                     "id": row.id,
                     "raw": answer.text,
                     "finish_reason": answer.finish_reason,
@@ -135,8 +137,8 @@ def main() -> None:
         "--jobs",
         type=parse_jobs,
         required=True,
-        help="JSON: a list of {run, seed, tokens, model, adapter (or null), answer (null, or the format that its "
-        "answers are held to)}",
+        help="JSON: a list of {run, seed, tokens, model, adapter (or null); answer and sentences, where answers are "
+        "held to a format; candidates: true, where the folder of adapter or model holds checkpoint-STEP folders}",
     )
     parser.add_argument("--decode", type=json.loads, required=True, help="JSON: the decode settings")
     parser.add_argument(
@@ -146,7 +148,6 @@ def main() -> None:
         default=[],
         help="the dataset's labels, for answers that are held to a format",
     )
-    parser.add_argument("--sentences", help="canonical JSONL of the split, for answers that are held to a format")
     parser.add_argument("--shard", type=int, default=1, help="which part, from 1 (default: 1)")
     parser.add_argument("--shards", type=int, default=1, help="of how many parts (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
@@ -156,31 +157,31 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="JSONL: run, seed, id, raw, finish_reason, output_tokens")
     args = parser.parse_args()
 
+    jobs = list(for_each_candidate(args.jobs))
     prompts = {}
-    for path in dict.fromkeys(job.tokens for job in args.jobs):
+    for path in dict.fromkeys(job.tokens for job in jobs):
         prompts[path] = shard_of(list(read_tokens(path)), args.shard, args.shards)
         check_lengths(prompts[path], args.decode["max_tokens"], args.decode["max_model_len"], path)
-    for _, members in by_model(args.jobs):
+    for model, members in by_model(jobs):
+        check_model(Path(model))
         adapters_of(members)
 
-    constraints: dict[AnswerFormat, Sequence[Constraint]] = {}
-    if formats := {job.answer for job in args.jobs if job.answer}:
-        if not args.sentences or not args.labels:
-            parser.error("jobs whose answers are held to a format need --sentences and --labels")
-        sentences = shard_of(list(read_sentences(args.sentences)), args.shard, args.shards)
-        for path, rows in prompts.items():
-            if [row.id for row in rows] != [sentence.id for sentence in sentences]:
-                raise InputError(f"{path}: not the prompts of the sentences in {args.sentences}, in order")
-        for answer_format in formats:
-            constraints[answer_format] = [
-                constraint_of(answer_format, args.labels, sentence.text) for sentence in sentences
-            ]
+    constraints: dict[tuple[str, AnswerFormat], Sequence[Constraint]] = {}
+    for tokens, answer, file in dict.fromkeys((job.tokens, job.answer, job.sentences) for job in jobs):
+        if not answer:
+            continue
+        if not file or not args.labels:
+            parser.error("jobs whose answers are held to a format need sentences and --labels")
+        sentences = shard_of(list(read_sentences(file)), args.shard, args.shards)
+        if [row.id for row in prompts[tokens]] != [sentence.id for sentence in sentences]:
+            raise InputError(f"{tokens}: not the prompts of the sentences in {file}, in order")
+        constraints[tokens, answer] = [constraint_of(answer, args.labels, sentence.text) for sentence in sentences]
 
     terminal = output_to(args.log)
     os.environ |= engine_environment(args.decode["gpus"], args.threads)
-    progress = GroupProgress(Progress(args.title, terminal), sum(len(prompts[job.tokens]) for job in args.jobs))
+    progress = GroupProgress(Progress(args.title, terminal), sum(len(prompts[job.tokens]) for job in jobs))
     with recorded_job(args.record):
-        write_jsonl(args.output, predict(args.jobs, prompts, args.decode, constraints, progress))
+        write_jsonl(args.output, predict(jobs, prompts, args.decode, constraints, progress))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Print the versions of the engines in each environment that is built, of CUDA and of the GPU's driver."""
+"""Print the versions of EntiTune, of the engines in each environment that is built, of CUDA and of the GPU's driver."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 
 from entitune.cli import run
 from entitune.job_records import gpus
-from entitune.provenance import cuda_of_torch, engine_versions
+from entitune.provenance import code_version, cuda_of_torch, engine_versions
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
+    code = code_version()
+    commit = f"commit {code.commit}{', modified' if code.modified else ''}" if code.commit else "no commit"
+    print(f"entitune: {code.version} ({commit})")
     for marker in sorted(Path(".envs").glob("*/.built")):
         environment = marker.parent
         versions = engine_versions(environment)

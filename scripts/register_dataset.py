@@ -1,12 +1,15 @@
-"""Write what LLaMA-Factory reads: the training rows that fit in cutoff_len, and dataset_info.json."""
+"""Write what LLaMA-Factory reads: the training rows that fit in cutoff_len, held-out rows, and dataset_info.json."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from entitune.cli import InputError, run
-from entitune.files import read_json, read_jsonl, write_json, write_jsonl, write_rows
+from entitune.corpus.selection import HELD_OUT
+from entitune.files import write_json, write_jsonl, write_rows
+from entitune.prompting.rows import read_pairs
 from entitune.records import read_sentences
 
 COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
@@ -14,36 +17,44 @@ SHOWN = 20
 """How many rows an error message lists."""
 
 
+def ids_of(path: str) -> set[str]:
+    """The ids of the sentences in a canonical file."""
+    return {sentence.id for sentence in read_sentences(path)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--alpaca", type=Path, required=True, help="alpaca JSON of the training split")
     parser.add_argument("--tokens", required=True, help="the same rows as encoded by encode_split")
     parser.add_argument("--selected", help="canonical JSONL of select_rows: use these sentences only (default: all)")
+    parser.add_argument("--held-out", help="canonical JSONL of select_rows: rows for evaluations, in held_out.json")
     parser.add_argument("--cutoff-len", type=int, required=True, help="longest row in tokens, prompt and answer")
     parser.add_argument("--on-invalid", choices=["fail", "drop"], default="fail", help="what longer rows do")
     parser.add_argument("--name", required=True, help="the dataset's name in dataset_info.json")
     parser.add_argument("--output-dir", type=Path, required=True, help="train.json, too_long.jsonl, dataset_info.json")
     args = parser.parse_args()
 
-    rows = read_json(args.alpaca)
-    chosen = {sentence.id for sentence in read_sentences(args.selected)} if args.selected else None
-    kept, too_long, problems = [], [], []
-    for line, (row, encoded) in enumerate(zip(rows, read_jsonl(args.tokens), strict=True), 2):  # "[" is line 1
-        if chosen is not None and row["id"] not in chosen:
+    rows = read_pairs(args.alpaca, args.tokens)
+    chosen = ids_of(args.selected) if args.selected else None
+    held_out = ids_of(args.held_out) if args.held_out else set()
+    kept: list[Any] = []
+    evaluated: list[Any] = []
+    too_long, problems = [], []
+    for line, (row, encoded) in enumerate(rows, 2):  # "[" is line 1
+        if chosen is not None and row["id"] not in chosen and row["id"] not in held_out:
             continue
-        length = len(encoded["prompt_ids"]) + (encoded["answer_tokens"] or 0)
         reason = ""
-        if "problem" in encoded:
-            reason = encoded["problem"]
+        if encoded.problem:
+            reason = encoded.problem
         elif not row["output"]:
             reason = "no answer: the training split must be labelled"
-        elif length > args.cutoff_len:
-            reason = f"{length} tokens with prompt and answer, cutoff_len is {args.cutoff_len}"
+        elif encoded.length > args.cutoff_len:
+            reason = f"{encoded.length} tokens with prompt and answer, cutoff_len is {args.cutoff_len}"
         if reason:
             problems.append(f"{args.alpaca}:{line}: sentence {row['id']}: {reason}")
             too_long.append({"reason": reason, **row})
         else:
-            kept.append(row)
+            (evaluated if row["id"] in held_out else kept).append(row)
     if problems and args.on_invalid == "fail":
         more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         advice = "raise cutoff_len in the recipe, shorten the prompt, or set on_invalid: drop for the dataset"
@@ -56,6 +67,9 @@ def main() -> None:
     write_jsonl(args.output_dir / "too_long.jsonl", too_long)
     write_rows(args.output_dir / "train.json", kept)
     info = {args.name: {"file_name": "train.json", "formatting": "alpaca", "columns": COLUMNS}}
+    if args.held_out:
+        write_rows(args.output_dir / "held_out.json", evaluated)
+        info[HELD_OUT] = {**info[args.name], "file_name": "held_out.json"}
     write_json(args.output_dir / "dataset_info.json", info)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from entitune.cli import InputError, run
-from entitune.engines.llamafactory_arguments import FIXED
+from entitune.engines.llamafactory_arguments import FIXED, evaluates
 from entitune.engines.schedule import Schedule, plan
 from entitune.files import atomic_write, read_json, sha256
 from entitune.prompting.chat import ChatSettings
@@ -50,6 +50,7 @@ def main() -> None:
         help='JSON: {"template", "thinking"} of the model (default: its own chat template, no thinking)',
     )
     parser.add_argument("--dataset", required=True, help="the dataset's name in dataset_info.json")
+    parser.add_argument("--eval-dataset", help="the name there of held_out.json, for evaluations")
     parser.add_argument("--train", type=Path, required=True, help="train.json beside dataset_info.json")
     parser.add_argument("--seed", type=int, required=True, help="seed of initialisation, dropout and data order")
     parser.add_argument("--lock", required=True, help="lock file of the train environment")
@@ -57,22 +58,29 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="the YAML file")
     args = parser.parse_args()
 
-    rows = len(read_json(args.train))
+    train = read_json(args.train)
+    if not isinstance(train, list):
+        raise InputError(f"{args.train}: expected an array of rows, in JSON")
+    rows = len(train)
     if args.whole_accumulations and args.arguments.get("neat_packing"):
         raise InputError("whole_accumulations: needs to know the steps, which neat_packing leaves open; remove one")
     try:
         length = plan(args.arguments, rows, args.processes, args.whole_accumulations)
     except ValueError as error:
         raise InputError(f"{args.train}: {error}") from None
-    held_out = f", {rows - length.examples:,} held out for evaluation" if length.examples < rows else ""
-    print(f"{length.examples:,} rows to train on{held_out}; {length.epochs:.4g} epochs, {length.steps:,} steps")
+    print(f"{rows:,} rows to train on; {length.epochs:.4g} epochs, {length.steps:,} steps")
 
+    # The pipeline holds rows out itself: LLaMA-Factory could put the rows of one sentence on both sides.
+    recipe = {key: value for key, value in args.arguments.items() if key != "val_size"}
+    if args.eval_dataset is None and evaluates(args.arguments):
+        raise InputError("--arguments: an evaluation needs --eval-dataset, the rows that are held out for it")
     arguments = {
         "model_name_or_path": str(args.manifest.parent),
         "dataset_dir": str(args.train.parent),
         "dataset": args.dataset,
+        **({"eval_dataset": args.eval_dataset} if args.eval_dataset else {}),
         **FIXED,
-        **with_schedule(args.arguments, length, args.whole_accumulations),
+        **with_schedule(recipe, length, args.whole_accumulations),
         **args.chat.training_arguments,
         "mask_history": True,  # the examples of a few-shot prompt are not learnt
         "logging_nan_inf_filter": False,  # else a loss that is not finite is logged as 0
@@ -80,7 +88,8 @@ def main() -> None:
         "data_seed": args.seed,
         "overwrite_output_dir": False,  # resume from a checkpoint if there is one
     }
-    made_from = [sha256(path) for path in (args.train, args.manifest, args.lock)]
+    evaluated = [args.train.with_name("held_out.json")] if args.eval_dataset else []
+    made_from = [sha256(path) for path in (args.train, args.manifest, args.lock, *evaluated)]
     key = hashlib.sha256(json.dumps([arguments, made_from], sort_keys=True).encode()).hexdigest()[:16]
     arguments["output_dir"] = str(args.checkpoints / key)
     with atomic_write(args.output) as stream:

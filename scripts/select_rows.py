@@ -1,4 +1,4 @@
-"""Choose the rows of a training split: leave out sentences of other splits, hold rows out, take a nested subset.
+"""Choose the rows of a training split: hold rows out, leave out sentences of other splits, take a nested subset.
 
 In this order, so that what is held out depends on neither the number of rows nor the order of the file. All files are
 canonical JSONL. Nothing that is held out or excluded shares a sentence with the output.
@@ -25,6 +25,13 @@ def main() -> None:
         help="canonical JSONL whose sentences to leave out",
     )
     parser.add_argument("--hold-out", type=float, metavar="SHARE", help="share of the rows to hold out, as 0.1")
+    parser.add_argument(
+        "--never-held-out",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="canonical JSONL whose sentences are not held out",
+    )
     parser.add_argument("--held-out", metavar="FILE", help="where to write the rows that are held out")
     parser.add_argument("--rows", type=int, help="how many of the remaining rows to take (default: all)")
     parser.add_argument("--seed", type=int, required=True, help="decides which rows; nested subsets for one seed")
@@ -37,13 +44,14 @@ def main() -> None:
     held: list[Sentence] = []
     report = f"{len(rows)} rows"
     try:
+        if args.hold_out is not None:
+            never = [sentence for path in args.never_held_out for sentence in read_sentences(path)]
+            rows, held = hold_out(rows, args.hold_out, args.seed, never)
+            report += f", {len(held)} held out"
         for path in args.exclude:
             before = len(rows)
             rows = without(rows, read_sentences(path))
             report += f", {before - len(rows)} left out because {path} has their sentences"
-        if args.hold_out is not None:
-            rows, held = hold_out(rows, args.hold_out, args.seed)
-            report += f", {len(held)} held out"
         if args.rows is not None:
             rows = select_rows(rows, args.rows, args.seed)
     except InputError as error:

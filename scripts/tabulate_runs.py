@@ -83,6 +83,8 @@ def describe(manifest: dict[str, Any], f1: dict[str, str]) -> dict[str, str]:
             arguments = train["arguments"] | train["overrides"]
             chosen = ", ".join(f"{key} {arguments[key]}" for key in SETTINGS if key in arguments)
             training = f"{train['name']}: {chosen}"
+            if "checkpoint" in manifest:
+                training += f", the adapter of step {manifest['checkpoint']['step']}"
         case "vote":
             training = f"vote of {config['vote_of']}"
         case "crf":

@@ -24,17 +24,20 @@ import yaml
 import run_llamafactory
 from entitune.claims import Claim, claim
 from entitune.cli import InputError, run
+from entitune.engines.candidates import steps_in
 from entitune.engines.checkpoints import DIVERGED, find_damage, find_not_finite
 from entitune.engines.gpu import environment_of, find_gpus, lacks_bfloat16
 from entitune.files import write_jsonl
 from entitune.job_records import recorded_job
+from entitune.manifests import ModelManifest, check_model
 from entitune.processes import Workflow, die_with_parent
 from entitune.progress import Progress
 
 OTHER_TRAININGS = ("USE_V1", "USE_MCA", "USE_KT", "USE_RAY", "ALLOW_EXTRA_ARGS", "LLAMABOARD_ENABLED")
 """Variables that make LLaMA-Factory another program than the one whose rows were checked."""
 
-RESULTS = ("adapter_model.safetensors", "adapter_config.json", "trainer_log.jsonl", "training_loss.png")
+ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
+RESULTS = (*ADAPTER, "trainer_log.jsonl", "training_loss.png")
 
 
 def drop_damaged_checkpoints(folder: Path, processes: int, needs_all: bool = False) -> None:
@@ -63,10 +66,14 @@ def cut_log(folder: Path) -> int:
     log = folder / "trainer_log.jsonl"
     if log.is_file():
         kept = []
-        for line in log.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # a line that a kill left unfinished
-                kept.append(json.loads(line))
-        write_jsonl(log, [record for record in kept if 0 < record["current_steps"] <= step])
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(
+                ValueError, TypeError, KeyError, RecursionError
+            ):  # a line that a kill left unfinished
+                record = json.loads(line)
+                if 0 < record["current_steps"] <= step:
+                    kept.append(record)
+        write_jsonl(log, kept)
     return step
 
 
@@ -184,9 +191,36 @@ def check_results(working: Path) -> None:
     """Raise InputError where training left no adapter, or one with weights that are not finite."""
     if missing := [name for name in RESULTS if not (working / name).is_file()]:
         raise InputError(f"{working}: training left no {', '.join(missing)}")
-    weights = working / "adapter_model.safetensors"
+    check_weights(working / "adapter_model.safetensors")
+
+
+def check_weights(weights: Path) -> None:
+    """Raise InputError where weights are not finite."""
     if broken := find_not_finite(weights):
         raise InputError(f"{weights}: {len(broken)} tensors hold infinities or NaN, the first: {broken[0]}; {DIVERGED}")
+
+
+def keep_adapter(working: Path, output_dir: Path) -> None:
+    """Move the finished adapter out of the trainer's folder, each file whole."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    for name in RESULTS:
+        shutil.copyfile(working / name, output_dir / f".{name}")
+        os.replace(output_dir / f".{name}", output_dir / name)
+
+
+def keep_candidates(working: Path, output_dir: Path) -> None:
+    """Copy the adapter of each checkpoint, the log and the plot of the loss, and write a manifest of them last."""
+    shutil.rmtree(output_dir, ignore_errors=True)  # of an earlier training
+    output_dir.mkdir(parents=True)
+    for checkpoint in steps_in(working).values():
+        check_weights(checkpoint / "adapter_model.safetensors")
+        (output_dir / checkpoint.name).mkdir()
+        for name in ADAPTER:
+            shutil.copyfile(checkpoint / name, output_dir / checkpoint.name / name)
+    for name in RESULTS[len(ADAPTER) :]:
+        shutil.copyfile(working / name, output_dir / name)
+    manifest = ModelManifest.of_folder(output_dir, model=str(working), source="train_adapter", revision=None)
+    manifest.write(output_dir)
 
 
 def main() -> None:
@@ -200,7 +234,10 @@ def main() -> None:
     parser.add_argument("--title", default="train", help="what progress lines begin with")
     parser.add_argument("--log", type=Path, required=True, help="LLaMA-Factory's own output")
     parser.add_argument("--record", type=Path, help="JSON: node, time and memory of the training (default: none)")
-    parser.add_argument("--output-dir", type=Path, required=True, help="folder of the finished adapter")
+    parser.add_argument(
+        "--candidates", action="store_true", help="leave the adapter of every checkpoint, instead of the last step's"
+    )
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder of the finished adapter or candidates")
     args = parser.parse_args()
 
     processes = args.processes or max(1, args.gpus)
@@ -212,19 +249,18 @@ def main() -> None:
         return
 
     arguments = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    check_model(Path(arguments["model_name_or_path"]))
     working, total = Path(arguments["output_dir"]), processes * args.nodes
     with claim(working.parent / "claim.json", f"{working.parent.parent} is being trained") as held:
         if working.exists():
-            drop_damaged_checkpoints(working, total, bool(arguments.get("load_best_model_at_end")))
+            chooses = args.candidates or bool(arguments.get("load_best_model_at_end"))
+            drop_damaged_checkpoints(working, total, chooses)
             if step := cut_log(working):
                 print(f"{args.title}: resuming from {working}, step {step}", file=sys.stderr)
         with recorded_job(args.record):
             train(args.config, args.log, command, processes, args.gpus, args.threads, args.title, held)
         check_results(working)
-        args.output_dir.mkdir(parents=True, exist_ok=True)
-        for name in RESULTS:
-            shutil.copyfile(working / name, args.output_dir / f".{name}")
-            os.replace(args.output_dir / f".{name}", args.output_dir / name)
+        (keep_candidates if args.candidates else keep_adapter)(working, args.output_dir)
         for key in working.parent.glob("*/"):  # the checkpoints of this run and seed: the adapter replaces them
             shutil.rmtree(key)
     with contextlib.suppress(OSError):  # another process may have come to claim it

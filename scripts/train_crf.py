@@ -9,15 +9,12 @@ from pathlib import Path
 
 from entitune.cli import InputError, run
 from entitune.engines.crf import train
+from entitune.job_records import recorded_job
 from entitune.records import read_sentences
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sentences", required=True, help="canonical JSONL of the training split, labelled")
-    parser.add_argument("--output", type=Path, required=True, help="the model, in crfsuite's format")
-    args = parser.parse_args()
-
+def train_model(args: argparse.Namespace) -> None:
+    """Check the sentences, train, and write the model."""
     sentences = list(read_sentences(args.sentences))
     for number, sentence in enumerate(sentences, 1):
         if sentence.entities is None:
@@ -32,6 +29,16 @@ def main() -> None:
     print(
         f"{len(sentences)} sentences; {left_out} entities left out that overlap another or have a label no tag can hold"
     )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sentences", required=True, help="canonical JSONL of the training split, labelled")
+    parser.add_argument("--record", type=Path, help="JSON: node, time and memory of the job (default: none)")
+    parser.add_argument("--output", type=Path, required=True, help="the model, in crfsuite's format")
+    args = parser.parse_args()
+    with recorded_job(args.record):
+        train_model(args)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from entitune.cli import run
+from entitune.evaluation.checkpoint_scores import SCORING, read_checkpoint_scores
 from entitune.files import sha256, write_json
 from entitune.job_records import JobRecord
 from entitune.provenance import code_version, engine_versions
@@ -24,6 +25,18 @@ def stage(record: JobRecord, shared_by: int = 1) -> dict[str, Any]:
         "peak_memory_mb": record.peak_memory_mb,
         "peak_memory_of": record.peak_memory_of,
         "hardware": record.hardware.model_dump(mode="json"),
+    }
+
+
+def chosen_checkpoint(path: str) -> dict[str, Any]:
+    """Which checkpoint is the adapter, why, and the others."""
+    scores = read_checkpoint_scores(path)
+    best = next(score for score in scores if score.chosen == "yes")
+    return {
+        "step": best.step,
+        "why": f"the highest micro F1 ({SCORING}) on {best.sentences} held-out rows of the training split; of equal "
+        "ones the earliest",
+        "f1": {str(score.step): score.f1 for score in scores},
     }
 
 
@@ -45,14 +58,17 @@ def main() -> None:
         "--shared-records", type=Path, nargs="*", default=[], help="those of jobs that worked for several runs or seeds"
     )
     parser.add_argument("--shared-by", type=int, default=1, help="for how many: their time is divided by it")
+    parser.add_argument("--checkpoints", help="TSV of select_checkpoint, where the adapter was chosen (default: none)")
     parser.add_argument("--output", required=True, help="the manifest, JSON")
     args = parser.parse_args()
 
     code = code_version()
     manifest = {
+        "version": code.version,
         "git": {"commit": code.commit, "modified": code.modified},
         "code_sha256": code.sha256,
         "config": args.config,
+        **({"checkpoint": chosen_checkpoint(args.checkpoints)} if args.checkpoints else {}),
         "files": {str(path): sha256(path) for path in args.files},
         "engines": {path.name: engine_versions(path) for path in [Path(sys.prefix), *args.environments]},
         "stages": {path.stem: stage(JobRecord.read(path)) for path in args.records}

@@ -11,13 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import ROOT, python_of, run_script, snakemake, write_jsonl
+from helpers import (
+    ROOT,
+    SHEET,
+    Result,
+    copy_repository,
+    edit_yaml,
+    python_of,
+    read_tsv,
+    run_script,
+    snakemake,
+    write_jsonl,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from predictions import LABELS
 
 from entitune.bio_tags import read_bio, write_bio
 from entitune.engines.crf import features
+from entitune.job_records import JobRecord
 from entitune.records import Entity, Mention, Prediction, Sentence, read_predictions
 
 # --- tags -----------------------------------------------------------------------------------------------------------
@@ -99,8 +111,10 @@ def corpus(seed: int, sentences: int) -> list[Sentence]:
 def test_the_crf_learns_and_predicts(crf_python: Path, tmp_path: Path) -> None:
     train, dev = (write_jsonl(tmp_path / f"{seed}.jsonl", corpus(seed, 60)) for seed in (1, 2))
     for name in ("model", "again"):
-        done = run_script("train_crf", "--sentences", train, "--output", tmp_path / name, python=crf_python)
+        given = ["--sentences", train, "--record", tmp_path / "record.json", "--output", tmp_path / name]
+        done = run_script("train_crf", *given, python=crf_python)
         assert done.returncode == 0, done.stderr
+    assert JobRecord.read(tmp_path / "record.json").seconds > 0
     assert (tmp_path / "model").read_bytes() == (tmp_path / "again").read_bytes()
     out = tmp_path / "predictions.jsonl"
     given = ["--sentences", dev, "--model", tmp_path / "model", "--output", out]
@@ -250,6 +264,58 @@ def test_predictions_in_the_formats_of_corpora_are_imported(tmp_path: Path) -> N
     wrong = run_script("import_predictions", *given, "--options", '{"nope": 1}')
     assert wrong.returncode == 2
     assert "nope" in wrong.stderr
+
+
+IMPORTS = """
+theirs: {predictions: data/theirs.jsonl, test_predictions: data/theirs-test.jsonl, system: a system}
+tagged: {predictions: [data/words.txt, data/tags.txt], format: parallel, system: a tagger}
+"""
+
+
+@pytest.mark.engine
+def test_other_systems_and_a_crf_stand_in_one_table_on_dev_and_test(crf_python: Path, tmp_path: Path) -> None:
+    """From the sheet to the table, the comparison and the error analysis; no model, no GPU."""
+    folder = copy_repository(tmp_path / "repository")
+    data, splits = folder / "data", {split: corpus(seed, 30) for seed, split in enumerate(("train", "dev", "test"), 1)}
+    for split, sentences in splits.items():
+        write_jsonl(data / f"mine-{split}.jsonl", sentences)
+    wrong = {**splits["test"][0].to_dict(), "entities": []}
+    write_jsonl(data / "theirs.jsonl", splits["dev"])
+    write_jsonl(data / "theirs-test.jsonl", [wrong, *splits["test"][1:]])
+    tags = [write_bio(one.entities or (), len(one.text))[0] for one in splits["dev"]]
+    (data / "words.txt").write_text("".join(" ".join(one.text) + "\n" for one in splits["dev"]), encoding="utf-8")
+    (data / "tags.txt").write_text("".join(" ".join(row) + "\n" for row in tags), encoding="utf-8")
+    edit_yaml(
+        folder / "conf/datasets.yaml",
+        mine={
+            "format": "entitune",
+            "labels": ["name", "address"],
+            "splits": {split: f"data/mine-{split}.jsonl" for split in splits},
+        },
+    )
+    (folder / "conf/imports.yaml").write_text(IMPORTS, encoding="utf-8")
+    trains = {"mine-crf": "crf", "mine-theirs": "import:theirs", "mine-tagged": "import:tagged"}
+    rows = [f"{name}\tmine\t-\t-\t{train}\t-\t1\t\n" for name, train in trains.items()]
+    (folder / "conf/runs.tsv").write_text(SHEET + "".join(rows), encoding="utf-8")
+
+    def covering(runs: str, splits: str, *options: str) -> Result:
+        return snakemake(folder, "analysis", "--cores", "all", *options, "--config", f"runs={runs}", f"splits={splits}")
+
+    refused = covering("mine-tagged", "dev,test", "-n")
+    assert "conf/imports.yaml: tagged: test_predictions: missing" in refused.stdout
+    for runs, covered in (("mine-crf,mine-theirs,mine-tagged", "dev"), ("mine-crf,mine-theirs", "dev,test")):
+        done = covering(runs, covered)
+        assert done.returncode == 0, done.stdout
+        table = read_tsv(folder / "results/metrics.tsv")
+        scored = {(one["run"], one["split"]): float(one["f1"]) for one in table if one["label"] == "micro"}
+        assert set(scored) == {(run, split) for run in runs.split(",") for split in covered.split(",")}
+        assert scored["mine-theirs", "dev"] == scored.get(("mine-tagged", "dev"), 1.0) == 1.0
+    assert 0.9 < scored["mine-theirs", "test"] < 1.0
+    compared = read_tsv(folder / "results/comparison.tsv")
+    assert {one["split"] for one in compared} == {"dev", "test"}
+    assert (folder / "results/mine-theirs/seed-1/errors/test/categories.tsv").is_file()
+    manifest = json.loads((folder / "results/mine-theirs/seed-1/manifest.json").read_text(encoding="utf-8"))
+    assert {"data/theirs.jsonl", "data/theirs-test.jsonl"} <= set(manifest["files"])
 
 
 # --- BERT -------------------------------------------------------------------------------------------------------------

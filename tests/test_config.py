@@ -18,6 +18,10 @@ from entitune.study import Study, load_study
 
 DEMO = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
 
+KEYS = "adam_beta1 adam_beta2 adam_epsilon learning_rate lora_dropout max_grad_norm neftune_noise_alpha weight_decay"
+LONG_SWEEP = ";".join(f"{name}=0.123456789" for name in KEYS.split())
+"""A sweep whose runs have names of more than 200 characters."""
+
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Path:
@@ -77,6 +81,8 @@ def test_sweep_expands_into_runs(conf: Path) -> None:
         ("recipes", ["reference"], {"gpus": 0}, ["recipes.yaml: reference", "use_cpu"]),
         ("decode", ["cpu"], {"adapter": "both"}, ["decode.yaml: cpu: adapter", "merged", "lora"]),
         ("decode", ["cpu"], {"max_tokens": "many"}, ["decode.yaml: cpu: max_tokens", "integer"]),
+        ("decode", ["cpu"], {"max_tokens": 512}, ["decode.yaml: cpu: max_model_len: 512", "no room for a prompt"]),
+        ("datasets", ["demo"], {"labels": {"a": "b\nc"}}, ["demo: labels: 0: description", "one line"]),
     ],
 )
 def test_mistakes_in_registries(
@@ -122,6 +128,11 @@ def test_a_sweep_is_planned_in_proportion(conf: Path) -> None:
         (DEMO.replace("\t\n", "\tlora_rnk=8\n"), ["sweep", "lora_rnk"]),
         (DEMO.replace("demo\tcpu", "none\tcpu").replace("\t\n", "\tlora_rank=8\n"), ["sweep", "does not train"]),
         (DEMO.replace("\t1\t\n", "\n"), ["runs.tsv:2", "columns"]),
+        (DEMO.replace("\t1\t", "\t٣\t"), ["seeds", "٣", "whole numbers"]),
+        (DEMO.replace("\t\n", "\tlearning_rate=.inf\n"), ["sweep", "learning_rate: inf", "finite"]),
+        (DEMO.replace("\t\n", "\tuse_rslora=yes\n"), ["sweep", "use_rslora: 'yes'", "boolean"]),
+        (DEMO.replace("\t\n", "\tadam_beta1=2\n"), ["sweep", "adam_beta1: 2", "less than 1"]),
+        (DEMO.replace("\t\n", f"\t{LONG_SWEEP}\n"), ["sweep", "more than 200 characters", "fewer keys"]),
     ],
 )
 def test_mistakes_in_the_sheet(conf: Path, row: str, expected: list[str]) -> None:
@@ -130,7 +141,33 @@ def test_mistakes_in_the_sheet(conf: Path, row: str, expected: list[str]) -> Non
     assert all(part in message for part in expected), message
 
 
+def test_a_column_of_the_sheet_that_is_there_twice(conf: Path) -> None:
+    (conf / "runs.tsv").write_text(SHEET.replace("\n", "\tsweep\n") + DEMO.replace("\n", "lora_rank=8\n"))
+    assert "the header has the column 'sweep' twice" in problem(conf)
+
+
+def test_what_a_selected_run_needs_of_this_machine(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what the run needs whose seeds vote."""
+    monkeypatch.chdir(ROOT)
+    vote = "vote\tdemo\t-\t-\tvote:demo\t-\t1\n"
+    (conf / "runs.tsv").write_text(SHEET + DEMO.replace("\t1\t", "\t1,2,3\t") + vote)
+
+    def missing() -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_study({"runs": ["vote"]}, conf).check_files()
+        return str(caught.value)
+
+    models = (conf / "models.yaml").read_text(encoding="utf-8")
+    (conf / "models.yaml").write_text(models.replace("data/models/entitune-tiny", "data/models/no"), encoding="utf-8")
+    assert "entitune-tiny: path: no such folder: data/models/no" in missing()
+    edit_yaml(conf / "models.yaml", "entitune-tiny", source="package", lock="envs/no.txt")
+    assert "entitune-tiny: lock: no such file: envs/no.txt" in missing()
+    edit_yaml(conf / "datasets.yaml", "demo", "splits", train="data/demo")
+    assert "demo: splits: train: data/demo is no file; format cluener takes one" in missing()
+
+
 def test_mistakes_in_config_yaml(conf: Path) -> None:
+    assert "'dev' is given twice" in problem(conf, splits="dev,dev")
     assert "conf/config.yaml: unknown key 'run'" in problem(conf, run="demo")
     assert "no 'nope'" in problem(conf, runs=["nope"])
     assert "'demo' is no dataset with an archive" in problem(conf, local_archive={"demo": "x.zip"})

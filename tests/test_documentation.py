@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
+from pages import DOCUMENTS, FENCED, LINK, anchor, pages, read, sections
 
 from document_config import main as document_config
 from document_scripts import DEVELOPERS, HELPERS, PEOPLE, steps
@@ -15,12 +16,30 @@ from document_scripts import page as scripts_page
 from entitune import paths
 from entitune.paths import GroupFiles, PromptData, RunFiles
 
-FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\[[^]]*\]\(([^)#\s]+)[^)]*\)")
-
-
-def read(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
+UNITS = r"s|ms|µs|min|h|hours?|minutes?|seconds?|MB|GB|tokens/s|sentences/s|times|per cent|%"
+FIGURE = re.compile(rf"(?<![\w.,])(?:\d[\d,.]*\s?(?:{UNITS})(?!\w)|0?\.\d{{3,}})")
+"""A number that somebody measured: with a unit, or a score."""
+MEASURED_BY = re.compile(r"<!-- measured: |python (?:scripts|benchmarks)/|snakemake |tests/test_")
+"""What names the command behind a section's figures."""
+NOT_MEASURED = {
+    "README.md#what-reruns-when": "a limit of the profile",
+    "docs/cluster.md#slurm": "settings of Slurm and of the profile",
+    "docs/contracts.md#tables": "the level of the intervals",
+    "docs/corpora.md#what-is-checked": "the default of max_dropped",
+    "docs/evaluation.md#precision-recall-f1": "the reference's published table",
+    "docs/evaluation.md#intervals": "the level of the intervals",
+    "docs/evaluation.md#comparing-runs": "the smallest p-value",
+    "docs/serving.md#safety": "bounds of the server; tests/test_connections.py and tests/test_serving.py hold them",
+    "docs/troubleshooting.md#nothing-starts": "in a message",
+    "docs/troubleshooting.md#downloads": "in a message",
+    "docs/troubleshooting.md#serving": "in a message",
+}
+"""Sections whose figures nobody measured, and what these are."""
+MESSAGES_OF_OTHERS = {"Directory cannot be locked", "Nothing to be done", "CUDA out of memory"}
+FOLDERS = "benchmarks|conf|data|docs|envs|profiles|report|rules|scripts|tests"
+EXAMPLES = {"conf/imports.yaml", "conf/train/x.yaml", "rules/stage.smk", "scripts/verb_noun.py"}
+"""Files that pages name and a user may write."""
+RULE = re.compile(r"^(?:use rule \w+ as (?=\w+ with:)|rule )(\w+)(?: with)?:", re.MULTILINE)
 
 
 def test_configuration_page_and_schema_are_what_the_models_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,27 +58,112 @@ def test_the_index_of_scripts_is_what_the_rules_say(monkeypatch: pytest.MonkeyPa
     assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == named
 
 
-def test_both_readmes_have_the_same_commands_and_sections() -> None:
+def test_both_readmes_have_the_same_sections_commands_and_figures() -> None:
     english, chinese = read("README.md"), read("README.zh-CN.md")
     assert FENCED.findall(chinese) == FENCED.findall(english)
-    levels = [re.findall(r"^(#+) ", FENCED.sub("", page), re.MULTILINE) for page in (english, chinese)]
-    assert levels[0] == levels[1]
     assert "(README.md)" in chinese
+    assert [one.level for one in sections(chinese)] == [one.level for one in sections(english)]
+    for one, other in zip(sections(english), sections(chinese), strict=True):
+        assert numbers(other.text) == numbers(one.text), f"{other.title} has other figures than {one.title}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md"])
+def numbers(text: str) -> set[str]:
+    """The decimal numbers and those of at least four digits. A Chinese reader counts millions in 万, ten thousands."""
+    large = [f"{round(float(number) * 100)} 万" for number in re.findall(r"([\d.]+) million", text)]
+    return {*large, *re.findall(r"(?<![\w.])(?:\d+\.\d+(?! million)|\d{1,3}(?:,\d{3})+|\d+ 万)", text)}
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_the_readme_leads_to_every_page(readme: str) -> None:
+    linked = {target.split("#")[0] for target in LINK.findall(read(readme))}
+    assert set(DOCUMENTS) - {"README.md"} - linked == set()
+
+
+@pytest.mark.parametrize("page", pages())
 def test_links_lead_somewhere(page: str) -> None:
-    broken = [
-        f"{path.relative_to(ROOT)}: {target}"
-        for path in ROOT.glob(page)
-        for target in LINK.findall(FENCED.sub("", path.read_text(encoding="utf-8")))
-        if "://" not in target and not (path.parent / target).exists()
-    ]
+    """To a file that is committed, and to a heading of it."""
+    broken = []
+    for target in LINK.findall(FENCED.sub("", read(page))):
+        name, _, fragment = target.partition("#")
+        path = (ROOT / page).parent / name if name else ROOT / page
+        if "://" in target or name.startswith("../blob/"):
+            continue
+        if not path.exists() or (fragment and fragment not in map(anchor, titles(path.read_text(encoding="utf-8")))):
+            broken.append(target)
     assert broken == []
 
 
+def titles(text: str) -> list[str]:
+    """The headings of a page."""
+    return [one.title for one in sections(text)]
+
+
+@pytest.mark.parametrize("page", pages())
+def test_files_and_modules_that_a_page_names_exist(page: str) -> None:
+    text = read(page)
+    named = re.findall(rf"(?<![\w./{{}}*-])((?:{FOLDERS})/[\w./-]*\w)(?![\w*{{])", text)
+    missing = [name for name in named if not (ROOT / name).exists() and name not in EXAMPLES]
+    for module in re.findall(r"`entitune((?:\.\w+)+)`", text):
+        path, names = ROOT / "scripts" / "entitune", module[1:].split(".")
+        while names and (path / names[0]).is_dir():
+            path /= names.pop(0)
+        file = path / f"{names.pop(0)}.py" if names else path / "__init__.py"
+        if not file.exists() or any(not re.search(rf"\b{name}\b", file.read_text(encoding="utf-8")) for name in names):
+            missing.append(f"entitune{module}")
+    assert missing == []
+
+
+def test_the_messages_of_the_troubleshooting_page_are_those_of_the_code() -> None:
+    """Some three words of each, or two long ones: names and numbers differ."""
+    code = [*(ROOT / "scripts").rglob("*.py"), *(ROOT / "scripts").glob("*.sh"), *(ROOT / "rules").glob("*.smk")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in code)
+    text = re.sub(r"[\"']\s*\n\s*[rf]*[\"']", "", text).replace("\\'", "'").replace('\\"', '"')  # strings over lines
+    rows = re.findall(r"^\| (.*?)(?<!\\) \| ", read("docs/troubleshooting.md"), re.MULTILINE)
+    messages = [message for row in rows for message in re.findall(r"`([^`]+ [^`]+)`", row)]
+    assert len(messages) > 50
+    assert [message for message in messages if message not in MESSAGES_OF_OTHERS and not occurs(message, text)] == []
+
+
+def occurs(message: str, text: str) -> bool:
+    """Whether words that follow each other in a message do so in a text."""
+    words = message.split()
+    windows = [" ".join(words[at : at + size]) for size in (2, 3) for at in range(len(words) - size + 1)]
+    return any(window in text for window in (one.strip(",.:;…") for one in windows) if len(window) >= 8)
+
+
+def test_every_figure_names_the_command_that_measured_it() -> None:
+    """In its section, or that section is listed with what its figures are."""
+    unnamed, with_figures = [], set()
+    for name in DOCUMENTS:
+        for one in sections(read(name)):
+            place = f"{name}#{anchor(one.title)}"
+            if figures := FIGURE.findall(FENCED.sub("", one.text)):
+                with_figures.add(place)
+                if not MEASURED_BY.search(one.text) and place not in NOT_MEASURED:
+                    unnamed.append(f"{place}: {', '.join(figures)}")
+    assert unnamed == []
+    assert NOT_MEASURED.keys() - with_figures == set(), "these sections have no figures any more"
+
+
+def test_the_page_of_the_settings_names_every_file() -> None:
+    page = read("conf/README.md")
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / "conf").iterdir()]
+    assert [name for name in names if f"`{name}" not in page and name != "README.md"] == []
+
+
+def test_the_glossary_is_sorted_short_and_names_what_exists() -> None:
+    rows = re.findall(r"^\| (?!word |---)(.*?) \| (.*?) \| (.*) \|$", read("docs/glossary.md"), re.MULTILINE)
+    words = [word.strip("`").lower() for word, _, _ in rows]
+    assert len(rows) > 20
+    assert words == sorted(words)
+    assert [word for word, meaning, _ in rows if len(meaning) > 240] == []
+    for word, _, places in rows:
+        for target, name in re.findall(r"\[[^]]*\]\((.*?)\)(?:: `(.*?)`)?", places):
+            assert re.search(rf"\b{name}\b", (ROOT / "docs" / target).read_text(encoding="utf-8")), f"{word}: {name}"
+
+
 def test_the_rules_of_the_design_page_exist() -> None:
-    rules = {name for path in (ROOT / "rules").glob("*.smk") for name in re.findall(r"\brule (\w+):", path.read_text())}
+    rules = {name for path in (ROOT / "rules").glob("*.smk") for name in RULE.findall(path.read_text())}
     figure = dict(FENCED.findall(read("docs/design.md")))["mermaid"]
     assert set(re.findall(r"\b[a-z]+_[a-z_]+\b(?!/)", figure)) - rules == set()
 
@@ -70,7 +174,7 @@ def test_the_contracts_name_every_rule_that_makes_a_file() -> None:
         name
         for path in (ROOT / "rules").glob("*.smk")
         if path.stem != "base_model"
-        for name, body in re.findall(r"^rule (\w+):\n((?: .*\n|\n)+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        for name, body in re.findall(rf"{RULE.pattern}\n((?: .*\n|\n)+)", path.read_text(encoding="utf-8"), RULE.flags)
         if "\n    output:" in body
     ]
     assert len(makers) > 20
@@ -90,11 +194,13 @@ def test_the_contracts_name_every_path() -> None:
     spelled += [make("{dataset}", "{split}") for make in (paths.raw, paths.sentences, paths.dropped)]
     spelled += [data.alpaca("{split}"), data.tokens("{split}"), data.parity("{split}", "{env}")]
     spelled += [data.training_rows("{cutoff}", "{selection}"), paths.selected_rows("{dataset}", "{rows}", "{seed}")]
+    spelled += [data.examples, data.held_out("{selection}")]
     spelled += [group.answers("{split}", "{shard}"), group.record("{split}", "{shard}")]
     spelled += [paths.training_rows_check("{run}"), paths.lengths_check("{run}", "{split}")]
     page = read("docs/contracts.md")
     assert [path for path in spelled if f"`{path}`" not in page] == []
-    own = [run.config, run.adapter(), run.merged, run.checkpoints, run.manifest, run.serving_check, run.submission]
+    own = [run.held_out, run.held_out_tokens, run.candidates, run.merged_candidates, run.checkpoint_scores]
+    own += [run.config, run.adapter(), run.merged, run.checkpoints, run.manifest, run.serving_check, run.submission]
     own += [run.predictions("{split}"), run.scores("{split}"), run.score_page("{split}"), run.record("{rule}")]
     own += [run.errors("{split}", table) for table in paths.ERROR_TABLES]
     relative = [path.removeprefix(f"{run.folder}/") for path in own]

@@ -105,6 +105,9 @@ def test_a_step_that_was_terminated_in_a_rerun_runs_again(finished: Path) -> Non
         ("all", f"{FOLDER}/manifest.json"),
         (f"{FOLDER}/scores/dev.tsv", f"{FOLDER}/predictions/dev.jsonl"),
         (f"{FOLDER}/scores/dev.tsv", "results/datasets/demo/raw/dev"),
+        ("results/metrics.tsv", "results/seeds.tsv"),
+        ("all", f"{FOLDER}/scores/dev.md"),
+        ("all", "results/datasets/demo/dev.dropped.jsonl"),
     ],
 )
 def test_a_file_that_is_gone_is_made_again(finished: Path, target: str, gone: str) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 from helpers import run_script, wait_for
 
 from entitune.cli import InputError, printable
@@ -121,7 +122,7 @@ class HubRequest(BaseHTTPRequestHandler):
         hub.lists += 1
         if hub.list_status != 200:
             return self.json(hub.list_status, {"Code": hub.list_status, "Message": "no", "Success": False})
-        if revision != REVISION:
+        if revision not in (REVISION, "master"):
             body: dict[str, Any] = {"Code": 200, "Data": {"Files": []}, "Success": True}
             if hub.unknown_revision_status == 404:
                 body = {"Code": 10990101004, "Message": "获取模型目录树失败", "Success": False}
@@ -256,6 +257,19 @@ def test_a_repository_is_downloaded_and_verified(hub: Hub, output_dir: Path) -> 
     code, output = fetch(modelscope(), output_dir, hub.endpoint)
     assert code == 0, output
     assert downloads(hub) == []  # all there: nothing is downloaded again
+
+
+def test_a_branch_is_taken_and_its_pins_are_printed(hub: Hub, output_dir: Path) -> None:
+    code, output = fetch(modelscope(revision="master"), output_dir, hub.endpoint)
+    assert code == 0, output
+    assert f"master of {MODEL_ID} may move" in output
+    printed = yaml.safe_load("sha256:" + output.split("  sha256:")[1])["sha256"]
+    listed = {file["path"]: file["sha256"] for file in manifest(output_dir)["files"]}
+    assert printed == {path: digest for path, digest in listed.items() if path != "docs/README.md"}
+    hub.listed["config.json"] = hub.files["config.json"] = b'{"model_type": "other"}'
+    code, output = fetch(modelscope(revision="master", sha256=printed), output_dir, hub.endpoint)
+    assert code == 1
+    assert "not the model that the registry means" in output
 
 
 def test_a_cut_connection_is_named_and_resumed(hub: Hub, output_dir: Path) -> None:

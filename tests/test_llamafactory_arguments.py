@@ -95,6 +95,8 @@ def problems(**arguments: object) -> list[str]:
         ({"quantization_bit": 8}, "quantization_bit: 8: input should be 4"),
         ({"optim": "paged_adamw_8bit", "use_cpu": True}, "optim: paged_adamw_8bit needs a GPU"),
         ({"eval_strategy": "epoch"}, "val_size: missing"),
+        ({"val_size": 5}, "val_size: 5: input should be less than 1"),
+        ({"eval_dataset": "mine"}, "the pipeline fills this in: it comes from the training split"),
         ({"logging_steps": 2.5}, "logging_steps: must be a share below 1, or a whole number"),
         ({"train_sampling_strategy": "group_by_length"}, "save_strategy: must be epoch with group_by_length"),
         (
@@ -107,6 +109,24 @@ def test_a_mistake_is_named_with_file_key_and_remedy(arguments: dict[str, object
     (problem,) = problems(**arguments)
     assert problem.startswith("conf/train/mine.yaml: ")
     assert message in problem
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"save_strategy": "no"}, "save_strategy: no leaves no checkpoints for `select` to choose from"),
+        ({"val_size": 0.1}, "val_size: `select` holds rows out already"),
+        ({"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}, "by F1; remove one"),
+    ],
+)
+def test_what_a_recipe_with_select_cannot_do_is_named(arguments: dict[str, object], message: str) -> None:
+    (problem,) = check_recipe({"cutoff_len": 512, **arguments}, "conf/train/mine.yaml", selects=True)
+    assert problem.startswith("conf/train/mine.yaml: ")
+    assert message in problem
+
+
+def test_a_recipe_with_select_evaluates_on_its_held_out_rows() -> None:
+    assert check_recipe({"cutoff_len": 512, "eval_strategy": "epoch", "save_total_limit": 1}, "x", selects=True) == []
 
 
 def test_all_mistakes_are_named_at_once() -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from helpers import ROOT, run_script
 from entitune.cli import InputError
 from entitune.job_records import ControlGroup, JobRecord, hardware, peak_memory, recorded_job
 from entitune.provenance import checksum_of_code, code_files, code_version, engine_versions
+
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 
 def git(folder: Path, *words: str) -> str:
@@ -29,7 +32,7 @@ def git(folder: Path, *words: str) -> str:
 
 def unpack(folder: Path) -> Path:
     """A copy of EntiTune's code without a repository, as from an archive of a release."""
-    for path in code_files(ROOT):
+    for path in [*code_files(ROOT), ROOT / "pyproject.toml"]:
         target = folder / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
@@ -214,6 +217,10 @@ def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
         JobRecord.read(tmp_path / "train.json")
 
 
+def test_one_command_prints_the_version() -> None:
+    assert run_script("print_versions", cwd=ROOT).stdout.startswith(f"entitune: {VERSION} (")
+
+
 def test_a_folder_that_is_no_environment_is_named(tmp_path: Path) -> None:
     assert engine_versions(ROOT / ".envs" / "workflow")["snakemake"]
     with pytest.raises(InputError, match="is no Python environment"):
@@ -234,6 +241,7 @@ def test_a_manifest_says_what_each_job_took_and_where(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     manifest = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
     assert manifest["code_sha256"] == checksum_of_code(ROOT)
+    assert manifest["version"] == VERSION
     assert list(manifest["files"]) == [str(tmp_path / "file")]
     assert manifest["stages"]["train_adapter"] == {
         "date": record.date,

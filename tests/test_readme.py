@@ -1,30 +1,61 @@
-"""Every command of the README is run: to its end where minutes allow, else as far as a dry run goes."""
+"""Every command of README and docs is run: to its end where minutes allow, else as far as a dry run goes.
+
+The commands of a page are the lines of its `sh` blocks and those in sentences. `ELSEWHERE` and `NOT_RUN` are the
+exceptions.
+"""
 
 from __future__ import annotations
 
-import re
+import ast
+import importlib
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers import ROOT, Result, read_jsonl, run_in, write_jsonl
+from pages import DOCUMENTS, FENCED, commands, read
 
 from entitune.study import load_study
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(sh|yaml)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-COMMANDS = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
-ENTRIES = [block for kind, block in BLOCKS if kind == "yaml"]
-INLINE = [line for line in re.findall(r"`(snakemake [^`]+)`", README) if "--lint" not in line]  # test_style.py has it
-SERVING = [  # test_server.py has them
-    line for line in [*COMMANDS, *INLINE] if re.search("serve_runs|extract_entities|serving_check", line)
-]
+COMMANDS = list(dict.fromkeys(command for name in DOCUMENTS for command in commands(read(name))))
+BLOCKS = [(language, block) for name in DOCUMENTS for language, block in FENCED.findall(read(name))]
+REGISTRIES = {"predictions": "imports", "source": "models", "format": "datasets"}
+"""The file under conf/ that an entry with a key belongs to."""
+
+ELSEWHERE = {
+    "serve_runs.py": "test_server.py",
+    "extract_entities.py": "test_server.py",
+    "serving_check.json": "test_server.py",
+    "inspect_corpus.py train.jsonl": "test_inspect_corpus.py",
+    "inspect_corpus.py train=a.txt": "test_inspect_corpus.py",
+    "inspect_corpus.py FILE": "test_inspect_corpus.py",
+    "bert.py": "test_baselines.py",
+    "gpu_check.py": "test_gpu_check.py",
+    "snakemake --lint": "test_style.py",
+    "make check": "test_style.py",
+    "document_config.py": "test_documentation.py",
+    "srun": "test_slurm.py",
+}
+"""What a command contains, and the test file that runs it."""
+NOT_RUN = {
+    "pytest -m": "the suite that this test belongs to",
+    "pytest --hypothesis-profile": "the suite that this test belongs to",
+    "lock.sh": "looks for new versions of every package",
+    "python benchmarks/": "measures for minutes, on a machine that does nothing else",
+    "apptainer": "needs Apptainer",
+}
+"""What a command contains, and why no test runs it."""
+RUN = [command for command in COMMANDS if not any(part in command for part in (*ELSEWHERE, *NOT_RUN))]
 
 
 @pytest.fixture(scope="module")
 def readme(reported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the finished demo, its report made, with a corpus as doccano exports it."""
+    """A copy of the finished demo, its report made, with the files that the pages' commands read.
+
+    A corpus as doccano exports it, a run on it, another system's predictions, CLUENER's archive.
+    """
     folder = tmp_path_factory.mktemp("readme") / "copy"
     shutil.copytree(reported, folder, symlinks=True)
     for split in ("train", "dev"):
@@ -33,6 +64,8 @@ def readme(reported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             for one in read_jsonl(folder / f"results/datasets/demo/{split}.jsonl")
         ]
         write_jsonl(folder / f"my-{split}.jsonl", rows)
+    (folder / "results/mine-tiny").symlink_to("demo")
+    write_jsonl(folder / "theirs.jsonl", read_jsonl(folder / "results/datasets/demo/dev.jsonl"))
     (folder / "cluener_public.zip").touch()  # a dry run only looks whether it is there
     return folder
 
@@ -41,8 +74,16 @@ def run(command: str, folder: Path) -> Result:
     return run_in(folder, "bash", "-c", command)
 
 
+def test_a_command_that_is_not_run_here_has_a_reason_that_holds() -> None:
+    unknown = [part for part in (*ELSEWHERE, *NOT_RUN) if not any(part in command for command in COMMANDS)]
+    assert unknown == [], "no page has such a command any more"
+    for part, name in ELSEWHERE.items():
+        program = part.split()[0 if ".py" in part else -1].removesuffix(".py")
+        assert program.strip("-") in (ROOT / "tests" / name).read_text(encoding="utf-8"), f"{name} does not run {part}"
+
+
 @pytest.mark.engine
-@pytest.mark.parametrize("command", [one for one in [*COMMANDS, *dict.fromkeys(INLINE)] if one not in SERVING])
+@pytest.mark.parametrize("command", RUN)
 def test_a_command_does_what_it_says(readme: Path, command: str) -> None:
     if command.startswith("docker") and run("docker info", readme).returncode:
         pytest.skip("no Docker engine here")
@@ -56,10 +97,28 @@ def test_a_command_does_what_it_says(readme: Path, command: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize(("registry", "entry"), list(zip(("datasets", "models"), ENTRIES, strict=True)))
-def test_an_entry_is_valid(tmp_path: Path, registry: str, entry: str) -> None:
+@pytest.mark.parametrize("entry", [block for language, block in BLOCKS if language == "yaml"])
+def test_an_entry_is_valid(tmp_path: Path, entry: str) -> None:
+    ((name, keys),) = yaml.safe_load(entry).items()
+    registry = next(registry for key, registry in REGISTRIES.items() if key in keys)
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     with (tmp_path / "conf" / f"{registry}.yaml").open("a", encoding="utf-8") as stream:
         stream.write(f"\n{entry}")
-    (name,) = yaml.safe_load(entry)
-    assert name in getattr(load_study({"runs": ["demo"]}, tmp_path / "conf"), registry)
+    study = load_study({"runs": ["demo"]}, tmp_path / "conf")  # raises where an entry is not valid
+    assert registry == "imports" or name in getattr(study, registry)
+
+
+@pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"])
+def test_code_imports_what_there_is(code: str) -> None:
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
+    own = {node.module: node.names for node in imports if node.module and node.module.startswith("entitune")}
+    assert own
+    for module, names in own.items():
+        for each in names:
+            assert hasattr(importlib.import_module(module), each.name), f"{module} has no {each.name}"
+
+
+def test_examples_of_json_are_json() -> None:
+    for language, block in BLOCKS:
+        if language == "json":
+            json.loads(block)

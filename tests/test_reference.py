@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers import ROOT, python_of, run_code, run_script, snakemake
+from helpers import ROOT, must_run, python_of, read_jsonl, run_code, run_script, snakemake
 
 from entitune.runs import TunedRun
 from entitune.study import load_study
@@ -90,15 +90,13 @@ def test_the_fast_recipe_keeps_what_decides_quality() -> None:
 def render(folder: Path, recipe: str, model: Path) -> dict[str, object]:
     """Render a recipe for CLUENER as the pipeline does, on a base that is at hand."""
     arguments = yaml.safe_load((ROOT / "conf" / "train" / f"{recipe}.yaml").read_text())
-    data = folder / "results/datasets/cluener/ner-zh/train.json"
-    columns = {"prompt": "instruction", "query": "input", "response": "output", "system": "system"}
-    info = {"file_name": "train.json", "columns": {**columns, "history": "history"}}
-    (data.parent / "dataset_info.json").write_text(json.dumps({"cluener_train": info}))
+    data = folder / "reference-rows/train.json"
     (folder / "manifest").mkdir(exist_ok=True)
     given = ["--arguments", json.dumps(arguments), "--chat", CHAT, "--manifest", model / "manifest.json"]
     given += ["--dataset", "cluener_train", "--train", data, "--seed", 1, "--lock", "envs/train.txt"]
     given += ["--checkpoints", "work", "--output", f"{recipe}.yaml"]
     given += ["--whole-accumulations"] if RECIPES[recipe].get("whole_accumulations") else []
+    given += ["--eval-dataset", "held_out"] if "val_size" in arguments else []
     done = run_script("render_config", *given, cwd=folder)
     assert done.returncode == 0, done.stderr
     rendered: dict[str, object] = yaml.safe_load((folder / f"{recipe}.yaml").read_text())
@@ -107,10 +105,24 @@ def render(folder: Path, recipe: str, model: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def cluener(demo: Path, cluener_archive: Path) -> Path:
-    """The demo's copy of the repository with CLUENER's training split as alpaca JSON under the reference's prompt."""
+    """The demo's copy of the repository with CLUENER's training rows under the reference's prompt, a tenth held out."""
     option = f"local_archive={{cluener: {cluener_archive}}}"
     done = snakemake(demo, "results/datasets/cluener/ner-zh/train.json", "--cores", "all", "--config", option)
     assert done.returncode == 0, done.stdout
+    folder, alpaca = demo / "reference-rows", demo / "results/datasets/cluener/ner-zh/train.json"
+    folder.mkdir(exist_ok=True)
+    chosen = {"train": folder / "kept.jsonl", "held_out": folder / "held_out.jsonl"}
+    words = ["--sentences", demo / "results/datasets/cluener/train.jsonl", "--hold-out", 0.1, "--seed", 1]
+    must_run("select_rows", *words, "--output", chosen["train"], "--held-out", chosen["held_out"])
+    info = {}
+    for name, path in chosen.items():
+        ids = {row["id"] for row in read_jsonl(path)}
+        rows = [row for row in json.loads(alpaca.read_text(encoding="utf-8")) if row["id"] in ids]
+        (folder / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
+        columns = {"prompt": "instruction", "query": "input", "response": "output", "system": "system"}
+        info[name] = {"file_name": f"{name}.json", "columns": {**columns, "history": "history"}}
+    info["cluener_train"] = info.pop("train")
+    (folder / "dataset_info.json").write_text(json.dumps(info))
     return demo
 
 
@@ -121,7 +133,7 @@ def test_llamafactory_takes_every_value(cluener: Path, tmp_path: Path, recipe: s
     printed = run_code("train", PARSE, f"{recipe}.yaml", tmp_path, cwd=cluener)
     parsed = json.loads(printed.split("PARSED")[1])
     # Some values are taken under another name or type; the parser has refused none of the keys.
-    renamed = {"output_dir", "lora_target", "template", "dataset", "warmup_ratio", "report_to"}
+    renamed = {"output_dir", "lora_target", "template", "dataset", "eval_dataset", "warmup_ratio", "report_to"}
     same = {key for key, value in rendered.items() if str(parsed.get(key)).lower() == str(value).lower()}
     assert set(rendered) - same <= renamed, {key: parsed.get(key) for key in set(rendered) - same - renamed}
 

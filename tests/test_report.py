@@ -15,6 +15,9 @@ from browser import in_browser, need_browser
 from helpers import ROOT, must_run, read_jsonl, snakemake, write_jsonl
 from predictions import LABELS
 
+from entitune.evaluation.checkpoint_scores import COLUMNS
+from entitune.tsv import write_tsv
+
 RUNS = (("甲", 1), ("甲", 2), ("乙", 1))
 
 
@@ -70,6 +73,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (own / "manifest.json").write_text(json.dumps(manifest(name, seed)), encoding="utf-8")
         log = [{"epoch": epoch / 2, "loss": 2 / epoch, "lr": 1e-4 / epoch, "eval_loss": 1.5} for epoch in range(1, 5)]
         write_jsonl(own / "log.jsonl", log)
+        counts = {"support": 9, "predicted": 8, "correct": 7, "precision": 0.8, "recall": 0.7}
+        checkpoints = [
+            {"step": step, "sentences": 5, **counts, "f1": step / 1000, "f1_low": 0.1, "f1_high": 0.9, "chosen": chosen}
+            for step, chosen in ((100, "no"), (200, "yes"))
+        ]
+        write_tsv(own / "checkpoints.tsv", COLUMNS, checkpoints)
         about = ["--run", name, "--seed", seed, "--dataset", "cluener", "--split", "dev"]
         outputs = ["--output", own / "dev.tsv", "--table", own / "dev.md"]
         must_run(
@@ -105,6 +114,10 @@ FIGURES = {
     "plot_curves": (
         ["--log", "甲", "1", "甲-1/log.jsonl", "--log", "乙", "1", "乙-1/log.jsonl"],
         ["training loss", "evaluation loss", "learning rate", "乙"],
+    ),
+    "plot_checkpoints": (
+        ["--scores", "甲", "1", "甲-1/checkpoints.tsv", "--scores", "乙", "1", "乙-1/checkpoints.tsv"],
+        ["甲", "乙", "optimisation step", "micro F1 on held-out rows", "chosen", "not chosen"],
     ),
     "plot_confusion": (["--confusion", "errors/confusion.tsv", "--title", "甲, seed 1"], ["甲, seed 1", "(none)"]),
     "plot_audit": (["--audit", "audit.tsv"], ["Dataset cluener", "sentences in train, exact", "scene"]),

@@ -363,6 +363,15 @@ def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]
     return records
 
 
+@pytest.mark.parametrize(("split", "f1"), [("dev", 0.9997), ("train", 0.9991)])
+def test_docs_evaluation_says_how_well_grounding_finds_the_spans_of_cluener(
+    cluener_archive: Path, split: str, f1: float
+) -> None:
+    spans = tally(cluener_records(cluener_archive, split, ground), LABELS)["spans"]
+    gold, predicted, correct = spans.totals.sum(axis=0)
+    assert round(2 * correct / (gold + predicted), 4) == f1
+
+
 def test_gold_texts_ground_to_the_gold_spans_of_cluener(cluener_archive: Path) -> None:
     counted = tally(cluener_records(cluener_archive, "dev", ground), LABELS)
     micro = {scoring: one.totals.sum(axis=0).astype(int).tolist() for scoring, one in counted.items()}

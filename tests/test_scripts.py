@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from helpers import ROOT, read_jsonl, run_script, write_jsonl
+from pages import pages
 
 from entitune.cli import InputError
 from entitune.engines.lengths import check_lengths
@@ -33,6 +35,22 @@ def test_every_script_explains_itself(path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
     assert run_script(path.stem, "--no-such-option").returncode == 2
+
+
+def test_examples_in_docstrings_and_pages_use_options_that_scripts_have() -> None:
+    texts = [path for folder in ("scripts", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    texts += [ROOT / name for name in pages()]
+    unknown, found = [], 0
+    for path in texts:
+        text = re.sub(r"\\+\n\s*", " ", path.read_text(encoding="utf-8"))
+        for name, rest in re.findall(r"\b(?:scripts|benchmarks)/(\w+)\.py( [^\n`|]*)", text):
+            for script in (ROOT / folder / f"{name}.py" for folder in ("scripts", "benchmarks")):
+                options = set(re.findall(r" (--[a-z][a-z-]+)", rest)) if script.exists() else set()
+                found += len(options)
+                code = script.read_text(encoding="utf-8") if options else ""
+                unknown += [f"{path.name}: {name}.py {option}" for option in options if f'"{option}"' not in code]
+    assert found > 30
+    assert unknown == []
 
 
 def test_alpaca_rows(tmp_path: Path) -> None:
@@ -67,15 +85,15 @@ def test_alpaca_rows_in_another_format(tmp_path: Path) -> None:
     assert "b '乙丙' at 1 in sentence dev-9; use another answer format, or" in done.stderr
     assert not output.exists()
 
-    arguments += ["--on-invalid", "drop", "--shots", "1", "--examples", sentences]
+    examples = write_jsonl(tmp_path / "examples.jsonl", labelled[2:])
+    arguments += ["--on-invalid", "drop", "--examples", examples]
     done = run_script("build_alpaca", *arguments)
     assert done.returncode == 0, done.stderr
     assert "left out of the answers" in done.stderr
     rows = json.loads(output.read_text(encoding="utf-8"))
     assert [row["output"] for row in rows] == ["[温格|name]战胜[曼联|organization]", "没有", "[甲乙|a]丙"]
     assert rows[0]["instruction"] == "- a：甲类\n- b：乙类"
-    ((_, shown),) = rows[0]["history"]
-    assert shown in [row["output"] for row in rows]
+    assert rows[0]["history"] == [["- a：甲类\n- b：乙类\n甲乙丙", rows[2]["output"]]]
 
 
 @pytest.mark.parametrize(
@@ -86,11 +104,7 @@ def test_alpaca_rows_in_another_format(tmp_path: Path) -> None:
         (["--definitions", "{"], "--definitions: not JSON"),
         (["--definitions", '{"x": "甲类"}'], "--definitions: x not among --labels a,b"),
         (["--definitions", '{"a": "甲类"}'], "no description is given for b"),
-        (["--definitions", '{"a": "甲", "b": "乙"}', "--shots", "4"], "4 examples asked for"),
-        (
-            ["--definitions", '{"a": "甲", "b": "乙"}', "--shots", "1"],
-            "the split is unlabelled; no examples can be drawn",
-        ),
+        (["--definitions", '{"a": "甲", "b": "乙"}'], "a sentence is unlabelled, which cannot be an example"),
     ],
 )
 def test_prompts_that_cannot_be_made_are_refused(tmp_path: Path, options: list[str], message: str) -> None:
@@ -98,7 +112,7 @@ def test_prompts_that_cannot_be_made_are_refused(tmp_path: Path, options: list[s
     unlabelled = write_jsonl(tmp_path / "train.jsonl", [SENTENCES[2].to_dict()])
     (tmp_path / "user.txt").write_text("{definitions}", encoding="utf-8")
     arguments = ["--sentences", labelled, "--user", tmp_path / "user.txt", "--output", tmp_path / "dev.json"]
-    arguments += ["--labels", "a,b", "--examples", labelled if "4" in options else unlabelled]
+    arguments += ["--labels", "a,b", "--examples", unlabelled if "乙" in options[-1] else labelled]
     done = run_script("build_alpaca", *arguments, *options)
     assert done.returncode == 1
     assert message in done.stderr
@@ -107,14 +121,11 @@ def test_prompts_that_cannot_be_made_are_refused(tmp_path: Path, options: list[s
 
 
 def test_few_shot_examples_precede_the_sentence() -> None:
-    pool = [(SENTENCES[0], "[1]"), (SENTENCES[1], "[2]")]
-    prompt = Prompt.build("{labels}", "角色", {"name": ""}, pool=pool, shots=2, seed=1)
+    shown = [(SENTENCES[0], "[1]"), (SENTENCES[1], "[2]")]
+    prompt = Prompt.build("{labels}", "角色", {"name": ""}, examples=shown)
     roles = [message["role"] for message in chat_of(prompt.row(SENTENCES[0]))]
     assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
-    assert sorted(prompt.examples) == [["name\n没有", "[2]"], ["name\n温格战胜曼联", "[1]"]]
-    assert prompt == Prompt.build("{labels}", "角色", {"name": ""}, pool=pool, shots=2, seed=1)
-    with pytest.raises(ValueError, match="3 examples asked for, but the training split has 2"):
-        Prompt.build("{labels}", "", {"name": ""}, pool=pool, shots=3)
+    assert prompt.examples == [["name\n温格战胜曼联", "[1]"], ["name\n没有", "[2]"]]
 
 
 def test_labels_with_their_descriptions_fill_a_prompt() -> None:

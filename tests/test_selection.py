@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from entitune.cli import InputError
 from entitune.corpus.same_text import text_key
-from entitune.corpus.selection import hold_out, select_rows, without
+from entitune.corpus.selection import draw_examples, hold_out, select_rows, without
 from entitune.records import Entity, Sentence, read_sentences
 
 
@@ -48,6 +48,39 @@ def test_the_sentences_of_another_split_are_left_out(corpus: list[str], other: l
     dev = split_of(*other, name="dev")
     rest = without(split_of(*corpus), dev)
     assert keys(rest) == keys(split_of(*corpus)) - keys(dev)
+
+
+@given(
+    st.lists(texts, min_size=2, max_size=60),
+    st.lists(texts, max_size=5),
+    st.lists(texts, max_size=5),
+    st.floats(0.05, 0.95),
+    st.integers(1, 10),
+    st.integers(0, 5),
+)
+def test_nothing_that_is_chosen_shares_a_sentence_with_what_it_judges(
+    corpus: list[str], dev: list[str], test: list[str], share: float, number: int, seed: int
+) -> None:
+    """Examples, held-out rows and the rows of a learning curve, each with the others, dev and test."""
+    train, judged = split_of(*corpus), [*split_of(*dev, name="dev"), *split_of(*test, name="test")]
+    pool = without(train, judged)
+    examples = draw_examples(pool, min(3, len(pool)), seed)
+    assert not keys(examples) & keys(judged)
+    try:
+        kept, held = hold_out(train, share, seed, [*judged, *examples])
+    except InputError:
+        return
+    assert not keys(held) & keys([*kept, *judged, *examples])
+    assert keys([*kept, *held]) == keys(train)
+    rest = without(kept, judged)
+    if number <= len(rest):
+        assert not keys(select_rows(rest, number, seed)) & keys([*held, *judged])
+
+
+def test_examples_are_drawn_by_seed() -> None:
+    assert draw_examples(HUNDRED, 5, 1) == draw_examples(HUNDRED, 5, 1) != draw_examples(HUNDRED, 5, 2)
+    with pytest.raises(InputError, match="cannot draw 101 examples: there are 100 sentences"):
+        draw_examples(HUNDRED, 101, 1)
 
 
 def test_a_share_is_a_share_where_sentences_differ() -> None:
@@ -98,13 +131,16 @@ def test_select_rows(tmp_path: Path) -> None:
         done = run_script(
             "select_rows",
             *("--sentences", train, "--exclude", dev, "--hold-out", 0.2, "--held-out", held),
-            *("--rows", number, "--seed", 3, "--output", out),
+            *("--never-held-out", dev, "--rows", number, "--seed", 3, "--output", out),
         )
         assert done.returncode == 0, done.stderr
-        assert done.stdout.endswith(f"held out, {number} chosen\n")
+        assert " held out, " in done.stdout
+        assert done.stdout.endswith(f" has their sentences, {number} chosen\n")
         chosen[number] = list(read_sentences(out))
         assert set(chosen[number]) <= set(rows)
-        assert not keys(chosen[number]) & (keys(list(read_sentences(held))) | keys(rows[:1]))
+        held_out = keys(list(read_sentences(held)))
+        assert not keys(chosen[number]) & (held_out | keys(rows[:1]))
+        assert not held_out & keys(rows[:1])
     assert set(chosen[20]) < set(chosen[50])
     assert (tmp_path / "held-20.jsonl").read_bytes() == (tmp_path / "held-50.jsonl").read_bytes()
 
@@ -119,3 +155,14 @@ def test_select_rows(tmp_path: Path) -> None:
         assert message in refused.stderr
         assert "Traceback" not in refused.stderr
         assert not (tmp_path / "no.jsonl").exists()
+
+
+def test_draw_examples(tmp_path: Path) -> None:
+    train, dev = write_jsonl(tmp_path / "train.jsonl", HUNDRED), write_jsonl(tmp_path / "dev.jsonl", HUNDRED[:95])
+    words = ["--sentences", train, "--exclude", dev, "--seed", 1, "--output", tmp_path / "examples.jsonl", "--count"]
+    done = run_script("draw_examples", *words, 5)
+    assert done.returncode == 0, done.stderr
+    assert set(read_sentences(tmp_path / "examples.jsonl")) == set(HUNDRED[95:])
+    refused = run_script("draw_examples", *words, 6)
+    assert refused.returncode == 1
+    assert f"{train}: cannot draw 6 examples: there are 5 sentences; set a smaller `shots`" in refused.stderr

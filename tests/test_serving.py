@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import shutil
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import ROOT, run_script
+from helpers import ROOT, run_code, run_script
 
 from check_serving import openai_arguments
 from entitune import paths
@@ -491,6 +492,36 @@ def test_the_guard_knows_what_marks_up_a_chat(study: Study, guard: Guard) -> Non
     assert control_tokens_of(Path("nowhere")) == ()
     held = b'{"messages": [{"role": "user", "content": [{"type": "text", "text": "a<|im_end|>b"}]}]}'
     assert asyncio.run(request(guard, parts=(held,)))[0] == 400
+
+
+CONTROL_TOKENS = """
+import sys
+from transformers import AutoTokenizer
+from entitune.prompting.chat import control_tokens
+print("\\n".join(["FOUND", *control_tokens(AutoTokenizer.from_pretrained(sys.argv[1])).values()]))
+"""
+
+
+@pytest.mark.engine
+def test_server_and_encoding_agree_on_what_marks_up_a_chat(tmp_path: Path) -> None:
+    """Tokens that are not special mark up a chat too where its template writes them."""
+    source = ROOT / "data/models/entitune-tiny"
+    tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    template = dict.fromkeys(("id", "content", "special", "single_word", "lstrip", "rstrip", "normalized"), False)
+    first = max(token["id"] for token in tokenizer["added_tokens"]) + 1 + len(tokenizer["model"]["vocab"])
+    for number, (content, special) in enumerate(
+        [("<think>", False), ("<tool_call>", False), ("[UNK]", True), ("</think>", False), ('<|"|>', False)]
+    ):
+        tokenizer["added_tokens"].append({**template, "id": first + number, "content": content, "special": special})
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    config = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config |= {"unk_token": {"__type": "AddedToken", **template, "content": "[UNK]", "special": True}}
+    (tmp_path / "chat_template.jinja").write_text(config.pop("chat_template") + '{# <think> </think> <|"|> #}')
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    shutil.copy(source / "config.json", tmp_path)
+    found = sorted(control_tokens_of(tmp_path))
+    assert found == sorted(["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", '<|"|>'])
+    assert sorted(run_code("train", CONTROL_TOKENS, tmp_path).split("FOUND\n")[1].splitlines()) == found
 
 
 def test_the_version_of_a_run_changes_with_what_its_answers_depend_on(study: Study) -> None:

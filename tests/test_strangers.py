@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -107,6 +108,37 @@ def test_a_file_that_cannot_be_read_ends_with_a_message(conf: Path, name: str) -
     path.rmdir()
     path.symlink_to(path.name)  # to itself
     assert Path(name).name in str(problem(conf))
+    path.unlink()
+    os.mkfifo(path)  # nobody writes into it
+    assert Path(name).name in str(problem(conf))
+    path.unlink()
+    path.symlink_to("/dev/zero")  # has no end
+    assert Path(name).name in str(problem(conf))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_windows_is_read_as_the_same(conf: Path, name: str) -> None:
+    """With a byte order mark and CRLF line ends."""
+    expected = read_study(conf=conf)
+    path = conf / name
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_study(conf=conf) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".yaml")])
+def test_aliases_that_stand_for_billions_of_values_are_refused(conf: Path, name: str) -> None:
+    levels = ["x: {a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    path = conf / name
+    path.write_text(path.read_text(encoding="utf-8") + "\n" + ", ".join(levels) + "}\n", encoding="utf-8")
+    assert f"{name}: its aliases (*name) stand for more than" in str(problem(conf))
+
+
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\x7f", "\ufffe"])
+def test_a_prompt_holds_no_character_that_a_tokenizer_may_drop(conf: Path, character: str) -> None:
+    path = conf / "prompts" / "ner-zh-short.txt"
+    path.write_text(path.read_text(encoding="utf-8") + character, encoding="utf-8")
+    assert f"ner-zh-short.txt: the character U+{ord(character):04X}" in str(problem(conf))
 
 
 # --- single values -------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import tomllib
 
@@ -10,26 +11,36 @@ import pytest
 from helpers import ENVIRONMENT, ROOT, Result, snakemake
 
 LINE_LENGTH = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["line-length"]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+RECIPES = dict(re.findall(r"^(\w+):.*\n\t(.+)$", MAKEFILE, re.MULTILINE))
+"""The first command of each target."""
+CHECKS = re.findall(r"^CHECKS = (.*)$", MAKEFILE, re.MULTILINE)[0].split()
 
 
 def tool(*command: str) -> Result:
     return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("command", [("check",), ("format", "--check")])
-def test_ruff(command: tuple[str, ...]) -> None:
-    done = tool("ruff", *command, ".")
-    assert done.returncode == 0, done.stdout
-
-
-def test_mypy() -> None:
-    done = tool("mypy")
-    assert done.returncode == 0, done.stdout
-
-
-def test_snakefmt() -> None:
-    done = tool("snakefmt", "--check", "Snakefile", "rules")
+@pytest.mark.parametrize("check", CHECKS)
+def test_check_of_the_makefile(check: str) -> None:
+    """Each command of `make check`, also on a machine without make."""
+    done = tool("bash", "-o", "pipefail", "-c", RECIPES[check])
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_makefile_has_every_check() -> None:
+    assert {RECIPES[check].split()[0] for check in CHECKS} >= {"ruff", "mypy", "snakefmt"}
+    if shutil.which("make"):
+        planned = tool("make", "--dry-run", "check").stdout.splitlines()
+        assert planned == [RECIPES[check] for check in CHECKS]
+
+
+@pytest.mark.parametrize("caller", [".pre-commit-config.yaml", ".github/workflows/test.yml"])
+def test_pre_commit_and_the_forge_call_the_makefile(caller: str) -> None:
+    """No check is spelled twice."""
+    text = (ROOT / caller).read_text(encoding="utf-8")
+    assert "make check" in text
+    assert [RECIPES[check] for check in CHECKS if RECIPES[check] in text] == []
 
 
 def test_no_line_of_a_rule_is_longer_than_the_limit() -> None:
@@ -43,17 +54,10 @@ def test_no_line_of_a_rule_is_longer_than_the_limit() -> None:
     assert too_long == []
 
 
-def test_shfmt() -> None:
-    scripts = tool("git", "ls-files", "*.sh", ".ci/run").stdout.split()
-    assert len(scripts) >= 3
-    done = tool("shfmt", "--diff", "--indent", "4", *scripts)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.mark.workflow
-def test_lint_finds_only_what_the_readme_explains() -> None:
+def test_snakemake_lint_finds_only_what_is_explained() -> None:
     found = set(re.findall(r"^ +\* (.*?)[.:]*$", snakemake(ROOT, "--lint").stdout, re.MULTILINE))
-    explained = re.findall(r"^- \*(.*)\.\* ", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    explained = re.findall(r"^- \*(.*)\.\* ", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert found == set(explained)
 
 

@@ -34,7 +34,9 @@ from helpers import (
 from training import MODEL, RECIPE, prepare, start_training
 
 from entitune.cli import InputError
+from entitune.engines.candidates import candidates_in
 from entitune.engines.checkpoints import CHECKSUMS, PARTIAL_STATE, find_damage, find_not_finite, finish
+from entitune.manifests import verify
 from entitune.prompting.prompt import Prompt
 from run_llamafactory import check_finite
 from train_adapter import cut_log, drop_damaged_checkpoints
@@ -226,9 +228,9 @@ def straight(rows: Path) -> bytes:
     return (rows / "adapter-straight" / "adapter_model.safetensors").read_bytes()
 
 
-def kill_at(rows: Path, name: str, step: int) -> Path:
+def kill_at(rows: Path, name: str, step: int, *options: str) -> Path:
     """Start a training, kill its script when a checkpoint is finished, and return the folder of checkpoints."""
-    process = start_training(rows, name, RECIPE | LONG)
+    process = start_training(rows, name, RECIPE | LONG, *options)
     folder = rows / f"work-{name}" / "checkpoints" / "key"
     saved = folder / f"checkpoint-{step}" / "trainer_state.json"
     wait_for(lambda: saved.exists() or process.poll() is not None, 600, "checkpoint")
@@ -267,6 +269,20 @@ def test_a_damaged_checkpoint_is_not_resumed_from(
     assert f"resuming from {folder}, step {int(last.name[11:]) - 5}" in errors
     assert (rows / f"adapter-{case}" / "adapter_model.safetensors").read_bytes() == straight
     assert [step for step, _ in losses(rows / f"adapter-{case}")] == list(range(1, 41))
+
+
+@pytest.mark.engine
+def test_a_killed_training_leaves_every_candidate(rows: Path, straight: bytes) -> None:
+    kill_at(rows, "candidates", 20, "--candidates")
+    errors = finished(start_training(rows, "candidates", RECIPE | LONG, "--candidates"))
+    assert "resuming from" in errors
+    candidates = candidates_in(rows / "adapter-candidates")
+    assert list(candidates) == [5, 10, 15, 20, 25, 30, 35, 40]
+    weights = [(folder / "adapter_model.safetensors").read_bytes() for folder in candidates.values()]
+    assert len(set(weights)) == 8
+    assert weights[-1] == straight
+    verify(rows / "adapter-candidates", deep=True)
+    assert not (rows / "work-candidates" / "checkpoints").exists()
 
 
 @pytest.mark.engine

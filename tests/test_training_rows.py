@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers import read_jsonl
+import yaml
+from helpers import must_run, read_jsonl, write_jsonl
 from training import CHAT, MODEL, RECIPE, SENTENCES, prepare, render, run_several, write_alpaca
 
 from entitune.prompting.prompt import Prompt
@@ -42,10 +43,19 @@ def test_the_trainer_sees_the_rows_that_were_encoded(encoded: Path) -> None:
     """Also with a system turn, with examples (which are not learnt), and packed."""
     calls = [proof(encoded / name, render(encoded / name, RECIPE)) for name in PROMPTS]
     calls += [proof(encoded / "examples", render(encoded / "examples", RECIPE | {"neat_packing": True}))]
-    calls += [proof(encoded / "plain", render(encoded / "plain", RECIPE | {"val_size": 0.3, "bf16": False}))]
+    held_out = encoded / "held_out"
+    rows = {"--selected": SENTENCES[:5], "--held-out": SENTENCES[5:]}
+    chosen = [(name, write_jsonl(held_out / f"{name}.jsonl", sentences)) for name, sentences in rows.items()]
+    files = ["--alpaca", encoded / "plain/train.json", "--tokens", encoded / "plain/train.tokens.jsonl"]
+    common = ["--cutoff-len", 512, "--name", "mine_train", "--output-dir", held_out / "cutoff"]
+    must_run("register_dataset", *files, *(word for pair in chosen for word in pair), *common)
+    evaluated = render(held_out, RECIPE | {"val_size": 0.3, "bf16": False})
+    calls += [proof(held_out, evaluated, "../plain/train.tokens.jsonl")]
     assert run_several("check_training_rows", calls) == [""] * 5
-    for call in calls:
-        assert json.loads(Path(str(call[-1])).read_text())["equal"] == len(SENTENCES)
+    for call, count in zip(calls, [7, 7, 7, 7, 5], strict=True):
+        assert json.loads(Path(str(call[-1])).read_text())["equal"] == count
+    assert len(json.loads((held_out / "cutoff/held_out.json").read_text(encoding="utf-8"))) == 2
+    assert yaml.safe_load(evaluated.read_text())["eval_dataset"] == "held_out"
 
 
 def test_what_the_trainer_would_see_otherwise_is_named(encoded: Path) -> None:

@@ -81,6 +81,7 @@ def render(folder: Path, recipe: dict[str, Any], chat: str = CHAT, **changes: An
     """Render a recipe for the rows in `folder`, and change arguments that no recipe may change."""
     options = ["--arguments", json.dumps(recipe), "--chat", chat, "--dataset", "mine_train", "--seed", 1]
     options += ["--train", folder / "cutoff" / "train.json", "--manifest", folder.parent / "manifest.json"]
+    options += ["--eval-dataset", "held_out"] if "val_size" in recipe else []
     path = folder / f"{hashlib.sha256(repr([recipe, changes]).encode()).hexdigest()[:16]}.yaml"
     must_run("render_config", *options, "--lock", __file__, "--checkpoints", folder / "work", "--output", path)
     rendered = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -88,14 +89,14 @@ def render(folder: Path, recipe: dict[str, Any], chat: str = CHAT, **changes: An
     return path
 
 
-def training_command(folder: Path, name: str, recipe: dict[str, Any]) -> list[str]:
+def training_command(folder: Path, name: str, recipe: dict[str, Any], *options: str) -> list[str]:
     """A training with checkpoints under work-{name}, the log {name}.log and the adapter in adapter-{name}."""
     config = render(folder, recipe, output_dir=str(folder / f"work-{name}" / "checkpoints" / "key"))
     command = [sys.executable, str(ROOT / "scripts" / "train_adapter.py"), "--config", str(config)]
     command += ["--llamafactory", str(python_of("train").with_name("llamafactory-cli")), "--title", name]
-    return [*command, "--log", str(folder / f"{name}.log"), "--output-dir", str(folder / f"adapter-{name}")]
+    return [*command, "--log", str(folder / f"{name}.log"), "--output-dir", str(folder / f"adapter-{name}"), *options]
 
 
-def start_training(folder: Path, name: str, recipe: dict[str, Any]) -> subprocess.Popen[str]:
+def start_training(folder: Path, name: str, recipe: dict[str, Any], *options: str) -> subprocess.Popen[str]:
     """Start a training in the background."""
-    return subprocess.Popen(training_command(folder, name, recipe), stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(training_command(folder, name, recipe, *options), stderr=subprocess.PIPE, text=True)

@@ -21,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 
 import psutil
+from pydantic import TypeAdapter, ValidationError
 
 from entitune.cli import InputError
 
@@ -103,16 +104,18 @@ class _Record:
 
     @property
     def holder(self) -> Holder | None:
-        """None for a file that is being written."""
+        """None for a file that is being written, or was damaged."""
         try:
-            return Holder(**json.loads(self.text))
-        except (TypeError, ValueError):
+            return TypeAdapter(Holder).validate_json(self.text, strict=True)
+        except ValidationError:
             return None
 
 
 def _read(path: Path) -> _Record | None:
     try:
-        with path.open(encoding="utf-8") as stream:  # opening it asks a file server for its present state
+        with path.open(
+            encoding="utf-8", errors="replace"
+        ) as stream:  # opening it asks a file server for its present state
             return _Record(stream.read(), os.fstat(stream.fileno()).st_mtime_ns)
     except FileNotFoundError:
         return None
@@ -133,7 +136,7 @@ def _remove(path: Path, seen: _Record) -> None:
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     with contextlib.suppress(FileNotFoundError):
         path.rename(aside)
-        if aside.read_text(encoding="utf-8") == seen.text:
+        if aside.read_text(encoding="utf-8", errors="replace") == seen.text:
             aside.unlink()
         else:
             aside.rename(path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import stat
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -33,6 +34,12 @@ JSON_NAMES = {
 
 MAX_DEPTH = 50
 """The deepest nesting of a YAML file; what is there needs five levels."""
+
+MAX_BYTES = 1 << 20
+"""The largest file under conf/."""
+
+MAX_VALUES = 1 << 20
+"""The most values of a YAML file. Aliases (`*name`) count as what they repeat: a short file may stand for billions."""
 
 
 class ConfigError(InputError):
@@ -72,9 +79,17 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 def read_text(path: Path) -> str:
-    """The text of a file. Raises ConfigError where there is no such file or it is not UTF-8."""
+    """The text of a file, without a byte order mark and with ``\\n`` line ends.
+
+    Raises ConfigError where it is no file, is too large, or is not UTF-8.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: {status.st_size:,} bytes; a file under conf/ has at most {MAX_BYTES:,}")
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # reading a pipe may never end
+            raise ConfigError(f"{path}: not a regular file")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
@@ -91,7 +106,10 @@ def read_yaml(path: Path) -> Any:
     try:
         _check_depth(yaml.parse(stream, _Loader), path)
         stream.seek(0)
-        return yaml.load(stream, _Loader)
+        value = yaml.load(stream, _Loader)
+        if _size_of(value, {}) > MAX_VALUES:
+            raise ConfigError(f"{path}: its aliases (*name) stand for more than {MAX_VALUES:,} values")
+        return value
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {error}") from None
     except (ValueError, RecursionError) as error:  # an impossible date, a thousand brackets
@@ -106,6 +124,22 @@ def _check_depth(events: Iterable[yaml.Event], path: Path) -> None:
         if depth > MAX_DEPTH:
             line = event.start_mark.line + 1 if event.start_mark else 1
             raise ConfigError(f"{path}:{line}: nested more than {MAX_DEPTH} levels deep")
+
+
+def _size_of(value: Any, known: dict[int, int]) -> int:
+    """How many values a value holds, with each alias counted as what it repeats. A value within itself counts once."""
+    if not isinstance(value, dict | list | set | tuple):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = 1
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size_of(one, known) for one in inner)
+    return known[id(value)]
+
+
+def read_scalar(text: str) -> Any:
+    """A single value as the files under conf/ have it: text, a number, true, false or null."""
+    return yaml.load(text, _Loader)
 
 
 def read_sheet(path: Path, optional: Sequence[str] = ()) -> list[dict[str, str]]:
@@ -124,6 +158,8 @@ def read_sheet(path: Path, optional: Sequence[str] = ()) -> list[dict[str, str]]
             raise ConfigError(f"{path}:{number}: remove the quotes; fields are separated by tabs and hold none")
         rows.append(line.split("\t"))
     header, *body = rows
+    if repeated := [name for number, name in enumerate(header) if name in header[:number]]:
+        raise ConfigError(f"{path}: the header has the column {printable(repeated[0])!r} twice")
     needed = len(header)
     while needed and header[needed - 1] in optional:
         needed -= 1

@@ -130,6 +130,15 @@ def verify(folder: Path, deep: bool) -> None:
         )
 
 
+def check_model(folder: Path) -> None:
+    """Raise InputError where a model that the pipeline made has lost files, or has other ones, before it is loaded.
+
+    Compares sizes alone. A folder without a manifest is a person's own.
+    """
+    if (folder / MANIFEST).exists():
+        verify(folder, deep=False)
+
+
 def first_problem(error: ValidationError) -> str:
     """The first thing that is wrong with a record: where, and what."""
     first = error.errors()[0]

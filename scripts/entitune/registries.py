@@ -25,6 +25,9 @@ RESERVED_LABELS = (*NOT_LABELS, "all")
 """Names of rows in the score tables and in the audit that are no labels of a dataset."""
 
 
+MAX_RUN_NAME = 200
+"""The longest name of a run, also of one of a sweep: names of files and folders are made of it."""
+
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4000
 """The longest names of files and the longest paths that Linux takes, with room for a folder before them."""
@@ -51,6 +54,12 @@ def _check_label(value: str) -> str:
             f"{value!r} cannot be a label: {', '.join(RESERVED_LABELS)} are rows of the tables, and a label does "
             "not begin with '-'"
         )
+    return value
+
+
+def _check_description(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError(f"{value!r} holds a line end or a control character; write the description as one line")
     return value
 
 
@@ -116,7 +125,7 @@ class Label(Section):
     model_config = ConfigDict(json_schema_extra={"format": "label"})
 
     name: Annotated[str, AfterValidator(_check_label)]
-    description: str = ""
+    description: Annotated[str, AfterValidator(_check_description)] = ""
 
 
 def _read_labels(value: Any) -> Any:
@@ -280,9 +289,13 @@ class PromptFiles(Entry):
 
 
 class ImportedPredictions(Entry, CorpusOptions):
-    """The predictions of another system on the dev split."""
+    """The predictions of another system."""
 
-    predictions: FilePath = Field(description="a file, relative to the repository's root, or absolute")
+    predictions: SplitFiles = Field(
+        description="those of the dev split: a file, relative to the repository's root, or absolute; a folder for "
+        "format brat, two files for format parallel"
+    )
+    test_predictions: SplitFiles | None = Field(None, description="the same of a labelled test split")
     format: Literal["predictions"] | Format = Field(
         "predictions", description="predictions: JSON lines with text or id and entities; or a format of corpora"
     )
@@ -292,7 +305,15 @@ class ImportedPredictions(Entry, CorpusOptions):
     def _format_takes_the_options(self) -> Self:
         if self.format != "predictions":
             check_options(self.format, self.options)
+        for split, files in self.files().items():
+            if len(files) > 1 and self.format != "parallel":
+                raise ValueError(f"predictions of {split}: two files are for format parallel")
         return self
+
+    def files(self) -> dict[str, tuple[str, ...]]:
+        """Split -> the file, files or folder of its predictions, of the splits that there are."""
+        given = {"dev": self.predictions, "test": self.test_predictions}
+        return {name: (one,) if isinstance(one, str) else one for name, one in given.items() if one is not None}
 
     @property
     def options(self) -> CorpusOptions:
@@ -318,6 +339,11 @@ class Recipe(Machine):
     config: FilePath = Field(description="LLaMA-Factory arguments, a YAML file under conf/")
     whole_accumulations: bool = Field(
         False, description="leave out the last, incomplete accumulation of each epoch, as older trainers did"
+    )
+    select: Annotated[float, Field(ge=0.01, le=0.9)] | None = Field(
+        None,
+        description="share of the training split to hold out, as 0.1: the checkpoint with the highest F1 on it is the "
+        "adapter, and all checkpoints are kept for that, whatever save_total_limit says; absent: the last step's",
     )
     gpus: Count = Field(description="GPUs of one training, one process each; 0: the CPU")
 
@@ -349,6 +375,15 @@ class Decode(Machine):
         description="parts of a split that are predicted as jobs of their own"
     )
     gpus: Count = Field(description="GPUs of one shard (tensor parallel); 0: the CPU")
+
+    @model_validator(mode="after")
+    def _there_is_room_for_a_prompt(self) -> Self:
+        if self.max_tokens >= self.max_model_len:
+            raise ValueError(
+                f"max_model_len: {self.max_model_len} leaves no room for a prompt before an answer of max_tokens "
+                f"{self.max_tokens}"
+            )
+        return self
 
     @property
     def environment(self) -> str:
@@ -388,13 +423,13 @@ class SheetRow(Section):
         "import read no model, prompt and decode: write -"
     )
     decode: str = Field(description="a name in conf/decode.yaml")
-    seeds: Annotated[str, _matching(r"\d{1,9}(,\d{1,9})*", "a list of whole numbers with commas between them")] = Field(
-        description="whole numbers, comma-separated"
-    )
+    seeds: Annotated[
+        str, _matching(r"[0-9]{1,9}(,[0-9]{1,9})*", "a list of whole numbers with commas between them")
+    ] = Field(description="whole numbers, comma-separated")
     sweep: Annotated[
         str,
         _matching(
-            r"|[a-z_]+=[A-Za-z0-9._+-]+(,[A-Za-z0-9._+-]+)*(;[a-z_]+=[A-Za-z0-9._+-]+(,[A-Za-z0-9._+-]+)*)*",
+            r"|[a-z0-9_]+=[A-Za-z0-9_.+-]+(,[A-Za-z0-9_.+-]+)*(;[a-z0-9_]+=[A-Za-z0-9_.+-]+(,[A-Za-z0-9_.+-]+)*)*",
             "a sweep; write key=value,value with semicolons between keys",
         ),
     ] = Field(
@@ -412,15 +447,24 @@ def _split_names(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _check_distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    if repeated := [value for number, value in enumerate(values) if value in values[:number]]:
+        raise ValueError(f"{repeated[0]!r} is given twice")
+    return values
+
+
 class Selection(Section):
     """conf/config.yaml: what a command covers."""
 
     runs: Annotated[tuple[str, ...], BeforeValidator(_split_names), Field(min_length=1)] = Field(
         description="the runs that results/metrics.tsv covers, names from conf/runs.tsv"
     )
-    splits: Annotated[tuple[Literal["dev", "test"], ...], BeforeValidator(_split_names), Field(min_length=1)] = Field(
-        ("dev",), description="the labelled splits that the tables cover; test only where it is labelled"
-    )
+    splits: Annotated[
+        tuple[Literal["dev", "test"], ...],
+        BeforeValidator(_split_names),
+        AfterValidator(_check_distinct),
+        Field(min_length=1),
+    ] = Field(("dev",), description="the labelled splits that the tables cover; test only where it is labelled")
     local_archive: dict[str, FilePath] = Field(
         {}, description="dataset -> path of its archive on this machine, instead of a download"
     )

@@ -6,19 +6,29 @@ files that scores are made from: each is a method here, used by rules, scripts a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, TypeAlias
 
 from pydantic import JsonValue
 
 from entitune import paths
+from entitune.corpus.selection import HELD_OUT, held_out_rows
+from entitune.engines.llamafactory_arguments import evaluates
 from entitune.paths import GroupFiles, PromptData, RunFiles
 from entitune.registries import Arguments, Dataset, Decode, ImportedPredictions, Model, PromptFiles, Recipe
 
+SELECT = "select"
+"""What stands for a split where an engine answers to the held-out rows that choose a checkpoint."""
 GROUP_SIZE = 50
 """Runs and seeds that share an engine, at most: a larger group would lose more when it fails, and make a command too
 long for a shell."""
+
+
+def files_below(sources: Sequence[str]) -> list[str]:
+    """Files, and those in folders each for itself, so that a change in a folder is noticed."""
+    return [str(file) for source in sources for file in sorted(Path(source).rglob("*")) if file.is_file()] or [*sources]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +65,30 @@ class _Run:
         """The splits that must be there for the run's scores on dev."""
         return ["dev"]
 
+    @property
+    def judged_splits(self) -> list[str]:
+        """The splits that score runs: no row that is chosen for a training or a prompt has a sentence of theirs."""
+        return [split for split in self.dataset.splits.files() if split != "train"]
+
     def settings(self) -> dict[str, JsonValue]:
         """The run with everything that it names under conf/, for provenance."""
         return {"run": self.name, "kind": self.kind, "dataset": self.dataset.settings()}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an engine reads to answer for a run and seed."""
+
+    sentences: str
+    """The sentences that are asked about; canonical."""
+    tokens: str
+    """Their prompts as token ids."""
+    parity: str
+    """The proof that serving would send the same prompts."""
+    model: str
+    """The list of files, in its folder, of the model that the engine loads; of candidates, of all their models."""
+    adapter: str | None
+    """A file in the folder of the LoRA adapter that it loads on top of the model, or of the candidates; or None."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,20 +120,40 @@ class BaseRun(_Run):
         """The adapter that the engine loads on top of the model as a LoRA module, or None."""
         return None
 
-    def training_files(self, seed: int | str) -> list[str]:
+    def engine_source(self, seed: int | str, split: str) -> Source:
+        """What the engine reads to answer to a split."""
+        return Source(
+            paths.sentences(self.dataset.name, split),
+            self.data.tokens(split),
+            self.data.parity(split, self.decode.environment),
+            self.engine_model(seed),
+            self.engine_adapter(seed),
+        )
+
+    def training_files(self, seed: int | str, group: GroupFiles) -> list[str]:
         """The files that training reads and makes, in order."""
         return []
 
     @property
     def needed_splits(self) -> list[str]:
-        return ["train", "dev"] if self.prompt.shots else ["dev"]
+        return ["train", *self.judged_splits] if self.prompt.shots else ["dev"]
+
+    @property
+    def example_files(self) -> list[str]:
+        """The files behind the examples of the prompt, and they."""
+        if not self.prompt.shots:
+            return []
+        return [
+            *(file for split in ("train", *self.judged_splits) for file in self.split_files(split)),
+            self.data.examples,
+        ]
 
     def made_from(self, seed: int, split: str, group: GroupFiles) -> list[str]:
         """Every file behind the run's scores of a split, from the publisher's to the scores, and the locks."""
         encoded = [self.data.alpaca(split), self.data.tokens(split), self.data.parity(split, self.decode.environment)]
-        examples = self.split_files("train") if self.prompt.shots else []
+        training = self.training_files(seed, group)
         return [
-            *dict.fromkeys([*examples, *self.training_files(seed), *self.split_files(split), *encoded]),
+            *dict.fromkeys([*self.example_files, *training, *self.split_files(split), *encoded]),
             paths.model(self.model.name),
             *([self.engine_model(seed)] if self.engine_model(seed) != paths.model(self.model.name) else []),
             *(group.answers(split, shard) for shard in paths.shards(self.decode.shards)),
@@ -142,10 +193,36 @@ class TunedRun(BaseRun):
     train_rows: int | None = None
     """How many rows of the training split are used, chosen by the run's seed; None: all."""
 
+    @property
+    def selects(self) -> bool:
+        """Whether the adapter is the best of the training's checkpoints, rather than that of the last step."""
+        return self.recipe.select is not None
+
+    @property
+    def held_out_share(self) -> float:
+        """The share of the training split that is held out, to choose a checkpoint or for the evaluation loss."""
+        share = self.recipe.select or self.arguments.get("val_size") or 0.0
+        assert isinstance(share, int | float)
+        return share
+
+    @property
+    def eval_dataset(self) -> str | None:
+        """The name in dataset_info.json of the held-out rows, where the training evaluates its loss on them."""
+        return HELD_OUT if evaluates(self.arguments) else None
+
+    def rows_trained_on(self, rows: int) -> int:
+        """How many rows of a training split of so many are trained on."""
+        return self.train_rows or rows - held_out_rows(self.held_out_share, rows)
+
+    def selection(self, seed: int | str) -> str:
+        """What the names of files say of the rows that are trained on; empty for all rows."""
+        held_out = f".held_out-{self.held_out_share:g}" if self.held_out_share else ""
+        rows = f".rows-{self.train_rows}" if self.train_rows else ""
+        return f"{held_out}{rows}.seed-{seed}" if held_out or rows else ""
+
     def training_rows(self, seed: int | str, name: str = "train.json") -> str:
         """The rows that training reads, or another file in their folder."""
-        selection = "" if self.train_rows is None else f".rows-{self.train_rows}.seed-{seed}"
-        return self.data.training_rows(self.cutoff, selection, name)
+        return self.data.training_rows(self.cutoff, self.selection(seed), name)
 
     @property
     def curve(self) -> str:
@@ -159,7 +236,8 @@ class TunedRun(BaseRun):
 
     @property
     def needed_splits(self) -> list[str]:
-        return ["train", "dev"]
+        chooses = self.prompt.shots or self.train_rows or self.held_out_share
+        return ["train", *self.judged_splits] if chooses else ["train", "dev"]
 
     def engine_model(self, seed: int | str) -> str:
         return self.files(seed).merged if self.merges else super().engine_model(seed)
@@ -167,13 +245,45 @@ class TunedRun(BaseRun):
     def engine_adapter(self, seed: int | str) -> str | None:
         return None if self.merges else self.files(seed).adapter()
 
-    def training_files(self, seed: int | str) -> list[str]:
+    def engine_source(self, seed: int | str, split: str) -> Source:
+        """What the engine reads to answer to a split; to the held-out rows with each candidate for SELECT."""
+        if split != SELECT:
+            return super().engine_source(seed, split)
+        files = self.files(seed)
+        return Source(
+            files.held_out,
+            files.held_out_tokens,
+            self.data.parity("train", self.decode.environment),
+            files.merged_candidates if self.merges else paths.model(self.model.name),
+            None if self.merges else files.candidates,
+        )
+
+    def selected_files(self, seed: int | str) -> list[str]:
+        """The files that say which rows are trained on; empty where all are."""
+        selection = self.selection(seed)
+        if self.held_out_share:
+            chosen = [self.data.kept_rows(selection), self.data.held_out(selection)]
+        elif self.train_rows:
+            chosen = [paths.selected_rows(self.dataset.name, self.train_rows, seed)]
+        else:
+            return []
+        return [*(file for split in self.judged_splits for file in self.split_files(split)), *chosen]
+
+    def training_files(self, seed: int | str, group: GroupFiles) -> list[str]:
         files, data = self.files(seed), self.data
+        shards = paths.shards(self.decode.shards)
+        candidates = [
+            *(files.held_out, files.held_out_tokens, files.candidates),
+            *([files.merged_candidates] if self.merges else []),
+            *(group.answers(SELECT, shard) for shard in shards),
+            files.checkpoint_scores,
+        ]
         return [
             *self.split_files("train"),
             *(data.alpaca("train"), data.tokens("train"), data.parity("train", self.decode.environment)),
-            *([] if self.train_rows is None else [paths.selected_rows(self.dataset.name, self.train_rows, seed)]),
+            *self.selected_files(seed),
             *(self.training_rows(seed), paths.training_rows_check(self.rows_checked_by), files.config),
+            *(candidates if self.selects else []),
             *(files.adapter(), files.adapter("adapter_config.json")),
         ]
 
@@ -241,7 +351,8 @@ class ImportedRun(_Run):
 
     def made_from(self, seed: int, split: str) -> list[str]:
         """Every file behind the run's scores of a split."""
-        return [self.imported.predictions, *self.split_files(split), *self.scored_files(seed, split)]
+        imported = files_below(self.imported.files()[split])
+        return [*imported, *self.split_files(split), *self.scored_files(seed, split)]
 
     def settings(self) -> dict[str, JsonValue]:
         return {**super().settings(), "imported": self.imported.settings()}

@@ -92,11 +92,17 @@ def correct_plans() -> None:
 
 
 def _missing_intermediates(dag: Any) -> Iterator[str]:
-    """The missing files under results/ of which something that is there was made, or that a target lists."""
+    """The missing files under results/ of which something that is there was made, or that a target lists.
+
+    Also those of a step whose other files are there.
+    """
     for job in dag.jobs:
-        if all(os.path.exists(file) for file in job.output):
+        missing = [file for file in job.output if not os.path.exists(file)]
+        if not missing:
             for files in dag.dependencies[job].values():
                 yield from (file for file in files if file.startswith(f"{RESULTS}/") and not os.path.exists(file))
+        elif len(missing) < len(job.output):
+            yield from missing
 
 
 def _stale_environments(dag: Any) -> Iterator[str]:
@@ -104,7 +110,7 @@ def _stale_environments(dag: Any) -> Iterator[str]:
     for job in dag.jobs:
         if job.rule.name == "build_env":
             marker = Path(job.output.built)
-            if marker.is_file() and marker.read_text(encoding="utf-8").split()[:1] != [_checksum(job.input.lock)]:
+            if marker.is_file() and marker.read_bytes().split()[:1] != [_checksum(job.input.lock).encode()]:
                 yield job.output.built
 
 

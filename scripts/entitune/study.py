@@ -19,12 +19,22 @@ from typing import Any, TypeVar
 from pydantic import JsonValue
 
 from entitune.cli import printable
-from entitune.config_files import ConfigError, parse_entry, parse_registry, read_sheet, read_text, read_yaml
+from entitune.config_files import (
+    ConfigError,
+    parse_entry,
+    parse_registry,
+    read_scalar,
+    read_sheet,
+    read_text,
+    read_yaml,
+)
+from entitune.corpus.rows import UNUSABLE
 from entitune.engines.llamafactory_arguments import check_recipe
 from entitune.engines.vllm_settings import check_adapter_served
 from entitune.paths import RunFiles
 from entitune.prompting.prompt import DEFINITIONS, LABELS
 from entitune.registries import (
+    MAX_RUN_NAME,
     Arguments,
     Dataset,
     Decode,
@@ -100,19 +110,14 @@ class Study:
         """Raise ConfigError where a selected run needs a file or folder of this machine that is not there."""
         check_root(Path.cwd())
         for run in self.selected_runs:
-            splits = run.dataset.splits.files()
-            if run.dataset.archive is None:
-                for split in run.needed_splits:
-                    for path in splits[split]:
-                        if not Path(path).exists():
-                            raise ConfigError(
-                                f"conf/datasets.yaml: {run.dataset.name}: splits: {split}: no such file: {path}"
-                            )
-            if isinstance(run, BaseRun) and run.model.path and not Path(run.model.path).is_dir():
-                raise ConfigError(f"conf/models.yaml: {run.model.name}: path: no such folder: {run.model.path}")
-            if isinstance(run, ImportedRun) and not Path(run.imported.predictions).exists():
-                where = f"conf/imports.yaml: {run.imported.name}: predictions"
-                raise ConfigError(f"{where}: no such file: {run.imported.predictions}")
+            for one in (run, run.voters) if isinstance(run, VoteRun) else (run,):
+                _check_splits(one)
+                if isinstance(one, BaseRun):
+                    _check_model(one.model)
+            if isinstance(run, ImportedRun):
+                files = (file for split in self.splits for file in run.imported.files()[split])
+                if missing := [file for file in files if not Path(file).exists()]:
+                    raise ConfigError(f"conf/imports.yaml: {run.imported.name}: no such file: {', '.join(missing)}")
         for name, path in self.local_archive.items():
             if not Path(path).is_file():
                 raise ConfigError(f"conf/config.yaml: local_archive: {name}: no such file: {path}")
@@ -125,6 +130,26 @@ class Study:
         else:
             files = [file for split in self.splits for file in run.made_from(seed, split)]
         return list(dict.fromkeys(files))
+
+
+def _check_splits(run: Run) -> None:
+    """Raise ConfigError where a local split that a run needs is not there."""
+    if run.dataset.archive is None:
+        for split in run.needed_splits:
+            for path in map(Path, run.dataset.splits.files()[split]):
+                where = f"conf/datasets.yaml: {run.dataset.name}: splits: {split}"
+                if not path.exists():
+                    raise ConfigError(f"{where}: no such file: {path}")
+                if not path.is_file() and not run.dataset.may_be_folder:
+                    raise ConfigError(f"{where}: {path} is no file; format {run.dataset.format} takes one")
+
+
+def _check_model(model: Model) -> None:
+    """Raise ConfigError where the folder or the lock file of a model is not there."""
+    if model.source == "path" and model.path and not Path(model.path).is_dir():
+        raise ConfigError(f"conf/models.yaml: {model.name}: path: no such folder: {model.path}")
+    if model.source == "package" and model.lock and not Path(model.lock).is_file():
+        raise ConfigError(f"conf/models.yaml: {model.name}: lock: no such file: {model.lock}")
 
 
 def check_root(folder: Path) -> None:
@@ -157,18 +182,10 @@ def _parse_sweep(text: str, where: str) -> list[dict[str, JsonValue]]:
         key, values = axis.split("=")
         if key in axes:
             raise ConfigError(f"{where}: sweep: {key} is given twice")
-        axes[key] = [_scalar(value) for value in values.split(",")]
+        axes[key] = [read_scalar(value) for value in values.split(",")]
         if len(set(map(str, axes[key]))) < len(axes[key]):
             raise ConfigError(f"{where}: sweep: {key} has a value twice: {values}")
     return [dict(zip(axes, combination, strict=True)) for combination in itertools.product(*axes.values())]
-
-
-def _scalar(text: str) -> JsonValue:
-    """A value of a sweep as YAML reads it."""
-    import yaml
-
-    value: JsonValue = yaml.safe_load(text)
-    return value
 
 
 @dataclass(frozen=True)
@@ -219,12 +236,19 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
         if train_rows is not None and (type(train_rows) is not int or train_rows < 1):
             raise ConfigError(f"{where}: sweep: train_rows={train_rows}: expected whole numbers from 1")
         common["name"] = row.run + "".join(f"+{key}={value}" for key, value in combination.items())
+        if len(common["name"]) > MAX_RUN_NAME:
+            raise ConfigError(
+                f"{where}: sweep: the name of run {common['name']} has more than {MAX_RUN_NAME} characters, too "
+                "many for names of files; vary fewer keys in a row"
+            )
         common["prompt"] = _look_up(registries.prompts, prompt, f"{where}: prompt", "prompts")
         common["lengths_checked_by"] = first_with.setdefault(prompt, common["name"])
         if recipe:
             arguments = {**registries.arguments[recipe.name], **overrides}
-            if problems := check_recipe(arguments, f"{where}: sweep"):
+            if problems := check_recipe(arguments, f"{where}: sweep", selects=recipe.select is not None):
                 raise ConfigError("\n".join(problems))
+            if recipe.select:
+                arguments.pop("save_total_limit", None)  # each checkpoint is a candidate
             # Numbers other than the cutoff, such as a rank or a learning rate, make no other rows.
             decisive = {key: value for key, value in overrides.items() if not _is_number(value) or key == "cutoff_len"}
             rows_checked_by = first_with.setdefault(f"{prompt} {train_rows} {decisive}", common["name"])
@@ -286,6 +310,9 @@ def _check_prompt(prompt: PromptFiles, conf: Path) -> None:
     files = [conf / path for path in prompt.turns().values()]
     if missing := [str(path) for path in files if not path.is_file()]:
         raise ConfigError(f"conf/prompts.yaml: {prompt.name}: no such file: {', '.join(missing)}")
+    for path in files:
+        if found := UNUSABLE.search(read_text(path)):
+            raise ConfigError(f"{path}: the character U+{ord(found[0]):04X}, which a tokenizer may drop; remove it")
     if sum(read_text(path).count(placeholder) for path in files for placeholder in (LABELS, DEFINITIONS)) != 1:
         raise ConfigError(
             f"conf/prompts.yaml: {prompt.name}: write {LABELS} or {DEFINITIONS} once in {', '.join(map(str, files))}"
@@ -300,7 +327,7 @@ def _read_arguments(recipe: Recipe, conf: Path) -> Arguments:
         raise ConfigError(f"{path}: expected LLaMA-Factory arguments as key: value lines")
     if others := [key for key in arguments if not isinstance(key, str) or not key.isprintable()]:
         raise ConfigError(f"{path}: YAML reads the key {others[0]!r}, which is not the name of an argument; remove it")
-    if problems := check_recipe(arguments, str(path)):
+    if problems := check_recipe(arguments, str(path), selects=recipe.select is not None):
         raise ConfigError("\n".join(problems))
     if recipe.gpus == 0 and not arguments.get("use_cpu"):
         raise ConfigError(f"conf/recipes.yaml: {recipe.name}: gpus: 0 needs use_cpu: true in {path}")
@@ -381,8 +408,9 @@ def load_study(config: Mapping[str, Any], conf: Path = CONF) -> Study:
             if split not in run.dataset.splits.files():
                 where = f"dataset {run.dataset.name!r} of run {run.name!r}"
                 raise ConfigError(f"conf/config.yaml: splits: {where} has no split {split!r}")
-            if split != "dev" and isinstance(run, ImportedRun):
-                raise ConfigError(f"conf/config.yaml: splits: run {run.name!r} is imported: it has the dev split alone")
+            if isinstance(run, ImportedRun) and split not in run.imported.files():
+                where = f"conf/imports.yaml: {run.imported.name}: test_predictions"
+                raise ConfigError(f"{where}: missing; conf/config.yaml: splits: asks for those of the test split")
     for name in selection.local_archive:
         if name not in registries.datasets or registries.datasets[name].archive is None:
             raise ConfigError(f"conf/config.yaml: local_archive: {name!r} is no dataset with an archive")

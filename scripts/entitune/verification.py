@@ -12,8 +12,17 @@ from entitune import paths
 from entitune.cli import InputError
 from entitune.files import read_json, sha256
 from entitune.manifests import verify
-from entitune.runs import BaseRun, Run
+from entitune.runs import SELECT, BaseRun, Run, TunedRun
 from entitune.study import Study
+
+
+def recorded_files(manifest: str) -> dict[str, str]:
+    """File -> checksum, of a run's manifest. Raises InputError where it has none."""
+    content = read_json(manifest)
+    files = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(files, dict) or not all(isinstance(one, str) for one in files.values()):
+        raise InputError(f"{manifest}: not the manifest of a run; delete it, and the same command makes it again")
+    return files
 
 
 def changed_files(manifest: str, files: Sequence[str] | None = None) -> list[str]:
@@ -26,7 +35,7 @@ def changed_files(manifest: str, files: Sequence[str] | None = None) -> list[str
     Returns:
         A line for each file that is missing, differs or is not in the manifest.
     """
-    recorded = read_json(manifest)["files"]
+    recorded = recorded_files(manifest)
     problems = []
     for path in recorded if files is None else files:
         if path not in recorded:
@@ -48,10 +57,12 @@ def run_problems(study: Study, run: Run, seed: int) -> list[str]:
     if not Path(manifest).is_file():
         return [f"{manifest} is missing: run {run.name}, seed {seed}, is not finished"]
     problems = changed_files(manifest)
-    recorded = read_json(manifest)["files"]
+    recorded = recorded_files(manifest)
     made_from = study.made_from(run, seed)
     problems += [f"{path} is not in {manifest}" for path in made_from if path not in recorded]
     models = [paths.model(run.model.name), run.engine_model(seed)] if isinstance(run, BaseRun) else []
+    if isinstance(run, TunedRun) and run.selects:
+        models += [run.files(seed).candidates, run.engine_source(seed, SELECT).model]
     for model in dict.fromkeys(models):
         try:
             verify(Path(model).parent, deep=True)

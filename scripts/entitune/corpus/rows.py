@@ -25,7 +25,7 @@ MAX_LABELS = 1000
 
 # Control characters other than tab and line feed, lone surrogates (JSON can escape them, UTF-8 cannot hold them) and
 # noncharacters: a tokenizer drops or changes them, so that offsets would no longer fit.
-_UNUSABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+UNUSABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 # What most chat models have as special tokens, <|im_end|> or with the full-width bars of DeepSeek: a tokenizer makes
 # one token of it, and the sentence would end the user's turn. The tokens of the model itself are checked where the
@@ -151,7 +151,7 @@ class Draft:
         self._text = text
         if not text.strip():
             self.problem(Kind.EMPTY, "empty text; expected a sentence")
-        for found in _UNUSABLE.finditer(text):
+        for found in UNUSABLE.finditer(text):
             place, line = where(found.start()) if where else (f" in text, at offset {found.start()}", 0)
             self.problem(Kind.CHARACTER, f"unusable character {found[0]!r}{place}; remove it", line)
             if not where:
@@ -214,7 +214,7 @@ class Ids:
             draft.problem(Kind.VALUE, f"id {quote(given)}; expected a string or a whole number")
             return name
         name = str(given)
-        if isinstance(given, str) and (unusable := _UNUSABLE.search(given)):
+        if isinstance(given, str) and (unusable := UNUSABLE.search(given)):
             draft.problem(Kind.CHARACTER, f"unusable character {unusable[0]!r} in id {quote(given)}; remove it")
         if name in self._first:
             draft.problem(Kind.ID, f"duplicate id {quote(name)}: {self._unit} {self._first[name]} has it too")

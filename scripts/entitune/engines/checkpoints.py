@@ -60,8 +60,10 @@ def find_damage(folder: Path, processes: int) -> str | None:
     """
     try:
         checksums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return "it was not finished"
+    if not isinstance(checksums, dict):
+        return f"{CHECKSUMS} is damaged"
     random_states = ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
     for name in sorted({*NEEDED, *random_states, *checksums}):
         path = folder / name

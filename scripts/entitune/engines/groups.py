@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from entitune.cli import InputError
+from entitune.engines.candidates import candidates_in
 from entitune.prompting.answer_formats import AnswerFormat
 
 
@@ -28,6 +29,13 @@ class Job:
     """Folder of the LoRA adapter that is loaded on top of the model; None for the model as it is."""
     answer: AnswerFormat | None = None
     """The format that its answers are held to; None where they are free."""
+    sentences: str | None = None
+    """Canonical file of the prompts' sentences; needed where answers are held to a format."""
+    candidates: bool = False
+    """Whether the adapter's folder, or the model's where there is none, holds the checkpoints of a training: each
+    answers."""
+    step: int | None = None
+    """The step of the checkpoint that answers."""
 
 
 def parse_jobs(text: str) -> list[Job]:
@@ -36,6 +44,17 @@ def parse_jobs(text: str) -> list[Job]:
         return [Job(**value) for value in json.loads(text)]
     except TypeError as error:
         raise ValueError(f"not a list of jobs: {error}") from error
+
+
+def for_each_candidate(jobs: Sequence[Job]) -> Iterator[Job]:
+    """The jobs in order, one that asks candidates as a job for each of their steps."""
+    for job in jobs:
+        if not job.candidates:
+            yield job
+            continue
+        for step, folder in candidates_in(Path(job.adapter or job.model)).items():
+            one = replace(job, candidates=False, step=step)
+            yield replace(one, adapter=str(folder)) if job.adapter else replace(one, model=str(folder))
 
 
 def by_model(jobs: Sequence[Job]) -> Iterator[tuple[str, list[Job]]]:

@@ -13,7 +13,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -28,7 +28,7 @@ class RecipeArguments(BaseModel):
     An argument with a single allowed value is one that the pipeline relies on: a recipe may say it, but not change it.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     stage: Literal["sft"] = "sft"
     do_train: Literal[True] = True
@@ -41,7 +41,7 @@ class RecipeArguments(BaseModel):
 
     # Rows
     cutoff_len: Count | None = None
-    val_size: NotNegative | None = None
+    val_size: Share | None = None
     neat_packing: bool | None = None
     preprocessing_batch_size: Count | None = None
     preprocessing_num_workers: Count | None = None
@@ -87,7 +87,7 @@ class RecipeArguments(BaseModel):
         ]
         | None
     ) = None
-    lr_scheduler_kwargs: dict[str, Any] | None = None
+    lr_scheduler_kwargs: dict[str, JsonValue] | None = None
     warmup_steps: NotNegative | None = None
     warmup_ratio: Share | None = None
     optim: (
@@ -183,6 +183,7 @@ OWNED = _by_key(
         "comes from the run's model: set `thinking` in conf/models.yaml": "enable_thinking preserve_thinking",
         "comes from the run's prompt: set `system` in conf/prompts.yaml": "default_system",
         "comes from the run's dataset: see conf/datasets.yaml": "dataset dataset_dir",
+        "comes from the training split: set val_size, or `select` in conf/recipes.yaml": "eval_dataset",
         "comes from the run's seeds: set `seeds` in conf/runs.tsv": "seed data_seed",
         "is set for all runs: the loss is on the answer, not on the examples of a few-shot prompt": "mask_history",
         "is set for all runs: checkpoints must not be mixed": "output_dir overwrite_output_dir resume_from_checkpoint "
@@ -201,7 +202,7 @@ REFUSED = _by_key(
         "changes what the model learns of a row: the loss is on the answer alone": "train_on_prompt "
         "ignore_pad_token_for_loss",
         "is for tool calls, which the prompts here do not have": "tool_format",
-        "replaces the rows that the pipeline has checked": "tokenized_path cache_dir eval_dataset media_dir",
+        "replaces the rows that the pipeline has checked": "tokenized_path cache_dir media_dir",
         "leaves rows out without saying so; give the dataset a smaller training split instead": "max_samples "
         "dataloader_drop_last streaming buffer_size",
         "mixes several datasets; a run has one": "mix_strategy interleave_probs eval_on_each_dataset",
@@ -286,12 +287,20 @@ NOT_ON_A_CPU = ("fp16", "fp16_full_eval", "pure_bf16", "tf32", "enable_liger_ker
 """Switches that need a GPU."""
 
 
-def check_recipe(arguments: Mapping[str, Any], where: str) -> list[str]:
+def evaluates(arguments: Mapping[str, Any]) -> bool:
+    """Whether a training evaluates its loss on rows that are held out."""
+    if arguments.get("val_size") or arguments.get("do_eval") or arguments.get("eval_on_start"):
+        return True
+    return (arguments.get("eval_strategy") or "no") != "no"
+
+
+def check_recipe(arguments: Mapping[str, Any], where: str, selects: bool = False) -> list[str]:
     """Find the mistakes in a recipe's arguments, or in those of a run with its sweep.
 
     Args:
         arguments: LLaMA-Factory's arguments, as read from YAML.
         where: the file, or the file and the row, that messages begin with.
+        selects: whether the recipe holds rows out to choose a checkpoint (`select` in conf/recipes.yaml).
 
     Returns:
         One message a mistake: place, key, reason and what to do. Empty for a recipe that may train.
@@ -302,7 +311,7 @@ def check_recipe(arguments: Mapping[str, Any], where: str) -> list[str]:
     except ValidationError as error:
         # One message a key: where several types are allowed, pydantic reports one error for each.
         problems = list({str(found["loc"][0]): _describe(found, arguments) for found in error.errors()}.values())
-    problems = problems or _check_combinations(arguments)
+    problems = problems or _check_combinations(arguments, selects)
     return [f"{where}: {problem}" for problem in problems]
 
 
@@ -337,7 +346,7 @@ def _explain(value: Any, message: str) -> str:
     return f"{value!r}: {message[0].lower()}{message[1:]}" + (words if isinstance(value, bool) else "")
 
 
-def _check_combinations(arguments: Mapping[str, Any]) -> list[str]:
+def _check_combinations(arguments: Mapping[str, Any], selects: bool) -> list[str]:
     """Arguments that exclude each other, of a recipe whose values are right one by one."""
     given = {key: value for key, value in arguments.items() if value not in (None, False)}
     save, evaluation = given.get("save_strategy", "steps"), given.get("eval_strategy", "no")
@@ -363,11 +372,18 @@ def _check_combinations(arguments: Mapping[str, Any]) -> list[str]:
             "save_strategy: must be epoch with group_by_length, which draws the order of an epoch's rows anew when a "
             "training resumes: resumed within an epoch, it would skip rows and repeat others"
         )
-    if "val_size" not in given and (evaluation != "no" or "do_eval" in given or "eval_on_start" in given):
+    if selects:
+        if save == "no":
+            problems.append("save_strategy: no leaves no checkpoints for `select` to choose from; write steps or epoch")
+        if "load_best_model_at_end" in given:
+            problems.append("load_best_model_at_end: `select` chooses the checkpoint, by F1; remove one of them")
+        if "val_size" in given:
+            problems.append("val_size: `select` holds rows out already, also for evaluations; remove one of them")
+    elif "val_size" not in given and (evaluation != "no" or "do_eval" in given or "eval_on_start" in given):
         problems.append("val_size: missing; an evaluation needs rows to evaluate on")
     if evaluation == "steps" and "eval_steps" not in given:
         problems.append("eval_steps: missing; eval_strategy is steps")
-    for key in ("val_size", "logging_steps", "eval_steps", "save_steps"):
+    for key in ("logging_steps", "eval_steps", "save_steps"):
         if given.get(key, 0) > 1 and given[key] % 1:  # infinity too
             problems.append(f"{key}: must be a share below 1, or a whole number")
     if "load_best_model_at_end" in given:

@@ -42,6 +42,9 @@ gradient checkpointing, 6 x 7.07e9 operations a token, in 6,306 s on an A100 (31
 CONTEXT_BYTES = 0.6 * GB
 """What the CUDA context and the libraries' kernels take beside PyTorch's own memory."""
 
+VLLM_SHARE = 0.9
+"""The share of a GPU's memory that vLLM takes at most (gpu_memory_utilization; 0.92 in vLLM 0.32, 0.9 in 0.19)."""
+
 ALLOCATOR_SHARE = 0.1
 """What PyTorch's allocator holds in reserve, as a share of the memory that comes and goes (batches vary in length)."""
 
@@ -65,7 +68,7 @@ class Shape:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Shape:
-        """Read the shape from a config.json, or from the `shape` of a registry entry, which has the same keys.
+        """Read the shape from a config.json, or from a copy of it under conf/shapes, which may have fewer keys.
 
         Raises KeyError for a key that is missing.
         """

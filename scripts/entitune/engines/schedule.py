@@ -13,7 +13,7 @@ class Schedule:
     """The length of a training."""
 
     examples: int
-    """Rows that are trained on; the others are held out for evaluation."""
+    """Rows that are trained on."""
     steps_per_epoch: int
     steps: int
     """Optimisation steps in all."""
@@ -29,30 +29,24 @@ def plan(arguments: Mapping[str, Any], rows: int, processes: int = 1, whole_accu
 
     Args:
         arguments: LLaMA-Factory's arguments; where they pack rows, each row counts as one, so steps are an upper bound.
-        rows: rows of the training split that fit in cutoff_len.
+        rows: rows that are trained on.
         processes: training processes of all nodes together; each has batches of its own.
         whole_accumulations: leave out the last, incomplete accumulation of each epoch, as
             older releases of transformers did.
 
     Raises:
-        ValueError: no example is left, or not one step would be made.
+        ValueError: not one step would be made.
     """
-    val_size = arguments.get("val_size") or 0
-    # The datasets library rounds a share up; LLaMA-Factory takes a number above 1 as rows.
-    held_out = math.ceil(rows * val_size) if val_size < 1 else int(val_size)
-    examples = rows - held_out
-    if examples < 1:
-        raise ValueError(f"val_size {val_size} holds out all of {rows} rows; set a smaller val_size, or use more rows")
     batch, accumulation = (
         arguments.get("per_device_train_batch_size") or 8,
         arguments.get("gradient_accumulation_steps"),
     )
-    batches, accumulation = math.ceil(examples / (batch * processes)), accumulation or 1
+    batches, accumulation = math.ceil(rows / (batch * processes)), accumulation or 1
     steps_per_epoch = batches // accumulation if whole_accumulations else math.ceil(batches / accumulation)
     if steps_per_epoch < 1:
         raise ValueError(
-            f"{examples} rows make {batches} batches, which is not one whole accumulation of {accumulation}; "
+            f"{rows} rows make {batches} batches, which is not one whole accumulation of {accumulation}; "
             "set a smaller gradient_accumulation_steps, remove whole_accumulations, or use more rows"
         )
     steps = arguments.get("max_steps") or math.ceil((arguments.get("num_train_epochs") or 3.0) * steps_per_epoch)
-    return Schedule(examples, steps_per_epoch, steps)
+    return Schedule(rows, steps_per_epoch, steps)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from entitune.cli import InputError
 from entitune.engines.gpu import environment_of, find_gpus, lacks_bfloat16
+from entitune.files import read_json
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes as max_lora_rank."""
@@ -45,7 +45,10 @@ def max_lora_rank(adapters: Sequence[Path]) -> int:
     """The smallest max_lora_rank of vLLM that holds the adapters in these folders."""
     needed = 0
     for adapter in adapters:
-        rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+        config = read_json(adapter / "adapter_config.json")
+        rank = config.get("r") if isinstance(config, dict) else None
+        if not isinstance(rank, int):
+            raise InputError(f"{adapter / 'adapter_config.json'}: not the configuration of a LoRA adapter: no rank `r`")
         if rank > LORA_RANKS[-1]:
             raise InputError(
                 f"{adapter}: rank {rank} is above vLLM's largest, {LORA_RANKS[-1]}; "

@@ -45,17 +45,36 @@ def control_tokens(tokenizer: Any) -> dict[int, str]:
         tokenizer: a tokenizer of transformers.
 
     Returns:
-        Token id -> text: the special tokens, and added words that the chat template writes, as <think>. The token of
-        unknown characters is not one of them, unless it marks up the chat as well.
+        Token id -> text, of those that `is_control_token` names.
     """
-    template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""
-    marks = {tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id}
+    marks = (tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token)
+    unknown = None if tokenizer.unk_token in marks else tokenizer.unk_token
+    template = text_of_template(tokenizer.chat_template)
     return {
         token_id: token.content
         for token_id, token in tokenizer.added_tokens_decoder.items()
-        if (token.special and (token_id != tokenizer.unk_token_id or token_id in marks))
-        or (token.content.split() == [token.content] and token.content in template)
+        if is_control_token(token.content, token.special, template, unknown)
     }
+
+
+def text_of_template(template: Any) -> str:
+    """The text of a model's chat template, or of its named templates, as a tokenizer or its configuration has them."""
+    if isinstance(template, str):
+        return template
+    named = template.values() if isinstance(template, Mapping) else [one["template"] for one in template or ()]
+    return "\n".join(named)
+
+
+def is_control_token(content: str, special: bool, template: str, unknown: str | None) -> bool:
+    """Whether a token that was added to a vocabulary marks up chats.
+
+    Args:
+        content: its text.
+        special: whether the tokenizer calls it special.
+        template: the model's chat template; a word of it that is one token, as <think>, marks up a chat too.
+        unknown: the token of unknown characters, which marks up nothing; None where it has another use as well.
+    """
+    return (special and content != unknown) or (content.split() == [content] and content in template)
 
 
 def blank(row: Mapping[str, Any]) -> dict[str, Any]:

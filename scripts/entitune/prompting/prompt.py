@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,22 +29,16 @@ class Prompt:
         user: str,
         system: str,
         labels: Mapping[str, str],
-        pool: Sequence[tuple[Sentence, str]] = (),
-        shots: int = 0,
-        seed: int = 0,
+        examples: Sequence[tuple[Sentence, str]] = (),
     ) -> Prompt:
-        """Fill in the labels and draw `shots` examples, sentences with their answers, from `pool` with `seed`.
+        """Fill in the labels and put the examples, sentences with their answers, before the sentence.
 
         `labels` are the names with a description each, which may be empty. In the texts `{labels}` becomes the names,
-        `{definitions}` a line for each with its description. Raises ValueError where a description is needed and empty,
-        or where the pool is too small.
+        `{definitions}` a line for each with its description. Raises ValueError where a description is needed and empty.
         """
         prompt = cls(_fill(user.strip("\n"), labels), _fill(system.strip("\n"), labels))
-        if shots > len(pool):
-            raise ValueError(f"{shots} examples asked for, but the training split has {len(pool)} sentences")
-        drawn = random.Random(seed).sample(list(pool), shots)
-        examples = [[f"{prompt.user}\n{sentence.text}", answer] for sentence, answer in drawn]
-        return cls(prompt.user, prompt.system, examples)
+        shown = [[f"{prompt.user}\n{sentence.text}", answer] for sentence, answer in examples]
+        return cls(prompt.user, prompt.system, shown)
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Prompt:

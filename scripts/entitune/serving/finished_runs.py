@@ -16,10 +16,10 @@ from pathlib import Path
 
 from entitune import paths
 from entitune.cli import InputError
-from entitune.files import read_json
 from entitune.manifests import verify
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.prompt import Prompt
+from entitune.prompting.rows import read_alpaca
 from entitune.registries import Decode
 from entitune.runs import BaseRun, TunedRun, VoteRun
 from entitune.study import Study
@@ -75,15 +75,15 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
     adapter = Path(files.adapter()).parent if tuned else None
     for model in filter(None, (base, merged)):
         verify(Path(model).parent, deep=False)
-    check_adapter(name, Path(base).parent, adapter)
     check_manifest(files.manifest, made)
+    check_adapter(name, Path(base).parent, adapter)
     return FinishedRun(
         name=name,
         model=run.model.name,
         labels=run.dataset.label_names,
         decode=run.decode,
         answer_format=run.prompt.answer,
-        prompt=Prompt.from_row(read_json(alpaca)[0]),
+        prompt=Prompt.from_row(read_alpaca(alpaca)[0]),
         base=Path(base).parent,
         adapter=adapter,
         merged=Path(merged).parent if merged else None,

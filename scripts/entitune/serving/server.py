@@ -23,6 +23,7 @@ from entitune.cli import InputError
 from entitune.engines.vllm_settings import engine_environment, engine_settings
 from entitune.files import read_json
 from entitune.processes import die_with_parent
+from entitune.prompting.chat import is_control_token, text_of_template
 from entitune.registries import Model
 from entitune.serving import vllm_process
 from entitune.serving.chat_requests import ServedRun
@@ -95,14 +96,25 @@ def server_command(runs: Sequence[FinishedRun], python: Path, entry: Model, host
 
 
 def control_tokens_of(model: Path) -> tuple[str, ...]:
-    """Return what marks up a chat of a model: the special tokens of its tokenizer but that of unknown characters."""
-    path = model / "tokenizer.json"
+    """Return what marks up a chat of a model, as `chat.control_tokens` finds it, from the tokenizer's files alone."""
+    path, settings, jinja = (
+        model / name for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+    )
     if not path.is_file():
         return ()
     tokenizer = read_json(path)
-    unknown = tokenizer["model"].get("unk_token")
-    special = [token["content"] for token in tokenizer["added_tokens"] if token["special"]]
-    return tuple(token for token in special if token != unknown)
+    config = read_json(settings) if settings.is_file() else {}
+    template = jinja.read_text(encoding="utf-8") if jinja.is_file() else text_of_template(config.get("chat_template"))
+    unknown, *marks = (
+        one["content"] if isinstance(one := config.get(f"{name}_token"), dict) else one
+        for name in ("unk", "eos", "bos", "pad")
+    )
+    unknown = unknown or tokenizer["model"].get("unk_token")
+    return tuple(
+        token["content"]
+        for token in tokenizer["added_tokens"]
+        if is_control_token(token["content"], token["special"], template, None if unknown in marks else unknown)
+    )
 
 
 def guard_settings(runs: Sequence[FinishedRun], host: str, names: Sequence[str] = ()) -> GuardSettings:

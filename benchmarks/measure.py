@@ -1,0 +1,223 @@
+"""Measure the figures of README and docs, and fill their tables: one sitting on an idle machine.
+
+    python benchmarks/measure.py                    # everything that is missing
+    python benchmarks/measure.py serving structured # these tables anew
+    python benchmarks/measure.py --list             # what there is, and which command measures it
+
+A table of a Markdown file is filled where the comment `<!-- measured: NAME -->` is the line before it: its header
+stays, its rows are replaced. What was measured is kept in results/measured/NAME.json: an interrupted sitting continues
+with the next table. CLUENER's archive is downloaded; with CLUENER=FILE in the environment a copy of it is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+sys.path.insert(0, "scripts")
+
+from entitune.cli import InputError, run
+from entitune.evaluation.seeds import SeedMean, over_seeds, read_scores
+from entitune.evaluation.significance import show_p
+from entitune.files import atomic_write, read_json, read_jsonl, write_json
+from entitune.tsv import MACRO, MICRO, OTHER
+
+ROOT = Path(__file__).resolve().parent.parent
+MEASURED = ROOT / "results" / "measured"
+DOCUMENTS = ("README.md", "README.zh-CN.md", "docs/*.md", "data/models/entitune-tiny/README.md")
+MARK = re.compile(r"<!-- measured: ([a-z-]+) -->\n(\|.*\n\|[-|: ]+\n)((?:\|.*\n)*)")
+"""The comment, the table's header, its rows."""
+
+Rows: TypeAlias = list[list[str]]
+
+
+def snakemake(*targets: str, runs: str = "") -> None:
+    """Let the workflow make what is missing."""
+    command = [str(Path(sys.executable).parent / "snakemake"), *targets, "--cores", "all"]
+    command += ["--config", f"runs={runs}"] if runs else []
+    if archive := os.environ.get("CLUENER"):
+        command += [*([] if runs else ["--config"]), f"local_archive={{cluener: {archive}}}"]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def printed(script: str, *arguments: str) -> Rows:
+    """Run a benchmark of this folder and return the rows of the Markdown table that it prints."""
+    command = [sys.executable, f"benchmarks/{script}.py", *arguments]
+    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    lines = [line for line in output.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def means(name: str) -> dict[tuple[str, str], SeedMean]:
+    """The scores of a finished run by scoring and label: means over its seeds."""
+    files = sorted((ROOT / "results" / name).glob("seed-*/scores/dev.tsv"))
+    found = over_seeds([score for path in files for score in read_scores(path)])
+    return {(one.scoring, one.label): one for one in found}
+
+
+def f1(mean: SeedMean) -> str:
+    """F1 with its spread over seeds; with the interval over sentences where there is one seed."""
+    spread = f" ± {mean.f1_sd:.3f}" if mean.f1_sd is not None else f" ({mean.f1_low:.3f}–{mean.f1_high:.3f})"
+    return f"{mean.f1:.3f}{spread}"
+
+
+def p_value(run_a: str, run_b: str) -> str:
+    """The p-value of two runs' micro F1 (spans) by approximate randomisation, from results/comparison.tsv."""
+    with (ROOT / "results/comparison.tsv").open(encoding="utf-8") as stream:
+        for row in csv.DictReader(stream, delimiter="\t"):
+            names = {row["run_a"], row["run_b"]}
+            if names == {run_a, run_b} and (row["scoring"], row["label"]) == ("spans", MICRO):
+                return (
+                    show_p(float(row["p_randomisation"]), int(row["resamples"])).removeprefix("p ").removeprefix("= ")
+                )
+    raise InputError(f"results/comparison.tsv does not compare {run_a} with {run_b}")
+
+
+def minutes(name: str, stage: str) -> str:
+    """The time of a stage of a run, summed over its seeds."""
+    manifests = sorted((ROOT / "results" / name).glob("seed-*/manifest.json"))
+    stages = [item for path in manifests for item in read_json(path)["stages"].items()]
+    seconds = sum(record["wall_seconds"] for job, record in stages if job.startswith(stage))
+    return f"{seconds / 60:.1f} min" if seconds else "–"
+
+
+def score_rows(*names: str) -> Rows:
+    """A row a run: seeds, P, R and F1 (spans), F1 (pairs), p-value against the first run."""
+    snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
+    rows = []
+    for name in names:
+        spans, pairs = means(name)["spans", MICRO], means(name)["pairs", MICRO]
+        p = "–" if name == names[0] else p_value(name, names[0])
+        figures = [f"{spans.precision:.3f}", f"{spans.recall:.3f}", f1(spans), f"{pairs.f1:.3f}"]
+        rows.append([f"`{name}`", str(spans.seeds), *figures, p])
+    return rows
+
+
+def time_rows(*names: str) -> Rows:
+    """A row a run: minutes of training and of prediction."""
+    snakemake("results/metrics.tsv", runs=",".join(names))
+    return [[f"`{name}`", minutes(name, "train"), minutes(name, "predict")] for name in names]
+
+
+def label_rows(name: str) -> Rows:
+    """A row a label: P, R and F1 of `pairs` and `spans`."""
+    snakemake("results/metrics.tsv", runs=name)
+    scores = means(name)
+    labels = sorted({label for _, label in scores} - {MICRO, MACRO, OTHER})
+    rows = []
+    for label in (*labels, MACRO, MICRO):
+        both = [scores[scoring, label] for scoring in ("pairs", "spans")]
+        rows.append([label, *(f"{value:.4f}" for one in both for value in (one.precision, one.recall, one.f1))])
+    return rows
+
+
+def format_rows(*names: str) -> Rows:
+    """A row a run: F1 (spans), p-value against the first, tokens an answer, sentences a second."""
+    snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
+    rows = []
+    for name in names:
+        answers = [
+            one for path in ROOT.glob(f"results/groups/{name}@*/answers/dev/*.jsonl") for one in read_jsonl(path)
+        ]
+        logs = [path.read_text("utf-8") for path in ROOT.glob(f"logs/predict_shard/{name}@*/dev/*.log")]
+        timed = [match for log in logs for match in re.findall(r"(\d+) answers, \d+ tokens in ([\d.]+) s", log)]
+        speed = sum(int(count) for count, _ in timed) / sum(float(seconds) for _, seconds in timed)
+        tokens = sum(one["output_tokens"] for one in answers) / len(answers)
+        p = "–" if name == names[0] else p_value(name, names[0])
+        mean = means(name)["spans", MICRO]
+        rows.append(
+            [f"`{name}`", str(mean.seeds), f1(mean), p, f"{tokens:.1f}", f"{speed:.0f}", minutes(name, "train")]
+        )
+    return rows
+
+
+class Table(NamedTuple):
+    """A table of the documents."""
+
+    measure: Callable[[], Rows]
+    command: str
+    """What a reader types to see these figures."""
+
+
+def of_runs(rows: Callable[..., Rows], *names: str) -> Table:
+    """A table that is made from the results of runs."""
+    return Table(lambda: rows(*names), f"snakemake analysis --cores all --config runs={','.join(names)}")
+
+
+def of_benchmark(script: str) -> Table:
+    """A table that a benchmark of this folder prints."""
+    return Table(lambda: printed(script), f"python benchmarks/{script}.py")
+
+
+TABLES = {
+    "demo-time": of_benchmark("bench_demo"),
+    "demo": of_runs(score_rows, "demo", "demo-zeroshot", "demo-5shot", "demo-crf"),
+    "cluener": of_runs(score_rows, "cluener-tiny", "cluener-tiny-zeroshot", "cluener-tiny-5shot", "cluener-crf"),
+    "cluener-time": of_runs(time_rows, "cluener-tiny", "cluener-tiny-zeroshot", "cluener-tiny-5shot", "cluener-crf"),
+    "cluener-labels": of_runs(label_rows, "cluener-tiny"),
+    "probe-medicine": of_runs(score_rows, "probe-medicine", "probe-medicine-zeroshot"),
+    "probe-reviews": of_runs(score_rows, "probe-reviews", "probe-reviews-zeroshot"),
+    "answer-formats": of_runs(
+        format_rows, "cluener-format-json", "cluener-format-brackets", "cluener-format-occurrence"
+    ),
+    "structured": of_benchmark("bench_structured"),
+    "serving": of_benchmark("bench_serving"),
+    "qlora": of_benchmark("bench_qlora"),
+    "scoring": of_benchmark("bench_scoring"),
+    "sweep": of_benchmark("bench_sweep"),
+}
+"""The tables by name, in the order in which they are measured."""
+
+
+def filled(text: str, measured: dict[str, Rows]) -> str:
+    """Return a document with the rows of its tables replaced by what was measured."""
+
+    def table(match: re.Match[str]) -> str:
+        mark, (name, header, rows) = match[0].splitlines(keepends=True)[0], match.groups()
+        if name in measured:
+            rows = "".join(f"| {' | '.join(row)} |\n" for row in measured[name])
+        return mark + header + rows
+
+    return MARK.sub(table, text)
+
+
+def documents() -> list[Path]:
+    """The Markdown files in which a table may be."""
+    return [path for pattern in DOCUMENTS for path in sorted(ROOT.glob(pattern))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="*", help="tables to measure anew (default: those that were not measured)")
+    parser.add_argument("--list", action="store_true", help="print the tables and their commands, and measure nothing")
+    args = parser.parse_args()
+    if args.list:
+        for name, table in TABLES.items():
+            print(f"{name}\t{table.command}")
+        return
+    if unknown := set(args.tables) - TABLES.keys():
+        raise InputError(f"no table is called {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
+    for name in args.tables or [name for name in TABLES if not (MEASURED / f"{name}.json").exists()]:
+        print(f"{name}: {TABLES[name].command}", file=sys.stderr, flush=True)
+        rows = TABLES[name].measure()
+        machine = f"{os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}"
+        record = {"rows": rows, "date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine}
+        MEASURED.mkdir(parents=True, exist_ok=True)
+        write_json(MEASURED / f"{name}.json", record)
+        for path in documents():
+            text = path.read_text(encoding="utf-8")
+            with atomic_write(path) as stream:
+                stream.write(filled(text, {name: rows}))
+
+
+if __name__ == "__main__":
+    run(main)

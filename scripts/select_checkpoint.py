@@ -1,0 +1,87 @@
+"""Take the checkpoint with the highest micro F1 (spans) on held-out rows of the training split as the run's adapter.
+
+Of equal checkpoints the earliest is taken: it was trained for the fewest steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from entitune.cli import InputError, label_names, run
+from entitune.engines.candidates import candidates_in
+from entitune.evaluation.checkpoint_scores import COLUMNS, SCORING
+from entitune.evaluation.scoring import intervals, measure, tally
+from entitune.files import read_jsonl
+from entitune.prompting.answer_formats import ANSWER_FORMATS
+from entitune.prompting.predictions import read_prediction
+from entitune.records import Prediction, read_sentences
+from entitune.tsv import COUNTS, MICRO, Row, write_tsv
+
+OF_THE_TRAINING = ("trainer_log.jsonl", "training_loss.png")
+
+
+def score(predictions: list[Prediction], labels: list[str], resamples: int, seed: int) -> dict[str, Any]:
+    """Micro precision, recall and F1 with its interval, and the counts behind them."""
+    counted = tally(predictions, labels)[SCORING]
+    position = counted.names.index(MICRO)
+    precision, recall, f1 = map(float, measure(counted.totals)[position])
+    low, high = (float(bound[position, 2]) for bound in intervals(counted, resamples, seed))
+    counts = dict(zip(COUNTS, map(int, counted.totals.sum(axis=0)), strict=True))
+    return {"precision": precision, "recall": recall, "f1": f1, "f1_low": low, "f1_high": high, **counts}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--candidates", type=Path, required=True, help="folder of train_adapter --candidates")
+    parser.add_argument("--sentences", required=True, help="canonical JSONL of the held-out rows")
+    parser.add_argument("--answers", nargs="+", required=True, help="predict_shard's files, in order")
+    parser.add_argument(
+        "--answer", choices=ANSWER_FORMATS, default="json", help="format of the answers (default: %(default)s)"
+    )
+    parser.add_argument("--labels", type=label_names, required=True, metavar="A,B,...", help="the dataset's labels")
+    parser.add_argument("--run", required=True, help="the run whose answers are read")
+    parser.add_argument("--seed", type=int, required=True, help="and its seed")
+    parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap resamples (default: 10000)")
+    parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    parser.add_argument("--scores", required=True, help="TSV: the score of each checkpoint, and which was chosen")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder of the adapter")
+    args = parser.parse_args()
+
+    sentences, candidates = list(read_sentences(args.sentences)), candidates_in(args.candidates)
+    answers = defaultdict(list)
+    for path in args.answers:
+        for answer in read_jsonl(path):
+            if (answer["run"], answer["seed"]) == (args.run, args.seed):
+                answers[answer["step"]].append(answer)
+    expected = [sentence.id for sentence in sentences]
+    rows: list[Row] = []
+    for step in candidates:
+        if [answer["id"] for answer in answers[step]] != expected:
+            found = ", ".join(args.answers)
+            raise InputError(f"{found}: step {step}: not one answer for each sentence of {args.sentences}, in order")
+        predictions = [
+            read_prediction(args.answer, sentence, answer["raw"], answer["finish_reason"])
+            for sentence, answer in zip(sentences, answers[step], strict=True)
+        ]
+        scores = score(predictions, args.labels, args.resamples, args.bootstrap_seed)
+        rows.append({"step": step, "sentences": len(sentences), **scores})
+    best = max(rows, key=lambda row: (row["f1"], -row["step"]))
+    for row in rows:
+        print("step {step}: F1 {f1:.4f} ({f1_low:.4f} to {f1_high:.4f})".format(**row))
+    print(f"chosen: step {best['step']} of {rows[-1]['step']}, by F1 on {len(sentences)} held-out sentences")
+
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    chosen = candidates[best["step"]]
+    for source in (*sorted(chosen.iterdir()), *(args.candidates / name for name in OF_THE_TRAINING)):
+        shutil.copyfile(source, args.output_dir / f".{source.name}")
+        os.replace(args.output_dir / f".{source.name}", args.output_dir / source.name)
+    write_tsv(args.scores, COLUMNS, [{**row, "chosen": "yes" if row is best else "no"} for row in rows])
+
+
+if __name__ == "__main__":
+    run(main)
