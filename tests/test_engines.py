@@ -159,29 +159,29 @@ def test_a_served_adapter_answers_as_the_merged_model(demo: Path, tmp_path: Path
     tokens = tmp_path / "tokens.jsonl"
     lines = (demo / "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl").read_text().splitlines()[:40]
     tokens.write_text("\n".join(lines) + "\n")
-    answers = {}
-    for name, model, served in (
-        ("base", base, None),
-        ("served", base, str(adapter)),
-        ("merged", tmp_path / "merged", None),
-    ):
-        job = {"run": name, "seed": 1, "tokens": str(tokens), "model": str(model), "adapter": served}
-        command = ["--jobs", json.dumps([job]), "--decode", json.dumps(settings)]
-        done = run_engine("predict-cpu", demo, "predict_shard", *command, "--output", tmp_path / f"{name}.jsonl")
-        assert done.returncode == 0, done.stderr
-        answers[name] = [record["raw"] for record in read_jsonl(tmp_path / f"{name}.jsonl")]
+    models = {"base": (base, None), "merged": (tmp_path / "merged", None), "served": (base, str(adapter))}
+    jobs = [
+        {"run": name, "seed": 1, "tokens": str(tokens), "model": str(model), "adapter": served}
+        for name, (model, served) in models.items()
+    ]
+    command = ["--jobs", json.dumps(jobs), "--decode", json.dumps(settings), "--output", tmp_path / "answers.jsonl"]
+    done = run_engine("predict-cpu", demo, "predict_shard", *command)
+    assert done.returncode == 0, done.stderr
+    records = read_jsonl(tmp_path / "answers.jsonl")
+    answers = {name: [record["raw"] for record in records if record["run"] == name] for name in models}
+    assert {name: len(raw) for name, raw in answers.items()} == dict.fromkeys(models, 40)
     assert answers["served"] == answers["merged"]
     # What the comparison would not see if no adapter were applied in either.
     assert sum(a == b for a, b in zip(answers["served"], answers["base"], strict=True)) < 20
 
 
 def test_one_engine_answers_for_several_models_as_one_each_does(demo: Path, tmp_path: Path) -> None:
-    """The demo's three seeds in one engine group, merged and as LoRA modules: the first shard of ten, each alone."""
+    """The demo's three seeds in one engine group, merged and as LoRA modules: the first shard of ten; some alone."""
     decode, kept = demo / "conf" / "decode.yaml", (demo / "conf" / "decode.yaml").read_text(encoding="utf-8")
     answers = "results/groups/demo@part-1/answers/dev/1-of-10.jsonl"
     tokens = "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl"
     settings = {"max_tokens": 200, "max_model_len": 512, "max_num_seqs": 128, "dtype": "auto", "gpus": 0}
-    for adapter in ("merged", "lora"):
+    for adapter, alone_as_well in (("merged", (1, 3)), ("lora", (2,))):
         try:
             changed = kept.replace("adapter: merged", f"adapter: {adapter}", 1).replace("shards: 1", "shards: 10", 1)
             decode.write_text(changed, encoding="utf-8")
@@ -192,7 +192,7 @@ def test_one_engine_answers_for_several_models_as_one_each_does(demo: Path, tmp_
         together = read_jsonl(demo / answers)
         by_seed = {seed: [one for one in together if one["seed"] == seed] for seed in (1, 2, 3)}
         assert len({json.dumps([one["raw"] for one in group]) for group in by_seed.values()}) == 3
-        for seed, group in by_seed.items():
+        for seed in alone_as_well:
             folder = f"results/demo/seed-{seed}"
             model = f"{folder}/merged" if adapter == "merged" else "results/models/entitune-tiny"
             job = {"run": "demo", "seed": seed, "tokens": tokens, "model": model}
@@ -201,7 +201,7 @@ def test_one_engine_answers_for_several_models_as_one_each_does(demo: Path, tmp_
             alone = tmp_path / f"{adapter}-{seed}.jsonl"
             done = run_engine("predict-cpu", demo, "predict_shard", *command, "--output", alone)
             assert done.returncode == 0, done.stderr
-            assert read_jsonl(alone) == group
+            assert read_jsonl(alone) == by_seed[seed]
     (demo / answers).unlink()
 
 
