@@ -209,7 +209,7 @@ def fetch(entry: dict[str, Any], output_dir: Path, endpoint: str = "") -> tuple[
     """Run fetch_model; no run may print a secret or a traceback."""
     arguments, variables = call(entry, output_dir, endpoint)
     done = run_script("fetch_model", *arguments, env=variables)
-    output = done.stdout + done.stderr
+    output = done.stderr + done.stdout
     assert TOKEN not in output
     assert "not-for-logs" not in output
     assert "Traceback" not in output
