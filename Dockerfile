@@ -4,10 +4,13 @@
 #   docker run --rm --entrypoint python entitune scripts/print_versions.py
 # docs/gpu.md has the variants: no GPU, a folder of the host for the results, a package index of your own, Apptainer.
 
-# The CUDA that the pinned torch is built with. Python is the distribution's: 3.11, 3.12 and 3.13 will do.
-ARG BASE=nvidia/cuda:13.0.2-runtime-ubuntu24.04
+# CUDA 13 needs a driver from 580 on; CUDA=12.8.1 one from 525 on. The engines' environments follow its first number.
+ARG CUDA=13.0.2
+# Python is the distribution's: 3.11, 3.12 and 3.13 will do.
+ARG BASE=nvidia/cuda:${CUDA}-runtime-ubuntu24.04
 
 FROM ${BASE} AS build
+ARG CUDA
 # The engines' environments that are baked in; a step that needs another builds it when it runs.
 ARG ENVIRONMENTS="train predict-cuda predict-cpu"
 # A package index of your own: build arguments are variables of this stage, and this stage is not kept.
@@ -24,7 +27,8 @@ RUN scripts/setup.sh
 COPY . .
 # In one step: the environments share the files of PyTorch as hard links. The group may write what the owner may, so
 # that the container runs under any user id (docker run --user "$(id -u):0").
-RUN for name in $ENVIRONMENTS; do targets="$targets .envs/$name/.built"; done \
+RUN sed -i "s/^cuda: auto$/cuda: ${CUDA%%.*}/" conf/config.yaml \
+    && for name in $ENVIRONMENTS; do targets="$targets .envs/$name/.built"; done \
     && if [ -n "$targets" ]; then .envs/workflow/bin/snakemake $targets --cores 1; fi \
     && rm -rf .snakemake logs && mkdir -p results && chmod -R g=u .
 

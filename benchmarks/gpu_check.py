@@ -7,8 +7,9 @@ Two things are measured and written to results/gpu_check/ as gpu_check.json and 
 
 1. LoRA training of each --model on CLUENER with the reference's hyper-parameters, by llamafactory-cli where it is
    installed.
-2. The reference's settings against the fast ones, lever by lever, on a model of Qwen2.5-7B's shape with random
-   weights: speed and memory do not depend on the values. A plain transformers and peft loop, which does what
+2. The reference's settings against the fast ones, lever by lever, and against the reference's with the base in 4 bits
+   (QLoRA), on models of the shapes of Qwen2.5-7B and Qwen3-8B with random weights: speed and memory do not depend on
+   the values. A plain transformers and peft loop, which does what
    LLaMA-Factory does (bfloat16 base, float32 adapter, autocast, padding to the longest row of a batch) without 15 GB
    of weights having to be written and read. Each setting runs in a process of its own, so that running out of memory
    costs that row alone.
@@ -47,6 +48,8 @@ from entitune.files import atomic_write, to_json
 from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.prompt import Prompt
 
+SHAPES = [Path("conf/shapes") / f"{name}.json" for name in ("qwen2.5-7b-instruct", "qwen3-8b")]
+
 LEVERS = (
     "train_sampling_strategy",
     "disable_gradient_checkpointing",
@@ -56,7 +59,10 @@ LEVERS = (
 """The arguments of a recipe that change speed and memory but not what is learnt, in the order in which they are added.
 gradient_accumulation_steps follows the batch size: their product stays the reference's."""
 
-PACKAGES = ("torch", "transformers", "peft", "llamafactory", "liger-kernel")
+QUANTISED = {"quantization_bit": 4, "quantization_method": "bnb", "double_quantization": True}
+"""The arguments that make a recipe QLoRA."""
+
+PACKAGES = ("torch", "transformers", "peft", "llamafactory", "liger-kernel", "bitsandbytes")
 
 
 def read_arguments(path: Path) -> dict[str, Any]:
@@ -119,6 +125,37 @@ def make_batches(lengths: list[int], batch: int, grouped: bool) -> list[list[int
     return batches
 
 
+def quantise(model: Any, dtype: Any, device: str) -> None:
+    """Put the linear layers of a model's blocks into 4 bits, as transformers does when it loads a model for QLoRA."""
+    import torch
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    for block in model.model.layers:
+        for parent in (block.self_attn, block.mlp):
+            for name, linear in list(parent.named_children()):
+                if type(linear) is not torch.nn.Linear:
+                    continue
+                small = Linear4bit(
+                    linear.in_features,
+                    linear.out_features,
+                    bias=linear.bias is not None,
+                    compute_dtype=dtype,
+                    compress_statistics=True,
+                    quant_type="nf4",
+                    quant_storage=dtype,
+                    device="meta",
+                )
+                small.weight = Params4bit(
+                    linear.weight.data.cpu(), False, compress_statistics=True, quant_type="nf4", quant_storage=dtype
+                ).to(device)
+                if linear.bias is not None:
+                    small.bias = linear.bias
+                setattr(parent, name, small)
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()  # what follows is the training
+
+
 def measure_shape(
     config: dict[str, Any], arguments: dict[str, Any], lengths: list[int], warmup: int, device: str
 ) -> dict[str, Any]:
@@ -132,13 +169,15 @@ def measure_shape(
 
     recipe, dtype = Recipe.from_arguments(arguments), half_precision(device)
     if recipe.fused:
-        from liger_kernel.transformers import apply_liger_kernel_to_qwen2
+        import liger_kernel.transformers
 
-        apply_liger_kernel_to_qwen2()
+        getattr(liger_kernel.transformers, f"apply_liger_kernel_to_{config['model_type']}")()
     torch.manual_seed(0)
     model_config = AutoConfig.for_model(**config | {"use_cache": False})
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(model_config, dtype=dtype)
+    if recipe.quantised:
+        quantise(model, dtype, device)
     model = get_peft_model(model, LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules="all-linear"))
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in trainable:
@@ -203,6 +242,7 @@ def compare_settings(
             arguments = arguments | {key: target[key]}
             arguments["gradient_accumulation_steps"] = effective_batch // arguments["per_device_train_batch_size"]
             settings.append((f"+ {key}: {to_json(target[key])}", arguments))
+    settings.append(("reference, quantization_bit: 4", read_arguments(reference) | QUANTISED))
 
     records = []
     for name, setting in settings:
@@ -312,15 +352,22 @@ def format_report(report: dict[str, Any]) -> str:
             f"| {cell(record['examples_per_second'])} | {cell(record['tokens_per_second'], 0)} "
             f"| {cell(record['memory_reserved'], 1, GB)} | {record['first_loss']:.3f}, {record['last_loss']:.3f} |"
         )
-    lines += [
+    for shape, settings in report["shapes"].items():
+        lines += format_settings(shape, settings)
+    return "\n".join(lines) + "\n"
+
+
+def format_settings(shape: str, settings: list[dict[str, Any]]) -> list[str]:
+    """The lines of the table of one shape."""
+    lines = [
         "",
-        f"## The reference's settings and the fast ones, on random weights in the shape of {report['shape']}",
+        f"## The reference's settings and the fast ones, on random weights in the shape of {shape}",
         "",
         "| settings | tokens/s | examples/s | memory: reserved, estimated (GB) | MFU (%) | times the reference |",
         "|---|---|---|---|---|---|",
     ]
-    base = report["settings"][0].get("tokens_per_second")
-    for record in report["settings"]:
+    base = settings[0].get("tokens_per_second")
+    for record in settings:
         if record["error"]:
             lines.append(f"| {record['settings']} | {record['error']} | | | | |")
             continue
@@ -330,7 +377,7 @@ def format_report(report: dict[str, Any]) -> str:
             f"| {cell(record['memory_reserved'], 1, GB)}, {cell(record['memory_estimated'], 1, GB)} "
             f"| {cell(mfu)} | {cell(record['tokens_per_second'] / base if base else None, 2)} |"
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def main() -> None:
@@ -340,13 +387,18 @@ def main() -> None:
     files: list[tuple[str, str, str]] = [
         ("--train", "data/demo/train.json", "CLUENER's train.json"),
         ("--prompt", "conf/prompts/ner-zh.txt", "text file: the user turn"),
-        ("--shape", "conf/shapes/qwen2.5-7b-instruct.json", "config.json of the shape"),
         ("--reference", "conf/train/reference.yaml", "recipe: the reference's settings"),
         ("--fast", "conf/train/reference-fast.yaml", "recipe: the fast settings"),
         ("--output-dir", "results/gpu_check", "for gpu_check.json and gpu_check.md"),
     ]
     for name, default, text in files:
         parser.add_argument(name, type=Path, default=Path(default), help=f"{text} (default: %(default)s)")
+    parser.add_argument(
+        "--shape",
+        type=Path,
+        action="append",
+        help="config.json of a shape; may be repeated (default: " + " and ".join(map(str, SHAPES)) + ")",
+    )
     model_help = "model to train, with its LLaMA-Factory template unless that is the model's own; may be repeated"
     parser.add_argument("--model", action="append", default=[], metavar="FOLDER[=TEMPLATE]", help=model_help)
     parser.add_argument("--examples", type=int, default=2048, help="sentences of --train (default: %(default)s)")
@@ -363,7 +415,8 @@ def main() -> None:
         )
     rows = build_rows(args.train, args.prompt, args.examples)
     characters = [sum(len(row[key]) for key in ("instruction", "input", "output")) for row in rows]
-    shape = Shape.from_config(json.loads(args.shape.read_text(encoding="utf-8")))
+    shapes = args.shape or SHAPES
+    shape = Shape.from_config(json.loads(shapes[0].read_text(encoding="utf-8")))
     lengths = [memory_estimate.tokens_of(count, shape) for count in characters]
 
     training = []
@@ -375,14 +428,15 @@ def main() -> None:
         folder, _, template = value.partition("=")
         print(f"training {folder}", file=sys.stderr, flush=True)
         training.append(train_model(Path(folder), template, rows, args.reference, args.device))
-    settings = compare_settings(args.shape, args.reference, args.fast, lengths, args.steps, args.device)
 
     report = {
         "machine": describe_device(args.device),
         "train": str(args.train),
         "training": training,
-        "shape": args.shape.stem,
-        "settings": settings,
+        "shapes": {
+            shape.stem: compare_settings(shape, args.reference, args.fast, lengths, args.steps, args.device)
+            for shape in shapes
+        },
     }
     text = format_report(report)
     with atomic_write(args.output_dir / "gpu_check.json") as stream:

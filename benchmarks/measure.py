@@ -171,6 +171,7 @@ TABLES = {
     ),
     "structured": of_benchmark("bench_structured"),
     "serving": of_benchmark("bench_serving"),
+    "confidence": of_benchmark("bench_confidence"),
     "qlora": of_benchmark("bench_qlora"),
     "scoring": of_benchmark("bench_scoring"),
     "sweep": of_benchmark("bench_sweep"),

@@ -1,16 +1,26 @@
 """Environments: envs/{env}.txt (hash-locked requirements) -> .envs/{env}, built on first need.
 
+An environment with engines has a second lock for drivers that are too old for CUDA 13. `cuda` in conf/config.yaml, or
+the driver of this machine, decides from which of the two it is built.
+
 Snakemake's own environments need conda or apptainer; uv needs a package index alone. Clones may share .envs/. The
 marker holds the checksum of the lock; an environment whose marker says another one is built anew (see
 entitune.snakemake_internals). Steps depend on the lock file; the marker only has to be there (`ancient`), so that an
 environment that is built again from the same lock reruns nothing.
 """
 
+from entitune.engines.gpu import cuda_generation
+
+
+def lock_of(wildcards):
+    """The lock file from which an environment is built on this machine."""
+    return ancient(paths.lock(wildcards.env, cuda_generation(STUDY.cuda)))
+
 
 rule build_env:
     """an environment of an engine, from its lock file"""
     input:
-        lock=ancient(paths.lock("{env}")),
+        lock=lock_of,
     output:
         built=paths.environment("{env}"),
     log:

@@ -38,7 +38,7 @@ rule convert_gguf:
     input:
         package=lambda w: entry_of("models", w.model).lock,
         env=ancient(paths.environment("train")),
-        lock=paths.lock("train"),
+        lock=paths.locks("train"),
     output:
         manifest=paths.model("{model}"),
     log:

@@ -40,7 +40,7 @@ def group_inputs(wildcards) -> dict[str, list[str]]:
         inputs["lengths"] = []  # register_held_out has checked them
     return {
         "env": [ancient(paths.environment(decode.environment))],
-        "lock": [paths.lock(decode.environment)],
+        "lock": paths.locks(decode.environment),
         **{name: list(dict.fromkeys(files)) for name, files in inputs.items()},
     }
 
@@ -95,7 +95,7 @@ rule predict_shard:
     log:
         "logs/predict_shard/{group}/{split}/{shard}.log",
     wildcard_constraints:
-        split="dev|test|select",
+        split="train|dev|test|select",
     threads: lambda w: group_decode(w).threads
     resources:
         gpu=lambda w: group_decode(w).gpus,

@@ -75,7 +75,7 @@ rule encode_split:
         alpaca=DATA.alpaca("{split}"),
         model=paths.model("{model}"),
         env=ancient(paths.environment("train")),
-        lock=paths.lock("train"),
+        lock=paths.locks("train"),
     output:
         tokens=DATA.tokens("{split}"),
     log:
@@ -106,6 +106,7 @@ rule hold_out_rows:
     log:
         "logs/hold_out_rows/{dataset}/{prompt}/{share}{rows}.{seed}.log",
     wildcard_constraints:
+        share=r"[\d.e-]+",
         rows=r"(?:\.rows-\d+)?",
     localrule: True
     params:
@@ -179,7 +180,7 @@ rule check_parity:
         tokens=DATA.tokens("{split}"),
         model=paths.model("{model}"),
         env=ancient(paths.environment("{env}")),
-        lock=paths.lock("{env}"),
+        lock=lambda w: paths.locks(w.env),
     output:
         parity=DATA.parity("{split}", "{env}"),
     log:

@@ -6,6 +6,7 @@ def made_from(wildcards) -> dict[str, list[str]]:
     run, files = run_of(wildcards), run_of(wildcards).files(wildcards.seed)
     inputs = {"files": STUDY.made_from(run, int(wildcards.seed))}
     inputs["envs"] = [ancient(paths.environment(env)) for env in run.engines]
+    inputs["locks"] = [lock for env in run.engines for lock in paths.locks(env)]
     if isinstance(run, CrfRun):
         inputs["records"] = [files.record("train_crf")]
     if not isinstance(run, BaseRun):

@@ -11,6 +11,9 @@ report: "../report/workflow.rst"
 TRAINED = [(run, seed) for run in STUDY.selected_runs if isinstance(run, TunedRun) for seed in run.seeds]
 
 
+CONFIDENT = [run for run in STUDY.selected_runs if run.has_confidence]
+
+
 CURVE = [run for run in STUDY.selected_runs if isinstance(run, TunedRun) and run.train_rows]
 
 
@@ -20,6 +23,7 @@ SELECTED = [(run, seed) for run, seed in TRAINED if run.selects]
 FIGURES = [
     *(paths.figure(name) for name in ("runs.html", "scores.svg", "scores_by_label.html", "labels.svg")),
     *(paths.figure(name) for name in ("differences.svg", "error_categories.svg", "stages.svg")),
+    *([paths.figure("confidence.svg")] if CONFIDENT else []),
     *([paths.figure("curves.svg")] if TRAINED else []),
     *([paths.figure("learning_curve.svg")] if CURVE else []),
     *([paths.figure("checkpoints.svg")] if SELECTED else []),
@@ -142,6 +146,36 @@ rule plot_labels:
         code=code_digest("plot_labels"),
     shell:
         "python scripts/plot_labels.py --seeds {input.seeds} --output {output.figure}"
+        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
+
+
+rule plot_confidence:
+    """what confidences are worth"""
+    input:
+        predictions=[
+            run.files(seed).predictions(split) for run in CONFIDENT for seed in run.seeds for split in STUDY.splits
+        ],
+    output:
+        figure=report(
+            paths.figure("confidence.svg"),
+            caption="../report/confidence.rst",
+            category="2 Scores",
+            labels={"figure": "5 confidence"},
+        ),
+        pdf=paths.figure("confidence.pdf"),
+    log:
+        "logs/plot_confidence.log",
+    localrule: True
+    params:
+        code=code_digest("plot_confidence"),
+        predictions=" ".join(
+            f"--predictions {run.name} {split} {run.files(seed).predictions(split)}"
+            for run in CONFIDENT
+            for seed in run.seeds
+            for split in STUDY.splits
+        ),
+    shell:
+        "python scripts/plot_confidence.py {params.predictions} --output {output.figure}"
         " --pdf {output.pdf} 2>&1 | tee {log} >&2"
 
 

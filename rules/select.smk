@@ -42,7 +42,7 @@ use rule merge_adapter as merge_candidates with:
         adapter=RUN.candidates,
         model=lambda w: paths.model(run_of(w).model.name),
         env=ancient(paths.environment("train")),
-        lock=paths.lock("train"),
+        lock=paths.locks("train"),
     output:
         manifest=RUN.merged_candidates,
         record=RUN.record("merge_candidates"),

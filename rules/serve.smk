@@ -9,7 +9,7 @@ def served_files(wildcards) -> dict[str, str]:
     served = {
         "manifest": files.manifest,
         "env": ancient(paths.environment(run.decode.environment)),
-        "lock": paths.lock(run.decode.environment),
+        "lock": paths.locks(run.decode.environment),
         "model": run.engine_model(wildcards.seed),
     }
     adapter = run.engine_adapter(wildcards.seed)

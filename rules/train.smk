@@ -25,7 +25,7 @@ rule render_config:
         train=lambda w: run_of(w).training_rows(w.seed),
         info=lambda w: run_of(w).training_rows(w.seed, "dataset_info.json"),
         model=lambda w: paths.model(run_of(w).model.name),
-        lock=paths.lock("train"),
+        lock=paths.locks("train"),
     output:
         config=RUN.config,
     log:
@@ -45,7 +45,7 @@ rule render_config:
         "python scripts/render_config.py --arguments {params.arguments:q} --manifest {input.model} {params.chat}"
         " --processes {params.processes} {params.whole}"
         " --dataset {params.dataset} {params.evaluation} --train {input.train} --seed {wildcards.seed}"
-        " --lock {input.lock}"
+        " --locks {input.lock}"
         " --checkpoints {params.checkpoints} --output {output.config} 2>&1 | tee {log} >&2"
 
 
@@ -57,7 +57,7 @@ rule check_training_rows:
         tokens=lambda w: tuned_run(w.run).data.tokens("train"),
         model=lambda w: paths.model(tuned_run(w.run).model.name),
         env=ancient(paths.environment("train")),
-        lock=paths.lock("train"),
+        lock=paths.locks("train"),
     output:
         checked=paths.training_rows_check("{run}"),
     log:
@@ -86,7 +86,7 @@ rule train_adapter:
         train=lambda w: run_of(w).training_rows(w.seed),
         model=lambda w: paths.model(run_of(w).model.name),
         env=ancient(paths.environment("train")),
-        lock=paths.lock("train"),
+        lock=paths.locks("train"),
     output:
         adapter=RUN.adapter(),
         config=RUN.adapter("adapter_config.json"),
@@ -124,7 +124,7 @@ rule merge_adapter:
         config=RUN.adapter("adapter_config.json"),
         model=lambda w: paths.model(run_of(w).model.name),
         env=ancient(paths.environment("train")),
-        lock=paths.lock("train"),
+        lock=paths.locks("train"),
     output:
         manifest=RUN.merged,
         record=RUN.record("merge_adapter"),

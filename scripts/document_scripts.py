@@ -16,7 +16,10 @@ from entitune.files import atomic_write
 RULES = Path("rules")
 SHARED = {"cli", "files", "paths", "progress", "records"}
 """Modules that nearly every script imports; the table leaves them out."""
-PEOPLE = ("inspect_corpus", "verify_runs", "serve_runs", "extract_entities", "export_annotations", "print_versions")
+PEOPLE = (
+    *("inspect_corpus", "verify_runs", "serve_runs", "extract_entities", "export_annotations", "export_run"),
+    "print_versions",
+)
 """Scripts that a person runs and no rule does."""
 DEVELOPERS = ("document_config", "document_scripts")
 """Scripts that write pages of the repository."""

@@ -24,6 +24,7 @@ from entitune import paths
 from entitune.cli import InputError, run
 from entitune.config_files import read_yaml
 from entitune.engines import memory_estimate
+from entitune.engines.gpu import check_driver, cuda_generation
 from entitune.engines.memory_estimate import GB, Recipe, Shape
 from entitune.engines.schedule import plan
 from entitune.files import read_jsonl
@@ -283,6 +284,8 @@ def main() -> None:
     for job in jobs:
         print("\n" + describe(job, gpu or REFERENCE_GPU, args.mfu))
 
+    if args.check:
+        check_driver(cuda_generation(study.cuda), "the environments are")
     available = gpu[1] if gpu else None
     fitting = [name for name, need in needs.items() if need <= (available or 0)]
     too_big = [job for job in jobs if job.name not in fitting]

@@ -69,11 +69,19 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, help=".jsonl, continued if it is there; or .csv (default: JSON lines on standard output)"
     )
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        metavar="P",
+        help="leave out mentions with a confidence below P (0 to 1); 0 leaves out none and adds it to each",
+    )
     parser.add_argument("--concurrency", type=int, default=64, help="requests under way at once (default: %(default)s)")
     args = parser.parse_args()
 
     if args.concurrency < 1:
         raise InputError(f"--concurrency {args.concurrency}: at least 1 request must be under way")
+    if args.min_confidence is not None and not 0 <= args.min_confidence <= 1:
+        raise InputError(f"--min-confidence {args.min_confidence:g}: expected a number from 0 to 1")
     if args.input is None and (args.documents or args.column):
         raise InputError("--documents and --column need --input")
     if args.input and len(args.input) > 1 and not args.documents:
@@ -90,9 +98,11 @@ def main() -> None:
     total = sum(1 for _ in documents()) if args.input else None
     output = args.output.with_suffix(".jsonl") if args.output and args.output.suffix == ".csv" else args.output
     kind = "documents" if args.documents else f"column {args.column}" if args.column else "lines"
-    done = continued(output, served, kind) if output else []
+    minimum = 0.0 if args.min_confidence is None else args.min_confidence
+    confidence = served.decode.confidence or args.min_confidence is not None
+    done = continued(output, served, kind, f"at least {minimum:g}" if confidence else None) if output else []
     statuses = Counter(record["status"] for record in done)
-    source = documents()
+    source, left_out = documents(), 0
     for number, record in enumerate(done, 1):
         document = next(source, None)
         if document is None or document.text != record["text"]:
@@ -103,19 +113,23 @@ def main() -> None:
             )
     with (
         open(output or 1, "a", encoding="utf-8", newline="\n", closefd=output is not None) as target,
-        Client(args.url, served, key, args.concurrency) as client,
+        Client(args.url, served, key, args.concurrency, confidence=confidence) as client,
     ):
         first = list(itertools.islice(source, 1))
         if first:
             client.check()
         found = extractions(itertools.chain(first, source), client, args.concurrency)
         for extraction in with_progress(found, args.run, total, len(done)):
-            target.write(to_json(extraction.to_dict()) + "\n")
+            kept = extraction.at_least(minimum)
+            left_out += len(extraction.mentions) - len(kept.mentions)
+            target.write(to_json(kept.to_dict()) + "\n")
             target.flush()
             statuses[extraction.status] += 1
     if output and output != args.output:
-        write_csv(args.output, output)
+        write_csv(args.output, output, confidence)
     print(f"{args.run}: {summary(statuses, str(output or 'the output'))}", file=sys.stderr)
+    if left_out:
+        print(f"left out: {left_out} mentions with a confidence below {minimum:g}", file=sys.stderr)
     if statuses[TOO_LONG] or statuses[REFUSED]:
         sys.exit(INCOMPLETE)
 

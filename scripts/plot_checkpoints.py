@@ -26,6 +26,30 @@ class Point:
     """`chosen`, or `not chosen`."""
 
 
+def panel(name: str, points: list[Point]) -> alt.LayerChart | alt.FacetChart:
+    """The curves of a run, one a seed. Intervals of seeds stand side by side."""
+    seeds, steps = list(dict.fromkeys(point.seed for point in points)), sorted({point.step for point in points})
+    table = frame(points)
+    table["place"] = table.step + table.seed.map(seeds.index).sub((len(seeds) - 1) / 2) * steps[-1] * 0.012
+    base = alt.Chart(table).encode(
+        x=alt.X("place:Q", title="optimisation step", axis=alt.Axis(values=steps, format="d", labelOverlap=True)),
+        color=alt.Color("seed:N", sort=None, scale=alt.Scale(scheme="dark2")),
+    )
+    f1 = alt.Y("f1:Q", title="micro F1 on held-out rows", scale=alt.Scale(zero=False))
+    shape = alt.Scale(domain=["chosen", "not chosen"], range=["diamond", "circle"])
+    size = alt.Scale(domain=["chosen", "not chosen"], range=[160, 40])
+    layers = alt.layer(
+        base.mark_rule(strokeWidth=1.5, opacity=0.5).encode(y=alt.Y("low:Q"), y2="high:Q"),
+        base.mark_line(strokeWidth=1.5).encode(y=f1),
+        base.mark_point(filled=True, opacity=1).encode(
+            y=f1,
+            shape=alt.Shape("checkpoint:N", scale=shape, title="checkpoint"),
+            size=alt.Size("checkpoint:N", scale=size, title="checkpoint"),
+        ),
+    )
+    return layers.properties(title=alt.Title(name, anchor="start"), width=WIDTH, height=220)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -39,6 +63,7 @@ def main() -> None:
     add_outputs(parser)
     args = parser.parse_args()
 
+    names = [name for name, _, _ in args.scores]
     points = [
         Point(
             name, seed, *(one.step, one.f1, one.f1_low, one.f1_high), "chosen" if one.chosen == "yes" else "not chosen"
@@ -46,27 +71,7 @@ def main() -> None:
         for name, seed, path in args.scores
         for one in read_checkpoint_scores(path)
     ]
-    f1 = alt.Y("f1:Q", title="micro F1 on held-out rows", scale=alt.Scale(zero=False))
-    panels = []
-    for name in dict.fromkeys(point.run for point in points):
-        base = alt.Chart(frame([point for point in points if point.run == name])).encode(
-            x=alt.X("step:Q", title="optimisation step"),
-            color=alt.Color("seed:N", sort=None, scale=alt.Scale(scheme="dark2")),
-        )
-        chart = alt.layer(
-            base.mark_rule(strokeWidth=1, opacity=0.6).encode(y=alt.Y("low:Q"), y2="high:Q"),
-            base.mark_line(strokeWidth=1.5).encode(y=f1, strokeDash=alt.StrokeDash("seed:N", sort=None)),
-            base.mark_point(opacity=1, size=60).encode(
-                y=f1,
-                fill=alt.Fill("seed:N", sort=None, scale=alt.Scale(scheme="dark2"), legend=None),
-                shape=alt.Shape(
-                    "checkpoint:N",
-                    scale=alt.Scale(domain=["chosen", "not chosen"], range=["diamond", "circle"]),
-                    title="checkpoint",
-                ),
-            ),
-        )
-        panels.append(chart.properties(title=alt.Title(name, anchor="start"), width=WIDTH, height=220))
+    panels = [panel(name, [point for point in points if point.run == name]) for name in dict.fromkeys(names)]
     write_figure(alt.vconcat(*panels).resolve_scale(x="independent", y="independent"), args)
 
 

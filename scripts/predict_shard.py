@@ -29,6 +29,9 @@ from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.answer_formats.constraints import Constraint, constraint_of
 from entitune.records import Tokens, read_sentences, read_tokens
 
+LOWEST = -9999.0
+"""The log-probability of what a model holds to be impossible, because JSON has no infinity."""
+
 Row = TypeVar("Row")
 
 
@@ -73,6 +76,12 @@ class GroupProgress:
         self._answered += count
 
 
+def chosen_tokens(answer: Any) -> list[tuple[str, float]]:
+    """The text and the log-probability of each token of vLLM's answer."""
+    chosen = (found[token] for token, found in zip(answer.token_ids, answer.logprobs, strict=True))
+    return [(one.decoded_token or "", round(max(one.logprob, LOWEST), 6)) for one in chosen]
+
+
 def predict(
     jobs: Sequence[Job],
     prompts: dict[str, Sequence[Tokens]],
@@ -81,6 +90,8 @@ def predict(
     progress: GroupProgress,
 ) -> Iterator[dict[str, Any]]:
     """The answers of all jobs, in order: run, seed, step (of a candidate), id, raw, finish_reason, output_tokens.
+
+    With the setting `confidence` also `tokens`: the text and log-probability of each token of the answer.
 
     `constraints` has one for each prompt of a file, for the formats that jobs hold their answers to.
     """
@@ -93,6 +104,7 @@ def predict(
         return SamplingParams(
             temperature=0.0,
             max_tokens=decode["max_tokens"],
+            logprobs=0 if decode.get("confidence") else None,  # of the chosen token alone
             structured_outputs=StructuredOutputsParams(**constraint.to_vllm()) if constraint else None,
         )
 
@@ -126,6 +138,7 @@ def predict(
                     "raw": answer.text,
                     "finish_reason": answer.finish_reason,
                     "output_tokens": len(answer.token_ids),
+                    **({"tokens": chosen_tokens(answer)} if decode.get("confidence") else {}),
                 }
         release(engine)
         del engine
@@ -154,7 +167,9 @@ def main() -> None:
     parser.add_argument("--title", default="predict", help="what progress lines begin with")
     parser.add_argument("--log", type=Path, help="file for vLLM's own output (default: the terminal)")
     parser.add_argument("--record", type=Path, help="JSON: node, time and memory of the job (default: none)")
-    parser.add_argument("--output", required=True, help="JSONL: run, seed, id, raw, finish_reason, output_tokens")
+    parser.add_argument(
+        "--output", required=True, help="JSONL: run, seed, id, raw, finish_reason, output_tokens (and tokens)"
+    )
     args = parser.parse_args()
 
     jobs = list(for_each_candidate(args.jobs))

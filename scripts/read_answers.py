@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from entitune.cli import InputError, run
 from entitune.files import read_jsonl, write_jsonl
 from entitune.prompting.answer_formats import ANSWER_FORMATS
+from entitune.prompting.confidence import Token
 from entitune.prompting.predictions import read_prediction
 from entitune.records import read_sentences
+
+
+def tokens_of(answer: Mapping[str, Any]) -> list[Token] | None:
+    """The tokens of an answer with their probabilities, where predict_shard recorded them."""
+    return [Token(*token) for token in answer["tokens"]] if "tokens" in answer else None
 
 
 def main() -> None:
@@ -34,7 +42,7 @@ def main() -> None:
     if [answer["id"] for answer in answers] != [sentence.id for sentence in sentences]:
         raise InputError(f"{', '.join(args.answers)}: not one answer for each sentence of {args.sentences}, in order")
     predictions = [
-        read_prediction(args.answer, sentence, answer["raw"], answer["finish_reason"])
+        read_prediction(args.answer, sentence, answer["raw"], answer["finish_reason"], tokens_of(answer))
         for sentence, answer in zip(sentences, answers, strict=True)
     ]
     write_jsonl(args.output, (prediction.to_dict() for prediction in predictions))

@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--eval-dataset", help="the name there of held_out.json, for evaluations")
     parser.add_argument("--train", type=Path, required=True, help="train.json beside dataset_info.json")
     parser.add_argument("--seed", type=int, required=True, help="seed of initialisation, dropout and data order")
-    parser.add_argument("--lock", required=True, help="lock file of the train environment")
+    parser.add_argument("--locks", nargs="+", required=True, help="lock files of the train environment")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder of the keyed output folders")
     parser.add_argument("--output", required=True, help="the YAML file")
     args = parser.parse_args()
@@ -89,7 +89,7 @@ def main() -> None:
         "overwrite_output_dir": False,  # resume from a checkpoint if there is one
     }
     evaluated = [args.train.with_name("held_out.json")] if args.eval_dataset else []
-    made_from = [sha256(path) for path in (args.train, args.manifest, args.lock, *evaluated)]
+    made_from = [sha256(path) for path in (args.train, args.manifest, *args.locks, *evaluated)]
     key = hashlib.sha256(json.dumps([arguments, made_from], sort_keys=True).encode()).hexdigest()[:16]
     arguments["output_dir"] = str(args.checkpoints / key)
     with atomic_write(args.output) as stream:

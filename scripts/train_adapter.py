@@ -26,7 +26,7 @@ from entitune.claims import Claim, claim
 from entitune.cli import InputError, run
 from entitune.engines.candidates import steps_in
 from entitune.engines.checkpoints import DIVERGED, find_damage, find_not_finite
-from entitune.engines.gpu import environment_of, find_gpus, lacks_bfloat16
+from entitune.engines.gpu import check_environment, environment_of, find_gpus, lacks_bfloat16
 from entitune.files import write_jsonl
 from entitune.job_records import recorded_job
 from entitune.manifests import ModelManifest, check_model
@@ -149,6 +149,7 @@ def train(
         "TOKENIZERS_PARALLELISM": "false",
     }
     if gpus:
+        check_environment(Path(command[0]).parents[1])
         found = find_gpus()
         environment |= {**environment_of(gpus, found), "RECORD_VRAM": "1"}
         if arguments.get("bf16") and lacks_bfloat16(found):
@@ -257,7 +258,7 @@ def main() -> None:
             drop_damaged_checkpoints(working, total, chooses)
             if step := cut_log(working):
                 print(f"{args.title}: resuming from {working}, step {step}", file=sys.stderr)
-        with recorded_job(args.record):
+        with recorded_job(args.record, Path(command[0]).parents[1]):
             train(args.config, args.log, command, processes, args.gpus, args.threads, args.title, held)
         check_results(working)
         (keep_candidates if args.candidates else keep_adapter)(working, args.output_dir)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from entitune.cli import InputError, run
@@ -14,10 +15,28 @@ from entitune.records import Mention, Prediction, Sentence, read_predictions
 
 
 def vote(predictions: Sequence[Sequence[Mention]]) -> list[Mention]:
-    """The mentions that more than half of the predictions hold, in text order; those without a place come last."""
-    votes = Counter(mention for prediction in predictions for mention in set(prediction))
-    winners = [mention for mention, count in votes.items() if 2 * count > len(predictions)]
+    """The mentions that more than half of the predictions hold, in text order; those without a place come last.
+
+    Where they have a confidence, the vote has the mean over all predictions, 0 for those without the mention
+    (Lakshminarayanan, Pritzel & Blundell 2017, "Simple and Scalable Predictive Uncertainty Estimation using Deep
+    Ensembles").
+    """
+    found: defaultdict[Mention, list[float | None]] = defaultdict(list)
+    for prediction in predictions:
+        for mention in dict.fromkeys(prediction):
+            found[mention].append(mention.confidence)
+    winners = [
+        replace(mention, confidence=mean_confidence(confidences, len(predictions)))
+        for mention, confidences in found.items()
+        if 2 * len(confidences) > len(predictions)
+    ]
     return sorted(winners, key=lambda e: (e.start is None, e.start or 0, e.end or 0, e.label, e.text))
+
+
+def mean_confidence(confidences: Sequence[float | None], voters: int) -> float | None:
+    """The mean over all voters; None where one that has the mention has no confidence in it."""
+    known = [one for one in confidences if one is not None]
+    return round(sum(known) / voters, 6) if len(known) == len(confidences) else None
 
 
 def voted(paths: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -25,6 +25,7 @@ def stage(record: JobRecord, shared_by: int = 1) -> dict[str, Any]:
         "peak_memory_mb": record.peak_memory_mb,
         "peak_memory_of": record.peak_memory_of,
         "hardware": record.hardware.model_dump(mode="json"),
+        "lock": record.lock,
     }
 
 
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument(
         "--config", type=json.loads, required=True, help="JSON: the run with all that it names in conf/"
     )
-    parser.add_argument("--files", type=Path, nargs="+", required=True, help="files whose checksums are recorded")
+    parser.add_argument("--files", nargs="+", required=True, help="files whose checksums are recorded")
     parser.add_argument(
         "--environments",
         type=Path,
@@ -62,6 +63,10 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="the manifest, JSON")
     args = parser.parse_args()
 
+    stages = {path.stem: stage(JobRecord.read(path)) for path in args.records} | {
+        path.stem: stage(JobRecord.read(path), args.shared_by) for path in args.shared_records
+    }
+    locks = dict.fromkeys(stage["lock"] for stage in stages.values() if stage["lock"])
     code = code_version()
     manifest = {
         "version": code.version,
@@ -69,10 +74,9 @@ def main() -> None:
         "code_sha256": code.sha256,
         "config": args.config,
         **({"checkpoint": chosen_checkpoint(args.checkpoints)} if args.checkpoints else {}),
-        "files": {str(path): sha256(path) for path in args.files},
+        "files": {path: sha256(path) for path in [*args.files, *locks]},
         "engines": {path.name: engine_versions(path) for path in [Path(sys.prefix), *args.environments]},
-        "stages": {path.stem: stage(JobRecord.read(path)) for path in args.records}
-        | {path.stem: stage(JobRecord.read(path), args.shared_by) for path in args.shared_records},
+        "stages": stages,
     }
     write_json(args.output, manifest)
 

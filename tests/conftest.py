@@ -56,8 +56,13 @@ def mark(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by the markers
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests, and run the fast ones first: what is wrong with our own code shows in seconds."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests, and run the fast ones first: what is wrong with our own code shows in seconds.
+
+    Tests that download gigabytes are left out unless `-m` names them.
+    """
+    if "download" not in config.option.markexpr:
+        items[:] = [item for item in items if not item.get_closest_marker("download")]
     for item in items:
         mark(item)
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from corpora import tags_of, to_cluener, to_conll
 from helpers import (
     ROOT,
     SHEET,
@@ -28,7 +29,11 @@ from hypothesis import strategies as st
 from predictions import LABELS
 
 from entitune.bio_tags import read_bio, write_bio
+from entitune.corpus.formats import FORMATS
+from entitune.corpus.options import CorpusOptions
+from entitune.corpus.sources import Source
 from entitune.engines.crf import features
+from entitune.evaluation.imported import import_predictions, read_imported
 from entitune.job_records import JobRecord
 from entitune.records import Entity, Mention, Prediction, Sentence, read_predictions
 
@@ -264,6 +269,52 @@ def test_predictions_in_the_formats_of_corpora_are_imported(tmp_path: Path) -> N
     wrong = run_script("import_predictions", *given, "--options", '{"nope": 1}')
     assert wrong.returncode == 2
     assert "nope" in wrong.stderr
+
+
+def write_in(name: str, folder: Path, sentences: list[Sentence]) -> list[Path]:
+    """Sentences as a file, two files or a folder in a format."""
+    tags = [tags_of(one) for one in sentences]
+    match name:
+        case "cluener":
+            content = "".join(map(to_cluener, sentences))
+        case "conll-bio" | "conll-bmes" | "conll-bioes":
+            content = "".join(to_conll(one, name.removeprefix("conll-")) for one in sentences)
+        case "huggingface":
+            rows = [{"tokens": [*one.text], "ner_tags": row} for one, row in zip(sentences, tags, strict=True)]
+            content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        case "boson":
+            marked = [one.text.replace("温格", "{{name:温格}}") for one in sentences]
+            content = "".join(text + "\n" for text in marked)
+        case "parallel":
+            texts = [" ".join(one.text) + "\n" for one in sentences]
+            for file, lines in (("texts", texts), ("tags", [" ".join(row) + "\n" for row in tags])):
+                (folder / file).write_text("".join(lines), encoding="utf-8")
+            return [folder / "texts", folder / "tags"]
+        case "brat":
+            (folder / "brat").mkdir()
+            for number, one in enumerate(sentences):
+                (folder / f"brat/{number}.txt").write_text(one.text + "\n", encoding="utf-8")
+                lines = [f"T{n}\t{e.label} {e.start} {e.end}\t{e.text}\n" for n, e in enumerate(one.entities or (), 1)]
+                (folder / f"brat/{number}.ann").write_text("".join(lines), encoding="utf-8")
+            return [folder / "brat"]
+        case _:
+            write = FORMATS[name].write
+            assert write
+            written = list(write(sentences))
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in written]
+            content = json.dumps(written, ensure_ascii=False) if FORMATS[name].array else "".join(lines)
+    (folder / "file").write_text(content, encoding="utf-8")
+    return [folder / "file"]
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "json"])  # json is a mapping of the user's
+def test_predictions_in_every_format_that_the_pipeline_reads_are_imported(name: str, tmp_path: Path) -> None:
+    expected = [Sentence("1", "温格在曼联", (Entity("name", "温格", 0, 2),)), Sentence("2", "无", ())]
+    options = CorpusOptions(use_predictions=True) if name == "label-studio" else CorpusOptions()
+    rows = list(read_imported(Source.of(write_in(name, tmp_path, expected)), name, options))
+    split = [Sentence(f"dev-{number}", one.text, ()) for number, one in enumerate(expected)]
+    for predictions in (import_predictions(rows, split, "x"), import_predictions(rows[::-1], split, "x")):
+        assert [one.pred for one in predictions] == [(Mention("name", "温格", 0, 2),), ()]
 
 
 IMPORTS = """

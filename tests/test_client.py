@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -401,6 +402,37 @@ def test_entities_as_csv(server: ScriptedServer, run: FinishedRun) -> None:
             ]
     assert len(server.asked) == 3
     assert [one["source"] for one in records(Path("out.jsonl"))] == [2, 4]
+
+
+def test_mentions_with_a_low_confidence_can_be_left_out(server: ScriptedServer, run: FinishedRun) -> None:
+    mentions = [{"label": "name", "text": "甲"}, {"label": "name", "text": "乙"}]
+    answer = server.chat(json.dumps(mentions, ensure_ascii=False))
+    tokens = [('[{"label": "name", "text": "甲"}', -0.1), (', {"label": "name", "text": "乙"}]', -1.0)]
+    answer["choices"][0]["logprobs"] = {"content": [{"token": text, "logprob": one} for text, one in tokens]}
+    server.answer = lambda text: (200, answer)
+    done = command(server, "--min-confidence", "0", input="甲乙\n")
+    assert [one["confidence"] for one in json.loads(done.stdout)["entities"]] == [0.904837, 0.367879]
+    done = command(server, "--min-confidence", "0.5", "--output", "out.csv", input="甲乙\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "left out: 1 mentions with a confidence below 0.5"
+    with open("out.csv", encoding="utf-8", newline="") as stream:
+        assert list(csv.reader(stream)) == [
+            ["source", "label", "text", "start", "end", "status", "confidence"],
+            ["1", "name", "甲", "0", "1", "ok", "0.904837"],
+        ]
+    for other in ([], ["--min-confidence", "0.6"]):
+        done = command(server, *other, "--output", "out.csv", input="甲乙\n")
+        assert "was made with another confidence" in done.stderr
+    assert "a number from 0 to 1" in command(server, "--min-confidence", "7", input="").stderr
+
+
+def test_confidences_are_asked_for_where_the_run_has_them(server: ScriptedServer, run: FinishedRun) -> None:
+    answer = server.chat('[{"label": "name", "text": "甲"}]')
+    answer["choices"][0]["logprobs"] = {"content": [{"token": '[{"label": "name", "text": "甲"}]', "logprob": 0.0}]}
+    server.answer = lambda text: (200, answer)
+    confident = replace(run, decode=run.decode.model_copy(update={"confidence": True}))
+    assert [one["entities"][0].get("confidence") for one in extract(["甲"], confident, server.url)] == [1.0]
+    assert [one["entities"][0].get("confidence") for one in extract(["甲"], run, server.url)] == [None]
 
 
 def test_the_standard_input_may_begin_with_a_byte_order_mark(server: ScriptedServer, run: FinishedRun) -> None:

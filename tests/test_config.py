@@ -13,7 +13,7 @@ from helpers import ROOT, SHEET, edit_yaml, snakemake
 from steps import grows_linearly
 
 from entitune.config_files import ConfigError, read_sheet
-from entitune.runs import TunedRun
+from entitune.runs import SELECT, TunedRun
 from entitune.study import Study, load_study
 
 DEMO = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
@@ -185,6 +185,54 @@ def test_the_splits_that_tables_cover(conf: Path) -> None:
     assert "is not one of 'dev', 'test'" in problem(conf, splits=["train"])
     edit_yaml(conf / "datasets.yaml", "demo", splits={"train": "t.json", "dev": "d.json"})
     assert "dataset 'demo' of run 'demo' has no split 'test'" in problem(conf, splits=["test"])
+
+
+def test_a_recipe_that_chooses_a_checkpoint(conf: Path) -> None:
+    edit_yaml(conf / "recipes.yaml", "demo", select=0.1)
+    (conf / "runs.tsv").write_text(SHEET + DEMO.replace("\t\n", "\ttrain_rows=80\n"))
+    study = load_study({"runs": ["demo"]}, conf)
+    run = study.runs["demo+train_rows=80"]
+    assert isinstance(run, TunedRun)
+    assert "save_total_limit" not in run.arguments  # each checkpoint is a candidate
+    assert run.selection(3) == ".held_out-0.1.rows-80.seed-3"
+    files = study.made_from(run, 1)
+    assert {run.files(1).candidates, run.files(1).checkpoint_scores, run.files(1).adapter()} <= set(files)
+    assert run.rows_trained_on(640) == 80
+    # What chooses reads held-out training rows, and nothing of dev.
+    source = run.engine_source(1, SELECT)
+    assert (source.sentences, source.tokens) == (run.files(1).held_out, run.files(1).held_out_tokens)
+    assert (source.model, source.adapter) == (run.files(1).merged_candidates, None)
+    assert source.parity == run.data.parity("train", "predict-cpu")
+    edit_yaml(conf / "decode.yaml", "cpu", adapter="lora")
+    served = load_study({"runs": ["demo"]}, conf).runs["demo+train_rows=80"]
+    assert isinstance(served, TunedRun)
+    assert served.engine_source(1, SELECT).adapter == run.files(1).candidates
+
+
+def test_held_out_rows_that_cannot_be(conf: Path) -> None:
+    edit_yaml(conf / "recipes.yaml", "demo", select=1)
+    assert "conf/recipes.yaml: demo: select" in problem(conf)
+    edit_yaml(conf / "recipes.yaml", "demo", select=0.1)
+    edit_yaml(conf / "train" / "demo.yaml", val_size=0.1)
+    assert "val_size: `select` holds rows out already" in problem(conf)
+    (conf / "runs.tsv").write_text(SHEET + DEMO.replace("\t\n", "\tsave_strategy=no\n"))
+    edit_yaml(conf / "train" / "demo.yaml", val_size=0)
+    assert "row 'demo': sweep: save_strategy: " in problem(conf)
+
+
+def test_files_of_other_systems(conf: Path) -> None:
+    def imports(text: str) -> None:
+        (conf / "imports.yaml").write_text(f"theirs: {{{text}, system: x}}\n", encoding="utf-8")
+
+    (conf / "runs.tsv").write_text(SHEET + DEMO.replace("demo\tcpu\t1", "import:theirs\tcpu\t1"))
+    imports("predictions: a.jsonl")
+    edit_yaml(conf / "datasets.yaml", "demo", splits={"train": "t.json", "dev": "d.json", "test": "e.json"})
+    assert "conf/imports.yaml: theirs: test_predictions: missing" in problem(conf, splits=["dev", "test"])
+    imports("predictions: [a, b]")
+    assert "predictions of dev: two files are for format parallel" in problem(conf)
+    imports("predictions: [a, b], format: parallel")
+    study = load_study({"runs": ["demo"]}, conf)
+    assert study.made_from(study.runs["demo"], 1)[:2] == ["a", "b"]
 
 
 def test_a_thought_and_a_schema_exclude_each_other(conf: Path) -> None:

@@ -11,7 +11,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -143,22 +142,6 @@ def test_there_are_examples_to_click(page: str) -> None:
 # --- an answer ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Sure(Mention):
-    """A mention as it will be when answers have a confidence."""
-
-    confidence: float = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "label": self.label,
-            "text": self.text,
-            "start": self.start,
-            "end": self.end,
-            "confidence": self.confidence,
-        }
-
-
 def mention(label: str, text: str, start: int | None = None) -> Mention:
     return Mention(label, text, start, None if start is None else start + len(text))
 
@@ -214,7 +197,7 @@ def test_the_run_the_base_and_the_time_are_told(run: FinishedRun) -> None:
 
 
 def test_the_confidence_is_shown_where_there_is_one(run: FinishedRun) -> None:
-    entities = [Sure("name", "甲", 0, 1, 0.98765), mention("name", "乙", 1)]
+    entities = [Mention("name", "甲", 0, 1, 0.98765), mention("name", "乙", 1)]
     assert "confidence" not in plain(shown(run, "甲乙", entities[1:])).split("Copy JSON")[0]
     rows = re.findall(r"<tr>.*?</tr>", shown(run, "甲乙", entities), re.DOTALL)
     assert [plain(row).split() for row in rows] == [

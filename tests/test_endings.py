@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from helpers import BIN, copy_repository, snakemake
 
-from entitune.endings import failure_of, first_error, summary_of
+from entitune.endings import failure_of, first_error, kept_of_other_cuda, summary_of
+from entitune.files import write_json
 
 SEEDS = """run\tscoring\tlabel\tseeds\tf1_mean\tf1_sd
 demo\tspans\tmicro\t3\t0.606667\t0.010500
@@ -27,6 +28,18 @@ def test_the_scores_and_where_the_table_is(tmp_path: Path) -> None:
         "All scores: results/metrics.tsv",
     ]
     assert summary_of(tmp_path / "no.tsv") == ""
+
+
+def test_results_of_another_cuda_are_named(tmp_path: Path) -> None:
+    made_with = {"old": "envs/train-cuda12.txt", "new": "envs/train.txt", "crf": "envs/crf.txt", "older": None}
+    manifests = [str(tmp_path / name / "manifest.json") for name in (*made_with, "unfinished")]
+    for name, lock in made_with.items():
+        write_json(tmp_path / name / "manifest.json", {"stages": {"train": {"lock": lock}}})
+    assert kept_of_other_cuda(manifests, 13).splitlines() == [
+        "Kept, though made with engines for another CUDA than 13:",
+        f"  {tmp_path}/old: envs/train-cuda12.txt",
+    ]
+    assert kept_of_other_cuda(manifests[1:], 13) == ""
 
 
 def test_a_failure_names_step_error_and_log(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from helpers import (
     wait_for,
 )
 
+from entitune.prompting.confidence import Token, TokenProbabilities
+
 pytestmark = pytest.mark.engine
 
 TRAINED_ON = """
@@ -181,6 +183,7 @@ def test_one_engine_answers_for_several_models_as_one_each_does(demo: Path, tmp_
     answers = "results/groups/demo@part-1/answers/dev/1-of-10.jsonl"
     tokens = "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl"
     settings = {"max_tokens": 200, "max_model_len": 512, "max_num_seqs": 128, "dtype": "auto", "gpus": 0}
+    settings["confidence"] = True  # the probabilities of tokens change no answer
     for adapter, alone_as_well in (("merged", (1, 3)), ("lora", (2,))):
         try:
             changed = kept.replace("adapter: merged", f"adapter: {adapter}", 1).replace("shards: 1", "shards: 10", 1)
@@ -201,7 +204,14 @@ def test_one_engine_answers_for_several_models_as_one_each_does(demo: Path, tmp_
             alone = tmp_path / f"{adapter}-{seed}.jsonl"
             done = run_engine("predict-cpu", demo, "predict_shard", *command, "--output", alone)
             assert done.returncode == 0, done.stderr
-            assert read_jsonl(alone) == by_seed[seed]
+            found = read_jsonl(alone)
+            for one in found:
+                recorded = one.pop("tokens")
+                assert len(recorded) == one["output_tokens"]
+                whole = TokenProbabilities(one["raw"], [Token(*token) for token in recorded])
+                assert whole.confidence([(0, len(one["raw"]))]) is not None, "the tokens write the answer"
+                assert all(logprob <= 0 for _, logprob in recorded)
+            assert found == by_seed[seed]
     (demo / answers).unlink()
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from helpers import ROOT
 
+from entitune.cli import InputError
 from entitune.engines import gpu
 from entitune.engines.gpu import Gpu, environment_of, lacks_bfloat16, parse_gpus
 
@@ -61,6 +63,54 @@ def test_a_scheduler_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment_of(1, parse_gpus(LISTED)) == {}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
     assert environment_of(2, parse_gpus(LISTED)) == {"CUDA_VISIBLE_DEVICES": "3,5"}
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Have nvidia-smi print a driver's version."""
+
+    def install(version: str) -> None:
+        smi = tmp_path / "nvidia-smi"
+        smi.write_text(f"#!/bin/sh\necho '{version}'\n", encoding="utf-8")
+        smi.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        gpu.find_driver.cache_clear()
+
+    yield install
+    gpu.find_driver.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("version", "generation"), [("580.65.06", 13), ("575.57.08", 12), ("535.104.05", 12), ("470.57.02", 13), ("no", 13)]
+)
+def test_the_driver_decides_for_which_cuda_environments_are_built(
+    driver: Callable[[str], None], version: str, generation: int
+) -> None:
+    driver(version)
+    assert gpu.cuda_generation("auto") == generation
+    assert (gpu.cuda_generation(12), gpu.cuda_generation(13)) == (12, 13)
+
+
+def environment(folder: Path, lock: str) -> Path:
+    """An environment that says of itself that it was built from `lock`."""
+    folder.mkdir(exist_ok=True)
+    (folder / ".built").write_text(f"{'0' * 64}  {lock}\n", encoding="utf-8")
+    return folder
+
+
+def test_a_job_checks_the_driver_of_its_node(driver: Callable[[str], None], tmp_path: Path) -> None:
+    newer, older = environment(tmp_path / "a", "envs/train.txt"), environment(tmp_path / "b", "envs/train-cuda12.txt")
+    driver("535.104.05")
+    gpu.check_environment(older)
+    with pytest.raises(InputError, match=r"is 535\.104\.05; .*/a is built for CUDA 13.*Set `cuda: 12` in conf/config"):
+        gpu.check_environment(newer)
+    driver("580.65.06")
+    gpu.check_environment(older)
+    gpu.check_environment(newer)
+    driver("470.57.02")
+    for folder in (newer, older):
+        with pytest.raises(InputError, match=r"is 470\.57\.02; the engines need 525 or newer \(CUDA 12\), or 580"):
+            gpu.check_environment(folder)
 
 
 def test_older_gpus_have_no_bfloat16() -> None:

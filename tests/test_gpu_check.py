@@ -29,12 +29,13 @@ REFERENCE = {
 }
 FAST = {"disable_gradient_checkpointing": True, "enable_liger_kernel": True, "per_device_train_batch_size": 4}
 SHAPE = {
-    "model_type": "qwen2",
+    "model_type": "qwen3",
     "hidden_size": 64,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "intermediate_size": 128,
+    "head_dim": 16,
     "vocab_size": 500,
     "tie_word_embeddings": False,
 }
@@ -75,14 +76,16 @@ def test_the_base_is_trained_with_llamafactory(report: dict[str, Any]) -> None:
 
 @pytest.mark.engine
 def test_each_lever_is_measured_on_top_of_those_before(report: dict[str, Any]) -> None:
-    names = [record["settings"] for record in report["settings"]]
+    settings = report["shapes"]["shape"]
+    names = [record["settings"] for record in settings]
     assert names == [
         "reference",
         "+ disable_gradient_checkpointing: true",
         "+ enable_liger_kernel: true",
         "+ per_device_train_batch_size: 4",
+        "reference, quantization_bit: 4",
     ]
-    for record in report["settings"][:2]:
+    for record in (*settings[:2], settings[4]):
         assert record["error"] is None
         assert record["examples"] == 4  # one step of 2 x 2 rows; two more warm up
         assert record["tokens_per_second"] > 0
@@ -90,7 +93,7 @@ def test_each_lever_is_measured_on_top_of_those_before(report: dict[str, Any]) -
         # 4 x (inputs + outputs) of 7 layers in 2 blocks
         assert record["trainable_parameters"] == 2 * 4 * (128 + 96 + 96 + 128 + 3 * 192)
     # liger-kernel computes on a GPU alone, or is not installed: a row of the table, and the rest goes on.
-    assert report["settings"][2]["error"]
+    assert settings[2]["error"]
 
 
 @pytest.mark.engine
@@ -130,12 +133,13 @@ def test_a_setting_that_ran_out_of_memory_is_a_row_of_the_table() -> None:
             "machine": machine | {"torch": "2.13.0"} | dict.fromkeys(gpu_check.PACKAGES[1:]),
             "train": "train.json",
             "training": [],
-            "shape": "qwen2.5-7b-instruct",
-            "settings": [
-                measured,
-                {"settings": "+ a: 1", "error": "OutOfMemoryError: CUDA out of memory."},
-                measured | {"settings": "+ b: 2", "tokens_per_second": 5000.0},
-            ],
+            "shapes": {
+                "qwen2.5-7b-instruct": [
+                    measured,
+                    {"settings": "+ a: 1", "error": "OutOfMemoryError: CUDA out of memory."},
+                    measured | {"settings": "+ b: 2", "tokens_per_second": 5000.0},
+                ]
+            },
         }
     )
     assert "# GPU check: NVIDIA A100\n\n2026-01-01, torch 2.13.0, CUDA 13.0\n" in text

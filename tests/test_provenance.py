@@ -195,7 +195,16 @@ def test_a_job_is_recorded(tmp_path: Path) -> None:
         "peak_memory_mb",
         "peak_memory_of",
         "hardware",
+        "lock",
     ]
+    assert record.lock is None  # the workflow's environment is no engine's
+
+
+def test_a_record_names_the_lock_of_the_engines_environment(tmp_path: Path) -> None:
+    (tmp_path / ".built").write_text(f"{'0' * 64}  envs/train-cuda12.txt\n")
+    with recorded_job(tmp_path / "train.json", tmp_path):
+        pass
+    assert JobRecord.read(tmp_path / "train.json").lock == "envs/train-cuda12.txt"
 
 
 def test_a_job_that_fails_leaves_no_record_of_an_earlier_one(tmp_path: Path) -> None:
@@ -231,7 +240,9 @@ def test_a_manifest_says_what_each_job_took_and_where(tmp_path: Path) -> None:
     with recorded_job(tmp_path / "train_adapter.json"):
         pass
     record = JobRecord.read(tmp_path / "train_adapter.json")
-    elsewhere = record.model_copy(update={"seconds": 30.0, "hardware": hardware().model_copy(update={"gpus": ["H"]})})
+    changes = {"seconds": 30.0, "hardware": hardware().model_copy(update={"gpus": ["H"]}), "lock": "lock.txt"}
+    elsewhere = record.model_copy(update=changes)
+    (tmp_path / "lock.txt").write_text("vllm==1")
     (tmp_path / "predict_shard.dev.1-of-1.json").write_text(elsewhere.model_dump_json())
     (tmp_path / "file").write_text("x")
     arguments = ["--config", '{"run": "r"}', "--files", str(tmp_path / "file"), "--output", str(tmp_path / "m.json")]
@@ -242,13 +253,14 @@ def test_a_manifest_says_what_each_job_took_and_where(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
     assert manifest["code_sha256"] == checksum_of_code(ROOT)
     assert manifest["version"] == VERSION
-    assert list(manifest["files"]) == [str(tmp_path / "file")]
+    assert list(manifest["files"]) == [str(tmp_path / "file"), "lock.txt"]
     assert manifest["stages"]["train_adapter"] == {
         "date": record.date,
         "wall_seconds": record.seconds,
         "peak_memory_mb": record.peak_memory_mb,
         "peak_memory_of": record.peak_memory_of,
         "hardware": record.hardware.model_dump(),
+        "lock": None,
     }
     shared = manifest["stages"]["predict_shard.dev.1-of-1"]
     assert shared["wall_seconds"] == 10

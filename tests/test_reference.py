@@ -96,7 +96,7 @@ def render(folder: Path, recipe: str, model: Path) -> dict[str, object]:
     data = folder / "reference-rows/train.json"
     (folder / "manifest").mkdir(exist_ok=True)
     given = ["--arguments", json.dumps(arguments), "--chat", CHAT, "--manifest", model / "manifest.json"]
-    given += ["--dataset", "cluener_train", "--train", data, "--seed", 1, "--lock", "envs/train.txt"]
+    given += ["--dataset", "cluener_train", "--train", data, "--seed", 1, "--locks", "envs/train.txt"]
     given += ["--checkpoints", "work", "--output", f"{recipe}.yaml"]
     given += ["--whole-accumulations"] if RECIPES[recipe].get("whole_accumulations") else []
     given += ["--eval-dataset", "held_out"] if "val_size" in arguments else []

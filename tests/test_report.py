@@ -25,6 +25,7 @@ def answer(sentence: dict[str, Any], generator: random.Random) -> dict[str, Any]
     """A prediction of a sentence: some entities right, some under another label, some missing, some invented."""
     pred = [one if generator.random() < 0.7 else {**one, "label": "动物"} for one in sentence["entities"]]
     pred = [one for one in pred if generator.random() < 0.9] + [{**pred[0], "text": "没有", "start": None, "end": None}]
+    pred = [{**one, "confidence": round(generator.random(), 6)} for one in pred]
     return {"id": sentence["id"], "text": sentence["text"], "gold": sentence["entities"], "pred": pred, "status": "ok"}
 
 
@@ -123,6 +124,10 @@ FIGURES = {
     "plot_audit": (["--audit", "audit.tsv"], ["Dataset cluener", "sentences in train, exact", "scene"]),
     "plot_stages": (["--manifests", "甲-1/manifest.json"], ["甲, train_adapter", "30.0 min", "1.0 min"]),
     "plot_error_categories": (["--categories", "甲", "errors/categories.tsv"], ["甲", "wrong label", "hallucinated"]),
+    "plot_confidence": (
+        ["--predictions", "甲", "dev", "甲-1/dev.jsonl", "--predictions", "甲", "dev", "甲-2/dev.jsonl"],
+        ["甲, dev", "precision", "recall", "F1", "share that is right"],
+    ),
     "plot_learning_curve": (
         ["--metrics", "metrics.tsv", "--point", "甲", "A", "100", "--point", "乙", "A", "2000"],
         ["cluener dev, spans", "training sentences", "A", "100", "2,000"],

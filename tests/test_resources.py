@@ -241,7 +241,7 @@ def test_before_anything_is_there_rows_are_guessed_from_characters(study: Path) 
 
     alpaca = study / "results/datasets/corpus/plain/train.json"
     alpaca.parent.mkdir(parents=True)
-    row = {"system": "", "instruction": "抽" * 400, "history": [], "input": "字" * 40, "output": "[]" * 5}
+    row = {"id": "1", "system": "", "instruction": "抽" * 400, "history": [], "input": "字" * 40, "output": "[]" * 5}
     alpaca.write_text(json.dumps([row] * 10_748), encoding="utf-8")
     result = estimate(study)
     assert "4 rows of 300 tokens (about the longest row, by its characters)" in result.stdout

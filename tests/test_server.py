@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import re
@@ -137,6 +138,23 @@ def test_the_client_gets_what_the_batch_path_predicts(demo: Path, server: Server
     assert done.returncode == 0, done.stderr
     assert read_jsonl(output) == [*kept, *expected[40:]]
     assert f"{len(expected)}/{len(expected)}" in done.stderr, "no progress"
+
+
+def test_the_client_adds_confidences(demo: Path, server: Server, tmp_path: Path) -> None:
+    expected = predictions(demo)[:30]
+    sentences = "".join(one["text"] + "\n" for one in expected)
+    done = extract(demo, server, "--min-confidence", 0, stdin=sentences)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    confidences = [[mention.pop("confidence") for mention in one["entities"]] for one in found]
+    assert found == expected
+    assert all(0 <= confidence <= 1 for own in confidences for confidence in own)
+    done = extract(demo, server, "--min-confidence", 0.5, "--output", tmp_path / "out.csv", stdin=sentences)
+    low = sum(confidence < 0.5 for own in confidences for confidence in own)
+    assert f"left out: {low} mentions with a confidence below 0.5" in done.stderr
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [row["confidence"] for row in csv.DictReader(stream) if row["label"]]
+    assert len(rows) == sum(map(len, confidences)) - low
+    assert all(float(one) >= 0.5 for one in rows)
 
 
 def test_more_requests_than_the_server_takes_are_asked_again(demo: Path, server: Server) -> None:

@@ -57,6 +57,10 @@ def edit(demo: Path) -> Iterator[Callable[[str, str, str], None]]:
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
+def test_results_of_another_cuda_are_kept(demo: Path) -> None:
+    assert rules(would_run(demo, "--config", "cuda=12")) == {"build_env"}
+
+
 def test_nothing_runs_twice(demo: Path) -> None:
     done = snakemake(demo, "results/metrics.tsv", "--cores", "all")
     assert done.returncode == 0
@@ -98,7 +102,7 @@ def test_rank_and_alpha_change_places(demo: Path, edit: Callable[..., None]) -> 
 
 
 def test_the_decode_settings(demo: Path, edit: Callable[..., None]) -> None:
-    edit("conf/decode.yaml", "max_tokens: ", "max_tokens: 1")
+    edit("conf/decode.yaml", "max_tokens: 200", "max_tokens: 100")
     assert rules(would_run(demo)) == {"check_lengths"} | PREDICT | SCORE
 
 

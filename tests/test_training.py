@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ from training import MODEL, RECIPE, prepare, start_training
 from entitune.cli import InputError
 from entitune.engines.candidates import candidates_in
 from entitune.engines.checkpoints import CHECKSUMS, PARTIAL_STATE, find_damage, find_not_finite, finish
-from entitune.manifests import verify
+from entitune.engines.groups import Job, for_each_candidate
+from entitune.manifests import ModelManifest, verify
 from entitune.prompting.prompt import Prompt
 from run_llamafactory import check_finite
 from train_adapter import cut_log, drop_damaged_checkpoints
@@ -116,6 +118,26 @@ def test_what_is_logged_again_is_dropped(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "checkpoint-2")
     assert cut_log(tmp_path) == 0
     assert log.read_text() == ""
+
+
+def test_each_candidate_is_a_job_in_the_order_of_steps(tmp_path: Path) -> None:
+    for step in (100, 20):
+        write_checkpoint(tmp_path / f"checkpoint-{step}")
+    ModelManifest.of_folder(tmp_path, model="x", source="train_adapter", revision=None).write(tmp_path)
+    (tmp_path / "checkpoint-300").mkdir()  # of no finished training
+    first, second = (str(tmp_path / f"checkpoint-{step}") for step in (20, 100))
+    served, merged = Job("a", 1, "t", "base", str(tmp_path), candidates=True), Job("a", 2, "t", str(tmp_path), None)
+    jobs = for_each_candidate([served, replace(merged, candidates=True), merged])
+    assert list(jobs) == [
+        Job("a", 1, "t", "base", first, step=20),
+        Job("a", 1, "t", "base", second, step=100),
+        Job("a", 2, "t", first, None, step=20),
+        Job("a", 2, "t", second, None, step=100),
+        merged,
+    ]
+    ModelManifest(model="x", source="train_adapter", revision=None, files=()).write(tmp_path)
+    with pytest.raises(InputError, match="its manifest lists no checkpoint-STEP"):
+        list(for_each_candidate([served]))
 
 
 @pytest.mark.parametrize("name", ["loss", "eval_loss", "train_loss", "grad_norm"])

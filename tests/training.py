@@ -94,7 +94,7 @@ def render(folder: Path, recipe: dict[str, Any], chat: str = CHAT, **changes: An
     options += ["--train", folder / "cutoff" / "train.json", "--manifest", folder.parent / "manifest.json"]
     options += ["--eval-dataset", "held_out"] if "val_size" in recipe else []
     path = folder / f"{hashlib.sha256(repr([recipe, changes]).encode()).hexdigest()[:16]}.yaml"
-    must_run("render_config", *options, "--lock", __file__, "--checkpoints", folder / "work", "--output", path)
+    must_run("render_config", *options, "--locks", __file__, "--checkpoints", folder / "work", "--output", path)
     rendered = yaml.safe_load(path.read_text(encoding="utf-8"))
     path.write_text(yaml.safe_dump(rendered | {"model_name_or_path": str(MODEL)} | changes), encoding="utf-8")
     return path

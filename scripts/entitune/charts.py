@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,10 @@ def read_table(path: str | Path) -> pd.DataFrame:
     return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], dtype={"label": str, "run": str})
 
 
-def frame(records: Sequence[Any]) -> pd.DataFrame:
-    """Records of one dataclass, at least one, as a table."""
-    return pd.DataFrame([asdict(record) for record in records])
+def frame(records: Sequence[Any], kind: type[Any] | None = None) -> pd.DataFrame:
+    """Records of one dataclass as a table; where there may be none, `kind` is the dataclass."""
+    columns = None if kind is None else [one.name for one in fields(kind)]
+    return pd.DataFrame([asdict(record) for record in records], columns=columns)
 
 
 UNITS = ((3600, "h"), (60, "min"), (1, "s"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from entitune import paths
+from entitune.files import read_json
 
 
 def summary_of(seeds_table: Path) -> str:
@@ -26,6 +28,21 @@ def summary_of(seeds_table: Path) -> str:
         deviation = f" ± {float(row['f1_sd']):.4f} ({row['seeds']} seeds)" if row["f1_sd"] else ""
         lines.append(f"  {row['run']:<{width}}  {float(row['f1_mean']):.4f}{deviation}")
     return "\n".join(["Micro F1 (spans):", *lines, f"All scores: {paths.METRICS}"]) if lines else ""
+
+
+def kept_of_other_cuda(manifests: Iterable[str], cuda: int) -> str:
+    """Which finished runs were made with the engines for another CUDA than this machine's; empty where none was.
+
+    Args:
+        manifests: the manifests of runs.
+        cuda: 12 or 13, what environments are built for here.
+    """
+    others = []
+    for path in filter(os.path.isfile, manifests):
+        locks = dict.fromkeys(stage.get("lock") for stage in read_json(path)["stages"].values())
+        if made_with := [lock for lock in locks if lock and paths.cuda_of(lock) not in (None, cuda)]:
+            others.append(f"  {os.path.dirname(path)}: {', '.join(made_with)}")
+    return "\n".join([f"Kept, though made with engines for another CUDA than {cuda}:", *others]) if others else ""
 
 
 def failure_of(rule: str, wildcards: Mapping[str, str], log: Path | None) -> str:

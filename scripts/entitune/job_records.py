@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from entitune.cli import InputError
 from entitune.files import read_json, write_json
 from entitune.processes import output_of
+from entitune.provenance import built_from
 
 MIB = 1 << 20
 
@@ -86,6 +88,8 @@ class JobRecord(BaseModel):
     peak_memory_of: PeakOf
     """Of all processes of the job together, page cache included, or of the largest of them."""
     hardware: Hardware
+    lock: str | None = None
+    """The lock file of the environment in which the engine ran."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -97,8 +101,11 @@ class JobRecord(BaseModel):
 
 
 @contextlib.contextmanager
-def recorded_job(path: Path | None) -> Iterator[None]:
-    """Write a JobRecord of the block to `path` when it has ended without an error. None: write nothing."""
+def recorded_job(path: Path | None, environment: Path = Path(sys.prefix)) -> Iterator[None]:
+    """Write a JobRecord of the block to `path` when it has ended without an error. None: write nothing.
+
+    `environment` is the folder of the engine's environment; by default this process's own.
+    """
     if path is None:
         yield
         return
@@ -112,7 +119,12 @@ def recorded_job(path: Path | None) -> Iterator[None]:
     seconds = time.monotonic() - started
     peak, of = peak_memory(group, before)
     record = JobRecord(
-        date=date, seconds=round(seconds, 3), peak_memory_mb=peak // MIB, peak_memory_of=of, hardware=hardware()
+        date=date,
+        seconds=round(seconds, 3),
+        peak_memory_mb=peak // MIB,
+        peak_memory_of=of,
+        hardware=hardware(),
+        lock=built_from(environment),
     )
     write_json(path, record.model_dump(mode="json"))
 

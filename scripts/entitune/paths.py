@@ -26,9 +26,27 @@ def python(name: str) -> str:
     return f".envs/{name}/bin/python"
 
 
-def lock(name: str) -> str:
-    """The lock file of an environment."""
-    return f"envs/{name}.txt"
+CUDA_12 = {"train": "train-cuda12", "predict-cuda": "predict-cuda12", "predict-cpu": "predict-cpu12"}
+"""The environments that have a second lock file: the same engines for CUDA 12 in place of CUDA 13."""
+
+
+def lock(name: str, cuda: int = 13) -> str:
+    """The lock file from which an environment is built for a generation of CUDA, 12 or 13."""
+    return f"envs/{CUDA_12.get(name, name) if cuda == 12 else name}.txt"
+
+
+def locks(name: str) -> list[str]:
+    """The lock files of an environment, of all generations: what its steps depend on.
+
+    A step depends on all of them, so that results stay valid on a machine of another generation.
+    """
+    return list(dict.fromkeys(lock(name, cuda) for cuda in (13, 12)))
+
+
+def cuda_of(lock_file: str) -> int | None:
+    """The generation of CUDA that a lock file is for, 12 or 13; None where there is but one lock file."""
+    generations = {lock(name, cuda): cuda for name in CUDA_12 for cuda in (12, 13)}
+    return generations.get(lock_file)
 
 
 # --- data -----------------------------------------------------------------------------------------------------------

@@ -93,6 +93,13 @@ def engine_versions(environment: Path) -> dict[str, str]:
     return {name: found[name] for name in ENGINES if name in found}
 
 
+def built_from(environment: Path) -> str | None:
+    """The lock file that an environment of an engine was built from, as its marker says; None where it has none."""
+    marker = environment / ".built"
+    words = marker.read_text(encoding="utf-8").split() if marker.is_file() else []
+    return words[1] if len(words) == 2 else None
+
+
 def cuda_of_torch(environment: Path) -> str | None:
     """The CUDA version that an environment's torch is built with; read, because importing torch takes seconds."""
     for path in environment.glob("lib/python*/site-packages/torch/version.py"):

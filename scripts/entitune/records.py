@@ -7,7 +7,7 @@ value, and is faster than `json.loads` alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
@@ -40,24 +40,27 @@ class Mention:
     """What an answer names: a label and a text, and where it was grounded in the sentence.
 
     `start` and `end` are half-open offsets in Unicode code points, or both None where the text has no place in the
-    sentence.
+    sentence. Two mentions that differ in their confidence only are equal.
     """
 
     label: str
     text: str
     start: int | None = None
     end: int | None = None
+    confidence: float | None = field(default=None, compare=False)
+    """How probable the model found the mention, 0 to 1; None where the answer's tokens were not recorded."""
 
     def __post_init__(self) -> None:
         if (self.start is None) != (self.end is None):
             raise ValueError(f"start and end are both numbers or both null, got {self.start} and {self.end}")
 
     def to_dict(self) -> dict[str, Any]:
-        return {"label": self.label, "text": self.text, "start": self.start, "end": self.end}
+        record = {"label": self.label, "text": self.text, "start": self.start, "end": self.end}
+        return record if self.confidence is None else {**record, "confidence": self.confidence}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Mention:
-        return cls(value["label"], value["text"], value["start"], value["end"])
+        return cls(value["label"], value["text"], value["start"], value["end"], value.get("confidence"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,10 @@ class Prediction:
             id=sentence.id,
             text=sentence.text,
             gold=sentence.entities,
-            pred=tuple(Mention(one.label, one.text, one.start, one.end) for one in mentions),
+            pred=tuple(
+                one if isinstance(one, Mention) else Mention(one.label, one.text, one.start, one.end)
+                for one in mentions
+            ),
             raw=to_json([{"label": one.label, "text": one.text} for one in mentions]),
             finish_reason=source,
             status="ok",

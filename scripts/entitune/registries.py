@@ -365,6 +365,9 @@ class Decode(Machine):
     structured: bool = Field(
         False, description="hold answers to the format that the prompt asks for, with the dataset's labels"
     )
+    confidence: bool = Field(
+        False, description="record the probability of each token of an answer, and give each mention a confidence"
+    )
     max_tokens: Positive = Field(description="longest answer in tokens")
     max_model_len: Positive = Field(description="longest prompt and answer in tokens")
     max_num_seqs: Positive = Field(description="sentences in one batch")
@@ -393,7 +396,7 @@ class Decode(Machine):
     def engine_settings(self) -> dict[str, JsonValue]:
         """The settings on which an answer depends."""
         values: dict[str, JsonValue] = self.model_dump(mode="json", include=set(self.RESULT_KEYS))
-        return {key: values[key] for key in self.RESULT_KEYS}
+        return {key: values[key] for key in self.RESULT_KEYS} | ({"confidence": True} if self.confidence else {})
 
 
 # --- the sheet and the selection ----------------------------------------------------------------------------------
@@ -465,6 +468,11 @@ class Selection(Section):
         AfterValidator(_check_distinct),
         Field(min_length=1),
     ] = Field(("dev",), description="the labelled splits that the tables cover; test only where it is labelled")
+    cuda: Literal["auto", 12, 13] = Field(
+        "auto",
+        description="for which CUDA the engines' environments are built; auto: 12 where the driver is older than 580, "
+        "else 13. Finished results are kept when it changes",
+    )
     local_archive: dict[str, FilePath] = Field(
         {}, description="dataset -> path of its archive on this machine, instead of a download"
     )

@@ -51,6 +51,11 @@ class _Run:
         """The environments of the engines that the run's figures need."""
         return []
 
+    @property
+    def has_confidence(self) -> bool:
+        """Whether the run's predictions have a confidence for each mention."""
+        return False
+
     def split_files(self, split: str) -> list[str]:
         """The files of a split of the run's dataset, the publisher's and the canonical one."""
         return [paths.raw(self.dataset.name, split), paths.sentences(self.dataset.name, split)]
@@ -112,6 +117,10 @@ class BaseRun(_Run):
         # LLaMA-Factory's template makes the token ids, vLLM answers.
         return ["train", self.decode.environment]
 
+    @property
+    def has_confidence(self) -> bool:
+        return self.decode.confidence
+
     def engine_model(self, seed: int | str) -> str:
         """The list of files, in its folder, of the model that the engine loads."""
         return paths.model(self.model.name)
@@ -149,7 +158,10 @@ class BaseRun(_Run):
         ]
 
     def made_from(self, seed: int, split: str, group: GroupFiles) -> list[str]:
-        """Every file behind the run's scores of a split, from the publisher's to the scores, and the locks."""
+        """Every file behind the run's scores of a split, from the publisher's to the scores.
+
+        The locks of the engines are not among them: the records of the jobs say which were used.
+        """
         encoded = [self.data.alpaca(split), self.data.tokens(split), self.data.parity(split, self.decode.environment)]
         training = self.training_files(seed, group)
         return [
@@ -157,7 +169,6 @@ class BaseRun(_Run):
             paths.model(self.model.name),
             *([self.engine_model(seed)] if self.engine_model(seed) != paths.model(self.model.name) else []),
             *(group.answers(split, shard) for shard in paths.shards(self.decode.shards)),
-            *map(paths.lock, self.engines),
             *self.scored_files(seed, split),
         ]
 
@@ -304,6 +315,10 @@ class VoteRun(_Run):
 
     kind = "vote"
     voters: BaseRun
+
+    @property
+    def has_confidence(self) -> bool:
+        return self.voters.has_confidence
 
     def made_from(self, seed: int, split: str) -> list[str]:
         """Every file behind the run's scores of a split."""

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import JsonValue
 
@@ -70,6 +70,8 @@ class Study:
     splits: tuple[str, ...]
     """The labelled splits that it covers."""
     local_archive: dict[str, str]
+    cuda: Literal["auto", 12, 13]
+    """For which CUDA the engines' environments are built."""
 
     def run(self, name: str) -> Run:
         """The run of that name. Raises ConfigError naming the runs that there are."""
@@ -424,6 +426,7 @@ def load_study(config: Mapping[str, Any], conf: Path = CONF) -> Study:
         selected,
         selection.splits,
         selection.local_archive,
+        selection.cuda,
     )
 
 

@@ -3,16 +3,82 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
+import re
 import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
+
+from entitune import paths
+from entitune.cli import InputError
+from entitune.provenance import built_from
 
 BFLOAT16_CAPABILITY = 8.0
 """Compute capability from which on a GPU calculates in bfloat16 (Ampere)."""
+
+
+OLDEST_DRIVER = {13: 580, 12: 525}
+"""CUDA -> the first NVIDIA driver that runs programs built with any of its releases, newest first.
+
+https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html, table 1.
+"""
+
+
+@functools.cache
+def find_driver() -> str | None:
+    """The version of this machine's NVIDIA driver; None where nvidia-smi is missing or fails."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        printed = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    first = printed.strip().split("\n")[0]
+    return first if re.fullmatch(r"\d+(\.\d+)+", first) else None
+
+
+def _major(driver: str) -> int:
+    return int(driver.split(".")[0])
+
+
+def cuda_generation(wanted: Literal["auto", 12, 13]) -> int:
+    """For which CUDA environments are built here, 12 or 13.
+
+    `auto` is the newest that the driver runs, and 13 where there is no driver or none runs: a CPU needs none.
+    """
+    if wanted != "auto":
+        return wanted
+    driver = find_driver()
+    return next((cuda for cuda, oldest in OLDEST_DRIVER.items() if driver and _major(driver) >= oldest), 13)
+
+
+def check_driver(cuda: int, what: str) -> None:
+    """Raise InputError where this machine's driver is too old for programs built with CUDA `cuda`.
+
+    Args:
+        cuda: 12 or 13.
+        what: what is built with it, for the message.
+    """
+    driver, oldest = find_driver(), min(OLDEST_DRIVER.values())
+    if driver is None or _major(driver) >= OLDEST_DRIVER[cuda]:
+        return
+    if _major(driver) < oldest:
+        raise InputError(
+            f"the NVIDIA driver of this machine is {driver}; the engines need {oldest} or newer (CUDA 12), or "
+            f"{OLDEST_DRIVER[13]} or newer (CUDA 13). Update the driver, or choose runs that need no GPU"
+        )
+    raise InputError(
+        f"the NVIDIA driver of this machine is {driver}; {what} for CUDA {cuda}, which needs {OLDEST_DRIVER[cuda]} or "
+        "newer. Set `cuda: 12` in conf/config.yaml: the environments are built again, and finished results are kept"
+    )
+
+
+def check_environment(folder: Path) -> None:
+    """Raise InputError where this machine's driver is too old for the environment in `folder`."""
+    check_driver(paths.cuda_of(built_from(folder) or "") or 13, f"{folder} is built")
 
 
 @dataclass(frozen=True)

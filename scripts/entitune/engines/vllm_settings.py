@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from entitune.cli import InputError
-from entitune.engines.gpu import environment_of, find_gpus, lacks_bfloat16
+from entitune.engines.gpu import check_environment, environment_of, find_gpus, lacks_bfloat16
 from entitune.files import read_json
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -62,11 +63,15 @@ def engine_environment(gpus: int, threads: int) -> dict[str, str]:
     """Environment variables. vLLM reads them when it is imported."""
     environment = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": str(threads)}
     if gpus:
+        check_environment(Path(sys.prefix))
         return environment | environment_of(gpus, find_gpus())
     return environment | {
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two jobs side by side would else be bound to the same cores
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one more process would import everything once more
+        # vLLM compiles the collection of log-probabilities when it is first asked for them: without a C++ compiler
+        # that ends a server, and with one nobody is answered meanwhile.
+        "TORCH_COMPILE_DISABLE": "1",
     }
 
 

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.answer_formats.reading import read_answer
+from entitune.prompting.confidence import Token, TokenProbabilities
 from entitune.prompting.grounding import ground
 from entitune.records import Prediction, Sentence
 
 
-def read_prediction(answer_format: AnswerFormat, sentence: Sentence, raw: str, finish_reason: str | None) -> Prediction:
-    """Read the answer `raw` to a sentence and ground its mentions. docs/contracts.md explains the fields."""
+def read_prediction(
+    answer_format: AnswerFormat,
+    sentence: Sentence,
+    raw: str,
+    finish_reason: str | None,
+    tokens: Iterable[Token] | None = None,
+) -> Prediction:
+    """Read the answer `raw` to a sentence and ground its mentions. docs/contracts.md explains the fields.
+
+    `tokens` are those of the answer with their probabilities, where they were recorded: each mention gets a confidence.
+    """
     answer = read_answer(answer_format, raw, sentence.text)
+    mentions = ground(sentence.text, answer.mentions)
+    if tokens is not None:
+        probabilities = TokenProbabilities(raw, tokens)
+        mentions = tuple(
+            replace(mention, confidence=probabilities.confidence(ranges))
+            for mention, ranges in zip(mentions, answer.ranges, strict=True)
+        )
     return Prediction(
         id=sentence.id,
         text=sentence.text,
         gold=sentence.entities,
-        pred=ground(sentence.text, answer.mentions),
+        pred=mentions,
         raw=raw,
         finish_reason=finish_reason,
         status="truncated" if finish_reason == "length" else answer.status,

@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.parse
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from entitune.files import sha256
 from entitune.manifests import MANIFEST
 from entitune.prompting.answer_formats.constraints import constraint_of
 from entitune.prompting.answer_formats.writing import write_answer
+from entitune.prompting.confidence import Token
 from entitune.prompting.predictions import read_prediction
 from entitune.prompting.prompt import chat_of
 from entitune.records import Mention, Sentence
@@ -87,8 +88,11 @@ def constraint_on(run: FinishedRun, text: str) -> dict[str, str]:
     return constraint_of(run.answer_format, run.labels, text).to_vllm()
 
 
-def request_of(run: FinishedRun, text: str) -> dict[str, Any]:
-    """Return the body of the chat call that asks `run` for a sentence's entities."""
+def request_of(run: FinishedRun, text: str, with_tokens: bool = False) -> dict[str, Any]:
+    """Return the body of the chat call that asks `run` for a sentence's entities.
+
+    `with_tokens` asks for the probability of each token of the answer too.
+    """
     body: dict[str, Any] = {
         "model": run.name,
         "messages": chat_of(run.prompt.row(Sentence(id="", text=text, entities=None))),
@@ -97,14 +101,20 @@ def request_of(run: FinishedRun, text: str) -> dict[str, Any]:
     }
     if run.decode.structured:
         body["structured_outputs"] = constraint_on(run, text)
-    return body
+    return body | ({"logprobs": True} if with_tokens else {})
 
 
-def read_answer_to(run: FinishedRun, text: str, raw: str | None, finish_reason: str | None) -> Answer:
+def read_answer_to(
+    run: FinishedRun,
+    text: str,
+    raw: str | None,
+    finish_reason: str | None,
+    tokens: Sequence[Token] | None = None,
+) -> Answer:
     """Read the answer to a sentence. `raw` is None where nothing was asked, because a blank text has no entities."""
     if raw is None:
         raw = write_answer(run.answer_format, Sentence(id="", text=text, entities=()))
-    prediction = read_prediction(run.answer_format, Sentence(id="", text=text), raw, finish_reason)
+    prediction = read_prediction(run.answer_format, Sentence(id="", text=text), raw, finish_reason, tokens)
     return Answer(prediction.pred, raw, finish_reason, prediction.status)
 
 
@@ -156,9 +166,12 @@ class Client:
         concurrency: int = 1,
         seconds_away: float = SECONDS_AWAY,
         seconds_busy: float = SECONDS_BUSY,
+        confidence: bool = False,
     ) -> None:
+        """`confidence` asks for the confidence of each mention, also where the run's decode settings do not."""
         self.url = normalised(url)
         self.run = run
+        self.confidence = confidence or run.decode.confidence
         self.seconds_away, self.seconds_busy = seconds_away, seconds_busy
         self.away_since: float | None = None
         """When the server stopped answering, where it has not answered since."""
@@ -207,14 +220,17 @@ class Client:
         """Return the answer to one sentence. Raises ServerError where no sentence can be answered."""
         if not text.strip():
             return read_answer_to(self.run, text, None, "stop")
-        status, content = self.call("POST", "/v1/chat/completions", json.dumps(request_of(self.run, text)).encode())
+        body = json.dumps(request_of(self.run, text, self.confidence)).encode()
+        status, content = self.call("POST", "/v1/chat/completions", body)
         if status == 200:
             try:
                 choice = json.loads(content)["choices"][0]
                 raw, finish_reason = choice["message"]["content"] or "", choice["finish_reason"]
+                recorded = choice["logprobs"]["content"] if self.confidence else None
+                tokens = None if recorded is None else [Token(one["token"], one["logprob"]) for one in recorded]
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 raise ServerError("other", f"{self.url} is no server of OpenAI's API ({error!r})") from error
-            return read_answer_to(self.run, text, raw, finish_reason)
+            return read_answer_to(self.run, text, raw, finish_reason, tokens)
         refusal = self.error(status, content)
         if refusal.kind != "refused":
             raise refusal

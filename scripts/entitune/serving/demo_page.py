@@ -36,8 +36,7 @@ def extract_text(text: str, run: FinishedRun, url: str, key: str | None) -> Extr
 
     Raises ServerError where the server cannot answer.
     """
-    patience = {"seconds_away": SECONDS_OF_PATIENCE, "seconds_busy": SECONDS_OF_PATIENCE}
-    with Client(url, run, key, CONCURRENCY, **patience) as client:
+    with Client(url, run, key, CONCURRENCY, SECONDS_OF_PATIENCE, SECONDS_OF_PATIENCE) as client:
         return next(extractions([Document(1, text, whole="\n" not in text)], client, CONCURRENCY))
 
 

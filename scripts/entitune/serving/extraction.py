@@ -45,6 +45,14 @@ class Extraction:
     def status(self) -> str:
         return min((answer.status for answer in self.answers), key=STATUSES.index)
 
+    def at_least(self, confidence: float) -> Extraction:
+        """Return the same without the mentions that have a lower confidence."""
+        kept = [
+            replace(answer, mentions=tuple(one for one in answer.mentions if (one.confidence or 0.0) >= confidence))
+            for answer in self.answers
+        ]
+        return replace(self, answers=kept)
+
     def to_dict(self) -> dict[str, Any]:
         """Return a line of the output, as docs/contracts.md describes it."""
         source, text = self.document.source, self.document.text
@@ -87,12 +95,12 @@ def finished_records(output: Path) -> list[dict[str, Any]]:
     raise InputError(f"{output}: not an output of this script; delete it, or name another --output")
 
 
-def continued(output: Path, served: FinishedRun, unit: str) -> list[dict[str, Any]]:
+def continued(output: Path, served: FinishedRun, unit: str, confidence: str | None = None) -> list[dict[str, Any]]:
     """Return the records that the output has, which must be answers of this run; else begin the output.
 
     A file beside the output tells what it was made with. Raises InputError where that is something else.
     """
-    made_with = {**identity_of(served), "input": unit}
+    made_with = {**identity_of(served), "input": unit, **({"confidence": confidence} if confidence else {})}
     note = output.with_name(output.name + ".meta.json")
     if output.exists() and output.stat().st_size:
         if not note.exists():
@@ -101,23 +109,23 @@ def continued(output: Path, served: FinishedRun, unit: str) -> list[dict[str, An
                 "name another --output"
             )
         before = read_json(note)
-        if not isinstance(before, dict) or before.keys() != made_with.keys():
+        if not isinstance(before, dict) or (before.keys() ^ made_with.keys()) - {"confidence"}:
             raise InputError(f"{note}: not written by this script; delete it and {output}, or name another --output")
-        if other := [key for key in made_with if before[key] != made_with[key]]:
+        if other := [key for key in {**made_with, **before} if before.get(key) != made_with.get(key)]:
             raise InputError(f"{output} was made with another {', '.join(other)}; delete it, or name another --output")
         return finished_records(output)
     write_json(note, made_with)
     return []
 
 
-def write_csv(path: Path, source: Path) -> None:
-    """Write one row for each mention of a JSON-lines output, and one for each text without any."""
+def write_csv(path: Path, source: Path, confidence: bool = False) -> None:
+    """Write one row for each mention of a JSON-lines output, and one for each text without any.
+
+    `confidence`: whether there is a column for it.
+    """
     with atomic_write(path) as stream:
-        rows = csv.writer(stream)
-        rows.writerow(CSV_COLUMNS)
+        rows = csv.DictWriter(stream, [*CSV_COLUMNS, *(["confidence"] if confidence else [])])
+        rows.writeheader()
         for number, record in enumerate(read_jsonl(source), 1):
-            where, status = record.get("source", number), record["status"]
-            for mention in record["entities"]:
-                rows.writerow([where, *(mention[key] for key in ("label", "text", "start", "end")), status])
-            if not record["entities"]:
-                rows.writerow([where, "", "", "", "", status])
+            for mention in record["entities"] or [{}]:
+                rows.writerow({"source": record.get("source", number), **mention, "status": record["status"]})

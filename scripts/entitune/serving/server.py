@@ -136,10 +136,6 @@ def server_environment(runs: Sequence[FinishedRun], key: str | None, guard: Guar
     decode = runs[0].decode
     environment = {name: value for name, value in os.environ.items() if name not in (KEY_VARIABLE, "VLLM_API_KEY")}
     environment |= engine_environment(decode.gpus, max(one.decode.threads for one in runs))
-    if not decode.gpus:
-        # vLLM compiles the collection of log-probabilities when it is first asked for them: without a C++ compiler
-        # that ends the server, and with one nobody is answered meanwhile.
-        environment["TORCH_COMPILE_DISABLE"] = "1"
     environment[VARIABLE] = guard.to_json()
     environment["VLLM_MAX_N_SEQUENCES"] = "1"  # answers to one question
     environment["PYTHONPATH"] = f"{PACKAGES}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")

@@ -14,15 +14,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from entitune.prompting.answer_formats.named import Range
 from entitune.prompting.answer_formats.surrogates import without_lone_surrogates
 
 
 class NamedMention(NamedTuple):
-    """A mention as an answer names it. `occurrence` is the number that its object has under such a key, if any."""
+    """A mention as an answer names it. `occurrence` is the number that its object has under such a key, if any.
+
+    `range` is where the answer has the object or array that names the mention, from its first value to its end.
+    """
 
     label: str
     text: str
     occurrence: int | None
+    range: Range
 
 
 def read_loosely(raw: str) -> list[NamedMention] | None:
@@ -34,9 +39,9 @@ def read_loosely(raw: str) -> list[NamedMention] | None:
     """
     nodes = parse(raw)
     mentions = [
-        NamedMention(without_lone_surrogates(label), without_lone_surrogates(text), occurrence)
+        one._replace(label=without_lone_surrogates(one.label), text=without_lone_surrogates(one.text))
         for node in nodes
-        for label, text, occurrence in _walk(node, None)
+        for one in _walk(node, None)
     ]
     if mentions or any(_says_none(node) for node in nodes):
         return mentions
@@ -78,8 +83,13 @@ class Array:
 
     items: list[Value] = field(default_factory=list)
     complete: bool = True
+    start: int = 0
+    """Where the answer has the first value."""
+    end: int = 0
 
-    def add(self, value: Value) -> None:
+    def add(self, value: Value, position: int) -> None:
+        if not self.items:
+            self.start = position
         self.items.append(value)
 
     def take_comma(self) -> None:
@@ -97,12 +107,21 @@ class Object:
     complete: bool = True
     key: str | None = None
     has_colon: bool = False
+    first_key: int = 0
+    """Where the answer has it."""
+    start: int = 0
+    """Where the answer has the first value."""
+    end: int = 0
 
-    def add(self, value: Value) -> None:
+    def add(self, value: Value, position: int) -> None:
         if self.has_colon and self.key is not None:
+            if not self.pairs:
+                self.start = position
             self.pairs.append((self.key, value))
             self.key, self.has_colon = None, False
         elif isinstance(value, str):
+            if not self.pairs:
+                self.first_key = position
             self.key = value
 
     def take_comma(self) -> None:
@@ -140,10 +159,12 @@ class _Parser:
         self.nodes: list[Node] = []
         self.open_nodes: list[Node] = []
         self._too_deep = 0  # brackets that are open beyond _MAX_DEPTH
+        self._position = 0  # in the answer, behind what was read
 
     def take(self, token: re.Match[str]) -> None:
         """Take the next token. The first one must be an opening bracket."""
         kind = token.lastgroup
+        self._position = token.start()
         if kind == "open":
             self._open(token["open"])
         elif kind == "close":
@@ -155,10 +176,12 @@ class _Parser:
         elif kind == "colon":
             self.open_nodes[-1].take_colon()
         elif kind == "bare":
-            self.open_nodes[-1].add(Bare(token["bare"]))
+            self.open_nodes[-1].add(Bare(token["bare"]), token.start())
         elif kind in ("double_end", "single_end", "curly_end"):
-            self.open_nodes[-1].add(_unescape(token[kind.removesuffix("_end")]))
+            body = kind.removesuffix("_end")
+            self.open_nodes[-1].add(_unescape(token[body]), token.start(body))
         # else: white space, or a string that the end of the answer cut off
+        self._position = token.end()
 
     def finish(self) -> list[Node]:
         """The nodes, once there are no more tokens: what is still open was cut off."""
@@ -185,12 +208,14 @@ class _Parser:
         if any(isinstance(node, wanted) for node in self.open_nodes):
             while not isinstance(self.open_nodes[-1], wanted):
                 self._close_innermost()
+            self._position += len(bracket)
             self._close_innermost()
 
     def _close_innermost(self) -> None:
         node = self.open_nodes.pop()
+        node.end = self._position
         if self.open_nodes:
-            self.open_nodes[-1].add(node)
+            self.open_nodes[-1].add(node, node.start)
         else:
             self.nodes.append(node)
 
@@ -232,7 +257,7 @@ def _walk(node: Node, label: str | None) -> Iterator[NamedMention]:
             if not isinstance(item, str):
                 yield from _walk(item, label)
             elif label is not None:
-                yield from _named(label, item)
+                yield from _named((node.start, node.end), label, item)
         return
     if (fields := _fields(node, label)) is not None:
         yield from fields
@@ -243,11 +268,11 @@ def _walk(node: Node, label: str | None) -> Iterator[NamedMention]:
                 assert isinstance(spans, Array)
                 count = sum(isinstance(span, Array) for span in spans.items) or min(1, len(spans.items))
                 for _ in range(count):
-                    yield from _named(key, surface)
+                    yield from _named((value.first_key, value.end), key, surface)
         elif not isinstance(value, str):
             yield from _walk(value, key)
         elif node.complete and key not in _FIELD_KEYS and not isinstance(value, Bare):
-            yield from _named(key, value)
+            yield from _named((node.start, node.end), key, value)
 
 
 def _fields(node: Object, label: str | None) -> list[NamedMention] | None:
@@ -276,18 +301,18 @@ def _fields(node: Object, label: str | None) -> list[NamedMention] | None:
         for one_label, text, number in zip(labels, texts, numbers, strict=False)
         for label_word in (one_label.items if isinstance(one_label, Array) else [one_label])
         if isinstance(label_word, str)
-        for mention in _named(label_word, text, number)
+        for mention in _named((node.start, node.end), label_word, text, number)
     ]
 
 
-def _named(label: str, text: Value, occurrence: int | None = None) -> Iterator[NamedMention]:
-    """The mentions of one label: one for a scalar, one for each scalar of an array."""
+def _named(place: Range, label: str, text: Value, occurrence: int | None = None) -> Iterator[NamedMention]:
+    """The mentions of one label at a place: one for a scalar, one for each scalar of an array."""
     if isinstance(text, Array):
         for item in text.items:
             if isinstance(item, str):
-                yield from _named(label, item, occurrence)
+                yield from _named(place, label, item, occurrence)
     elif isinstance(text, str) and text and not _names_nothing(text) and not _names_nothing(label):
-        yield NamedMention(label, text, occurrence)
+        yield NamedMention(label, text, occurrence, place)
 
 
 def _number(value: Value) -> int | None:

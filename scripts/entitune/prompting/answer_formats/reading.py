@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Literal, TypeAlias
 
 from entitune.prompting.answer_formats import AnswerFormat
+from entitune.prompting.answer_formats.named import Named, Range
 from entitune.prompting.answer_formats.reading_brackets import read_brackets_loosely, read_brackets_strictly
 from entitune.prompting.answer_formats.reading_json import (
     read_json_loosely,
@@ -31,6 +34,8 @@ class Answer:
 
     mentions: tuple[Mention, ...]
     status: AnswerStatus
+    ranges: tuple[tuple[Range, ...], ...] = field(default=(), compare=False)
+    """Where the raw answer names each mention."""
 
 
 def read_answer(answer_format: AnswerFormat, raw: str, text: str) -> Answer:
@@ -41,12 +46,15 @@ def read_answer(answer_format: AnswerFormat, raw: str, text: str) -> Answer:
     are kept as they are, unknown ones too.
     """
     reader = _READERS[answer_format]
-    mentions = reader.strictly(raw, text)
-    if mentions is not None:
-        return Answer(mentions, "ok")
-    answer = without_reasoning(raw)
-    mentions = None if answer is None else reader.loosely(answer, text)
-    return Answer((), "unparseable") if mentions is None else Answer(mentions, "repaired")
+    named = reader.strictly(raw, text)
+    if named is not None:
+        return Answer(tuple(one.mention for one in named), "ok", tuple(one.ranges for one in named))
+    kept = _outside_reasoning(raw)
+    named = None if kept is None else reader.loosely("".join(raw[start:end] for start, end in kept), text)
+    if kept is None or named is None:
+        return Answer((), "unparseable")
+    ranges = tuple(tuple(_moved(one.ranges, kept)) for one in named)
+    return Answer(tuple(one.mention for one in named), "repaired", ranges)
 
 
 _THINK_TAG = re.compile(r"<(/?)think>")
@@ -58,7 +66,13 @@ def without_reasoning(raw: str) -> str | None:
     Reasoning is what stands between `<think>` and `</think>`, and everything before a `</think>` that was not opened,
     because some chat templates put the `<think>` into the prompt.
     """
-    kept: list[str] = []
+    kept = _outside_reasoning(raw)
+    return None if kept is None else "".join(raw[start:end] for start, end in kept)
+
+
+def _outside_reasoning(raw: str) -> list[Range] | None:
+    """The parts of an answer that are no reasoning, or None if the reasoning never ends."""
+    kept: list[Range] = []
     start, inside = 0, False
     for tag in _THINK_TAG.finditer(raw):
         if tag[1]:
@@ -66,20 +80,30 @@ def without_reasoning(raw: str) -> str | None:
                 kept.clear()
             start, inside = tag.end(), False
         elif not inside:
-            kept.append(raw[start : tag.start()])
+            kept.append((start, tag.start()))
             inside = True
-    return None if inside else "".join(kept) + raw[start:]
+    return None if inside else [*kept, (start, len(raw))]
+
+
+def _moved(ranges: Iterable[Range], kept: Sequence[Range]) -> Iterator[Range]:
+    """Ranges in the joined parts of an answer, as ranges in the whole answer."""
+    befores = [0, *accumulate(end - start for start, end in kept)]  # where each part begins among the joined
+    for start, end in ranges:
+        for part in range(bisect_right(befores, start) - 1, bisect_left(befores, end)):
+            part_start, part_end = kept[part]
+            shift = part_start - befores[part]
+            yield max(start + shift, part_start), min(end + shift, part_end)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Two functions of an answer and its sentence. Both return the mentions in the answer's order, or None.
+    """Two functions of an answer and its sentence. Both return what it names, in the answer's order, or None.
 
     None means from `strictly` that the answer has not exactly the format, from `loosely` that nothing can be read.
     """
 
-    strictly: Callable[[str, str], tuple[Mention, ...] | None]
-    loosely: Callable[[str, str], tuple[Mention, ...] | None]
+    strictly: Callable[[str, str], tuple[Named, ...] | None]
+    loosely: Callable[[str, str], tuple[Named, ...] | None]
 
 
 _READERS: dict[AnswerFormat, _Reader] = {

@@ -12,30 +12,33 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from entitune.prompting.alignment import UNKNOWN, align
-from entitune.prompting.answer_formats.loose_json import read_loosely
 from entitune.prompting.answer_formats.markup import MAX_DEPTH
+from entitune.prompting.answer_formats.named import Named, Range
+from entitune.prompting.answer_formats.reading_json import read_json_loosely
 from entitune.prompting.answer_formats.surrogates import has_lone_surrogate, without_lone_surrogates
 from entitune.records import Mention
 
 
-def read_brackets_strictly(raw: str, text: str) -> tuple[Mention, ...] | None:
+def read_brackets_strictly(raw: str, text: str) -> tuple[Named, ...] | None:
     """Exactly the sentence, every bracket and bar in it escaped or part of a mark."""
     copy = _read_exact_copy(raw)
     if copy is None or copy.text != text or any(has_lone_surrogate(mark.label) for mark in copy.marks):
         return None
-    return tuple(Mention(mark.label, text[mark.start : mark.end], mark.start, mark.end) for mark in copy.marks)
+    return tuple(
+        Named(Mention(mark.label, text[mark.start : mark.end], mark.start, mark.end), mark.ranges)
+        for mark in copy.marks
+    )
 
 
-def read_brackets_loosely(raw: str, text: str) -> tuple[Mention, ...] | None:
+def read_brackets_loosely(raw: str, text: str) -> tuple[Named, ...] | None:
     """The marks in whatever resembles the sentence, or in any text; JSON where there is neither."""
     copy = _read_copy(without_lone_surrogates(raw))
     offsets = align(copy.text, text)
     if copy.marks:
-        return tuple(_placed(mark, copy.text, offsets) for mark in copy.marks)
+        return tuple(Named(_placed(mark, copy.text, offsets), mark.ranges) for mark in copy.marks)
     if 2 * sum(offset != UNKNOWN for offset in offsets) >= len(text):
         return ()  # the sentence, changed, without marks
-    named = read_loosely(raw)  # a model that was not trained on this format may answer in another one
-    return None if named is None else tuple(Mention(one.label, one.text) for one in named)
+    return read_json_loosely(raw, text)  # a model that was not trained on this format may answer in another one
 
 
 class _Mark(NamedTuple):
@@ -44,6 +47,28 @@ class _Mark(NamedTuple):
     label: str
     start: int
     end: int
+    ranges: tuple[Range, ...]
+    """Where the answer has its markup and its text; not the markup of marks within it."""
+
+
+class _OpenMark:
+    """A mark that is being read: where it starts in the copy's text, and its ranges in the answer so far."""
+
+    __slots__ = ("ranges", "start")
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.ranges: list[Range] = []
+
+    def take(self, start: int, end: int) -> None:
+        """Add a part of the answer, which lies behind those before."""
+        if self.ranges and self.ranges[-1][1] == start:
+            start = self.ranges.pop()[0]
+        self.ranges.append((start, end))
+
+    def closed(self, label: str, end: int) -> _Mark:
+        """The whole mark, given where it ends in the copy's text."""
+        return _Mark(label, self.start, end, tuple(self.ranges))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +99,7 @@ def _read_exact_copy(raw: str) -> _Copy | None:
     """The copy in an answer in which every bracket belongs to a mark or is escaped, else None."""
     pieces: list[str] = []
     marks: list[_Mark] = []
-    starts: list[int] = []  # of the marks that are open
+    open_marks: list[_OpenMark] = []
     length = position = 0
     while position < len(raw):
         token = _EXACT.match(raw, position)
@@ -82,17 +107,21 @@ def _read_exact_copy(raw: str) -> _Copy | None:
             return None
         position = token.end()
         if token["open"]:
-            if len(starts) == MAX_DEPTH:
+            if len(open_marks) == MAX_DEPTH:
                 return None
-            starts.append(length)
+            open_marks.append(_OpenMark(length))
+            open_marks[-1].take(*token.span())
         elif label := token["label"]:
-            if not starts or starts[-1] == length:
+            if not open_marks or open_marks[-1].start == length:
                 return None
-            marks.append(_Mark(_ESCAPED.sub(r"\1", label), starts.pop(), length))
+            open_marks[-1].take(*token.span())
+            marks.append(open_marks.pop().closed(_ESCAPED.sub(r"\1", label), length))
         else:
             pieces.append(token["text"] or token["escaped"])
             length += len(pieces[-1])
-    return None if starts else _copy_of(pieces, marks)
+            for mark in open_marks:
+                mark.take(*token.span())
+    return None if open_marks else _copy_of(pieces, marks)
 
 
 # --- tolerantly ---------------------------------------------------------------------------------------------------
@@ -111,19 +140,23 @@ def _read_copy(raw: str) -> _Copy:
     ends = _whole_marks(tokens)
     pieces: list[str] = []
     marks: list[_Mark] = []
-    open_marks: list[tuple[int, _MarkEnd]] = []
+    open_marks: list[tuple[_OpenMark, _MarkEnd]] = []
     length = index = 0
     while index < len(tokens):
         if index in ends:
-            open_marks.append((length, ends[index]))
+            open_marks.append((_OpenMark(length), ends[index]))
+            open_marks[-1][0].take(*tokens[index].span())
         elif open_marks and open_marks[-1][1].bar == index:
-            start, end = open_marks.pop()
-            if start < length:
-                marks.append(_Mark(end.label, start, length))
+            mark, end = open_marks.pop()
+            mark.take(tokens[index].start(), tokens[end.close].end())
+            if mark.start < length:
+                marks.append(mark.closed(end.label, length))
             index = end.close
         else:
             pieces.append(tokens[index]["escaped"] or tokens[index][0])
             length += len(pieces[-1])
+            for mark, _ in open_marks:
+                mark.take(*tokens[index].span())
         index += 1
     return _copy_of(pieces, marks)
 

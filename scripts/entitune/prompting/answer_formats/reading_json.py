@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import Any
 
 from entitune.prompting.answer_formats.loose_json import read_loosely
+from entitune.prompting.answer_formats.named import Named, Range
 from entitune.prompting.answer_formats.occurrences import Occurrences
 from entitune.prompting.answer_formats.surrogates import has_lone_surrogate
 from entitune.records import Mention
 
 
-def read_json_strictly(raw: str, _: str) -> tuple[Mention, ...] | None:
+def read_json_strictly(raw: str, _: str) -> tuple[Named, ...] | None:
     """Exactly an array of {"label", "text"}, in either order of the keys; both are strings."""
     objects = _objects(raw)
     if objects is None:
@@ -24,16 +27,18 @@ def read_json_strictly(raw: str, _: str) -> tuple[Mention, ...] | None:
                 mentions.append(Mention(label, surface))
             case _:
                 return None
-    return tuple(mentions)
+    return _named(mentions, _ranges(raw))
 
 
-def read_json_loosely(raw: str, _: str) -> tuple[Mention, ...] | None:
+def read_json_loosely(raw: str, _: str) -> tuple[Named, ...] | None:
     """Whatever resembles it: see `loose_json`."""
-    named = read_loosely(raw)
-    return None if named is None else tuple(Mention(one.label, one.text) for one in named)
+    found = read_loosely(raw)
+    if found is None:
+        return None
+    return _named((Mention(one.label, one.text) for one in found), (one.range for one in found))
 
 
-def read_occurrence_strictly(raw: str, text: str) -> tuple[Mention, ...] | None:
+def read_occurrence_strictly(raw: str, text: str) -> tuple[Named, ...] | None:
     """Exactly an array of {"label", "text", "occurrence"}, the last a whole number from 1.
 
     A number that no occurrence has, which models often write, says nothing about the place.
@@ -51,19 +56,20 @@ def read_occurrence_strictly(raw: str, text: str) -> tuple[Mention, ...] | None:
                 mentions.append(_placed(label, surface, occurrences.start(surface, number)))
             case _:
                 return None
-    return tuple(mentions)
+    return _named(mentions, _ranges(raw))
 
 
-def read_occurrence_loosely(raw: str, text: str) -> tuple[Mention, ...] | None:
+def read_occurrence_loosely(raw: str, text: str) -> tuple[Named, ...] | None:
     """Whatever resembles it: see `loose_json`."""
-    named = read_loosely(raw)
-    if named is None:
+    found = read_loosely(raw)
+    if found is None:
         return None
     occurrences = Occurrences(text)
-    return tuple(
+    mentions = (
         _placed(label, surface, None if number is None else occurrences.start(surface, number))
-        for label, surface, number in named
+        for label, surface, number, _ in found
     )
+    return _named(mentions, (one.range for one in found))
 
 
 def _placed(label: str, surface: str, start: int | None) -> Mention:
@@ -79,3 +85,19 @@ def _objects(raw: str) -> list[tuple[tuple[str, Any], ...]] | None:
     if not isinstance(array, list) or not all(isinstance(element, tuple) for element in array):
         return None
     return array
+
+
+_OBJECT = re.compile(r"""\{(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+\}""")
+_FIRST_KEY = re.compile(r"""\{\s*+"(?:[^"\\]++|\\.)*+"\s*+:\s*+"?+""")
+
+
+def _ranges(raw: str) -> Iterator[Range]:
+    """Yield the place of each object of a JSON array of flat objects, from its first value to its end."""
+    for found in _OBJECT.finditer(raw):
+        key = _FIRST_KEY.match(found[0])
+        assert key is not None, "the objects have keys"
+        yield found.start() + key.end(), found.end()
+
+
+def _named(mentions: Iterable[Mention], ranges: Iterable[Range]) -> tuple[Named, ...]:
+    return tuple(Named(mention, (one,)) for mention, one in zip(mentions, ranges, strict=True))
