@@ -9,12 +9,13 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers import ROOT, Result, read_jsonl, run_in, write_jsonl
+from helpers import ROOT, Result, read_jsonl, run_in, snakemake, write_jsonl
 from pages import DOCUMENTS, FENCED, commands, read
 
 from entitune.study import load_study
@@ -71,6 +72,8 @@ def readme(reported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: str, folder: Path) -> Result:
+    if command.startswith("snakemake "):
+        return snakemake(folder, *shlex.split(command, comments=True)[1:])
     return run_in(folder, "bash", "-c", command)
 
 

@@ -38,7 +38,7 @@ ROW = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
 # The recipe asks for a GPU and trains on the CPU. Decode settings that do so would take the environment of vLLM for
 # CUDA, so that request is added here, with Snakemake's own option.
 TARGET = ["results/metrics.tsv", "--workflow-profile", "profiles/slurm", "--config", "runs=demo"]
-TARGET += ["--set-resources", "predict_shard:gpu=1"]
+TARGET += ["--set-resources", "predict_shard:gpu=1", "--slurm-init-seconds-before-status-checks", "3"]
 RUN = Path("results/demo/seed-1")
 ANSWERS = "results/groups/demo@part-1/answers/dev"
 EPOCH = 80
