@@ -225,9 +225,10 @@ rule plot_error_categories:
             f"--categories {name} {table}"
             for name, table in zip(of_selected(lambda files: files.run), input.categories)
         ),
+        split=STUDY.splits[0],
     shell:
-        "python scripts/plot_error_categories.py {params.categories} --output {output.figure}"
-        " --pdf {output.pdf} 2>&1 | tee {log} >&2"
+        "python scripts/plot_error_categories.py {params.categories} --title 'Errors on {params.split}'"
+        " --output {output.figure} --pdf {output.pdf} 2>&1 | tee {log} >&2"
 
 
 rule plot_confusion:
@@ -247,9 +248,10 @@ rule plot_confusion:
     localrule: True
     params:
         code=code_digest("plot_confusion"),
+        split=STUDY.splits[0],
     shell:
         "python scripts/plot_confusion.py --confusion {input.confusion}"
-        " --title '{wildcards.run}, seed {wildcards.seed}' --output {output.figure}"
+        " --title '{wildcards.run}, seed {wildcards.seed}, {params.split}' --output {output.figure}"
         " --pdf {output.pdf} 2>&1 | tee {log} >&2"
 
 
@@ -269,9 +271,11 @@ rule show_errors:
     localrule: True
     params:
         code=code_digest("show_errors"),
+        split=STUDY.splits[0],
     shell:
         "python scripts/show_errors.py --examples {input.examples}"
-        " --title 'Errors: {wildcards.run}, seed {wildcards.seed}' --output {output.page} 2>&1 | tee {log} >&2"
+        " --title 'Errors: {wildcards.run}, seed {wildcards.seed}, {params.split}' --output {output.page}"
+        " 2>&1 | tee {log} >&2"
 
 
 rule plot_audit:

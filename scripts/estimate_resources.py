@@ -202,14 +202,14 @@ def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
             memory_estimate.training_memory(shape, recipe, rows.longest),
             real.bytes,
         )
+        mean = sum(rows.lengths) / len(rows.lengths) if rows.lengths else rows.longest
+        lines.append(f"    the same prompt in every row: {rows.fixed:,} tokens, {rows.fixed / mean:.0%} of a row")
         if rows.lengths:
             trained_on = job.rows_trained_on(len(rows.lengths))
             length = plan(job.arguments, trained_on, gpus, job.recipe.whole_accumulations)
-            mean = sum(rows.lengths) / len(rows.lengths)
             lines.append(
                 f"    {length.examples:,} examples, {length.steps:,} optimisation steps, {mean:.0f} tokens a row"
             )
-            lines.append(f"    the same prompt in every row: {rows.fixed:,} tokens, {rows.fixed / mean:.0%} of a row")
             if tflops := memory_estimate.peak_tflops(name):
                 seen = length.examples * length.epochs
                 seconds = memory_estimate.training_seconds(shape, recipe, mean, seen, tflops, gpus, mfu)

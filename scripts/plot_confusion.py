@@ -27,7 +27,9 @@ def main() -> None:
     cells = base.mark_rect(stroke="white").encode(color=shade("share:Q", "share of the row"))
     some = base.transform_filter("datum.spans > 0")
     numbers = some.mark_text(fontSize=NUMBERS).encode(text="spans:Q", color=text_on("share"))
-    chart = alt.layer(cells, numbers).properties(title=args.title, width=alt.Step(34), height=alt.Step(22))
+    chart = alt.layer(cells, numbers).properties(
+        title=alt.Title(args.title, anchor="start"), width=alt.Step(34), height=alt.Step(22)
+    )
     write_figure(chart, args)
 
 

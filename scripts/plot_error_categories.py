@@ -40,6 +40,7 @@ def main() -> None:
         metavar=("RUN", "FILE"),
         help="errors/{split}/categories.tsv of one run and seed; give it once for each",
     )
+    parser.add_argument("--title", required=True, help="the title above the plot")
     add_outputs(parser)
     args = parser.parse_args()
 
@@ -53,7 +54,10 @@ def main() -> None:
     )
     cells = base.mark_rect(stroke="white").encode(color=shade("share:Q", "share of the run's errors"))
     numbers = base.mark_text(fontSize=NUMBERS).encode(text=alt.Text("errors:Q", format=",.1~f"), color=text_on("share"))
-    write_figure(alt.layer(cells, numbers).properties(width=alt.Step(72), height=alt.Step(20)), args)
+    chart = alt.layer(cells, numbers).properties(
+        title=alt.Title(args.title, anchor="start"), width=alt.Step(72), height=alt.Step(20)
+    )
+    write_figure(chart, args)
 
 
 if __name__ == "__main__":

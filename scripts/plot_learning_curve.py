@@ -13,6 +13,9 @@ from entitune.cli import InputError, run
 from entitune.evaluation.seeds import SeedMean, over_seeds, read_scores
 from entitune.tsv import MICRO
 
+APART = 1.04
+"""How far apart the points of two curves with one size are drawn, as a factor: the axis is logarithmic."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -20,6 +23,8 @@ class Point:
 
     curve: str
     sentences: int
+    x: float
+    """Where it is drawn: the points of several curves with one size stand side by side."""
     f1: float
     low: float
     high: float
@@ -37,7 +42,7 @@ def panel(key: tuple[str, str, str], points: Sequence[Point]) -> alt.LayerChart 
     )
     base = alt.Chart(frame(points)).encode(
         x=alt.X(
-            "sentences:Q",
+            "x:Q",
             title="training sentences",
             scale=alt.Scale(type="log", domain=[sizes[0] / 1.2, sizes[-1] * 1.2], nice=False),
             axis=alt.Axis(values=sizes, format=",d"),
@@ -76,11 +81,13 @@ def main() -> None:
     for mean in over_seeds(score for score in read_scores(args.metrics) if score.label == MICRO):
         means.setdefault(mean.run, []).append(mean)
     panels: dict[tuple[str, str, str], list[Point]] = {}
+    curves = list(dict.fromkeys(curve for _, curve, _ in args.point))
     for name, curve, sentences in args.point:
         if name not in means:
             raise InputError(f"--point {name}: {args.metrics} has no such run; it has: {', '.join(means)}")
         for mean in means[name]:
-            point = Point(curve, int(sentences), mean.f1, mean.f1_low, mean.f1_high)
+            x = int(sentences) * APART ** (curves.index(curve) - (len(curves) - 1) / 2)
+            point = Point(curve, int(sentences), x, mean.f1, mean.f1_low, mean.f1_high)
             panels.setdefault((mean.dataset, mean.split, mean.scoring), []).append(point)
     chart = alt.vconcat(*(panel(key, points) for key, points in panels.items()))
     write_figure(chart.resolve_scale(x="independent", y="independent", shape="independent"), args)

@@ -71,6 +71,10 @@ def main() -> None:
         scores = score(predictions, args.labels, args.resamples, args.bootstrap_seed)
         rows.append({"step": step, "sentences": len(sentences), **scores})
     best = max(rows, key=lambda row: (row["f1"], -row["step"]))
+    if len(rows) == 1:
+        print("warning: the training wrote one checkpoint, so there is no choice; set a smaller save_steps")
+    elif not best["f1"]:
+        print("warning: no checkpoint finds an entity of the held-out rows; the earliest is taken")
     for row in rows:
         print("step {step}: F1 {f1:.4f} ({f1_low:.4f} to {f1_high:.4f})".format(**row))
     print(f"chosen: step {best['step']} of {rows[-1]['step']}, by F1 on {len(sentences)} held-out sentences")

@@ -11,11 +11,11 @@ from helpers import BIN, copy_repository, snakemake
 from entitune.endings import failure_of, first_error, kept_of_other_cuda, summary_of
 from entitune.files import write_json
 
-SEEDS = """run\tscoring\tlabel\tseeds\tf1_mean\tf1_sd
-demo\tspans\tmicro\t3\t0.606667\t0.010500
-demo\tpairs\tmicro\t3\t0.700000\t0.010500
-demo\tspans\tname\t3\t0.500000\t0.010500
-demo-zeroshot\tspans\tmicro\t1\t0.100000\t
+SEEDS = """run\tsplit\tscoring\tlabel\tseeds\tf1_mean\tf1_sd
+demo\tdev\tspans\tmicro\t3\t0.606667\t0.010500
+demo\tdev\tpairs\tmicro\t3\t0.700000\t0.010500
+demo\tdev\tspans\tname\t3\t0.500000\t0.010500
+demo-zeroshot\tdev\tspans\tmicro\t1\t0.100000\t
 """
 
 
@@ -26,6 +26,12 @@ def test_the_scores_and_where_the_table_is(tmp_path: Path) -> None:
         "  demo           0.6067 ± 0.0105 (3 seeds)",
         "  demo-zeroshot  0.1000",
         "All scores: results/metrics.tsv",
+    ]
+    (tmp_path / "seeds.tsv").write_text(SEEDS + "demo\ttest\tspans\tmicro\t3\t0.500000\t0.010500\n")
+    assert [line.split()[:2] for line in summary_of(tmp_path / "seeds.tsv").splitlines()[1:-1]] == [
+        ["demo,", "dev"],
+        ["demo-zeroshot,", "dev"],
+        ["demo,", "test"],
     ]
     assert summary_of(tmp_path / "no.tsv") == ""
 

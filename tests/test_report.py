@@ -123,7 +123,10 @@ FIGURES = {
     "plot_confusion": (["--confusion", "errors/confusion.tsv", "--title", "甲, seed 1"], ["甲, seed 1", "(none)"]),
     "plot_audit": (["--audit", "audit.tsv"], ["Dataset cluener", "sentences in train, exact", "scene"]),
     "plot_stages": (["--manifests", "甲-1/manifest.json"], ["甲, train_adapter", "30.0 min", "1.0 min"]),
-    "plot_error_categories": (["--categories", "甲", "errors/categories.tsv"], ["甲", "wrong label", "hallucinated"]),
+    "plot_error_categories": (
+        ["--categories", "甲", "errors/categories.tsv", "--title", "Errors on dev"],
+        ["Errors on dev", "甲", "wrong label", "hallucinated"],
+    ),
     "plot_confidence": (
         ["--predictions", "甲", "dev", "甲-1/dev.jsonl", "--predictions", "甲", "dev", "甲-2/dev.jsonl"],
         ["甲, dev", "precision", "recall", "F1", "share that is right"],

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers import ROOT, Result, run_code, run_script, write_jsonl
+from helpers import ROOT, Result, edit_yaml, run_code, run_script, write_jsonl
 
 from entitune.corpus.selection import held_out_rows
 from entitune.engines import memory_estimate
@@ -219,12 +219,13 @@ def study(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def estimate(study: Path, *arguments: str, gpu: str = "") -> Result:
-    """Run estimate_resources where nvidia-smi prints `gpu`, or is not there."""
+def estimate(study: Path, *arguments: str, gpu: str = "", driver: str = "580.65.06") -> Result:
+    """Run estimate_resources where nvidia-smi prints `gpu` and `driver`, or is not there."""
     bin_dir = study / "bin"
     bin_dir.mkdir(exist_ok=True)
     smi = bin_dir / "nvidia-smi"
-    smi.write_text(f"#!/bin/sh\necho '{gpu}'\n" if gpu else "#!/bin/sh\nexit 9\n", encoding="utf-8")
+    answer = f"case $* in *driver_version*) echo '{driver}' ;; *) echo '{gpu}' ;; esac"
+    smi.write_text(f"#!/bin/sh\n{answer}\n" if gpu else "#!/bin/sh\nexit 9\n", encoding="utf-8")
     smi.chmod(0o755)
     path = f"{bin_dir}:{os.environ['PATH']}"
     return run_script("estimate_resources", *arguments, cwd=study, env={"PATH": path})
@@ -236,6 +237,7 @@ def test_before_anything_is_there_rows_are_guessed_from_characters(study: Path) 
     assert "No GPU here; shown for the reference's, NVIDIA A100-PCIE-40GB" in result.stdout
     # 400 characters of prompt and 200 of sentence and answer, at 1.5 a token
     assert "training 20,185,088 parameters, 4 rows of 400 tokens (about a row, by the prompt)" in result.stdout
+    assert "the same prompt in every row: 267 tokens, 67% of a row" in result.stdout
     assert "small" not in result.stdout  # needs no GPU
     assert " on 1 x " not in result.stdout  # no rows, no time
 
@@ -265,6 +267,18 @@ def test_a_run_that_does_not_fit_is_refused_with_those_that_do(study: Path) -> N
     assert "the GPU here has 16.1 GB" in result.stderr
     result = estimate(study, "--runs", "big", "--check", gpu="NVIDIA A100-PCIE-40GB, 40960")
     assert result.returncode == 0, result.stderr
+
+
+def test_a_driver_that_is_too_old_is_refused_before_the_first_job(study: Path) -> None:
+    a100 = "NVIDIA A100-PCIE-40GB, 40960"
+    result = estimate(study, "--runs", "big", "--check", gpu=a100, driver="470.57.02")
+    assert result.returncode == 1
+    assert "the NVIDIA driver of this machine is 470.57.02; the engines need 525 or newer (CUDA 12)" in result.stderr
+    assert estimate(study, "--runs", "big", "--check", gpu=a100, driver="535.104.05").returncode == 0
+    edit_yaml(study / "conf" / "config.yaml", cuda=13)
+    result = estimate(study, "--runs", "big", "--check", gpu=a100, driver="535.104.05")
+    assert result.returncode == 1
+    assert "which needs 580 or newer. Set `cuda: 12` in conf/config.yaml" in result.stderr
 
 
 def test_encoded_rows_and_a_finished_training_make_it_exact(study: Path) -> None:

@@ -6,13 +6,15 @@ import random
 from pathlib import Path
 
 import pytest
-from helpers import run_script, write_jsonl
+from helpers import read_jsonl, run_script, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
 from entitune.cli import InputError
 from entitune.corpus.same_text import text_key
 from entitune.corpus.selection import draw_examples, hold_out, select_rows, without
+from entitune.evaluation.checkpoint_scores import read_checkpoint_scores
+from entitune.manifests import ModelManifest
 from entitune.records import Entity, Sentence, read_sentences
 
 
@@ -24,6 +26,7 @@ def keys(sentences: list[Sentence]) -> set[str]:
     return {text_key(sentence.text) for sentence in sentences}
 
 
+RIGHT, NONE = '[{"label": "name", "text": "甲"}]', "[]"
 HUNDRED = split_of(*(f"第{number}句" for number in range(100)))
 # Few texts, so that most rows have a duplicate, some with other width, case or punctuation.
 texts = st.sampled_from(["甲", "甲。", "Ａb", "ab", "AB！", "乙丙", "乙，丙", "。", "！", "丁", "戊", "己", "庚"])
@@ -166,3 +169,57 @@ def test_draw_examples(tmp_path: Path) -> None:
     refused = run_script("draw_examples", *words, 6)
     assert refused.returncode == 1
     assert f"{train}: cannot draw 6 examples: there are 5 sentences; set a smaller `shots`" in refused.stderr
+
+
+def candidates(folder: Path, raws: dict[int, str]) -> list[object]:
+    """The arguments of select_checkpoint for candidates whose answers to one sentence are `raws`, by step."""
+    for step in raws:
+        (folder / f"checkpoint-{step}").mkdir(parents=True)
+        (folder / f"checkpoint-{step}" / "adapter_config.json").write_text(f"{step}", encoding="utf-8")
+    for name in ("trainer_log.jsonl", "training_loss.png"):
+        (folder / name).touch()
+    ModelManifest.of_folder(folder, model="x", source="train_adapter", revision=None).write(folder)
+    sentences = write_jsonl(folder.parent / "held_out.jsonl", [Sentence("1", "甲说", (Entity("name", "甲", 0, 1),))])
+    common = {"run": "r", "seed": 1, "id": "1", "finish_reason": "stop"}
+    answers = write_jsonl(
+        folder.parent / "a.jsonl", [{**common, "step": step, "raw": raw} for step, raw in raws.items()]
+    )
+    words = ["--candidates", folder, "--sentences", sentences, "--answers", answers, "--labels", "name"]
+    return [
+        *words,
+        "--run",
+        "r",
+        "--seed",
+        1,
+        "--scores",
+        folder.parent / "s.tsv",
+        "--output-dir",
+        folder.parent / "best",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raws", "chosen", "told"),
+    [
+        ({20: NONE, 3: RIGHT, 100: RIGHT}, "3", "chosen: step 3 of 100, by F1 on 1 held-out sentences"),
+        ({20: RIGHT}, "20", "the training wrote one checkpoint, so there is no choice"),
+        ({20: NONE, 40: NONE}, "20", "no checkpoint finds an entity"),
+    ],
+)
+def test_the_earliest_of_the_best_checkpoints_is_chosen(
+    tmp_path: Path, raws: dict[int, str], chosen: str, told: str
+) -> None:
+    done = run_script("select_checkpoint", *candidates(tmp_path / "candidates", raws))
+    assert done.returncode == 0, done.stderr
+    assert told in done.stdout
+    assert (tmp_path / "best" / "adapter_config.json").read_text(encoding="utf-8") == chosen
+    assert [one.step for one in read_checkpoint_scores(tmp_path / "s.tsv") if one.chosen == "yes"] == [int(chosen)]
+
+
+def test_a_checkpoint_without_an_answer_is_refused(tmp_path: Path) -> None:
+    words = candidates(tmp_path / "candidates", {20: RIGHT, 40: RIGHT})
+    write_jsonl(tmp_path / "a.jsonl", read_jsonl(tmp_path / "a.jsonl")[:1])
+    refused = run_script("select_checkpoint", *words)
+    assert refused.returncode == 1
+    assert "step 40: not one answer for each sentence" in refused.stderr
+    assert not (tmp_path / "best").exists()

@@ -135,6 +135,9 @@ def test_each_candidate_is_a_job_in_the_order_of_steps(tmp_path: Path) -> None:
         Job("a", 2, "t", second, None, step=100),
         merged,
     ]
+    (tmp_path / "checkpoint-20" / "adapter_model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"checkpoint-20/adapter_model\.safetensors is missing"):
+        list(for_each_candidate([served]))
     ModelManifest(model="x", source="train_adapter", revision=None, files=()).write(tmp_path)
     with pytest.raises(InputError, match="its manifest lists no checkpoint-STEP"):
         list(for_each_candidate([served]))

@@ -23,8 +23,10 @@ NUMBERS = 10
 """Font size of the numbers in a plot."""
 NAMES = alt.Axis(domain=False, ticks=False, labelOverlap=False, labelPadding=8)
 """The axis of what has a row each."""
-DARK = 0.55
-"""From this share of the shades on, text on a cell is white."""
+DARK = 0.85
+"""From this share of the shades on, text on a cell is white: there white and black have the same contrast."""
+SPLITS = ("#08306b", "#6baed6", "#c6dbef")
+"""The colours of up to three splits, told apart in grey too."""
 
 alt.data_transformers.disable_max_rows()
 
@@ -51,7 +53,7 @@ def show_duration(seconds: float) -> str:
 
 def shade(field: str, title: str) -> alt.Color:
     """The colour of a share from 0 to 1, from nearly white to dark blue, so that the order shows in grey too."""
-    blues = ["#f4f8fd", "#c6dbef", "#6baed6", "#2171b5", "#08306b"]
+    blues = ["#f7fbff", "#deebf7", "#9ecae1", "#4292c6", "#084594"]
     return alt.Color(field, title=title, scale=alt.Scale(domain=[0, 0.25, 0.5, 0.75, 1], range=blues))
 
 

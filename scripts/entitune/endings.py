@@ -13,7 +13,10 @@ from entitune.files import read_json
 
 
 def summary_of(seeds_table: Path) -> str:
-    """The micro F1 (`spans`) of each run of results/seeds.tsv, one line per run; empty where there is no such table."""
+    """The micro F1 (`spans`) of each run of results/seeds.tsv, a line each; empty where there is no such table.
+
+    With several splits there is a line for each of a run.
+    """
     if not seeds_table.is_file():
         return ""
     with seeds_table.open(encoding="utf-8") as stream:
@@ -22,11 +25,13 @@ def summary_of(seeds_table: Path) -> str:
             for row in csv.DictReader(stream, delimiter="\t")
             if row["label"] == "micro" and row["scoring"] == "spans"
         ]
-    width = max((len(row["run"]) for row in rows), default=0)
+    several = len({row["split"] for row in rows}) > 1
+    names = [f"{row['run']}, {row['split']}" if several else row["run"] for row in rows]
+    width = max(map(len, names), default=0)
     lines = []
-    for row in rows:
+    for name, row in zip(names, rows, strict=True):
         deviation = f" ± {float(row['f1_sd']):.4f} ({row['seeds']} seeds)" if row["f1_sd"] else ""
-        lines.append(f"  {row['run']:<{width}}  {float(row['f1_mean']):.4f}{deviation}")
+        lines.append(f"  {name:<{width}}  {float(row['f1_mean']):.4f}{deviation}")
     return "\n".join(["Micro F1 (spans):", *lines, f"All scores: {paths.METRICS}"]) if lines else ""
 
 

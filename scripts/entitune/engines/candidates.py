@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from entitune.cli import InputError
-from entitune.manifests import ModelManifest
+from entitune.manifests import ModelManifest, verify
 
 PREFIX = "checkpoint-"
 
@@ -17,9 +17,13 @@ def steps_in(folder: Path) -> dict[int, Path]:
 
 
 def candidates_in(folder: Path) -> dict[int, Path]:
-    """The same of a folder whose manifest lists finished candidates. Raises InputError where it lists none."""
+    """The same of a folder whose manifest lists finished candidates.
+
+    Raises InputError where it lists none, or where their files are not those that it lists; sizes alone are compared.
+    """
     listed = {file.path.partition("/")[0] for file in ModelManifest.read(folder).files}
     found = {step: path for step, path in steps_in(folder).items() if path.name in listed}
     if not found:
         raise InputError(f"{folder}: its manifest lists no {PREFIX}STEP")
+    verify(folder, deep=False)
     return found

@@ -1,0 +1,71 @@
+"""The texts of an exported adapter whose base is on a hub; tests/test_export_run.py exports a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from entitune.publishing.card import TEXTS, Card
+from entitune.tsv import METRICS_COLUMNS
+
+LABELS = ("name", "company", "micro", "macro")
+
+
+def scores() -> list[dict[str, str]]:
+    common = {"run": "r", "seed": "1", "dataset": "news", "split": "dev"}
+    rows = [{**common, "scoring": scoring, "label": label} for scoring in ("pairs", "spans") for label in LABELS]
+    return [{**dict.fromkeys(METRICS_COLUMNS, "0.500000"), **row} for row in rows]
+
+
+def card(**model: Any) -> Card:
+    """The card of an adapter; keys of the model's entry that are None are left out."""
+    entry = {"name": "qwen", "id": "Qwen/Qwen3-4B", "revision": "master", "licence": "Apache-2.0", **model}
+    archive = {"revision": "2020", "urls": ["https://example.org/news.zip"]}
+    config = {
+        "run": "r",
+        "seed": 1,
+        "model": {key: value for key, value in entry.items() if value is not None},
+        "dataset": {"name": "news", "labels": [{"name": "name"}, {"name": "company"}], "archive": archive},
+        "prompt": {"answer": "json"},
+        "decode": {"max_tokens": 512, "max_model_len": 1536},
+        "train": {"arguments": {"lora_rank": 24, "learning_rate": 1.0e-4}},
+    }
+    hardware = {"gpus": ["NVIDIA L4, 23034 MiB, 580.65"], "cores": 8, "processor": "x"}
+    manifest = {
+        "config": config,
+        "git": {"commit": "abc", "modified": False},
+        "code_sha256": "0" * 64,
+        "engines": {"train": {"torch": "2.13.0"}},
+        "stages": {"train_adapter": {"date": "2026-01-02T00:00:00", "wall_seconds": 3600.0, "hardware": hardware}},
+    }
+    return Card(manifest, scores(), training_rows=1234, scored_rows=100, adapter=True)
+
+
+def test_an_adapter_names_its_base_as_the_hub_does() -> None:
+    text = card().render("README.md")
+    metadata = yaml.safe_load(text.split("---\n")[1])
+    assert (metadata["base_model"], metadata["library_name"]) == ("Qwen/Qwen3-4B", "peft")
+    assert "| training data | `news`, 1,234 sentences; 2020, https://example.org/news.zip |" in text
+    assert "| train_adapter | 2026-01-02, 3,600 s on NVIDIA L4 |" in text
+    assert "| micro | 0.5000 | 0.5000 | 0.5000 [0.5000, 0.5000] | 0.5000 |" in text
+    assert "on no model hub" not in text
+    assert "on no model hub: give its folder with `--base FOLDER`" in card(id=None).render("README.md")
+
+
+def test_the_scripts_load_the_adapter_on_its_base() -> None:
+    asked = {name: card().render(name) for name in TEXTS[1:]}
+    for name, text in asked.items():
+        compile(text, name, "exec")
+        assert 'default="Qwen/Qwen3-4B"' in text
+    assert "max_lora_rank=32," in asked["ask_vllm.py"]  # vLLM takes no 24
+    assert "PeftModel.from_pretrained(model, FOLDER)" in asked["ask_transformers.py"]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_have_one_line_end_at_the_end_and_no_gaps(name: str) -> None:
+    text = card().render(name)
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+    assert "\n\n\n\n" not in text
