@@ -410,9 +410,9 @@ def test_mentions_with_a_low_confidence_can_be_left_out(server: ScriptedServer, 
     tokens = [('[{"label": "name", "text": "甲"}', -0.1), (', {"label": "name", "text": "乙"}]', -1.0)]
     answer["choices"][0]["logprobs"] = {"content": [{"token": text, "logprob": one} for text, one in tokens]}
     server.answer = lambda text: (200, answer)
-    done = command(server, "--min-confidence", "0", input="甲乙\n")
+    done = command(server, "--min-confidence", "0", stdin="甲乙\n")
     assert [one["confidence"] for one in json.loads(done.stdout)["entities"]] == [0.904837, 0.367879]
-    done = command(server, "--min-confidence", "0.5", "--output", "out.csv", input="甲乙\n")
+    done = command(server, "--min-confidence", "0.5", "--output", "out.csv", stdin="甲乙\n")
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == "left out: 1 mentions with a confidence below 0.5"
     with open("out.csv", encoding="utf-8", newline="") as stream:
@@ -421,9 +421,9 @@ def test_mentions_with_a_low_confidence_can_be_left_out(server: ScriptedServer, 
             ["1", "name", "甲", "0", "1", "ok", "0.904837"],
         ]
     for other in ([], ["--min-confidence", "0.6"]):
-        done = command(server, *other, "--output", "out.csv", input="甲乙\n")
+        done = command(server, *other, "--output", "out.csv", stdin="甲乙\n")
         assert "was made with another confidence" in done.stderr
-    assert "a number from 0 to 1" in command(server, "--min-confidence", "7", input="").stderr
+    assert "a number from 0 to 1" in command(server, "--min-confidence", "7", stdin="").stderr
 
 
 def test_confidences_are_asked_for_where_the_run_has_them(server: ScriptedServer, run: FinishedRun) -> None:
