@@ -39,6 +39,8 @@ rule all:
 onsuccess:
     if summary := endings.summary_of(Path(paths.SEEDS)):
         print(f"\n{summary}", file=sys.stderr)
+    if left_out := endings.left_out_of(map(Path, of_selected(lambda files: files.manifest))):
+        print(left_out, file=sys.stderr)
     if kept := endings.kept_of_other_cuda(of_selected(lambda files: files.manifest), cuda_generation(STUDY.cuda)):
         print(kept, file=sys.stderr)
 

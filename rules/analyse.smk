@@ -16,7 +16,9 @@ rule analysis:
 def encodings_of(dataset: str) -> list[tuple[str, str, str]]:
     """Name, cutoff_len and file of each encoding of the training split that a run of the table is trained on."""
     trained = [run for run in STUDY.selected_runs if isinstance(run, TunedRun) and run.dataset.name == dataset]
-    encodings = [(f"{run.prompt.name}/{run.model.name}", str(run.cutoff), run.data.tokens("train")) for run in trained]
+    encodings = [
+        (f"{run.prompt.name}/{run.model.name}", str(run.cutoff), run.training_data.tokens("train")) for run in trained
+    ]
     return list(dict.fromkeys(encodings))
 
 

@@ -51,7 +51,7 @@ if snakemake_internals.is_quiet(workflow):
 
 # The paths of a run, of a dataset under a prompt and of an engine group, as patterns with wildcards.
 RUN = paths.RunFiles("{run}", "{seed}")
-DATA = paths.PromptData("{dataset}", "{prompt}", "{model}")
+DATA = paths.PromptData("{dataset}", "{prompt}", "{model}", "{windows}")
 GROUP = paths.GroupFiles("{group}")
 
 
@@ -65,6 +65,8 @@ wildcard_constraints:
     split="train|dev|test",
     shard=r"\d+-of-\d+",
     cutoff=r"\d+",
+    windows=r"(?:/windows-\d+(?:-\d+)?)?",
+    limits=r"\d+(?:-\d+)?",
     selection=r"(?:(?:\.held_out-[\d.e-]+)?(?:\.rows-\d+)?\.seed-\d+)?",
     rows=r"\d+",
     env="[^/]+",

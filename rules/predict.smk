@@ -131,6 +131,7 @@ rule read_answers:
     """predictions: the answers read, their entities found in the sentence"""
     input:
         sentences=lambda w: paths.sentences(run_of(w).dataset.name, w.split),
+        windows=lambda w: run_of(w).data.asked(w.split) if run_of(w).dataset.windows else [],
         answers=answers_of,
     output:
         predictions=RUN.predictions("{split}"),
@@ -142,8 +143,9 @@ rule read_answers:
     params:
         code=code_digest("read_answers"),
         answer=lambda w: run_of(w).prompt.answer,
+        windows=lambda w, input: option("--windows", input.windows),
     shell:
-        "python scripts/read_answers.py --sentences {input.sentences} --answers {input.answers}"
+        "python scripts/read_answers.py --sentences {input.sentences} {params.windows} --answers {input.answers}"
         " --answer {params.answer} --run {wildcards.run} --seed {wildcards.seed} --output {output.predictions}"
         " 2>&1 | tee {log} >&2"
 

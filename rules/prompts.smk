@@ -2,10 +2,15 @@
 
 The examples of a few-shot prompt and the rows that are held out of a training are drawn here: neither has a sentence of
 a split that scores runs, and no example is held out.
+
+Where a dataset has `windows: true`, split_windows comes between: what does not fit is split, and the rows that follow
+are those of windows.
 """
 
 from entitune.prompting.prompt import DEFINITIONS
 
+WHOLE = paths.PromptData("{dataset}", "{prompt}")
+IN_WINDOWS = paths.PromptData("{dataset}", "{prompt}", "{model}", "/windows-{limits}")
 # What the names of files say of held-out rows: TunedRun.selection.
 HELD_OUT = ".held_out-{share}{rows}.seed-{seed}"
 
@@ -55,7 +60,8 @@ rule build_alpaca:
         unpack(prompt_files),
         sentences=paths.sentences("{dataset}", "{split}"),
     output:
-        alpaca=DATA.alpaca("{split}"),
+        alpaca=WHOLE.alpaca("{split}"),
+        summary=WHOLE.answers_summary("{split}"),
     log:
         "logs/build_alpaca/{dataset}/{prompt}/{split}.log",
     localrule: True
@@ -66,20 +72,61 @@ rule build_alpaca:
         options=prompt_options,
     shell:
         "python scripts/build_alpaca.py --sentences {input.sentences} --labels {params.labels:q} {params.options}"
-        " --on-invalid {params.on_invalid} --output {output.alpaca} 2>&1 | tee {log} >&2"
+        " --on-invalid {params.on_invalid} --output {output.alpaca} --summary {output.summary} 2>&1 | tee {log} >&2"
+
+
+def limit_options(wildcards) -> str:
+    """The options that tell what a window must fit in: cutoff_len, or max_model_len and max_tokens."""
+    names = ("--max-model-len", "--max-tokens") if "-" in wildcards.limits else ("--cutoff-len",)
+    return " ".join(f"{name} {limit}" for name, limit in zip(names, wildcards.limits.split("-")))
+
+
+rule split_windows:
+    """the rows of a split whose long sentences are split into windows"""
+    input:
+        alpaca=WHOLE.alpaca("{split}"),
+        sentences=paths.sentences("{dataset}", "{split}"),
+        model=paths.model("{model}"),
+        env=ancient(paths.environment("train")),
+        lock=paths.lock("train"),
+    output:
+        alpaca=IN_WINDOWS.alpaca("{split}"),
+        windows=IN_WINDOWS.asked("{split}"),
+        summary=IN_WINDOWS.windows_summary("{split}"),
+    log:
+        "logs/split_windows/{dataset}/{prompt}/{model}/{limits}/{split}.log",
+    resources:
+        mem_mb=lambda w, attempt: growing(4000, attempt),
+        runtime=lambda w, attempt: growing(30, attempt),
+    params:
+        code=code_digest("split_windows"),
+        python=paths.python("train"),
+        chat=lambda w: chat_option(entry_of("models", w.model)),
+        answer=lambda w: entry_of("prompts", w.prompt).answer,
+        limits=limit_options,
+    shell:
+        "{params.python} scripts/split_windows.py --alpaca {input.alpaca} --sentences {input.sentences}"
+        " --answer {params.answer} --model $(dirname {input.model}) {params.chat} {params.limits}"
+        " --output {output.alpaca} --windows {output.windows} --summary {output.summary} > {log} 2>&1"
+
+
+def alpaca_of(wildcards) -> str:
+    """The alpaca rows of a split (the training split, where a rule is about no other), or of its windows."""
+    data = paths.PromptData(wildcards.dataset, wildcards.prompt, wildcards.model, wildcards.windows)
+    return data.alpaca(wildcards.get("split", "train"))
 
 
 rule encode_split:
     """a split's prompts as token ids, by LLaMA-Factory's template"""
     input:
-        alpaca=DATA.alpaca("{split}"),
+        alpaca=alpaca_of,
         model=paths.model("{model}"),
         env=ancient(paths.environment("train")),
         lock=paths.locks("train"),
     output:
         tokens=DATA.tokens("{split}"),
     log:
-        "logs/encode_split/{dataset}/{prompt}/{model}/{split}.log",
+        "logs/encode_split/{dataset}/{prompt}/{model}{windows}/{split}.log",
     resources:
         mem_mb=lambda w, attempt: growing(4000, attempt),
         runtime=lambda w, attempt: growing(30, attempt),
@@ -129,32 +176,34 @@ def selected_rows(wildcards) -> list[str]:
 rule register_dataset:
     """the training rows that fit in cutoff_len, and dataset_info.json"""
     input:
-        alpaca=DATA.alpaca("train"),
+        alpaca=alpaca_of,
         tokens=DATA.tokens("train"),
         selected=selected_rows,
     output:
         train=DATA.training_rows("{cutoff}", "{selection}"),
         info=DATA.training_rows("{cutoff}", "{selection}", "dataset_info.json"),
         too_long=DATA.training_rows("{cutoff}", "{selection}", "too_long.jsonl"),
+        summary=DATA.training_rows("{cutoff}", "{selection}", "train.summary.json"),
     log:
-        "logs/register_dataset/{dataset}/{prompt}/{model}/{cutoff}{selection}.log",
+        "logs/register_dataset/{dataset}/{prompt}/{model}{windows}/{cutoff}{selection}.log",
     wildcard_constraints:
         selection=r"(?:\.rows-\d+\.seed-\d+)?",
     localrule: True
     params:
         code=code_digest("register_dataset"),
         on_invalid=lambda w: dataset_of(w).on_invalid,
+        max_dropped=lambda w: dataset_of(w).max_dropped,
         selected=lambda w, input: option("--selected", input.selected),
     shell:
         "python scripts/register_dataset.py --alpaca {input.alpaca} --tokens {input.tokens} {params.selected}"
-        " --cutoff-len {wildcards.cutoff} --on-invalid {params.on_invalid} --name {wildcards.dataset}_train"
-        " --output-dir $(dirname {output.train}) 2>&1 | tee {log} >&2"
+        " --cutoff-len {wildcards.cutoff} --on-invalid {params.on_invalid} --max-dropped {params.max_dropped}"
+        " --name {wildcards.dataset}_train --output-dir $(dirname {output.train}) 2>&1 | tee {log} >&2"
 
 
 # The same where rows are held out, which are registered too.
 use rule register_dataset as register_with_held_out with:
     input:
-        alpaca=DATA.alpaca("train"),
+        alpaca=alpaca_of,
         tokens=DATA.tokens("train"),
         selected=DATA.kept_rows("{selection}"),
         held_out=DATA.held_out("{selection}"),
@@ -162,21 +211,23 @@ use rule register_dataset as register_with_held_out with:
         train=DATA.training_rows("{cutoff}", "{selection}"),
         info=DATA.training_rows("{cutoff}", "{selection}", "dataset_info.json"),
         too_long=DATA.training_rows("{cutoff}", "{selection}", "too_long.jsonl"),
+        summary=DATA.training_rows("{cutoff}", "{selection}", "train.summary.json"),
         held_out=DATA.training_rows("{cutoff}", "{selection}", "held_out.json"),
     log:
-        "logs/register_with_held_out/{dataset}/{prompt}/{model}/{cutoff}{selection}.log",
+        "logs/register_with_held_out/{dataset}/{prompt}/{model}{windows}/{cutoff}{selection}.log",
     wildcard_constraints:
         selection=r"\.held_out-[\d.e-]+(?:\.rows-\d+)?\.seed-\d+",
     params:
         code=code_digest("register_dataset"),
         on_invalid=lambda w: dataset_of(w).on_invalid,
+        max_dropped=lambda w: dataset_of(w).max_dropped,
         selected=lambda w, input: f"--selected {input.selected} --held-out {input.held_out}",
 
 
 rule check_parity:
     """whether serving would send the prompts that training saw"""
     input:
-        alpaca=DATA.alpaca("{split}"),
+        alpaca=alpaca_of,
         tokens=DATA.tokens("{split}"),
         model=paths.model("{model}"),
         env=ancient(paths.environment("{env}")),
@@ -184,7 +235,7 @@ rule check_parity:
     output:
         parity=DATA.parity("{split}", "{env}"),
     log:
-        "logs/check_parity/{dataset}/{prompt}/{model}/{split}.{env}.log",
+        "logs/check_parity/{dataset}/{prompt}/{model}{windows}/{split}.{env}.log",
     resources:
         mem_mb=lambda w, attempt: growing(4000, attempt),
         runtime=lambda w, attempt: growing(30, attempt),

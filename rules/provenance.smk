@@ -5,6 +5,7 @@ def made_from(wildcards) -> dict[str, list[str]]:
     """Everything that a run's scores were made from, and what its stages cost."""
     run, files = run_of(wildcards), run_of(wildcards).files(wildcards.seed)
     inputs = {"files": STUDY.made_from(run, int(wildcards.seed))}
+    inputs["summaries"] = run.summaries(int(wildcards.seed), STUDY.splits)
     inputs["envs"] = [ancient(paths.environment(env)) for env in run.engines]
     inputs["locks"] = [lock for env in run.engines for lock in paths.locks(env)]
     if isinstance(run, CrfRun):
@@ -51,5 +52,6 @@ rule write_manifest:
         "python scripts/write_manifest.py --config {params.config:q} --files {input.files}"
         " --environments {params.environments} --records {params.records}"
         " --shared-records {params.shared} --shared-by {params.shared_by} {params.checkpoints}"
+        " --summaries {input.summaries}"
         " --output {output.manifest}"
         " 2>&1 | tee {log} >&2"

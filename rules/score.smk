@@ -5,6 +5,7 @@ rule score_predictions:
     """a run's table of scores"""
     input:
         predictions=RUN.predictions("{split}"),
+        summaries=lambda w: run_of(w).summaries(int(w.seed), [w.split]),
     output:
         scores=RUN.scores("{split}"),
         table=RUN.score_page("{split}"),
@@ -19,7 +20,8 @@ rule score_predictions:
     shell:
         "python scripts/score_predictions.py --predictions {input.predictions} --labels {params.labels:q}"
         " --run {wildcards.run} --seed {wildcards.seed} --dataset {params.dataset} --split {wildcards.split}"
-        " --output {output.scores} --table {output.table} --seqeval {output.seqeval} 2>&1 | tee {log} >&2"
+        " --summaries {input.summaries} --output {output.scores} --table {output.table} --seqeval {output.seqeval}"
+        " 2>&1 | tee {log} >&2"
 
 
 rule combine_metrics:

@@ -10,6 +10,7 @@ rule register_held_out:
     input:
         held_out=lambda w: tuned_run(w.run).data.held_out(tuned_run(w.run).selection(w.seed)),
         tokens=lambda w: tuned_run(w.run).data.tokens("train"),
+        windows=lambda w: tuned_run(w.run).data.asked("train") if tuned_run(w.run).dataset.windows else [],
     output:
         sentences=RUN.held_out,
         tokens=RUN.held_out_tokens,
@@ -21,8 +22,10 @@ rule register_held_out:
     params:
         code=code_digest("register_held_out"),
         limits=limits_of,
+        windows=lambda w, input: option("--windows", input.windows),
     shell:
         "python scripts/register_held_out.py --held-out {input.held_out} --tokens {input.tokens} {params.limits}"
+        " {params.windows}"
         " --sentences {output.sentences} --output {output.tokens} 2>&1 | tee {log} >&2"
 
 

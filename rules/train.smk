@@ -54,7 +54,7 @@ rule check_training_rows:
     input:
         config=lambda w: tuned_run(w.run).files(tuned_run(w.run).seeds[0]).config,
         train=lambda w: tuned_run(w.run).training_rows(tuned_run(w.run).seeds[0]),
-        tokens=lambda w: tuned_run(w.run).data.tokens("train"),
+        tokens=lambda w: tuned_run(w.run).training_data.tokens("train"),
         model=lambda w: paths.model(tuned_run(w.run).model.name),
         env=ancient(paths.environment("train")),
         lock=paths.locks("train"),
@@ -80,7 +80,7 @@ rule train_adapter:
         # Not read: no training without the proofs that the trainer and a server see the rows that were encoded, and
         # that the engine has room for them. A proof that is made again is no reason to train again (`ancient`).
         rows=lambda w: ancient(paths.training_rows_check(run_of(w).rows_checked_by)),
-        parity=lambda w: ancient(run_of(w).data.parity("train", run_of(w).decode.environment)),
+        parity=lambda w: ancient(run_of(w).training_data.parity("train", run_of(w).decode.environment)),
         lengths=lambda w: [ancient(paths.lengths_check(run_of(w).lengths_checked_by, split)) for split in STUDY.splits],
         held_out=lambda w: ancient(run_of(w).files(w.seed).held_out_tokens) if run_of(w).selects else [],
         train=lambda w: run_of(w).training_rows(w.seed),

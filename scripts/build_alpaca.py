@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from entitune.cli import InputError, label_names, run
 from entitune.config_files import read_text
-from entitune.files import write_rows
+from entitune.files import write_json, write_rows
 from entitune.prompting.answer_formats import ANSWER_FORMATS, AnswerFormat
 from entitune.prompting.answer_formats.writing import inexpressible, write_answer
 from entitune.prompting.prompt import Prompt
@@ -32,17 +33,20 @@ def described(names: Sequence[str], definitions: str) -> dict[str, str]:
 
 
 def with_answers(
-    path: str, answer_format: AnswerFormat, on_invalid: Literal["fail", "drop"]
+    path: str, answer_format: AnswerFormat, on_invalid: Literal["fail", "drop"], counts: Counter[str] | None = None
 ) -> Iterator[tuple[Sentence, str]]:
     """The sentences of a canonical file, each with the answer to it, which is empty where a sentence is unlabelled.
 
     Entities that the format cannot write are left out and counted on stderr; under `on_invalid` fail InputError is
-    raised instead.
+    raised instead. `counts` is given the numbers of `mentions` and of `mentions_lost`.
     """
+    counts = Counter() if counts is None else counts
     refused: list[tuple[Sentence, Entity]] = []
     for sentence in read_sentences(path):
         refused += [(sentence, entity) for entity in inexpressible(answer_format, sentence)]
+        counts.update(mentions=len(sentence.entities or ()))
         yield sentence, "" if sentence.entities is None else write_answer(answer_format, sentence)
+    counts.update(mentions_lost=len(refused))
     if refused:
         sentence, entity = refused[0]
         problem = (
@@ -76,6 +80,7 @@ def main() -> None:
     )
     parser.add_argument("--examples", help="canonical JSONL of draw_examples: shown before the sentence")
     parser.add_argument("--output", required=True, help="alpaca JSON")
+    parser.add_argument("--summary", help="JSON: how many mentions there are, and are left out of the answers")
     args = parser.parse_args()
 
     labels = described(args.labels, args.definitions)
@@ -91,8 +96,13 @@ def main() -> None:
         )
     except ValueError as error:
         raise InputError(f"{args.user}: {error}") from error
-    rows = with_answers(args.sentences, args.answer, args.on_invalid)
+    counts: Counter[str] = Counter()
+    rows = with_answers(args.sentences, args.answer, args.on_invalid, counts)
     write_rows(args.output, (prompt.row(sentence, answer) for sentence, answer in rows))
+    if args.summary:
+        lost = counts["mentions_lost"]
+        kinds = {f"crosses another mention, which the answer format {args.answer} cannot write": lost} if lost else {}
+        write_json(args.summary, {"mentions": counts["mentions"], "mentions_lost": lost, "kinds": kinds})
 
 
 if __name__ == "__main__":

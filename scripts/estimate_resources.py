@@ -88,7 +88,8 @@ class Rows:
 
 def read_rows(job: TunedRun, shape: Shape) -> Rows:
     """The lengths of the encoded rows, else about those of the alpaca rows, else about what the prompt alone tells."""
-    encoded, alpaca, cutoff = Path(job.data.tokens("train")), Path(job.data.alpaca("train")), job.cutoff
+    data, cutoff = job.training_data, job.cutoff
+    encoded, alpaca = Path(data.tokens("train")), Path(data.alpaca("train"))
     if encoded.is_file():
         rows = list(read_tokens(encoded))
         lengths, fixed = [row.length for row in rows], shared_tokens([row.prompt_ids for row in rows if row.prompt_ids])

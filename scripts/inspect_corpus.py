@@ -31,6 +31,7 @@ from entitune.corpus.recognise import Recognised, flow, recognise, sample_rows
 from entitune.corpus.rows import Row
 from entitune.corpus.sources import Source, begins_with_mark, other_encoding
 from entitune.files import atomic_write
+from entitune.registries import RESERVED_LABELS
 
 SPLITS = {"train": "train|trn", "dev": "dev|valid|val|eval", "test": "test|tst"}
 ROW = {
@@ -41,8 +42,8 @@ ROW = {
     "seeds": "1",
 }
 """The row for the sheet: the embedded model, which needs no download and no GPU."""
-
-RESERVED = ("micro", "macro", "(other)")  # rows of the score tables
+LONG = 200
+"""Characters from which on a sentence may not fit in that row's recipe and decode settings, of 512 tokens."""
 
 
 @dataclass
@@ -54,6 +55,8 @@ class Split:
     recognised: Recognised
     counts: Counts
     labels: Counter[str]
+    long: int
+    """Sentences of more than LONG characters."""
 
 
 class Lengths:
@@ -180,7 +183,8 @@ def inspect(split: str, source: Source, recognised: Recognised) -> Split:
     for title, lines in (("notes", list(note_lines(reading.notes))), ("problems", found)):
         for number, line in enumerate(lines):
             print_line("" if number else title, line)
-    return Split(split, source, recognised, counts, reading.label_counts)
+    long = sum(count for length, count in lengths.sentences.items() if length > LONG)
+    return Split(split, source, recognised, counts, reading.label_counts, long)
 
 
 def encoding(path: Path) -> str:
@@ -209,7 +213,7 @@ def leaks(splits: Iterable[Split]) -> None:
 def usable(label: str) -> str:
     """A label as conf/datasets.yaml takes it: without spaces, commas and quotes, and no row of a score table."""
     name = re.sub(r"[\s,\"'，、]+", "_", "".join(filter(str.isprintable, label)).strip()).lstrip("-") or "label"
-    return f"{name}_" if name in RESERVED else name
+    return f"{name}_" if name in RESERVED_LABELS else name
 
 
 def dataset_entry(splits: Sequence[Split]) -> dict[str, JsonValue]:
@@ -283,6 +287,8 @@ def suggest(conf: Path, name: str | None, splits: Sequence[Split]) -> None:
     print(f"For conf/runs.tsv:\n\n{sheet_row(name or 'mine', entry, columns)}")
     if invalid := sum(split.counts.dropped for split in splits):
         print(f"{invalid} rows have problems: fix them, or leave them out with on_invalid: drop in the entry")
+    if long := sum(split.long for split in splits):
+        print(f"{long} sentences have more than {LONG} characters: windows: true in the entry splits what does not fit")
     labelled = {split.name for split in splits if split.counts.mentions}
     if "dev" not in labelled or ("train" not in labelled and any(split.name == "train" for split in splits)):
         needed = "A dataset needs a labelled split dev, which runs are scored on, and one called train to train on"

@@ -1,8 +1,12 @@
-"""Read the raw answers of all shards into predictions: the mentions in them, grounded, with the gold entities."""
+"""Read the raw answers of all shards into predictions: the mentions in them, grounded, with the gold entities.
+
+The answers to the windows of a long sentence become one prediction.
+"""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +15,9 @@ from entitune.cli import InputError, run
 from entitune.files import read_jsonl, write_jsonl
 from entitune.prompting.answer_formats import ANSWER_FORMATS
 from entitune.prompting.confidence import Token
-from entitune.prompting.predictions import read_prediction
-from entitune.records import read_sentences
+from entitune.prompting.predictions import joined, read_prediction
+from entitune.prompting.windows import Window, by_sentence
+from entitune.records import read_records, read_sentences
 
 
 def tokens_of(answer: Mapping[str, Any]) -> list[Token] | None:
@@ -23,6 +28,7 @@ def tokens_of(answer: Mapping[str, Any]) -> list[Token] | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", required=True, help="canonical JSONL of the split")
+    parser.add_argument("--windows", help="JSONL of split_windows: what was asked (default: the sentences)")
     parser.add_argument("--answers", nargs="+", required=True, help="predict_shard's files, in order")
     parser.add_argument("--run", required=True, help="the run whose answers are read")
     parser.add_argument("--seed", type=int, required=True, help="and its seed")
@@ -38,16 +44,21 @@ def main() -> None:
         for answer in read_jsonl(path)
         if (answer["run"], answer["seed"]) == (args.run, args.seed)
     ]
-    sentences = list(read_sentences(args.sentences))
-    if [answer["id"] for answer in answers] != [sentence.id for sentence in sentences]:
-        raise InputError(f"{', '.join(args.answers)}: not one answer for each sentence of {args.sentences}, in order")
-    predictions = [
-        read_prediction(args.answer, sentence, answer["raw"], answer["finish_reason"], tokens_of(answer))
-        for sentence, answer in zip(sentences, answers, strict=True)
-    ]
+    sentences, asked = list(read_sentences(args.sentences)), args.windows or args.sentences
+    windows = list(read_records(asked, Window))
+    if [answer["id"] for answer in answers] != [window.id for window in windows]:
+        raise InputError(f"{', '.join(args.answers)}: not one answer for each sentence of {asked}, in order")
+    rest = iter(answers)
+    predictions = []
+    for sentence, parts in zip(sentences, by_sentence(windows), strict=True):
+        read = [
+            read_prediction(args.answer, part.to_sentence(), answer["raw"], answer["finish_reason"], tokens_of(answer))
+            for part, answer in zip(parts, itertools.islice(rest, len(parts)), strict=True)
+        ]
+        predictions.append(joined(sentence, [part.span for part in parts], read))
     write_jsonl(args.output, (prediction.to_dict() for prediction in predictions))
     statuses = Counter(prediction.status for prediction in predictions)
-    print(f"{len(sentences)} answers: " + ", ".join(f"{count} {status}" for status, count in statuses.most_common()))
+    print(f"{len(sentences)} sentences: " + ", ".join(f"{count} {status}" for status, count in statuses.most_common()))
 
 
 if __name__ == "__main__":

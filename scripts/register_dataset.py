@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,16 @@ def main() -> None:
     parser.add_argument("--held-out", help="canonical JSONL of select_rows: rows for evaluations, in held_out.json")
     parser.add_argument("--cutoff-len", type=int, required=True, help="longest row in tokens, prompt and answer")
     parser.add_argument("--on-invalid", choices=["fail", "drop"], default="fail", help="what longer rows do")
+    parser.add_argument(
+        "--max-dropped", type=float, default=1, metavar="SHARE", help="largest share of the rows to drop (default: 1)"
+    )
     parser.add_argument("--name", required=True, help="the dataset's name in dataset_info.json")
-    parser.add_argument("--output-dir", type=Path, required=True, help="train.json, too_long.jsonl, dataset_info.json")
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        required=True,
+        help="train.json, dataset_info.json, too_long.jsonl, train.summary.json",
+    )
     args = parser.parse_args()
 
     rows = read_pairs(args.alpaca, args.tokens)
@@ -40,31 +49,48 @@ def main() -> None:
     kept: list[Any] = []
     evaluated: list[Any] = []
     too_long, problems = [], []
+    kinds: Counter[str] = Counter()
     for line, (row, encoded) in enumerate(rows, 2):  # "[" is line 1
-        if chosen is not None and row["id"] not in chosen and row["id"] not in held_out:
+        sentence = row.get("sentence", row["id"])  # a window is chosen with its sentence
+        if chosen is not None and sentence not in chosen and sentence not in held_out:
             continue
-        reason = ""
+        kind = reason = ""
         if encoded.problem:
-            reason = encoded.problem
+            kind, reason = "control token of the model's chat", encoded.problem
         elif not row["output"]:
-            reason = "no answer: the training split must be labelled"
+            kind = reason = "no answer: the training split must be labelled"
         elif encoded.length > args.cutoff_len:
+            kind = f"longer than cutoff_len {args.cutoff_len}"
             reason = f"{encoded.length} tokens with prompt and answer, cutoff_len is {args.cutoff_len}"
         if reason:
+            kinds[kind] += 1
             problems.append(f"{args.alpaca}:{line}: sentence {row['id']}: {reason}")
             too_long.append({"reason": reason, **row})
         else:
-            (evaluated if row["id"] in held_out else kept).append(row)
+            (evaluated if sentence in held_out else kept).append(row)
     if problems and args.on_invalid == "fail":
         more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        advice = "raise cutoff_len in the recipe, shorten the prompt, or set on_invalid: drop for the dataset"
+        advice = (
+            "split long sentences with windows: true in the dataset's entry of conf/datasets.yaml, raise cutoff_len in "
+            "the recipe, shorten the prompt, or leave these rows out with on_invalid: drop in the dataset's entry"
+        )
         raise InputError("\n".join(["rows that training cannot use:", *problems[:SHOWN], *more, advice]))
+    used = len(kept) + len(evaluated) + len(too_long)
+    if len(too_long) > args.max_dropped * used:
+        raise InputError(
+            f"{problems[0]}\n{args.alpaca}: {len(too_long)} of {used} rows cannot be used: "
+            f"{', '.join(f'{kind} ({count})' for kind, count in kinds.items())}; max_dropped allows "
+            f"{args.max_dropped:.1%}. Split long sentences with windows: true, or raise max_dropped, in the dataset's "
+            "entry of conf/datasets.yaml"
+        )
     if not kept:
         raise InputError(f"{args.alpaca}: no row is left to train on; cutoff_len is {args.cutoff_len}")
     if problems:
         print(f"dropped {len(problems)} of {len(rows)} rows, see {args.output_dir / 'too_long.jsonl'}")
 
     write_jsonl(args.output_dir / "too_long.jsonl", too_long)
+    summary = {"rows": used, "dropped": len(too_long), "kinds": kinds}
+    write_json(args.output_dir / "train.summary.json", summary)
     write_rows(args.output_dir / "train.json", kept)
     info = {args.name: {"file_name": "train.json", "formatting": "alpaca", "columns": COLUMNS}}
     if args.held_out:

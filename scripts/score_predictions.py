@@ -6,6 +6,8 @@ Writes the run's rows of results/metrics.tsv (columns: docs/contracts.md), a tab
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy as np
 from entitune.cli import label_names, run
 from entitune.evaluation.scoring import Tally, intervals, measure, tally
 from entitune.files import atomic_write
+from entitune.left_out import LeftOut, read_left_out
 from entitune.records import read_predictions
 from entitune.tsv import COUNTS, MEASURES, METRICS_COLUMNS, OTHER, Row, write_tsv
 
@@ -36,8 +39,8 @@ def score_rows(counted: Tally, resamples: int, seed: int) -> list[Row]:
     return rows
 
 
-def markdown(title: str, rows: list[Row]) -> str:
-    """The rows as a table to read, a section a scoring."""
+def markdown(title: str, rows: list[Row], left_out: Sequence[LeftOut] = ()) -> str:
+    """The rows as a table to read, a section a scoring, and what was left out of the data."""
     lines = [f"# {title}", ""]
     for scoring in dict.fromkeys(row["scoring"] for row in rows):
         lines += [f"## {scoring}", "", "| label | P | R | F1 | 95 % interval of F1 | gold | predicted | correct |"]
@@ -49,6 +52,8 @@ def markdown(title: str, rows: list[Row]) -> str:
             if row["scoring"] == scoring
         ]
         lines.append("")
+    if left_out:
+        lines += ["## Left out of the data", "", *(f"- {one}" for one in left_out), ""]
     return "\n".join(lines)
 
 
@@ -69,7 +74,10 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap resamples (default: 10000)")
     parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
     parser.add_argument("--output", required=True, help="TSV: the run's rows of results/metrics.tsv")
-    parser.add_argument("--table", help="Markdown: the same figures to read")
+    parser.add_argument("--table", help="Markdown: the same figures to read, and what was left out of the data")
+    parser.add_argument(
+        "--summaries", type=Path, nargs="*", default=[], help="summaries of the steps that leave data out, for --table"
+    )
     parser.add_argument("--seqeval", help="text: seqeval's own report, in strict mode, of what BIO tags can write")
     args = parser.parse_args()
     if args.resamples < 1:
@@ -86,7 +94,7 @@ def main() -> None:
     title = f"{args.run}, seed {args.seed}: {args.dataset} {args.split}"
     if args.table:
         with atomic_write(args.table) as stream:
-            stream.write(markdown(title, rows))
+            stream.write(markdown(title, rows, read_left_out(args.summaries)))
     if args.seqeval:
         from entitune.evaluation.seqeval_report import seqeval_report  # imports scikit-learn, which takes seconds
 

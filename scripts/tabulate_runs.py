@@ -16,6 +16,7 @@ from entitune.cli import run
 from entitune.evaluation.seeds import Score, SeedMean, over_seeds, read_scores
 from entitune.files import read_json
 from entitune.html_pages import render, write_page
+from entitune.left_out import LeftOut
 from entitune.tsv import MICRO
 
 SETTINGS = ("lora_rank", "learning_rate", "num_train_epochs")
@@ -97,10 +98,12 @@ def describe(manifest: dict[str, Any], f1: dict[str, str]) -> dict[str, str]:
     prompt = config.get("prompt", {"name": "", "shots": 0})
     shots = f", {prompt['shots']} examples" if prompt["shots"] else ""
     model = f"{config['model']['name']} at {config['model']['revision']}" if "model" in config else ""
+    left_out = "; ".join(str(LeftOut(**one)) for one in manifest.get("left_out", []))
     return {
         "run": config["run"],
         "seed": str(config["seed"]),
         **f1,
+        **({"left out of the data": left_out} if left_out else {}),
         "dataset": config["dataset"]["name"],
         "model": model,
         "prompt": prompt["name"] + shots,

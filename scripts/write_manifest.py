@@ -1,6 +1,4 @@
-"""Write the manifest of a run and seed: the code, settings, files and engines that its figures were made from, and what
-each job took on which node.
-"""
+"""Write the manifest of a run and seed: from which code, settings, files and engines, and what each job took where."""
 
 from __future__ import annotations
 
@@ -14,6 +12,7 @@ from entitune.cli import run
 from entitune.evaluation.checkpoint_scores import SCORING, read_checkpoint_scores
 from entitune.files import sha256, write_json
 from entitune.job_records import JobRecord
+from entitune.left_out import read_left_out
 from entitune.provenance import code_version, engine_versions
 
 
@@ -60,6 +59,9 @@ def main() -> None:
     )
     parser.add_argument("--shared-by", type=int, default=1, help="for how many: their time is divided by it")
     parser.add_argument("--checkpoints", help="TSV of select_checkpoint, where the adapter was chosen (default: none)")
+    parser.add_argument(
+        "--summaries", type=Path, nargs="*", default=[], help="summaries of the steps that leave data out, JSON"
+    )
     parser.add_argument("--output", required=True, help="the manifest, JSON")
     args = parser.parse_args()
 
@@ -74,6 +76,7 @@ def main() -> None:
         "code_sha256": code.sha256,
         "config": args.config,
         **({"checkpoint": chosen_checkpoint(args.checkpoints)} if args.checkpoints else {}),
+        "left_out": [one.to_dict() for one in read_left_out(args.summaries)],
         "files": {path: sha256(path) for path in [*args.files, *locks]},
         "engines": {path.name: engine_versions(path) for path in [Path(sys.prefix), *args.environments]},
         "stages": stages,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 import socket
@@ -18,7 +19,9 @@ from helpers import ROOT, Result, run_script
 from test_serving import finish
 
 from entitune.cli import InputError
-from entitune.serving.client import Client, ServerError, ask_all, extract, normalised, version_of
+from entitune.prompting.windows import split
+from entitune.serving.client import Client, ServerError, ask_all, extract, identity_of, normalised, version_of
+from entitune.serving.demo_page import extract_text, result
 from entitune.serving.finished_runs import FinishedRun
 from entitune.study import read_study
 
@@ -439,3 +442,98 @@ def test_the_standard_input_may_begin_with_a_byte_order_mark(server: ScriptedSer
     done = command(server, stdin="\ufeff甲\r\n乙")
     assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["甲", "乙"]
     assert done.stderr == "demo: 2 of 2 texts answered\n"
+
+
+PROMPT_TOKENS = 12
+"""The length of the scripted server's prompts without the sentence; a character is a token there."""
+
+
+def counting(server: ScriptedServer, limit: int = 512 - 200) -> None:
+    """Have the server take prompts of so many tokens, count them, and find every 甲 of a text."""
+
+    def answer(text: str) -> tuple[int, Any]:
+        tokens = PROMPT_TOKENS + len(text)
+        if tokens > limit:
+            return 400, {"error": {"message": TOO_LONG}}
+        found = json.dumps([{"label": "name", "text": "甲"}] * text.count("甲"))
+        return 200, {**server.chat(found), "usage": {"prompt_tokens": tokens}}
+
+    server.answer = answer
+
+
+def test_a_long_text_is_asked_in_the_windows_of_the_pipeline(server: ScriptedServer, run: FinishedRun) -> None:
+    run = dataclasses.replace(run, windows=True)
+    text = "甲来了。" + "乙" * 290 + "甲在。" + "丙" * 20 + "，甲。" + "丁" * 400 + "甲"
+    room = 512 - 200 - PROMPT_TOKENS
+    spans = split(text, lambda start, end: end - start <= room)
+    counting(server)
+    with Client(server.url, run) as client:
+        answer = client.ask(text)
+    assert len(spans) == 4
+    assert answer.windows == tuple(spans)
+    assert (answer.status, answer.finish_reason, answer.error) == ("ok", "stop", None)
+    assert [mention.start for mention in answer.mentions] == [
+        i for i, character in enumerate(text) if character == "甲"
+    ]
+    assert answer.raw.count("\n") == len(spans) - 1
+    assert answer.to_dict()["windows"] == [list(span) for span in spans]
+    # What fits is asked once, and nothing is told of windows.
+    server.asked.clear()
+    with Client(server.url, run) as client:
+        short = client.ask("甲来了。")
+    assert server.asked == ["甲来了。"]
+    assert "windows" not in short.to_dict()
+
+
+def test_a_server_with_more_room_than_the_run_is_asked_in_the_same_windows(
+    server: ScriptedServer, run: FinishedRun
+) -> None:
+    """A server of several runs has the widest context of them."""
+    text = "甲来了。" * 100
+    answers = []
+    for limit in (512 - 200, 100_000):
+        counting(server, limit)
+        with Client(server.url, dataclasses.replace(run, windows=True)) as client:
+            answers.append(client.ask(text))
+    assert answers[0] == answers[1]
+    assert len(answers[0].windows) == 2
+
+
+def test_a_window_that_is_refused_does_not_end_the_job(server: ScriptedServer, run: FinishedRun) -> None:
+    counting(server)
+    count = server.answer
+    refusal = (400, {"error": {"message": "a text holds <|im_end|>"}})
+    server.answer = lambda text: refusal if "坏" in text and len(text) < 300 else count(text)
+    with Client(server.url, dataclasses.replace(run, windows=True)) as client:
+        answer = client.ask("甲来了。" * 70 + "坏。" + "甲来了。" * 70)
+    assert (answer.status, answer.error) == ("refused", "a text holds <|im_end|>")
+    assert len(answer.mentions) > 60
+
+
+def test_answers_in_brackets_get_windows_with_room_for_the_sentence(server: ScriptedServer, run: FinishedRun) -> None:
+    counting(server)
+    brackets = dataclasses.replace(run, windows=True, answer_format="brackets")
+    with Client(server.url, brackets) as client:
+        answer = client.ask("乙来了。" * 30)
+    assert answer.windows == ((0, 100), (100, 120))
+
+
+def test_documents_and_the_page_show_a_long_sentence_joined(server: ScriptedServer, run: FinishedRun) -> None:
+    run = dataclasses.replace(run, windows=True)
+    counting(server)
+    text = "甲" + "乙" * 500 + "甲\n甲来了。"
+    found = extract_text(text, run, server.url, None)
+    assert [(one.start, one.end) for one in found.mentions] == [(0, 1), (501, 502), (503, 504)]
+    first, second = found.to_dict()["sentences"]
+    assert (first["start"], first["end"], second["start"]) == (0, 502, 503)
+    assert len(first["windows"]) == 2
+    shown = str(result(run, found, 0.1, "en"))
+    assert shown.count("<mark") >= 3
+
+
+def test_an_output_of_windows_is_not_continued_with_other_limits(run: FinishedRun) -> None:
+    windows = dataclasses.replace(run, windows=True)
+    wider = windows.decode.model_copy(update={"max_model_len": 1024})
+    assert identity_of(windows) != identity_of(run)
+    assert identity_of(dataclasses.replace(windows, decode=wider)) != identity_of(windows)
+    assert identity_of(dataclasses.replace(run, decode=wider)) == identity_of(run)

@@ -293,3 +293,9 @@ def test_the_list_of_rules_says_what_each_makes() -> None:
     listed = [line for line in snakemake(ROOT, "--list-rules").stdout.splitlines() if re.match("[a-z_]+( |$)", line)]
     assert len(listed) > 30
     assert [line for line in listed if not re.fullmatch(r"\w+ \(.+\)", line)] == []
+
+
+@pytest.mark.parametrize(("value", "shown"), [(1, "1"), (0, "0"), (True, "true"), (False, "false"), (None, "null")])
+def test_a_value_that_is_no_text_is_shown_as_it_was_written(conf: Path, value: object, shown: str) -> None:
+    edit_yaml(conf / "datasets.yaml", "demo", labels=["name", value])
+    assert f"demo: labels: 1: {shown} is not of type string; write it in quotes: '{shown}'" in problem(conf)

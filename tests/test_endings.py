@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from helpers import BIN, copy_repository, snakemake
 
-from entitune.endings import failure_of, first_error, kept_of_other_cuda, summary_of
+from entitune.endings import failure_of, first_error, kept_of_other_cuda, left_out_of, summary_of
 from entitune.files import write_json
 
 SEEDS = """run\tsplit\tscoring\tlabel\tseeds\tf1_mean\tf1_sd
@@ -34,6 +35,19 @@ def test_the_scores_and_where_the_table_is(tmp_path: Path) -> None:
         ["demo,", "test"],
     ]
     assert summary_of(tmp_path / "no.tsv") == ""
+
+
+def test_what_was_left_out_is_told_once(tmp_path: Path) -> None:
+    left_out = {"split": "train", "what": "rows", "count": 2, "of": 9, "kinds": {"broken JSON": 1, "columns": 1}}
+    manifests = [tmp_path / name for name in ("one", "two", "all", "none")]
+    for path in manifests[:2]:
+        path.write_text(json.dumps({"config": {"dataset": {"name": "mine"}}, "left_out": [left_out]}))
+    manifests[2].write_text(json.dumps({"config": {"dataset": {"name": "demo"}}}))
+    assert left_out_of(manifests).splitlines() == [
+        "Not all of the data was used:",
+        "  mine, train: 2 of 9 rows left out: broken JSON (1), columns (1)",
+    ]
+    assert left_out_of(manifests[2:]) == ""
 
 
 def test_results_of_another_cuda_are_named(tmp_path: Path) -> None:

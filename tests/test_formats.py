@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
+import pyarrow
 import pytest
 from corpora import (
     CHARACTERS,
@@ -28,6 +29,7 @@ from corpora import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 from pydantic import ValidationError
 from seqeval.metrics.sequence_labeling import get_entities
 
@@ -123,8 +125,6 @@ def test_huggingface_round_trip(scratch: Path, scheme: str, corpus: list[Sentenc
 
 @given(corpus=st.lists(sentences(disjoint=True), min_size=1, max_size=4), named=st.booleans())
 def test_parquet_round_trip(scratch: Path, corpus: list[Sentence], named: bool) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     corpus = with_ids(corpus)
     names = ["O", *(f"{prefix}-{label}" for label in LABELS for prefix in "BI")]
     table = pyarrow.table(
@@ -651,8 +651,6 @@ def test_tags_as_numbers_need_names(scratch: Path) -> None:
 @pytest.mark.parametrize("name", ["huggingface", "brat", "parallel", "doccano"])
 def test_damaged_files_are_refused(tmp_path: Path, name: str) -> None:
     content = {"huggingface": b"PAR1 no", "brat": b"PK\x03\x04 no", "parallel": b"\x1f\x8b no", "doccano": b"\x00" * 9}
-    if name == "huggingface":
-        pytest.importorskip("pyarrow")
     (tmp_path / "raw").write_bytes(content[name])
     try:
         rows = read(tmp_path / "raw", None, name)

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 import yaml
 from corpora import LABELS, sentences, tags_of, to_cluener, to_conll, with_ids
-from helpers import Result, run_script
+from helpers import Result, run_script, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from entitune.corpus.formats import check_options, read_split
 from entitune.corpus.mention_lists import DIALECTS, write_mention_lists
@@ -178,8 +180,6 @@ def test_folders_and_pairs_are_recognised(tmp_path: Path) -> None:
 
 
 def test_parquet_is_recognised(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     parquet.write_table(pyarrow.table({"tokens": [["王"]], "ner_tags": [["S-name"]]}), tmp_path / "raw")
     found = recognise(Source.of([tmp_path / "raw"]))
     assert found is not None
@@ -326,3 +326,12 @@ def test_two_files_of_a_split_are_sentences_and_tags(tmp_path: Path, inspect: Ca
     done = inspect("train.texts", "train.tags", "dev.texts", "dev.tags")
     assert done.returncode == 0, done.stderr
     assert "splits: {train: [train.texts, train.tags], dev: [dev.texts, dev.tags]}" in done.stdout
+
+
+def test_long_sentences_lead_to_windows(tmp_path: Path) -> None:
+    rows = [{"text": "好" * length, "label": {"name": {"好": [[0, 0]]}}} for length in (200, 201, 900)]
+    write_jsonl(tmp_path / "dev.json", rows)
+    advice = "2 sentences have more than 200 characters: windows: true in the entry splits what does not fit"
+    assert advice in run_script("inspect_corpus", tmp_path / "dev.json").stdout
+    write_jsonl(tmp_path / "dev.json", rows[:1])
+    assert "windows: true" not in run_script("inspect_corpus", tmp_path / "dev.json").stdout

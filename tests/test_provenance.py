@@ -245,7 +245,10 @@ def test_a_manifest_says_what_each_job_took_and_where(tmp_path: Path) -> None:
     (tmp_path / "lock.txt").write_text("vllm==1")
     (tmp_path / "predict_shard.dev.1-of-1.json").write_text(elsewhere.model_dump_json())
     (tmp_path / "file").write_text("x")
-    arguments = ["--config", '{"run": "r"}', "--files", str(tmp_path / "file"), "--output", str(tmp_path / "m.json")]
+    (tmp_path / "dev.summary.json").write_text('{"rows": 9, "dropped": 0, "kinds": {}}')
+    (tmp_path / "train.summary.json").write_text('{"rows": 9, "dropped": 2, "kinds": {"broken JSON": 2}}')
+    arguments = ["--summaries", *(str(tmp_path / f"{split}.summary.json") for split in ("train", "dev"))]
+    arguments += ["--config", '{"run": "r"}', "--files", str(tmp_path / "file"), "--output", str(tmp_path / "m.json")]
     arguments += ["--records", str(tmp_path / "train_adapter.json"), "--shared-by", "3"]
     arguments += ["--shared-records", str(tmp_path / "predict_shard.dev.1-of-1.json")]
     done = run_script("write_manifest", *arguments, cwd=tmp_path)
@@ -253,6 +256,9 @@ def test_a_manifest_says_what_each_job_took_and_where(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
     assert manifest["code_sha256"] == checksum_of_code(ROOT)
     assert manifest["version"] == VERSION
+    assert manifest["left_out"] == [
+        {"split": "train", "what": "rows", "count": 2, "of": 9, "kinds": {"broken JSON": 2}}
+    ]
     assert list(manifest["files"]) == [str(tmp_path / "file"), "lock.txt"]
     assert manifest["stages"]["train_adapter"] == {
         "date": record.date,

@@ -48,6 +48,7 @@ def manifest(name: str, seed: int) -> dict[str, Any]:
             **({"train": train} if seed == 1 else {}),
             "decode": {"name": "cpu", "gpus": 0},
         },
+        "left_out": [{"split": "train", "what": "rows", "count": 2, "of": 9, "kinds": {"broken JSON": seed}}],
         "engines": {},
         "stages": {
             "train_adapter": stage(1800, 1500),
@@ -238,6 +239,7 @@ def test_the_run_table_has_settings_cost_and_provenance(study: Path) -> None:
     assert len(re.findall(r'<tr class="mean"><td>甲</td><td>mean of 2</td><td>\d\.\d{4} ± ', page)) == 1
     for expected in ("demo: lora_rank 64", "tiny at &lt;1&gt;", "01234567 and changes", "31.0 min", "<td>1.00</td>"):
         assert expected in page
+    assert "<td>train: 2 of 9 rows left out: broken JSON (2)</td>" in page
 
 
 def test_errors_are_highlighted_where_they_stand(study: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_reference_table_to_the_fourth_decimal(tmp_path: Path) -> None:
 
 
 def counts_of(records: list[Prediction], labels: list[str]) -> dict[str, dict[str, list[int]]]:
-    """{scoring: {label: [gold, predicted, correct]}}"""
+    """Return {scoring: {label: [gold, predicted, correct]}}."""
     return {
         scoring: dict(zip([*labels, OTHER], counted.totals.astype(int).tolist(), strict=True))
         for scoring, counted in tally(records, labels).items()
@@ -232,7 +232,7 @@ def test_spans_equal_nervaluate_strict(corpus: list[tuple[list[Span], list[Span]
 
 
 def report_values(report: str) -> dict[str, list[float]]:
-    """{label or average: [precision, recall, F1, support]}"""
+    """Return {label or average: [precision, recall, F1, support]}."""
     found = re.findall(r"^ *(\S.*?) +([01]\.\d{4}) +([01]\.\d{4}) +([01]\.\d{4}) +(\d+)$", report, re.MULTILINE)
     return {name: [float(value) for value in values] for name, *values in found}
 
@@ -285,7 +285,10 @@ def test_the_seqeval_report_says_what_bio_cannot_write() -> None:
 
 def test_score_predictions_writes_the_contract(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "p.jsonl", noisy(random.Random(1)))
-    rows = score(path, tmp_path / "s.tsv", "--table", tmp_path / "s.md")
+    (tmp_path / "train.summary.json").write_text('{"rows": 9, "dropped": 2, "kinds": {"broken JSON": 2}}')
+    (tmp_path / "dev.summary.json").write_text('{"mentions": 5, "mentions_lost": 0, "kinds": {}}')
+    summaries = ["--summaries", *(tmp_path / f"{split}.summary.json" for split in ("train", "dev"))]
+    rows = score(path, tmp_path / "s.tsv", "--table", tmp_path / "s.md", *summaries)
     assert tuple(rows[0]) == METRICS_COLUMNS
     assert [row["label"] for row in rows if row["scoring"] == "pairs"] == [*LABELS, OTHER, "micro", "macro"]
     for row in rows:
@@ -297,7 +300,11 @@ def test_score_predictions_writes_the_contract(tmp_path: Path) -> None:
         }
         assert (np.sum([table[label] for label in LABELS], axis=0) == table["macro"]).all()
         assert (table["macro"] + table[OTHER] == table["micro"]).all()
-    assert "| micro |" in (tmp_path / "s.md").read_text(encoding="utf-8")
+    page = (tmp_path / "s.md").read_text(encoding="utf-8")
+    assert "| micro |" in page
+    assert page.endswith("\n## Left out of the data\n\n- train: 2 of 9 rows left out: broken JSON (2)\n")
+    score(path, tmp_path / "s.tsv", "--table", tmp_path / "s.md")
+    assert "Left out" not in (tmp_path / "s.md").read_text(encoding="utf-8")
     score(path, tmp_path / "again.tsv", "--seqeval", tmp_path / "s.txt")
     assert (tmp_path / "again.tsv").read_bytes() == (tmp_path / "s.tsv").read_bytes()
     micro = next(row for row in rows if (row["scoring"], row["label"]) == ("spans", "micro"))

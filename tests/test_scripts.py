@@ -15,8 +15,10 @@ from pages import pages
 from entitune.cli import InputError
 from entitune.engines.lengths import check_lengths
 from entitune.engines.vllm_settings import max_lora_rank
+from entitune.left_out import read_left_out
 from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.prompt import Prompt, chat_of
+from entitune.prompting.windows import Window
 from entitune.records import Entity, Sentence, Tokens
 from predict_shard import shard_of
 from train_adapter import last_record
@@ -86,10 +88,12 @@ def test_alpaca_rows_in_another_format(tmp_path: Path) -> None:
     assert not output.exists()
 
     examples = write_jsonl(tmp_path / "examples.jsonl", labelled[2:])
-    arguments += ["--on-invalid", "drop", "--examples", examples]
+    arguments += ["--on-invalid", "drop", "--examples", examples, "--summary", tmp_path / "dev.summary.json"]
     done = run_script("build_alpaca", *arguments)
     assert done.returncode == 0, done.stderr
     assert "left out of the answers" in done.stderr
+    (left_out,) = read_left_out([tmp_path / "dev.summary.json"])
+    assert (left_out.what, left_out.count, left_out.of) == ("mentions", 1, 4)
     rows = json.loads(output.read_text(encoding="utf-8"))
     assert [row["output"] for row in rows] == ["[温格|name]战胜[曼联|organization]", "没有", "[甲乙|a]丙"]
     assert rows[0]["instruction"] == "- a：甲类\n- b：乙类"
@@ -159,6 +163,41 @@ def test_rows_that_fit_are_registered(tmp_path: Path, registered: list[object]) 
     assert info["x_train"]["columns"]["response"] == "output"
 
 
+def test_windows_of_the_selected_sentences_are_registered(tmp_path: Path, registered: list[object]) -> None:
+    rows = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
+    rows = [{**row, "sentence": name} for row, name in zip(rows, ("a", "b"), strict=True)]
+    (tmp_path / "train.json").write_text(json.dumps(rows), encoding="utf-8")
+    write_jsonl(tmp_path / "selected.jsonl", [Sentence("b", "好", ())])
+    write_jsonl(tmp_path / "held.jsonl", [Sentence("a", "好", ())])
+    chosen = ["--cutoff-len", 16, "--selected", tmp_path / "selected.jsonl"]
+    for options, held_out in (([], None), (["--held-out", tmp_path / "held.jsonl"], ["dev-1"])):
+        done = run_script("register_dataset", *registered, *chosen, *options)
+        assert done.returncode == 0, done.stderr
+        kept = json.loads((tmp_path / "out" / "train.json").read_text(encoding="utf-8"))
+        assert [row["id"] for row in kept] == ["dev-2"]
+        if held_out:
+            rows = json.loads((tmp_path / "out" / "held_out.json").read_text(encoding="utf-8"))
+            assert [row["id"] for row in rows] == held_out
+
+
+def test_windows_of_held_out_sentences_choose_a_checkpoint(tmp_path: Path) -> None:
+    windows = [
+        Window("a@0-1", "甲", (), "a"),
+        Window("a@1-2", "乙", (), "a", 1),
+        Window("b", "丙", ()),
+        Window("c", "丁", ()),
+    ]
+    write_jsonl(tmp_path / "windows.jsonl", windows)
+    write_jsonl(tmp_path / "tokens.jsonl", [{"id": one.id, "prompt_ids": [1], "answer_tokens": 2} for one in windows])
+    write_jsonl(tmp_path / "held.jsonl", [Sentence("a", "甲乙", ()), Sentence("c", "丁", ())])
+    files = ["--held-out", tmp_path / "held.jsonl", "--tokens", tmp_path / "tokens.jsonl"]
+    files += ["--windows", tmp_path / "windows.jsonl", "--sentences", tmp_path / "s.jsonl", "--output", tmp_path / "o"]
+    done = run_script("register_held_out", *files, "--max-tokens", 5, "--max-model-len", 10)
+    assert done.returncode == 0, done.stderr
+    for name in ("s.jsonl", "o"):
+        assert [row["id"] for row in read_jsonl(tmp_path / name)] == ["a@0-1", "a@1-2", "c"]
+
+
 def test_rows_that_would_be_cut_are_refused_or_dropped(tmp_path: Path, registered: list[object]) -> None:
     done = run_script("register_dataset", *registered, "--cutoff-len", 15)
     assert done.returncode == 1
@@ -169,6 +208,13 @@ def test_rows_that_would_be_cut_are_refused_or_dropped(tmp_path: Path, registere
     assert "dropped 1 of 2 rows" in done.stdout
     (dropped,) = read_jsonl(tmp_path / "out" / "too_long.jsonl")
     assert dropped["id"] == "dev-1"
+    assert [str(one) for one in read_left_out([tmp_path / "out" / "train.summary.json"])] == [
+        "train: 1 of 2 rows left out: longer than cutoff_len 15 (1)"
+    ]
+    done = run_script("register_dataset", *registered, "--cutoff-len", 15, "--on-invalid", "drop", "--max-dropped", 0.4)
+    assert done.returncode == 1
+    assert "1 of 2 rows cannot be used: longer than cutoff_len 15 (1); max_dropped allows 40.0%" in done.stderr
+    assert "windows: true" in done.stderr
     done = run_script("register_dataset", *registered, "--cutoff-len", 5, "--on-invalid", "drop")
     assert done.returncode == 1
     assert "no row is left" in done.stderr
@@ -229,7 +275,7 @@ def test_prompts_that_leave_no_room_are_refused(capsys: pytest.CaptureFixture[st
     records = [Tokens("a", [1] * 90, 20)]
     check_lengths(records, 10, 100, "tokens.jsonl")
     assert "1 gold answers (the first: a) are longer than max_tokens" in capsys.readouterr().out
-    with pytest.raises(InputError, match="set max_model_len to at least 110"):
+    with pytest.raises(InputError, match=r"with windows: true in .*, set max_model_len to at least 110"):
         check_lengths(records, 20, 100, "tokens.jsonl")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -23,13 +24,14 @@ import psutil
 import pytest
 import requests
 from browser import window
-from helpers import ENVIRONMENT, Result, read_jsonl, run_script, snakemake
+from helpers import ENVIRONMENT, Result, python_of, read_jsonl, run_script, snakemake, write_jsonl
 
 from entitune.prompting.answer_formats.constraints import constraint_of
-from entitune.records import Mention
+from entitune.records import Mention, Sentence
 from entitune.serving.chat_requests import schema_of
-from entitune.serving.demo_page import divided
+from entitune.serving.demo_page import divided, extract_text, result
 from entitune.serving.demo_page_template import EXAMPLES, WORDS
+from entitune.serving.finished_runs import finished_run
 from entitune.study import read_study
 
 pytestmark = pytest.mark.engine
@@ -201,6 +203,33 @@ def test_documents_get_the_answers_of_their_sentences(demo: Path, server: Server
     placed = [one for one in found["entities"] if one["start"] is not None]
     assert placed
     assert all(found["text"][one["start"] : one["end"]] == one["text"] for one in placed)
+
+
+def test_a_long_text_is_asked_in_the_windows_of_the_batch_path(
+    demo: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client counts tokens with the server, the pipeline with the trainer's template."""
+    monkeypatch.chdir(demo)
+    run = dataclasses.replace(finished_run(read_study(), "demo"), windows=True)
+    text = "".join(one["text"] for one in predictions(demo)[:60])
+    sentence = Sentence("x", text)
+    write_jsonl(tmp_path / "x.jsonl", [sentence])
+    (tmp_path / "x.json").write_text(json.dumps([run.prompt.row(sentence)]), encoding="utf-8")
+    options = ["--sentences", tmp_path / "x.jsonl", "--alpaca", tmp_path / "x.json", "--model", run.base]
+    options += ["--chat", json.dumps({"template": "qwen"}), "--max-model-len", 512, "--max-tokens", 200]
+    options += ["--output", tmp_path / "o.json", "--windows", tmp_path / "o.jsonl", "--summary", tmp_path / "s.json"]
+    done = run_script("split_windows", *options, python=python_of("train"), env={"HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 0, done.stderr
+    windows = read_jsonl(tmp_path / "o.jsonl")
+    assert len(windows) > 3
+
+    found = extract_text(text, run, server.url, KEY)
+    (answer,) = found.answers
+    assert [text[start:end] for start, end in answer.windows] == [window["text"] for window in windows]
+    assert answer.error is None
+    placed = [one for one in found.mentions if one.start is not None]
+    assert all(text[one.start : one.end] == one.text for one in placed)
+    assert str(result(run, found, 1.0, "en")).count("<mark") >= len(divided(placed)[0]) > 0
 
 
 def test_what_is_printed_can_be_pasted(demo: Path, server: Server) -> None:

@@ -79,7 +79,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, without a byte order mark and with ``\\n`` line ends.
+    r"""The text of a file, without a byte order mark and with `\n` line ends.
 
     Raises ConfigError where it is no file, is too large, or is not UTF-8.
     """
@@ -221,7 +221,9 @@ def _is_scalar(value: Any) -> bool:
 
 def _as_yaml(value: Any) -> str:
     """A scalar as a user may have written it."""
-    return {True: "true", False: "false", None: "null"}.get(value, repr(value)) if _is_scalar(value) else repr(value)
+    if value is None:
+        return "null"
+    return repr(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _keys_at(model: type[BaseModel], parents: Sequence[int | str]) -> list[str]:

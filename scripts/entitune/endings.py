@@ -10,6 +10,7 @@ from pathlib import Path
 
 from entitune import paths
 from entitune.files import read_json
+from entitune.left_out import LeftOut
 
 
 def summary_of(seeds_table: Path) -> str:
@@ -33,6 +34,17 @@ def summary_of(seeds_table: Path) -> str:
         deviation = f" ± {float(row['f1_sd']):.4f} ({row['seeds']} seeds)" if row["f1_sd"] else ""
         lines.append(f"  {name:<{width}}  {float(row['f1_mean']):.4f}{deviation}")
     return "\n".join(["Micro F1 (spans):", *lines, f"All scores: {paths.METRICS}"]) if lines else ""
+
+
+def left_out_of(manifests: Iterable[Path]) -> str:
+    """What of their data the runs with these manifests leave out, one line each; empty where it is nothing."""
+    lines: dict[str, None] = {}
+    for path in manifests:
+        if path.is_file():
+            manifest = read_json(path)
+            for one in manifest.get("left_out", []):
+                lines[f"  {manifest['config']['dataset']['name']}, {LeftOut(**one)}"] = None
+    return "\n".join(["Not all of the data was used:", *lines]) if lines else ""
 
 
 def kept_of_other_cuda(manifests: Iterable[str], cuda: int) -> str:

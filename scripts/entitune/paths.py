@@ -104,10 +104,16 @@ class PromptData:
     dataset: str
     prompt: str
     model: str = "{model}"
+    windows: str = ""
+    """Empty, or `/windows-{limits}`: long sentences are split into windows within these limits, in tokens."""
 
     @property
     def _folder(self) -> str:
         return f"{RESULTS}/datasets/{self.dataset}/{self.prompt}"
+
+    @property
+    def _encoded(self) -> str:
+        return f"{self._folder}/{self.model}{self.windows}"
 
     @property
     def examples(self) -> str:
@@ -126,24 +132,36 @@ class PromptData:
         return f"{self._folder}/selected/held_out{selection}.jsonl"
 
     def alpaca(self, split: str) -> str:
-        """Alpaca rows: prompt, sentence, answer."""
-        return f"{self._folder}/{split}.json"
+        """Alpaca rows: prompt, sentence or window, answer."""
+        return f"{self._encoded if self.windows else self._folder}/{split}.json"
+
+    def answers_summary(self, split: str) -> str:
+        """How many mentions there are, and those that the answer format cannot write."""
+        return f"{self._folder}/{split}.summary.json"
+
+    def asked(self, split: str) -> str:
+        """What the rows ask, as canonical sentences: the split itself, or its windows."""
+        return f"{self._encoded}/{split}.jsonl" if self.windows else sentences(self.dataset, split)
+
+    def windows_summary(self, split: str) -> str:
+        """How many windows there are, and the mentions that none of them holds whole."""
+        return f"{self._encoded}/{split}.summary.json"
 
     def tokens(self, split: str) -> str:
         """The rows as token ids."""
-        return f"{self._folder}/{self.model}/{split}.tokens.jsonl"
+        return f"{self._encoded}/{split}.tokens.jsonl"
 
     def parity(self, split: str, env: str) -> str:
         """Whether serving sends the prompts that training saw."""
-        return f"{self._folder}/{self.model}/{split}.{env}.parity.json"
+        return f"{self._encoded}/{split}.{env}.parity.json"
 
     def training_rows(self, cutoff: int | str, selection: str = "", name: str = "train.json") -> str:
-        """The rows that training reads; in their folder also dataset_info.json and too_long.jsonl.
+        """The rows that training reads; in their folder also dataset_info.json, too_long.jsonl, train.summary.json.
 
         `selection` is empty for all rows, `.rows-{rows}.seed-{seed}` as in `selected_rows`, or as in `kept_rows`; then
         the folder has held_out.json too.
         """
-        return f"{self._folder}/{self.model}/cutoff-{cutoff}{selection}/{name}"
+        return f"{self._encoded}/cutoff-{cutoff}{selection}/{name}"
 
 
 def base_model(name: str) -> str:

@@ -180,6 +180,11 @@ class Dataset(Entry, CorpusOptions):
     )
     splits: Splits = Field(description="split -> local file, or member of the archive")
     on_invalid: Literal["fail", "drop"] = Field("fail", description="stop at invalid rows, or drop them and say so")
+    windows: bool = Field(
+        False,
+        description="split sentences that are too long for the recipe's cutoff_len or for the decode settings into "
+        "windows; absent: such sentences are refused",
+    )
     archive: Archive | None = Field(
         None, description="a zip or tar file that holds the splits; absent: the splits are local files"
     )

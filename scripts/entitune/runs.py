@@ -70,6 +70,11 @@ class _Run:
         """The splits that must be there for the run's scores on dev."""
         return ["dev"]
 
+    def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        """What steps left out of the data behind the run's scores of these splits: their summaries."""
+        used = dict.fromkeys([*(["train"] if "train" in self.needed_splits else []), *splits])
+        return [paths.conversion(self.dataset.name, split) for split in used]
+
     @property
     def judged_splits(self) -> list[str]:
         """The splits that score runs: no row that is chosen for a training or a prompt has a sentence of theirs."""
@@ -85,7 +90,7 @@ class Source:
     """What an engine reads to answer for a run and seed."""
 
     sentences: str
-    """The sentences that are asked about; canonical."""
+    """The sentences, or windows of them, that are asked about; canonical."""
     tokens: str
     """Their prompts as token ids."""
     parity: str
@@ -109,16 +114,23 @@ class BaseRun(_Run):
 
     @property
     def data(self) -> PromptData:
-        """The paths of the run's dataset under its prompt, encoded for its model."""
-        return PromptData(self.dataset.name, self.prompt.name, self.model.name)
+        """The paths of the run's dataset under its prompt, encoded for its model, as the model is asked."""
+        return self.data_within(f"{self.decode.max_model_len}-{self.decode.max_tokens}")
+
+    def data_within(self, limits: str) -> PromptData:
+        """The same within other limits, as the folder of windows is called; these matter to windows alone."""
+        windows = f"/windows-{limits}" if self.dataset.windows else ""
+        return PromptData(self.dataset.name, self.prompt.name, self.model.name, windows)
 
     @property
     def engines(self) -> list[str]:
+        """The environments that the run needs."""
         # LLaMA-Factory's template makes the token ids, vLLM answers.
         return ["train", self.decode.environment]
 
     @property
     def has_confidence(self) -> bool:
+        """Whether predictions have the confidence of their mentions."""
         return self.decode.confidence
 
     def engine_model(self, seed: int | str) -> str:
@@ -132,12 +144,23 @@ class BaseRun(_Run):
     def engine_source(self, seed: int | str, split: str) -> Source:
         """What the engine reads to answer to a split."""
         return Source(
-            paths.sentences(self.dataset.name, split),
+            self.data.asked(split),
             self.data.tokens(split),
             self.data.parity(split, self.decode.environment),
             self.engine_model(seed),
             self.engine_adapter(seed),
         )
+
+    def encoded_files(self, split: str, data: PromptData) -> list[str]:
+        """The files of a split on its way to token ids, in order."""
+        whole = PromptData(self.dataset.name, self.prompt.name)
+        files = [whole.alpaca(split), data.asked(split), data.alpaca(split), data.tokens(split)]
+        return [*dict.fromkeys(files), data.parity(split, self.decode.environment)]
+
+    def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        """Return the summaries of the run's data, those of its windows included."""
+        windows = [self.data.windows_summary(split) for split in splits if self.dataset.windows]
+        return [*super().summaries(seed, splits), *windows]
 
     def training_files(self, seed: int | str, group: GroupFiles) -> list[str]:
         """The files that training reads and makes, in order."""
@@ -145,6 +168,7 @@ class BaseRun(_Run):
 
     @property
     def needed_splits(self) -> list[str]:
+        """The splits that the run reads: dev, and train for the examples in the prompt."""
         return ["train", *self.judged_splits] if self.prompt.shots else ["dev"]
 
     @property
@@ -162,7 +186,7 @@ class BaseRun(_Run):
 
         The locks of the engines are not among them: the records of the jobs say which were used.
         """
-        encoded = [self.data.alpaca(split), self.data.tokens(split), self.data.parity(split, self.decode.environment)]
+        encoded = self.encoded_files(split, self.data)
         training = self.training_files(seed, group)
         return [
             *dict.fromkeys([*self.example_files, *training, *self.split_files(split), *encoded]),
@@ -173,6 +197,7 @@ class BaseRun(_Run):
         ]
 
     def settings(self) -> dict[str, JsonValue]:
+        """Return all that the run names in conf/, for its manifest."""
         return {
             **super().settings(),
             "model": self.model.settings(),
@@ -231,9 +256,14 @@ class TunedRun(BaseRun):
         rows = f".rows-{self.train_rows}" if self.train_rows else ""
         return f"{held_out}{rows}.seed-{seed}" if held_out or rows else ""
 
+    @property
+    def training_data(self) -> PromptData:
+        """The paths of the dataset as the model is trained on it: with windows that fit in `cutoff_len`."""
+        return self.data_within(str(self.cutoff))
+
     def training_rows(self, seed: int | str, name: str = "train.json") -> str:
         """The rows that training reads, or another file in their folder."""
-        return self.data.training_rows(self.cutoff, self.selection(seed), name)
+        return self.training_data.training_rows(self.cutoff, self.selection(seed), name)
 
     @property
     def curve(self) -> str:
@@ -247,13 +277,16 @@ class TunedRun(BaseRun):
 
     @property
     def needed_splits(self) -> list[str]:
+        """The splits that the run reads."""
         chooses = self.prompt.shots or self.train_rows or self.held_out_share
         return ["train", *self.judged_splits] if chooses else ["train", "dev"]
 
     def engine_model(self, seed: int | str) -> str:
+        """The list of files of the model that the engine loads: the merged model, or the base."""
         return self.files(seed).merged if self.merges else super().engine_model(seed)
 
     def engine_adapter(self, seed: int | str) -> str | None:
+        """The adapter that the engine loads on top; None where it is merged."""
         return None if self.merges else self.files(seed).adapter()
 
     def engine_source(self, seed: int | str, split: str) -> Source:
@@ -281,9 +314,11 @@ class TunedRun(BaseRun):
         return [*(file for split in self.judged_splits for file in self.split_files(split)), *chosen]
 
     def training_files(self, seed: int | str, group: GroupFiles) -> list[str]:
-        files, data = self.files(seed), self.data
+        """Every file behind the adapter, and the adapter."""
+        files, data = self.files(seed), self.training_data
         shards = paths.shards(self.decode.shards)
         candidates = [
+            *(self.encoded_files("train", self.data) if self.dataset.windows else []),
             *(files.held_out, files.held_out_tokens, files.candidates),
             *([files.merged_candidates] if self.merges else []),
             *(group.answers(SELECT, shard) for shard in shards),
@@ -291,14 +326,25 @@ class TunedRun(BaseRun):
         ]
         return [
             *self.split_files("train"),
-            *(data.alpaca("train"), data.tokens("train"), data.parity("train", self.decode.environment)),
+            *self.encoded_files("train", data),
             *self.selected_files(seed),
             *(self.training_rows(seed), paths.training_rows_check(self.rows_checked_by), files.config),
             *(candidates if self.selects else []),
             *(files.adapter(), files.adapter("adapter_config.json")),
         ]
 
+    def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        """Return the summaries of the run's data, those of its training rows included."""
+        data = self.training_data
+        return [
+            *super().summaries(seed, splits),
+            data.answers_summary("train"),
+            *([data.windows_summary("train")] if self.dataset.windows else []),
+            self.training_rows(seed, "train.summary.json"),
+        ]
+
     def settings(self) -> dict[str, JsonValue]:
+        """Return all that the run names in conf/, for its manifest."""
         train: dict[str, JsonValue] = {
             **self.recipe.settings(),
             "arguments": self.arguments,
@@ -318,7 +364,12 @@ class VoteRun(_Run):
 
     @property
     def has_confidence(self) -> bool:
+        """Whether the predictions that are voted over have the confidence of their mentions."""
         return self.voters.has_confidence
+
+    def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        """Return the summaries of the voters."""
+        return list(dict.fromkeys(file for one in self.voters.seeds for file in self.voters.summaries(one, splits)))
 
     def made_from(self, seed: int, split: str) -> list[str]:
         """Every file behind the run's scores of a split."""
@@ -330,6 +381,7 @@ class VoteRun(_Run):
         ]
 
     def settings(self) -> dict[str, JsonValue]:
+        """Return those of the voters, and whose vote this is."""
         return {**self.voters.settings(), **super().settings(), "vote_of": self.voters.name}
 
 
@@ -341,10 +393,12 @@ class CrfRun(_Run):
 
     @property
     def engines(self) -> list[str]:
+        """The environments that the run needs."""
         return ["crf"]
 
     @property
     def needed_splits(self) -> list[str]:
+        """The splits that the run reads."""
         return ["train", "dev"]
 
     def made_from(self, seed: int, split: str) -> list[str]:
@@ -370,6 +424,7 @@ class ImportedRun(_Run):
         return [*imported, *self.split_files(split), *self.scored_files(seed, split)]
 
     def settings(self) -> dict[str, JsonValue]:
+        """Return all that the run names in conf/, for its manifest."""
         return {**super().settings(), "imported": self.imported.settings()}
 
 

@@ -28,9 +28,9 @@ def check_lengths(rows: Sequence[Tokens], max_tokens: int, max_model_len: int, s
         longest = max(len(row.prompt_ids) for row in long)
         raise InputError(
             f"{source}: {len(long)} prompts (the first: {long[0].id}) leave no room for max_tokens {max_tokens} "
-            f"within max_model_len {max_model_len}; set max_model_len to at least {longest + max_tokens} in the run's "
-            "entry of conf/decode.yaml, or leave these sentences out of the corpus: a sentence that is scored is not "
-            "dropped"
+            f"within max_model_len {max_model_len}; split long sentences with windows: true in the dataset's entry "
+            f"of conf/datasets.yaml, set max_model_len to at least {longest + max_tokens} in the run's entry of "
+            "conf/decode.yaml, or leave these sentences out of the corpus: a sentence that is scored is not dropped"
         )
     cut = [row.id for row in rows if (row.answer_tokens or 0) > max_tokens]
     if cut:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.answer_formats.reading import read_answer
 from entitune.prompting.confidence import Token, TokenProbabilities
 from entitune.prompting.grounding import ground
-from entitune.records import Prediction, Sentence
+from entitune.prompting.windows import Span, join
+from entitune.records import WORST_FIRST, Prediction, Sentence
 
 
 def read_prediction(
@@ -39,4 +40,21 @@ def read_prediction(
         raw=raw,
         finish_reason=finish_reason,
         status="truncated" if finish_reason == "length" else answer.status,
+    )
+
+
+def joined(sentence: Sentence, spans: Sequence[Span], parts: Sequence[Prediction]) -> Prediction:
+    """The prediction of a sentence from those of its windows."""
+    if len(parts) == 1:
+        return parts[0]
+    cut = any(part.finish_reason == "length" for part in parts)
+    return Prediction(
+        id=sentence.id,
+        text=sentence.text,
+        gold=sentence.entities,
+        pred=join(spans, [part.pred for part in parts], len(sentence.text)),
+        raw="\n".join(part.raw for part in parts),
+        finish_reason="length" if cut else parts[0].finish_reason,
+        status=min((part.status for part in parts), key=WORST_FIRST.index),
+        windows=tuple(spans),
     )

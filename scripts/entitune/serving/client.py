@@ -5,6 +5,7 @@ Needs urllib3 (every environment has it).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import random
@@ -27,7 +28,9 @@ from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.confidence import Token
 from entitune.prompting.predictions import read_prediction
 from entitune.prompting.prompt import chat_of
-from entitune.records import Mention, Sentence
+from entitune.prompting.windows import Room, Span, join, split
+from entitune.records import WORST_FIRST, Mention, Sentence
+from entitune.serving.chat_requests import MAX_CONSTRAINED
 from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun
 
 SECONDS_AWAY = 30
@@ -46,6 +49,8 @@ BROKEN = (500, 502, 504)
 
 TOO_LONG, REFUSED = "too_long", "refused"
 """Status of a sentence that got no answer, beside those that docs/contracts.md has for answers."""
+STATUSES = (REFUSED, TOO_LONG, *WORST_FIRST)
+"""From worst to best. A text has the worst status of what was asked of it."""
 
 
 class ServerError(InputError):
@@ -69,14 +74,32 @@ class Answer:
     status: str
     error: str | None = None
     """Why there is no answer, where the status is TOO_LONG or REFUSED."""
+    windows: tuple[Span, ...] = ()
+    """The windows that were asked, where the sentence was too long to be asked whole."""
+
+    @classmethod
+    def joined(cls, spans: Sequence[Span], answers: Sequence[Answer], length: int) -> Answer:
+        """The answer to a sentence of so many characters from the answers to its windows."""
+        worst = min(answers, key=lambda answer: STATUSES.index(answer.status))
+        cut = any(answer.finish_reason == "length" for answer in answers)
+        return cls(
+            mentions=join(spans, [answer.mentions for answer in answers], length),
+            raw="\n".join(answer.raw for answer in answers),
+            finish_reason="length" if cut else answers[0].finish_reason,
+            status=worst.status,
+            error=worst.error,
+            windows=tuple(spans),
+        )
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields of an answer in a line of the output."""
         return {
             "entities": [mention.to_dict() for mention in self.mentions],
             "raw": self.raw,
             "finish_reason": self.finish_reason,
             "status": self.status,
             **({"error": self.error} if self.error is not None else {}),
+            **({"windows": [list(window) for window in self.windows]} if self.windows else {}),
         }
 
 
@@ -121,6 +144,7 @@ def read_answer_to(
 def identity_of(run: FinishedRun) -> dict[str, str]:
     """Return what a run's answers depend on: its name, and the SHA-256 of each thing."""
     settings = [run.answer_format, run.labels, run.decode.max_tokens, run.decode.structured]
+    settings += [run.decode.max_model_len] if run.windows else []
     messages = chat_of(run.prompt.row(Sentence(id="", text="", entities=None)))
     return {
         "run": run.name,
@@ -217,26 +241,68 @@ class Client:
             )
 
     def ask(self, text: str) -> Answer:
-        """Return the answer to one sentence. Raises ServerError where no sentence can be answered."""
+        """Return the answer to one sentence. Raises ServerError where no sentence can be answered.
+
+        Where the run's dataset says so, a sentence without room is asked in windows, one after the other: those that
+        the pipeline splits it into.
+        """
+        if not self.run.windows:
+            return self._ask_whole(text)[0]
+        if len(text) <= MAX_CONSTRAINED:
+            answer, prompt = self._ask_whole(text)
+            if answer.status != TOO_LONG and (prompt is None or self.room.has(prompt)):
+                return answer
+        try:
+            spans = split(text, lambda start, end: self._has_room(text[start:end]))
+        except ValueError:
+            spans = [Span(0, len(text))]
+        answers = [self._ask_whole(text[start:end])[0] for start, end in spans]
+        return answers[0] if len(answers) == 1 else Answer.joined(spans, answers, len(text))
+
+    def _ask_whole(self, text: str) -> tuple[Answer, int | None]:
+        """The answer to a sentence or window, and its prompt's length in tokens (None: not known)."""
         if not text.strip():
-            return read_answer_to(self.run, text, None, "stop")
-        body = json.dumps(request_of(self.run, text, self.confidence)).encode()
-        status, content = self.call("POST", "/v1/chat/completions", body)
+            return read_answer_to(self.run, text, None, "stop"), None
+        return self._post(text, request_of(self.run, text, self.confidence))
+
+    def _post(self, text: str, request: dict[str, Any]) -> tuple[Answer, int | None]:
+        """The answer to a request about a sentence, and its prompt's length in tokens (None: not known)."""
+        status, content = self.call("POST", "/v1/chat/completions", json.dumps(request).encode())
         if status == 200:
             try:
-                choice = json.loads(content)["choices"][0]
+                found = json.loads(content)
+                choice = found["choices"][0]
                 raw, finish_reason = choice["message"]["content"] or "", choice["finish_reason"]
-                recorded = choice["logprobs"]["content"] if self.confidence else None
+                prompt = found["usage"]["prompt_tokens"] if self.run.windows else None
+                recorded = choice["logprobs"]["content"] if "logprobs" in request else None
                 tokens = None if recorded is None else [Token(one["token"], one["logprob"]) for one in recorded]
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 raise ServerError("other", f"{self.url} is no server of OpenAI's API ({error!r})") from error
-            return read_answer_to(self.run, text, raw, finish_reason, tokens)
+            return read_answer_to(self.run, text, raw, finish_reason, tokens), prompt
         refusal = self.error(status, content)
         if refusal.kind != "refused":
             raise refusal
         reason = message_in(content)
         too_long = status == 413 or "maximum context length" in reason
-        return Answer((), "", None, TOO_LONG if too_long else REFUSED, reason)
+        return Answer((), "", None, TOO_LONG if too_long else REFUSED, reason), None
+
+    def _count(self, text: str) -> tuple[Answer, int | None]:
+        """The length of a sentence's prompt in tokens, as an answer of one token tells it."""
+        request = {**request_of(self.run, text), "max_tokens": 1}
+        request.pop("structured_outputs", None)
+        return self._post(text, request)
+
+    def _has_room(self, text: str) -> bool:
+        """Whether a part of a sentence can be asked. One that is refused can: the answer to it then says why."""
+        answer, prompt = self._count(text)
+        return answer.status == REFUSED or (prompt is not None and self.room.has(prompt))
+
+    @functools.cached_property
+    def room(self) -> Room:
+        """The room that the run's decode settings give a prompt."""
+        decode, repeats = self.run.decode, self.run.answer_format == "brackets"
+        empty = (self._count("")[1] or 0) if repeats else 0
+        return Room(decode.max_model_len, decode.max_tokens, empty, self.run.answer_format)
 
     def error(self, status: int, content: bytes) -> ServerError:
         """Return what a status other than 200 means; of kind "refused" where it concerns one request alone."""

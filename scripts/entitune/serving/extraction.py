@@ -14,12 +14,10 @@ from typing import Any
 from entitune.cli import InputError
 from entitune.files import atomic_write, read_json, read_jsonl, write_json
 from entitune.records import Mention
-from entitune.serving.client import REFUSED, TOO_LONG, Answer, Client, ask_all, identity_of
+from entitune.serving.client import STATUSES, Answer, Client, ask_all, identity_of
 from entitune.serving.finished_runs import FinishedRun
 from entitune.serving.texts import Document
 
-STATUSES = (REFUSED, TOO_LONG, "unparseable", "truncated", "repaired", "ok")
-"""From worst to best. A document has the worst status of its sentences."""
 CSV_COLUMNS = ("source", "label", "text", "start", "end", "status")
 
 
@@ -43,6 +41,7 @@ class Extraction:
 
     @property
     def status(self) -> str:
+        """The worst status of the sentences."""
         return min((answer.status for answer in self.answers), key=STATUSES.index)
 
     def at_least(self, confidence: float) -> Extraction:

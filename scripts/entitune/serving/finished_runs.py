@@ -38,6 +38,8 @@ class FinishedRun:
     labels: list[str]
     decode: Decode
     answer_format: AnswerFormat
+    windows: bool
+    """Whether a text that is too long is asked in windows."""
     prompt: Prompt
     base: Path
     adapter: Path | None
@@ -83,6 +85,7 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
         labels=run.dataset.label_names,
         decode=run.decode,
         answer_format=run.prompt.answer,
+        windows=run.dataset.windows,
         prompt=Prompt.from_row(read_alpaca(alpaca)[0]),
         base=Path(base).parent,
         adapter=adapter,

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from entitune.cli import InputError
+from entitune.prompting.windows import SENTENCE_END
 
-_END = re.compile(r"""[。！？]+[”’」』）》"']*|[.!?]+[”’」』）》"')]*(?=\s)|[\r\n\u2028\u2029]+""")
-"""Where a sentence ends. ASCII marks end one only before white space: 3.5 and example.com/?q do not."""
+_END = re.compile(SENTENCE_END)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,42 @@
+"""Alpaca rows as token ids, by LLaMA-Factory's own template code. Needs the train environment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from entitune.prompting.chat import ChatSettings, blank, control_tokens
+from entitune.prompting.prompt import chat_of
+
+
+class Encoder:
+    """LLaMA-Factory's template of a model, and the tokens that mark up its chat."""
+
+    def __init__(self, model: str, chat: ChatSettings) -> None:
+        # Imported late: they take seconds, and --help should not.
+        from llamafactory.data.template import get_template_and_fix_tokenizer
+        from llamafactory.hparams import DataArguments, ModelArguments
+        from llamafactory.model import load_tokenizer
+
+        self._tokenizer = load_tokenizer(ModelArguments(model_name_or_path=model))["tokenizer"]
+        self._template = get_template_and_fix_tokenizer(self._tokenizer, DataArguments(**chat.training_arguments))
+        self._control = control_tokens(self._tokenizer)
+        self._markup: dict[tuple[bool, int], Counter[int]] = {}
+
+    def encode(self, row: dict[str, Any]) -> tuple[list[int], list[int]]:
+        """Token ids of prompt and answer; those of the answer end with what ends the model's turn."""
+        turns = [message for message in chat_of(row) if message["role"] != "system"]
+        answer = {"role": "assistant", "content": row["output"]}
+        prompt_ids, answer_ids = self._template.encode_oneturn(self._tokenizer, [*turns, answer], system=row["system"])
+        return prompt_ids, answer_ids + [self._tokenizer.eos_token_id] * self._template.efficient_eos
+
+    def control_tokens_in(self, row: dict[str, Any], ids: list[int]) -> list[str]:
+        """Control tokens that a row's encoding has beyond those of its turns: they stand in its texts."""
+        turns = (bool(row["system"]), len(row["history"]))
+        if turns not in self._markup:
+            prompt_ids, answer_ids = self.encode(blank(row))
+            self._markup[turns] = self._count(prompt_ids + answer_ids)
+        return sorted(self._control[token] for token in self._count(ids) - self._markup[turns])
+
+    def _count(self, ids: list[int]) -> Counter[int]:
+        return Counter(token for token in ids if token in self._control)
