@@ -118,8 +118,7 @@ def run_in(folder: Path, *command: str) -> Result:
 def snakemake(folder: Path, *arguments: str, path: str = ENVIRONMENT["PATH"]) -> Result:
     """Run Snakemake in `folder`, with the details of each job, which the default profile leaves out.
 
-    Args:
-        path: where it finds programs; by default the workflow's own first.
+    It finds programs on `path`, by default the workflow's own first.
     """
     quiet = [] if {"-q", "--quiet"} & set(arguments) else ["--quiet", "host"]
     words = [str(BIN / "snakemake"), *arguments, *quiet]
