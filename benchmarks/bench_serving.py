@@ -49,6 +49,7 @@ class Way:
     """CPU time a sentence of each process."""
 
     def row(self, batch: float) -> str:
+        """Return the way's row of the table, with its speed relative to that of the batch path (sentences a second)."""
         speeds = self.sentences_per_second
         median = statistics.median(speeds)
         cpu = ", ".join(f"{name} {statistics.median(times):.1f}" for name, times in self.milliseconds.items())

@@ -277,7 +277,6 @@ def train_model(
     folder: Path, template: str, rows: list[dict[str, Any]], reference: Path, device: str
 ) -> dict[str, Any]:
     """Train a model on alpaca rows with llamafactory-cli; return time, speed, memory and losses."""
-
     with tempfile.TemporaryDirectory() as work:
         (Path(work) / "train.json").write_text(to_json(rows), encoding="utf-8")
         (Path(work) / "dataset_info.json").write_text(to_json({"rows": {"file_name": "train.json"}}), encoding="utf-8")

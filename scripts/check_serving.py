@@ -43,11 +43,13 @@ SECONDS_TO_STOP = 120
 
 
 def expect(condition: bool, message: str) -> None:
+    """Raise an InputError with the message unless the condition holds."""
     if not condition:
         raise InputError(message)
 
 
 def free_port() -> int:
+    """Return a port of this machine that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -51,16 +51,19 @@ class BoundedReader(io.RawIOBase):
         self._stream, self._limit = stream, limit
 
     def read(self, size: int = -1) -> bytes:
+        """Read so many bytes, within the limit."""
         if size < 0 or self._stream.tell() + size > self._limit:
             raise InputError(f"the archive unpacks to more than {self._limit:,} bytes, or is damaged")
         return self._stream.read(size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to an offset, within the limit."""
         if whence != io.SEEK_SET or not 0 <= offset <= self._limit:
             raise InputError(f"the archive unpacks to more than {self._limit:,} bytes, or is damaged")
         return self._stream.seek(offset)
 
     def tell(self) -> int:
+        """Return the offset."""
         return self._stream.tell()
 
 

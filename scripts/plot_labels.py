@@ -34,6 +34,7 @@ def cells(scores: pd.DataFrame, order: Sequence[str], runs_named: bool) -> alt.L
 
 
 def shown(mean: float, deviation: float) -> str:
+    """Return a mean with its deviation over seeds, if there are several."""
     return f"{mean:.3f}" if pd.isna(deviation) else f"{mean:.3f} ± {deviation:.3f}"
 
 

@@ -68,6 +68,7 @@ def open_page(runs: list[FinishedRun], address: str, key: str | None, port: int)
 
 
 def stop(*_: Any) -> None:
+    """End the script, and with it the server, at a signal."""
     sys.exit(0)
 
 

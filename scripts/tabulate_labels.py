@@ -65,14 +65,17 @@ class Table:
 
 
 def latex_text(text: str) -> str:
+    """Escape what has a meaning in LaTeX."""
     return "".join(LATEX.get(character, character) for character in text)
 
 
 def latex_row(cells: Iterable[str]) -> str:
+    """Return a row of a LaTeX table."""
     return " & ".join(map(latex_text, cells)) + " \\\\"
 
 
 def shown(mean: float, deviation: float | None) -> str:
+    """Return a mean with its deviation over seeds, if there are several."""
     return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"
 
 

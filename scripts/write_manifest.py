@@ -1,6 +1,4 @@
-"""Write the manifest of a run and seed: the code, settings, files and engines that its figures were made from, and what
-each job took on which node.
-"""
+"""Write the manifest of a run and seed: from which code, settings, files and engines, and what each job took where."""
 
 from __future__ import annotations
 

@@ -41,6 +41,8 @@ def run_script(
     """Run scripts/{name}.py as a person does, and return its exit code and what it prints.
 
     Args:
+        name: the script.
+        *arguments: its arguments.
         python: the interpreter; by default the workflow's.
         cwd: the folder to run it in; by default the one that the tests run in.
         env: environment variables to set in addition.

@@ -100,6 +100,12 @@ def titles(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", pages())
+def test_a_block_of_code_names_its_language(page: str) -> None:
+    """Commands are `sh`: so tests/test_readme.py finds them."""
+    assert [block for language, block in FENCED.findall(read(page)) if not language] == []
+
+
+@pytest.mark.parametrize("page", pages())
 def test_files_and_modules_that_a_page_names_exist(page: str) -> None:
     text = read(page)
     named = re.findall(rf"(?<![\w./{{}}*-])((?:{FOLDERS})/[\w./-]*\w)(?![\w*{{])", text)

@@ -147,8 +147,10 @@ def test_a_failing_training_shows_why(demo: Path) -> None:
 
 
 def test_a_served_adapter_answers_as_the_merged_model(demo: Path, tmp_path: Path) -> None:
-    """The adapter as a LoRA module, as on a GPU. In float32 throughout: bfloat16 rounds the two paths differently, and
-    where two tokens are nearly as likely, rounding decides."""
+    """The adapter as a LoRA module, as on a GPU.
+
+    In float32: bfloat16 rounds the two paths differently, and rounding decides where two tokens are nearly as likely.
+    """
     base, adapter = tmp_path / "base", demo / "results/demo/seed-1/adapter"
     run_code("train", IN_FLOAT32, demo / "results/models/entitune-tiny", base)
     merge = ["--model", base, "--adapter", adapter, "--output-dir", tmp_path / "merged"]

@@ -83,7 +83,7 @@ def test_the_reference_table_to_the_fourth_decimal(tmp_path: Path) -> None:
 
 
 def counts_of(records: list[Prediction], labels: list[str]) -> dict[str, dict[str, list[int]]]:
-    """{scoring: {label: [gold, predicted, correct]}}"""
+    """Return {scoring: {label: [gold, predicted, correct]}}."""
     return {
         scoring: dict(zip([*labels, OTHER], counted.totals.astype(int).tolist(), strict=True))
         for scoring, counted in tally(records, labels).items()
@@ -233,7 +233,7 @@ def test_spans_equal_nervaluate_strict(corpus: list[tuple[list[Span], list[Span]
 
 
 def report_values(report: str) -> dict[str, list[float]]:
-    """{label or average: [precision, recall, F1, support]}"""
+    """Return {label or average: [precision, recall, F1, support]}."""
     found = re.findall(r"^ *(\S.*?) +([01]\.\d{4}) +([01]\.\d{4}) +([01]\.\d{4}) +(\d+)$", report, re.MULTILINE)
     return {name: [float(value) for value in values] for name, *values in found}
 

@@ -18,9 +18,9 @@ Value = TypeVar("Value")
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a file beside `path` and rename it to `path` when the block ends without an error.
+    r"""Open a temporary file next to `path` and rename it to `path` when the block ends without an error.
 
-    Text is UTF-8 with ``\\n`` line ends. On an error the temporary file is removed and `path` is left as it was.
+    Text is UTF-8 with `\n` line ends. On an error the temporary file is removed and `path` is left as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

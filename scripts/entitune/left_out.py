@@ -29,6 +29,7 @@ class LeftOut:
     """Reason -> how often."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON holds it."""
         return asdict(self)
 
     def __str__(self) -> str:

@@ -34,6 +34,7 @@ class Entity:
     end: int
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the entity as JSON holds it."""
         return {"label": self.label, "text": self.text, "start": self.start, "end": self.end}
 
 
@@ -57,11 +58,13 @@ class Mention:
             raise ValueError(f"start and end are both numbers or both null, got {self.start} and {self.end}")
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the mention as JSON holds it."""
         record = {"label": self.label, "text": self.text, "start": self.start, "end": self.end}
         return record if self.confidence is None else {**record, "confidence": self.confidence}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Mention:
+        """Return the mention that `to_dict` wrote."""
         return cls(value["label"], value["text"], value["start"], value["end"], value.get("confidence"))
 
 
@@ -74,6 +77,7 @@ class Sentence:
     entities: tuple[Entity, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the canonical sentence, keys in its order; without `entities` where the split is unlabelled."""
         record: dict[str, Any] = {"id": self.id, "text": self.text}
         if self.entities is not None:
             record["entities"] = [entity.to_dict() for entity in self.entities]
@@ -95,6 +99,7 @@ class Prediction:
     """Start and end of the windows that were asked, where the sentence was too long to be asked whole."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the line of a file of predictions."""
         return {
             "id": self.id,
             "text": self.text,

@@ -119,16 +119,18 @@ class BaseRun(_Run):
 
     def data_within(self, limits: str) -> PromptData:
         """The same within other limits, as the folder of windows is called; these matter to windows alone."""
-        windows = f"/windows-{limits}" if self.dataset.windows else ""
+        windows = paths.windows(limits) if self.dataset.windows else ""
         return PromptData(self.dataset.name, self.prompt.name, self.model.name, windows)
 
     @property
     def engines(self) -> list[str]:
+        """The environments that the run needs."""
         # LLaMA-Factory's template makes the token ids, vLLM answers.
         return ["train", self.decode.environment]
 
     @property
     def has_confidence(self) -> bool:
+        """Whether predictions have the confidence of their mentions."""
         return self.decode.confidence
 
     def engine_model(self, seed: int | str) -> str:
@@ -156,6 +158,7 @@ class BaseRun(_Run):
         return [*dict.fromkeys(files), data.parity(split, self.decode.environment)]
 
     def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        """Return the summaries of the run's data, those of its windows included."""
         windows = [self.data.windows_summary(split) for split in splits if self.dataset.windows]
         return [*super().summaries(seed, splits), *windows]
 
@@ -165,6 +168,7 @@ class BaseRun(_Run):
 
     @property
     def needed_splits(self) -> list[str]:
+        """The splits that the run reads: dev, and train for the examples in the prompt."""
         return ["train", *self.judged_splits] if self.prompt.shots else ["dev"]
 
     @property
@@ -193,6 +197,7 @@ class BaseRun(_Run):
         ]
 
     def settings(self) -> dict[str, JsonValue]:
+        """Return all that the run names in conf/, for its manifest."""
         return {
             **super().settings(),
             "model": self.model.settings(),
@@ -272,13 +277,16 @@ class TunedRun(BaseRun):
 
     @property
     def needed_splits(self) -> list[str]:
+        """The splits that the run reads."""
         chooses = self.prompt.shots or self.train_rows or self.held_out_share
         return ["train", *self.judged_splits] if chooses else ["train", "dev"]
 
     def engine_model(self, seed: int | str) -> str:
+        """The list of files of the model that the engine loads: the merged model, or the base."""
         return self.files(seed).merged if self.merges else super().engine_model(seed)
 
     def engine_adapter(self, seed: int | str) -> str | None:
+        """The adapter that the engine loads on top; None where it is merged."""
         return None if self.merges else self.files(seed).adapter()
 
     def engine_source(self, seed: int | str, split: str) -> Source:
@@ -306,6 +314,7 @@ class TunedRun(BaseRun):
         return [*(file for split in self.judged_splits for file in self.split_files(split)), *chosen]
 
     def training_files(self, seed: int | str, group: GroupFiles) -> list[str]:
+        """Every file behind the adapter, and the adapter."""
         files, data = self.files(seed), self.training_data
         shards = paths.shards(self.decode.shards)
         candidates = [
@@ -325,6 +334,7 @@ class TunedRun(BaseRun):
         ]
 
     def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        """Return the summaries of the run's data, those of its training rows included."""
         data = self.training_data
         return [
             *super().summaries(seed, splits),
@@ -334,6 +344,7 @@ class TunedRun(BaseRun):
         ]
 
     def settings(self) -> dict[str, JsonValue]:
+        """Return all that the run names in conf/, for its manifest."""
         train: dict[str, JsonValue] = {
             **self.recipe.settings(),
             "arguments": self.arguments,
@@ -353,9 +364,11 @@ class VoteRun(_Run):
 
     @property
     def has_confidence(self) -> bool:
+        """Whether the predictions that are voted over have the confidence of their mentions."""
         return self.voters.has_confidence
 
     def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
+        """Return the summaries of the voters."""
         return list(dict.fromkeys(file for one in self.voters.seeds for file in self.voters.summaries(one, splits)))
 
     def made_from(self, seed: int, split: str) -> list[str]:
@@ -368,6 +381,7 @@ class VoteRun(_Run):
         ]
 
     def settings(self) -> dict[str, JsonValue]:
+        """Return those of the voters, and whose vote this is."""
         return {**self.voters.settings(), **super().settings(), "vote_of": self.voters.name}
 
 
@@ -379,10 +393,12 @@ class CrfRun(_Run):
 
     @property
     def engines(self) -> list[str]:
+        """The environments that the run needs."""
         return ["crf"]
 
     @property
     def needed_splits(self) -> list[str]:
+        """The splits that the run reads."""
         return ["train", "dev"]
 
     def made_from(self, seed: int, split: str) -> list[str]:
@@ -408,6 +424,7 @@ class ImportedRun(_Run):
         return [*imported, *self.split_files(split), *self.scored_files(seed, split)]
 
     def settings(self) -> dict[str, JsonValue]:
+        """Return all that the run names in conf/, for its manifest."""
         return {**super().settings(), "imported": self.imported.settings()}
 
 

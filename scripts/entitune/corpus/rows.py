@@ -102,8 +102,14 @@ class Reading:
     def __init__(
         self, split: str, labels: Sequence[str] | None = None, options: CorpusOptions | None = None, source: str = ""
     ) -> None:
-        """`labels` are the dataset's labels, or None where any label is welcome; `source` is what messages call the
-        file."""
+        """Begin to read a split.
+
+        Args:
+            split: the split's name, which is part of the ids of its sentences.
+            labels: the dataset's labels; None: any label is accepted.
+            options: those of the dataset's entry.
+            source: what messages call the file.
+        """
         self.split = split
         self.labels = labels
         self.options = options or CorpusOptions()

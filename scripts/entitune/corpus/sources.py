@@ -1,6 +1,6 @@
-"""Where the rows of a split come from: a file, two parallel files, or the files of a folder or an archive.
+r"""Where the rows of a split come from: a file, two parallel files, or the files of a folder or an archive.
 
-Lines are cut at ``\\n`` only: U+2028 and the like are characters of the text.
+Lines are cut at `\n` only: U+2028 and the like are characters of the text.
 """
 
 from __future__ import annotations

@@ -60,6 +60,7 @@ class Example:
     status: Status
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the row of examples.jsonl, as docs/contracts.md describes it."""
         return {
             "rank": self.rank,
             "category": self.category,

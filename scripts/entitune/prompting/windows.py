@@ -66,6 +66,7 @@ class Window:
         return Sentence(self.id, self.text, self.entities)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the line of a file of windows; `sentence` and `start` only of a part of a sentence."""
         record = self.to_sentence().to_dict()
         return record if self.sentence is None else {**record, "sentence": self.sentence, "start": self.start}
 

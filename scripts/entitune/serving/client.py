@@ -92,6 +92,7 @@ class Answer:
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields of an answer in a line of the output."""
         return {
             "entities": [mention.to_dict() for mention in self.mentions],
             "raw": self.raw,

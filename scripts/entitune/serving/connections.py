@@ -35,16 +35,19 @@ class BoundedConnection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is 
         self.deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
+        """Begin to wait for a request."""
         super().connection_made(transport)
         self.start_deadline()
         self.wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
         self.waiting.pop(self, None)
         self.stop_deadline()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Read what arrives, and refuse a request that is larger than the bounds."""
         self.received += len(data)
         if self.in_head and self.deadline is None:  # the next request of a connection that was kept open
             self.start_deadline()
@@ -53,6 +56,7 @@ class BoundedConnection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is 
             self.refuse_size()
 
     def on_headers_complete(self) -> None:
+        """Check the size of the head, and end its deadline."""
         head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if head > MAX_HEAD:  # it arrived in one piece
             raise ValueError(f"a head of {head} bytes")  # the parser stops; uvicorn then calls send_400_response
@@ -61,11 +65,13 @@ class BoundedConnection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is 
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        """Stop waiting: the request is complete."""
         self.in_head, self.received = True, 0
         self.waiting.pop(self, None)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        """Wait for the next request of a connection that is kept open."""
         super().on_response_complete()
         if not self.transport.is_closing() and not self.pipeline:
             self.wait()
@@ -80,9 +86,11 @@ class BoundedConnection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is 
             oldest.transport.abort()
 
     def start_deadline(self) -> None:
+        """Give the head of a request its time."""
         self.deadline = self.loop.call_later(SECONDS_FOR_HEAD, self.late)
 
     def stop_deadline(self) -> None:
+        """End the time of the head."""
         if self.deadline is not None:
             self.deadline.cancel()
             self.deadline = None
@@ -104,6 +112,7 @@ class BoundedConnection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is 
             self.transport.close()
 
     def refuse_size(self) -> None:
+        """Answer 431 for the head, 413 for the body."""
         if self.in_head:
             self.refuse(431, f"the head of a request may have {MAX_HEAD} bytes")
         else:

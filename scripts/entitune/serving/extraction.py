@@ -41,6 +41,7 @@ class Extraction:
 
     @property
     def status(self) -> str:
+        """The worst status of the sentences."""
         return min((answer.status for answer in self.answers), key=STATUSES.index)
 
     def at_least(self, confidence: float) -> Extraction:

@@ -54,10 +54,12 @@ class GuardSettings:
     """How long requests under way may take once the server is told to stop."""
 
     def to_json(self) -> str:
+        """Return the settings as text, to hand them to the server's process."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> GuardSettings:
+        """Return the settings that `to_json` wrote."""
         settings = json.loads(text)
         return cls(**{**settings, "runs": {name: ServedRun(**run) for name, run in settings["runs"].items()}})
 
@@ -72,6 +74,7 @@ class Guard:
         self.draining = False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request that the guard refuses, and pass the others on."""
         if scope["type"] == "lifespan":
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.drain)
             return await self.app(scope, receive, send)
@@ -166,6 +169,7 @@ class Guard:
             self.finish()
 
     def finish(self) -> None:
+        """End the server's process."""
         os.kill(os.getpid(), signal.SIGTERM)
 
 

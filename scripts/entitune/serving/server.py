@@ -157,6 +157,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def refusal_to_listen(host: str, port: int, error: OSError) -> InputError:
+    """Return the message for an address at which the server cannot listen."""
     if error.errno == errno.EADDRINUSE:
         return InputError(f"port {port} of {host} is taken by another process; choose another with --port")
     return InputError(f"cannot listen at {host}, port {port}: {error.strerror}")
@@ -177,6 +178,7 @@ class ServerLog:
     """Where this server's part begins, in bytes."""
 
     def text(self) -> str:
+        """The log's text since this server started."""
         with self.path.open("rb") as stream:
             stream.seek(self.start)
             return stream.read().decode("utf-8", "replace")

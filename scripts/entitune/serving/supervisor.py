@@ -30,6 +30,7 @@ def kept(command: Sequence[str], seconds: float) -> list[str]:
 
 
 def main() -> None:
+    """Run the command of the arguments, whose first is the seconds that it has to finish after SIGTERM."""
     seconds, command = float(sys.argv[1]), sys.argv[2:]
     process = subprocess.Popen(command, preexec_fn=functools.partial(die_with_parent, signal.SIGTERM))
     stopping = False

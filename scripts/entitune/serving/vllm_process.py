@@ -11,6 +11,7 @@ import runpy
 
 
 def main() -> None:
+    """Run vLLM's server with the arguments of the command line."""
     import uvicorn.config  # only where vLLM is
 
     from entitune.serving.connections import BoundedConnection

@@ -88,6 +88,7 @@ class Array:
     end: int = 0
 
     def add(self, value: Value, position: int) -> None:
+        """Append a value."""
         if not self.items:
             self.start = position
         self.items.append(value)
@@ -114,6 +115,7 @@ class Object:
     end: int = 0
 
     def add(self, value: Value, position: int) -> None:
+        """Take a value: as a key, or as the value of the key before it."""
         if self.has_colon and self.key is not None:
             if not self.pairs:
                 self.start = position
@@ -125,9 +127,11 @@ class Object:
             self.key = value
 
     def take_comma(self) -> None:
+        """End a pair."""
         self.key, self.has_colon = None, False
 
     def take_colon(self) -> None:
+        """Let the next value belong to the key."""
         self.has_colon = self.key is not None
 
 

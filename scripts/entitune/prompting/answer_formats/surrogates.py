@@ -1,4 +1,4 @@
-"""Halves of surrogate pairs, which an answer may hold as escapes (`\\ud83d`) and no UTF-8 file can."""
+r"""Halves of surrogate pairs, which an answer may hold as escapes (`\ud83d`) and no UTF-8 file can."""
 
 from __future__ import annotations
 
