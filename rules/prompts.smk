@@ -10,7 +10,7 @@ are those of windows.
 from entitune.prompting.prompt import DEFINITIONS
 
 WHOLE = paths.PromptData("{dataset}", "{prompt}")
-IN_WINDOWS = paths.PromptData("{dataset}", "{prompt}", "{model}", "/windows-{limits}")
+IN_WINDOWS = paths.PromptData("{dataset}", "{prompt}", "{model}", paths.windows("{limits}"))
 # What the names of files say of held-out rows: TunedRun.selection.
 HELD_OUT = ".held_out-{share}{rows}.seed-{seed}"
 
@@ -88,7 +88,7 @@ rule split_windows:
         sentences=paths.sentences("{dataset}", "{split}"),
         model=paths.model("{model}"),
         env=ancient(paths.environment("train")),
-        lock=paths.lock("train"),
+        lock=paths.locks("train"),
     output:
         alpaca=IN_WINDOWS.alpaca("{split}"),
         windows=IN_WINDOWS.asked("{split}"),

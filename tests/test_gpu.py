@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
+from entitune import paths
 from entitune.cli import InputError
 from entitune.engines import gpu
 from entitune.engines.gpu import Gpu, environment_of, lacks_bfloat16, parse_gpus
@@ -116,3 +118,12 @@ def test_a_job_checks_the_driver_of_its_node(driver: Callable[[str], None], tmp_
 def test_older_gpus_have_no_bfloat16() -> None:
     assert not lacks_bfloat16(parse_gpus(LISTED))
     assert lacks_bfloat16(parse_gpus("0, 7.5, 15000\n"))
+
+
+def test_steps_depend_on_the_locks_of_both_generations() -> None:
+    """But for the making of the embedded base, which nobody repeats on a machine of another generation."""
+    rules = [path for path in (ROOT / "rules").glob("*.smk") if path.stem != "base_model"]
+    one_lock = r'paths\.lock\((?!"crf"|"workflow"|wildcards\.env, cuda_generation)'
+    assert [path.name for path in rules if re.search(one_lock, path.read_text(encoding="utf-8"))] == []
+    assert paths.locks("train") == ["envs/train.txt", "envs/train-cuda12.txt"]
+    assert all((ROOT / lock).is_file() for name in paths.CUDA_12 for lock in paths.locks(name))

@@ -38,6 +38,8 @@ ELSEWHERE = {
     "make check": "test_style.py",
     "document_config.py": "test_documentation.py",
     "srun": "test_slurm.py",
+    "ask_vllm.py": "test_export_run.py",
+    "ask_transformers.py": "test_export_run.py",
 }
 """What a command contains, and the test file that runs it."""
 NOT_RUN = {
@@ -46,6 +48,7 @@ NOT_RUN = {
     "lock.sh": "looks for new versions of every package",
     "python benchmarks/": "measures for minutes, on a machine that does nothing else",
     "apptainer": "needs Apptainer",
+    "modelscope": "needs an account on ModelScope",
 }
 """What a command contains, and why no test runs it."""
 RUN = [command for command in COMMANDS if not any(part in command for part in (*ELSEWHERE, *NOT_RUN))]

@@ -20,6 +20,7 @@ from entitune.engines.schedule import plan
 from entitune.files import sha256
 
 QWEN_7B = json.loads((ROOT / "conf/shapes/qwen2.5-7b-instruct.json").read_text(encoding="utf-8"))
+QWEN3_8B = json.loads((ROOT / "conf/shapes/qwen3-8b.json").read_text(encoding="utf-8"))
 SMOLLM2 = json.loads((ROOT / "conf/shapes/smollm2-135m-instruct.json").read_text(encoding="utf-8"))
 QWEN = Shape.from_config(QWEN_7B)
 ARGUMENTS = yaml.safe_load((ROOT / "conf/train/reference.yaml").read_text(encoding="utf-8"))
@@ -315,14 +316,15 @@ COUNT_SAVED = """
 import json, sys
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
-def saved_bytes(layers, checkpointing):
+def saved_bytes(shape, layers, checkpointing):
     # The bytes that autograd keeps of a padded batch, without parameters: each storage once.
     torch.manual_seed(0)
-    config = Qwen2Config(**json.loads(sys.argv[1]) | {"num_hidden_layers": layers, "use_cache": False})
+    config = AutoConfig.for_model(**shape | {"num_hidden_layers": layers, "use_cache": False})
     model = get_peft_model(
-        Qwen2ForCausalLM(config).to(torch.bfloat16), LoraConfig(r=8, target_modules="all-linear", lora_dropout=0.0)
+        AutoModelForCausalLM.from_config(config).to(torch.bfloat16),
+        LoraConfig(r=8, target_modules="all-linear", lora_dropout=0.0),
     )
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -348,19 +350,22 @@ def saved_bytes(layers, checkpointing):
         model(input_ids=ids, labels=ids, attention_mask=mask)
     return sum(size for size, _ in kept.values())
 
-print(json.dumps([saved_bytes(3, gc) - saved_bytes(2, gc) for gc in (False, True)]))
+shapes = json.loads(sys.argv[1])
+print(json.dumps([[saved_bytes(one, 3, gc) - saved_bytes(one, 2, gc) for gc in (False, True)] for one in shapes]))
 """
 
 
 @pytest.mark.engine
 def test_activations_are_what_autograd_saves() -> None:
-    config = QWEN_7B | {"hidden_size": 256, "intermediate_size": 704, "vocab_size": 512}
-    config |= {"num_attention_heads": 8, "num_key_value_heads": 2}
-    output = run_code("train", COUNT_SAVED, json.dumps(config))
-    layer, checkpointed = json.loads(output.splitlines()[-1])
-    tokens, shape = 2 * 256, Shape.from_config(config)
-    lora = (
-        2 * memory_estimate.lora_parameters(shape, 8) / shape.layers
-    )  # autocast's copies, once a batch: nothing at full size
-    assert layer == pytest.approx(memory_estimate.layer_activation_bytes(shape, 256, 8) * tokens + lora, rel=0.01)
-    assert checkpointed == 2 * shape.hidden * tokens
+    small = {"hidden_size": 256, "intermediate_size": 704, "vocab_size": 512}
+    small |= {"num_attention_heads": 8, "num_key_value_heads": 2}
+    # Qwen3's heads are wider than the hidden size, and it normalises queries and keys.
+    configs = [QWEN_7B | small, QWEN3_8B | small | {"head_dim": 48}]
+    counted = json.loads(run_code("train", COUNT_SAVED, json.dumps(configs)).splitlines()[-1])
+    tokens = 2 * 256
+    for config, (layer, checkpointed) in zip(configs, counted, strict=True):
+        shape = Shape.from_config(config)
+        # autocast's copies, once a batch: nothing at full size
+        lora = 2 * memory_estimate.lora_parameters(shape, 8) / shape.layers
+        assert layer == pytest.approx(memory_estimate.layer_activation_bytes(shape, 256, 8) * tokens + lora, rel=0.01)
+        assert checkpointed == 2 * shape.hidden * tokens

@@ -97,6 +97,11 @@ def model(name: str) -> str:
     return f"{RESULTS}/models/{name}/manifest.json"
 
 
+def windows(limits: str) -> str:
+    """The part of a path that tells windows within these limits, in tokens, from whole sentences."""
+    return f"/windows-{limits}"
+
+
 @dataclass(frozen=True)
 class PromptData:
     """A dataset under a prompt, encoded for a model."""
@@ -105,7 +110,7 @@ class PromptData:
     prompt: str
     model: str = "{model}"
     windows: str = ""
-    """Empty, or `/windows-{limits}`: long sentences are split into windows within these limits, in tokens."""
+    """Empty, or what `windows` returns: long sentences are split."""
 
     @property
     def _folder(self) -> str:

@@ -119,7 +119,7 @@ class BaseRun(_Run):
 
     def data_within(self, limits: str) -> PromptData:
         """The same within other limits, as the folder of windows is called; these matter to windows alone."""
-        windows = f"/windows-{limits}" if self.dataset.windows else ""
+        windows = paths.windows(limits) if self.dataset.windows else ""
         return PromptData(self.dataset.name, self.prompt.name, self.model.name, windows)
 
     @property

@@ -143,7 +143,10 @@ def layer_activation_bytes(shape: Shape, length: int, rank: int, fused: bool = F
     `fused` is liger-kernel: its RMSNorm keeps bfloat16 instead of float32, its SwiGLU two instead of three tensors.
     """
     query = shape.heads * shape.head_dim
-    norms = 2 * ((2 if fused else 4) * shape.hidden + 4)
+    number = 2 if fused else 4
+    norms = 2 * (number * shape.hidden + 4)
+    if shape.qk_norm:
+        norms += number * (query + shape.kv_heads * shape.head_dim) + 4 * (shape.heads + shape.kv_heads)
     inputs = 2 * sum(inputs for inputs, _ in shape.linears.values()) + len(shape.linears) * 2 * rank
     # Queries, keys, values (repeated to all heads under a padding mask) and output; log-sum-exp; the mask.
     attention = 4 * 2 * query + 4 * shape.heads + 2 * length
