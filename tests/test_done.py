@@ -18,8 +18,10 @@ ZEROSHOT = ("results/metrics.tsv", "--cores", "2", "--config", "runs=demo-zerosh
 FOLDER = "results/demo-zeroshot/seed-1"
 
 
-def finish(demo: Path, folder: Path) -> Path:
-    """Copy the demo to `folder` and have the table there cover the zero-shot run alone, finished."""
+@pytest.fixture(scope="module")
+def zeroshot(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the demo in which the table covers the zero-shot run alone, finished. Tests leave it as it was."""
+    folder = tmp_path_factory.mktemp("zeroshot") / "copy"
     shutil.copytree(demo, folder, symlinks=True)
     done = snakemake(folder, *ZEROSHOT)
     assert done.returncode == 0, done.stdout
@@ -27,15 +29,9 @@ def finish(demo: Path, folder: Path) -> Path:
 
 
 @pytest.fixture
-def finished(demo: Path, tmp_path: Path) -> Path:
-    """A finished run in a folder of the test's own."""
-    return finish(demo, tmp_path / "copy")
-
-
-@pytest.fixture(scope="module")
-def kept(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run for tests that only plan. Each leaves it as it was."""
-    return finish(demo, tmp_path_factory.mktemp("kept") / "copy")
+def finished(zeroshot: Path, tmp_path: Path) -> Path:
+    """A copy of it for one test."""
+    return shutil.copytree(zeroshot, tmp_path / "copy", symlinks=True)
 
 
 def replace(folder: Path, name: str, old: str, new: str) -> None:
@@ -114,10 +110,10 @@ def test_a_step_that_was_terminated_in_a_rerun_runs_again(finished: Path) -> Non
         ("all", "results/datasets/demo/dev.dropped.jsonl"),
     ],
 )
-def test_a_file_that_is_gone_is_made_again(kept: Path, tmp_path: Path, target: str, gone: str) -> None:
-    os.rename(kept / gone, tmp_path / "gone")
-    planned = snakemake(kept, target, "-n", *ZEROSHOT[1:])
-    os.rename(tmp_path / "gone", kept / gone)
+def test_a_file_that_is_gone_is_made_again(zeroshot: Path, tmp_path: Path, target: str, gone: str) -> None:
+    os.rename(zeroshot / gone, tmp_path / "gone")
+    planned = snakemake(zeroshot, target, "-n", *ZEROSHOT[1:])
+    os.rename(tmp_path / "gone", zeroshot / gone)
     assert planned.returncode == 0
     assert re.search(rf"^    output: .*{re.escape(gone)}", planned.stdout, re.MULTILINE), planned.stdout
 
@@ -131,14 +127,14 @@ def test_a_file_that_is_gone_is_made_again(kept: Path, tmp_path: Path, target: s
         ("results/datasets/demo/raw/dev", "extract_split"),
     ],
 )
-def test_a_result_that_somebody_changed_is_made_again(kept: Path, tmp_path: Path, changed: str, rule: str) -> None:
+def test_a_result_that_somebody_changed_is_made_again(zeroshot: Path, tmp_path: Path, changed: str, rule: str) -> None:
     """Else the table would be made from it, and its manifest would have its checksum."""
-    path = kept / changed
+    path = zeroshot / changed
     os.rename(path, tmp_path / "before")
     path.write_bytes((tmp_path / "before").read_bytes())
-    touched = snakemake(kept, *ZEROSHOT, "-n")
+    touched = snakemake(zeroshot, *ZEROSHOT, "-n")
     path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
-    planned = snakemake(kept, *ZEROSHOT, "-n")
+    planned = snakemake(zeroshot, *ZEROSHOT, "-n")
     os.replace(tmp_path / "before", path)
     assert "Nothing to be done" in touched.stdout
     assert re.search(rf"^(local)?rule {rule}:", planned.stdout, re.MULTILINE), planned.stdout

@@ -303,7 +303,9 @@ def _mapping_of(samples: Sequence[tuple[str, Any]]) -> dict[str, JsonValue] | No
                 continue
             inclusive = one_character
         if others:
-            label = min(others, key=lambda place: len({one[place] for one in leaves}))
+            # brat's numbers of mentions, T1, begin anew in each row: there may be fewer of them than labels
+            labels = [place for place in others if not all(re.fullmatch(r"[A-Z]\d+", one[place]) for one in leaves)]
+            label = min(labels or others, key=lambda place: len({one[place] for one in leaves}))
             found = {"start": start, "end": end, "label": label, "surface": surface, "inclusive": inclusive}
             return {
                 name: int(place) if isinstance(place, str) and place.isdecimal() else place
