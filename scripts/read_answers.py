@@ -8,28 +8,13 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections import Counter
-from dataclasses import dataclass
 
 from entitune.cli import InputError, run
 from entitune.files import write_jsonl
 from entitune.prompting.answer_formats import ANSWER_FORMATS
-from entitune.prompting.confidence import Token
-from entitune.prompting.predictions import joined, read_prediction
+from entitune.prompting.predictions import Answer, joined, read_prediction
 from entitune.prompting.windows import Window, by_sentence
 from entitune.records import read_records, read_sentences
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer as predict_shard writes it."""
-
-    run: str
-    seed: int
-    id: str
-    raw: str
-    finish_reason: str | None
-    tokens: list[Token] | None = None
-    """Its tokens with their probabilities, where predict_shard recorded them."""
 
 
 def main() -> None:
