@@ -18,14 +18,20 @@ ZEROSHOT = ("results/metrics.tsv", "--cores", "2", "--config", "runs=demo-zerosh
 FOLDER = "results/demo-zeroshot/seed-1"
 
 
-@pytest.fixture
-def finished(demo: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def zeroshot(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the demo in which the table covers the zero-shot run alone, finished."""
-    folder = tmp_path / "copy"
+    folder = tmp_path_factory.mktemp("zeroshot") / "copy"
     shutil.copytree(demo, folder, symlinks=True)
     done = snakemake(folder, *ZEROSHOT)
     assert done.returncode == 0, done.stdout
     return folder
+
+
+@pytest.fixture
+def finished(zeroshot: Path, tmp_path: Path) -> Path:
+    """A copy of it for one test."""
+    return shutil.copytree(zeroshot, tmp_path / "copy", symlinks=True)
 
 
 def replace(folder: Path, name: str, old: str, new: str) -> None:
