@@ -17,6 +17,7 @@ from entitune.engines.vllm_settings import max_lora_rank
 from entitune.files import write_rows
 from entitune.manifests import ModelManifest, check_model
 from entitune.prompting.rows import read_pairs
+from entitune.tsv import read_tsv, write_tsv
 from entitune.verification import changed_files
 from train_adapter import cut_log
 
@@ -49,17 +50,19 @@ def files_of_a_step(folder: Path) -> dict[str, Path]:
     write_jsonl(folder / "train.tokens.jsonl", [{**TOKENS, "id": str(number)} for number in range(4)])
     (folder / "adapter_config.json").write_text('{"r": 8}')
     (folder / "run.json").write_text(json.dumps({"files": {"no such file": "0"}}))
+    write_tsv(folder / "metrics.tsv", ["a", "b"], [{"a": "名", "b": "c"}])
     model = folder / "model"
     model.mkdir()
     (model / "config.json").write_text("{}")
     ModelManifest.of_folder(model, model="m", source="path", revision=None).write(model)
-    return {path.name: path for path in [*folder.glob("*.json*"), model / "manifest.json"]}
+    return {path.name: path for path in [*folder.glob("*.*"), model / "manifest.json"]}
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "train.json": lambda path: read_pairs(path, path.with_name("train.tokens.jsonl")),
     "train.tokens.jsonl": lambda path: read_pairs(path.with_name("train.json"), path),
     "adapter_config.json": lambda path: max_lora_rank([path.parent]),
+    "metrics.tsv": lambda path: read_tsv(path, ["a", "b"]),
     "run.json": lambda path: changed_files(str(path)),
     "manifest.json": lambda path: check_model(path.parent),
 }
