@@ -21,6 +21,7 @@ from helpers import (
     CLUENER,
     ROOT,
     demo_rows,
+    have_ended,
     python_of,
     read_jsonl,
     run_code,
@@ -201,7 +202,7 @@ def test_an_interrupted_course_is_resumed_with_equal_bytes(tmp_path: Path) -> No
     for process in family:
         process.kill()
     first.communicate()
-    psutil.wait_procs(family)
+    wait_for(lambda: have_ended(family), 600, "end of the course")
     assert not (tmp_path / "interrupted" / "model.safetensors").exists()
     assert re.search(r"^resumed after (256|512|768) rows", finish("interrupted"), re.MULTILINE)
     assert "resumed" not in finish("straight")

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from helpers import losses, train_command, wait_for
+from helpers import have_ended, losses, train_command, wait_for
 
 pytestmark = pytest.mark.engine
 STEPS = 12
@@ -53,5 +53,4 @@ def test_a_kill_takes_all_processes_along(prepared: Path) -> None:
     assert len(family) >= 3  # torchrun and two trainers
     process.kill()
     process.wait()
-    _, left = psutil.wait_procs(family, timeout=600)
-    assert left == [], "processes of the training outlived its script"
+    wait_for(lambda: have_ended(family), 600, "end of the training: its processes outlive its script")

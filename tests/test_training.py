@@ -24,6 +24,7 @@ from helpers import (
     SHEET,
     copy_repository,
     edit_yaml,
+    have_ended,
     losses,
     python_of,
     read_jsonl,
@@ -263,7 +264,7 @@ def kill_at(rows: Path, name: str, step: int, *options: str) -> Path:
     trainer = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    psutil.wait_procs(trainer)
+    wait_for(lambda: have_ended(trainer), 600, "end of the trainer")
     return folder
 
 
