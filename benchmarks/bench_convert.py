@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -78,6 +78,43 @@ def cmeee(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
     return {"text": text, "entities": entities}
 
 
+def entity_list(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
+    found = [
+        {"entity_index": {"begin": start, "end": end}, "entity_type": name, "entity": text[start:end]}
+        for name, start, end in mentions
+    ]
+    return {"text": text, "entity_list": found}
+
+
+def ccks(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
+    found = [{"start_pos": start, "end_pos": end, "label_type": name} for name, start, end in mentions]
+    return {"originalText": text, "entities": found}
+
+
+def spans(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
+    return {"text": text, "spans": [{"start": start, "end": end, "label": name} for name, start, end in mentions]}
+
+
+def entitune(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
+    found = [{"label": name, "text": text[start:end], "start": start, "end": end} for name, start, end in mentions]
+    return {"id": str(number), "text": text, "entities": found}
+
+
+def mapped(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
+    return {
+        "s": text,
+        "ner": [{"at": [start, end], "kind": name, "w": text[start:end]} for name, start, end in mentions],
+    }
+
+
+MAPPING = {"text": "s", "mentions": "ner", "start": "at.0", "end": "at.1", "label": "kind", "surface": "w"}
+
+
+def label_studio_min(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
+    regions = [{"start": start, "end": end, "text": text[start:end], "labels": [name]} for name, start, end in mentions]
+    return {"id": number, "text": text, "label": regions}
+
+
 def label_studio(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
     regions = [
         {"type": "labels", "value": {"start": start, "end": end, "text": text[start:end], "labels": [name]}}
@@ -93,6 +130,18 @@ def huggingface(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
 def conll_bio(number: int, text: str, mentions: Mentions) -> str:
     tags = tags_of(text, mentions)
     return "".join(f"{character}\t{tag}\n" for character, tag in zip(text, tags, strict=True)) + "\n"
+
+
+def conll_bmes(number: int, text: str, mentions: Mentions) -> str:
+    tags = tags_of(text, mentions)
+    for name, start, end in mentions:
+        within = [f"M-{name}"] * (end - start - 2)
+        tags[start:end] = [f"S-{name}"] if end - start == 1 else [f"B-{name}", *within, f"E-{name}"]
+    return "".join(f"{character}\t{tag}\n" for character, tag in zip(text, tags, strict=True)) + "\n"
+
+
+def conll_bioes(number: int, text: str, mentions: Mentions) -> str:
+    return conll_bmes(number, text, mentions).replace("\tM-", "\tI-")
 
 
 def conll_columns(number: int, text: str, mentions: Mentions) -> str:
@@ -191,16 +240,26 @@ class Generated:
     format: str
     write: Callable[..., list[Path]]
     row: Callable[[int, str, Mentions], dict[str, Any] | str] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    """The options that the script is given."""
 
 
 FORMATS = {
     "cluener": Generated("cluener", write_lines, cluener),
     "cluener-ids": Generated("cluener", write_lines, cluener_ids),
     "conll-bio": Generated("conll-bio", write_lines, conll_bio),
+    "conll-bmes": Generated("conll-bmes", write_lines, conll_bmes),
+    "conll-bioes": Generated("conll-bioes", write_lines, conll_bioes),
     "conll-columns": Generated("conll-bio", write_lines, conll_columns),
     "doccano": Generated("doccano", write_lines, doccano),
     "cmeee-array": Generated("cmeee", write_array, cmeee),
+    "entity-list": Generated("entity-list", write_lines, entity_list),
+    "ccks": Generated("ccks", write_lines, ccks),
+    "spans": Generated("spans", write_lines, spans),
+    "entitune": Generated("entitune", write_lines, entitune),
+    "json": Generated("json", write_lines, mapped, {"mapping": MAPPING}),
     "label-studio": Generated("label-studio", write_array, label_studio),
+    "label-studio-min": Generated("label-studio", write_array, label_studio_min),
     "huggingface": Generated("huggingface", write_lines, huggingface),
     "parquet": Generated("huggingface", write_parquet),
     "parallel": Generated("parallel", write_parallel),
@@ -219,9 +278,10 @@ def generate(name: str, folder: Path, size: int) -> list[Path]:
     return generated.write(folder, sentences, generated.row) if generated.row else generated.write(folder, sentences)
 
 
-def measure(raw: list[Path], raw_format: str, folder: Path) -> tuple[float, float]:
+def measure(raw: list[Path], generated: Generated, folder: Path) -> tuple[float, float]:
     """Convert `raw` and return the wall time in seconds and the peak resident memory in MB."""
-    command = [sys.executable, SCRIPT, "--raw", *raw, "--format", raw_format, "--labels", ",".join(LABELS)]
+    command = [sys.executable, SCRIPT, "--raw", *raw, "--format", generated.format, "--labels", ",".join(LABELS)]
+    command += ["--options", json.dumps(generated.options)]
     command += ["--split", "train", "--output", folder / "train.jsonl", "--dropped", folder / "train.dropped"]
     started = time.perf_counter()
     process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -243,7 +303,7 @@ def main() -> int:
     failures = []
     reference = None
     titles = ("format", "sentences", "MB in", "seconds", "us/sentence", "s/MB", "peak MB")
-    print("{:<13} {:>10} {:>7} {:>8} {:>12} {:>6} {:>8}".format(*titles))
+    print("{:<16} {:>10} {:>7} {:>8} {:>12} {:>6} {:>8}".format(*titles))
     for name in args.formats:
         costs = []
         for size in sorted(args.sizes):
@@ -251,14 +311,14 @@ def main() -> int:
                 # In a process of its own: the peak of a child process begins at the size of its parent.
                 with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
                     raw = pool.submit(generate, name, Path(directory), size).result()
-                seconds, peak = measure(raw, FORMATS[name].format, Path(directory))
+                seconds, peak = measure(raw, FORMATS[name], Path(directory))
                 files = [file for path in raw for file in (path.rglob("*") if path.is_dir() else [path])]
                 megabytes = sum(file.stat().st_size for file in files) / 1e6
             costs.append(seconds / size)
             rate = seconds / megabytes
             cost = f"{costs[-1] * 1e6:.1f}"
             print(
-                f"{name:<13} {size:>10,} {megabytes:>7.0f} {seconds:>8.1f} {cost:>12} {rate:>6.3f} {peak:>8.0f}",
+                f"{name:<16} {size:>10,} {megabytes:>7.0f} {seconds:>8.1f} {cost:>12} {rate:>6.3f} {peak:>8.0f}",
                 flush=True,
             )
             if peak > LIMIT_MB:

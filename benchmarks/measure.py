@@ -70,16 +70,15 @@ def f1(mean: SeedMean) -> str:
     return f"{mean.f1:.3f}{spread}"
 
 
-def p_value(run_a: str, run_b: str) -> str:
-    """The p-value of two runs' micro F1 (spans) by approximate randomisation, from results/comparison.tsv."""
+def difference(name: str, first: str) -> str:
+    """The difference in micro F1 (spans) from another run, and its p-value by approximate randomisation."""
     with (ROOT / "results/comparison.tsv").open(encoding="utf-8") as stream:
         for row in csv.DictReader(stream, delimiter="\t"):
-            names = {row["run_a"], row["run_b"]}
-            if names == {run_a, run_b} and (row["scoring"], row["label"]) == ("spans", MICRO):
-                return (
-                    show_p(float(row["p_randomisation"]), int(row["resamples"])).removeprefix("p ").removeprefix("= ")
-                )
-    raise InputError(f"results/comparison.tsv does not compare {run_a} with {run_b}")
+            names = row["run_a"], row["run_b"]
+            if set(names) == {name, first} and (row["scoring"], row["label"]) == ("spans", MICRO):
+                value = float(row["difference"]) * (1 if names[0] == name else -1)
+                return f"{value:+.3f} ({show_p(float(row['p_randomisation']), int(row['resamples']))})"
+    raise InputError(f"results/comparison.tsv does not compare {name} with {first}")
 
 
 def minutes(name: str, stage: str) -> str:
@@ -91,14 +90,14 @@ def minutes(name: str, stage: str) -> str:
 
 
 def score_rows(*names: str) -> Rows:
-    """A row a run: seeds, P, R and F1 (spans), F1 (pairs), p-value against the first run."""
+    """A row a run: seeds, P, R and F1 (spans), F1 (pairs), difference from the first run."""
     snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
     rows = []
     for name in names:
         spans, pairs = means(name)["spans", MICRO], means(name)["pairs", MICRO]
-        p = "–" if name == names[0] else p_value(name, names[0])
+        change = "–" if name == names[0] else difference(name, names[0])
         figures = [f"{spans.precision:.3f}", f"{spans.recall:.3f}", f1(spans), f"{pairs.f1:.3f}"]
-        rows.append([f"`{name}`", str(spans.seeds), *figures, p])
+        rows.append([f"`{name}`", str(spans.seeds), *figures, change])
     return rows
 
 
@@ -121,7 +120,7 @@ def label_rows(name: str) -> Rows:
 
 
 def format_rows(*names: str) -> Rows:
-    """A row a run: F1 (spans), p-value against the first, tokens an answer, sentences a second."""
+    """A row a run: F1 (spans), difference from the first, tokens an answer, sentences a second."""
     snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
     rows = []
     for name in names:
@@ -132,10 +131,10 @@ def format_rows(*names: str) -> Rows:
         timed = [match for log in logs for match in re.findall(r"(\d+) answers, \d+ tokens in ([\d.]+) s", log)]
         speed = sum(int(count) for count, _ in timed) / sum(float(seconds) for _, seconds in timed)
         tokens = sum(one["output_tokens"] for one in answers) / len(answers)
-        p = "–" if name == names[0] else p_value(name, names[0])
+        change = "–" if name == names[0] else difference(name, names[0])
         mean = means(name)["spans", MICRO]
         rows.append(
-            [f"`{name}`", str(mean.seeds), f1(mean), p, f"{tokens:.1f}", f"{speed:.0f}", minutes(name, "train")]
+            [f"`{name}`", str(mean.seeds), f1(mean), change, f"{tokens:.1f}", f"{speed:.0f}", minutes(name, "train")]
         )
     return rows
 

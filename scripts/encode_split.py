@@ -31,7 +31,10 @@ def main() -> None:
         help='JSON: {"template", "thinking"} of the model (default: its own chat template, no thinking)',
     )
     parser.add_argument(
-        "--on-invalid", choices=["fail", "drop"], default="fail", help="what a row with control tokens does"
+        "--on-invalid",
+        choices=["fail", "drop"],
+        default="fail",
+        help="what a row with control tokens in its texts does",
     )
     parser.add_argument(
         "--output",
@@ -45,8 +48,7 @@ def main() -> None:
     records, problems = [], []
     for line, row in enumerate(rows, 2):  # "[" is line 1
         prompt_ids, answer_ids = encoder.encode(row)
-        if found := encoder.control_tokens_in(row, prompt_ids + answer_ids):
-            problem = f"the text holds {', '.join(map(repr, found))}, which the model reads as markup of the chat"
+        if problem := encoder.find_problem(row, prompt_ids + answer_ids):
             problems.append(f"{args.alpaca}:{line}: sentence {row['id']}: {problem}")
             records.append(
                 {"id": row["id"], "prompt_ids": [], "answer_ids": None, "answer_tokens": None} | {"problem": problem}
@@ -66,7 +68,7 @@ def main() -> None:
         advice = "remove it from the corpus (or from the prompt, where all rows have it); a training split may also be "
         raise InputError("\n".join([*problems[:SHOWN], *more, advice + "set to on_invalid: drop"]))
     if problems:
-        print(f"{len(problems)} of {len(rows)} rows will be dropped: their texts hold tokens of the chat's markup")
+        print(f"{len(problems)} of {len(rows)} rows will be dropped: their texts cannot be encoded as they are")
     write_jsonl(args.output, records)
 
 

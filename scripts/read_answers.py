@@ -8,21 +8,13 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 from entitune.cli import InputError, run
-from entitune.files import read_jsonl, write_jsonl
+from entitune.files import write_jsonl
 from entitune.prompting.answer_formats import ANSWER_FORMATS
-from entitune.prompting.confidence import Token
-from entitune.prompting.predictions import joined, read_prediction
+from entitune.prompting.predictions import Answer, joined, read_prediction
 from entitune.prompting.windows import Window, by_sentence
 from entitune.records import read_records, read_sentences
-
-
-def tokens_of(answer: Mapping[str, Any]) -> list[Token] | None:
-    """The tokens of an answer with their probabilities, where predict_shard recorded them."""
-    return [Token(*token) for token in answer["tokens"]] if "tokens" in answer else None
 
 
 def main() -> None:
@@ -41,18 +33,18 @@ def main() -> None:
     answers = [
         answer
         for path in args.answers
-        for answer in read_jsonl(path)
-        if (answer["run"], answer["seed"]) == (args.run, args.seed)
+        for answer in read_records(path, Answer)
+        if (answer.run, answer.seed) == (args.run, args.seed)
     ]
     sentences, asked = list(read_sentences(args.sentences)), args.windows or args.sentences
     windows = list(read_records(asked, Window))
-    if [answer["id"] for answer in answers] != [window.id for window in windows]:
+    if [answer.id for answer in answers] != [window.id for window in windows]:
         raise InputError(f"{', '.join(args.answers)}: not one answer for each sentence of {asked}, in order")
     rest = iter(answers)
     predictions = []
     for sentence, parts in zip(sentences, by_sentence(windows), strict=True):
         read = [
-            read_prediction(args.answer, part.to_sentence(), answer["raw"], answer["finish_reason"], tokens_of(answer))
+            read_prediction(args.answer, part.to_sentence(), answer.raw, answer.finish_reason, answer.tokens)
             for part, answer in zip(parts, itertools.islice(rest, len(parts)), strict=True)
         ]
         predictions.append(joined(sentence, [part.span for part in parts], read))

@@ -16,10 +16,9 @@ from entitune.cli import InputError, label_names, run
 from entitune.engines.candidates import candidates_in
 from entitune.evaluation.checkpoint_scores import COLUMNS, SCORING
 from entitune.evaluation.scoring import intervals, measure, tally
-from entitune.files import read_jsonl
 from entitune.prompting.answer_formats import ANSWER_FORMATS
-from entitune.prompting.predictions import read_prediction
-from entitune.records import Prediction, read_sentences
+from entitune.prompting.predictions import Answer, read_prediction
+from entitune.records import Prediction, read_records, read_sentences
 from entitune.tsv import COUNTS, MICRO, Row, write_tsv
 
 OF_THE_TRAINING = ("trainer_log.jsonl", "training_loss.png")
@@ -55,17 +54,17 @@ def main() -> None:
     sentences, candidates = list(read_sentences(args.sentences)), candidates_in(args.candidates)
     answers = defaultdict(list)
     for path in args.answers:
-        for answer in read_jsonl(path):
-            if (answer["run"], answer["seed"]) == (args.run, args.seed):
-                answers[answer["step"]].append(answer)
+        for answer in read_records(path, Answer):
+            if (answer.run, answer.seed) == (args.run, args.seed):
+                answers[answer.step].append(answer)
     expected = [sentence.id for sentence in sentences]
     rows: list[Row] = []
     for step in candidates:
-        if [answer["id"] for answer in answers[step]] != expected:
+        if [answer.id for answer in answers[step]] != expected:
             found = ", ".join(args.answers)
             raise InputError(f"{found}: step {step}: not one answer for each sentence of {args.sentences}, in order")
         predictions = [
-            read_prediction(args.answer, sentence, answer["raw"], answer["finish_reason"])
+            read_prediction(args.answer, sentence, answer.raw, answer.finish_reason)
             for sentence, answer in zip(sentences, answers[step], strict=True)
         ]
         scores = score(predictions, args.labels, args.resamples, args.bootstrap_seed)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from entitune.charts import show_duration
-from entitune.cli import run
+from entitune.cli import InputError, run
 from entitune.evaluation.seeds import Score, SeedMean, over_seeds, read_scores
 from entitune.files import read_json
 from entitune.html_pages import render, write_page
@@ -128,6 +128,8 @@ def main() -> None:
     runs = []
     for path in args.manifests:
         manifest = read_json(path)
+        if not isinstance(manifest, dict) or "config" not in manifest:
+            raise InputError(f"{path}: not the manifest of a run; delete it, and the same command makes it again")
         name, seed = manifest["config"]["run"], manifest["config"]["seed"]
         f1 = {
             f1_column(score, splits): f"{score.f1:.4f} ({score.f1_low:.3f} to {score.f1_high:.3f})"

@@ -21,6 +21,9 @@ from entitune.runs import Run
 from entitune.study import read_study
 from entitune.verification import run_problems
 
+REMEDY = f"""delete what differs; it is made again with
+    snakemake {paths.METRICS} --cores all"""
+
 
 def table_problems(runs: list[Run], splits: Sequence[str]) -> list[str]:
     """Combine the scores of the runs once more and compare the result with the tables under results/."""
@@ -56,7 +59,7 @@ def main() -> None:
         problems += table_problems(runs, study.splits)
         print(f"{paths.METRICS}, {paths.SEEDS}: {'whole' if not problems else 'changed'}")
     if problems:
-        raise InputError("\n".join([*problems, f"make what differs again with: snakemake {paths.METRICS} --cores all"]))
+        raise InputError("\n".join([*problems, REMEDY]))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import forks
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +25,7 @@ CLUENER = ROOT.parent / "shared" / "data" / "cluener_public.zip"
 SHEET = "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\tsweep\n"
 """The header of conf/runs.tsv."""
 
-Result = subprocess.CompletedProcess[str]
+Result = forks.Result
 
 
 # --- to run --------------------------------------------------------------------------------------------------------
@@ -46,16 +47,14 @@ def run_script(
         python: the interpreter; by default the workflow's.
         cwd: the folder to run it in; by default the one that the tests run in.
         env: environment variables to set in addition.
-        stdin: the text that it reads from standard input.
+        stdin: the text that it reads from standard input, a pipe.
     """
+    words = [str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
+    variables = {**os.environ, **(env or {})}
+    if str(python) == sys.executable and stdin is None:
+        return forks.scripts_server().run(words, cwd, variables)
     return subprocess.run(
-        [str(python), str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
+        [str(python), *words], cwd=cwd, env=variables, input=stdin, capture_output=True, text=True, check=False
     )
 
 
@@ -116,10 +115,14 @@ def run_in(folder: Path, *command: str) -> Result:
     )
 
 
-def snakemake(folder: Path, *arguments: str) -> Result:
-    """Run Snakemake in `folder`, with the details of each job, which the default profile leaves out."""
+def snakemake(folder: Path, *arguments: str, path: str = ENVIRONMENT["PATH"]) -> Result:
+    """Run Snakemake in `folder`, with the details of each job, which the default profile leaves out.
+
+    It finds programs on `path`, by default the workflow's own first.
+    """
     quiet = [] if {"-q", "--quiet"} & set(arguments) else ["--quiet", "host"]
-    return run_in(folder, str(BIN / "snakemake"), *arguments, *quiet)
+    words = [str(BIN / "snakemake"), *arguments, *quiet]
+    return forks.snakemake_server().run(words, folder, {**os.environ, "PATH": path}, merge=True)
 
 
 def copy_repository(target: Path) -> Path:
@@ -140,7 +143,8 @@ def copy_repository(target: Path) -> Path:
             shutil.copy2(ROOT / name, target / name)
     (ROOT / ".envs").mkdir(exist_ok=True)
     (target / ".envs").symlink_to(ROOT / ".envs")
-    for git in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "copy"]):
+    person = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    for git in (["init", "-q"], ["-c", "core.compression=0", "add", "-A"], [*person, "commit", "-qm", "copy"]):
         subprocess.run(["git", *git], cwd=target, check=True)
     return target
 

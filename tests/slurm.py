@@ -60,7 +60,7 @@ PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 def command(*words: str) -> str:
     """What a command prints; a failure is the test's."""
-    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=600).stdout
 
 
 def jobs() -> dict[str, dict[str, str]]:
@@ -88,7 +88,7 @@ def start(state: Path) -> None:
     command("munged", *(f"--{option}={state / name}" for option, name in files.items()))
     command("slurmctld", "-i")
     command("slurmd")
-    wait_for(lambda: node_state() == "idle", 60, "idle node")
+    wait_for(lambda: node_state() == "idle", 600, "idle node")
 
 
 def end(daemon: str, pid: int) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import json_repair
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from steps import grows_linearly
 
 from entitune.prompting.answer_formats import reading
 
@@ -192,14 +193,16 @@ def test_agrees_with_json_repair_where_both_apply(named: list[tuple[str, str]], 
     ],
 )
 def test_time_is_linear(unit: str) -> None:
-    def seconds(size: int) -> float:
+    def work(size: int) -> Callable[[], None]:
         raw = '[{"label": "name", "text": "温格"}, ' + unit * (size // len(unit))
-        start = time.process_time()
-        assert read_answer(raw).mentions[0] == WENGER or unit in ("{'label': ", '["', "温", "\\")
-        return time.process_time() - start
 
-    # Quadratic time would be 100 times more for 10 times the length; the constant covers what is too short to measure.
-    assert seconds(300_000) < 30 * seconds(30_000) + 0.5
+        def read() -> None:
+            assert read_answer(raw).mentions[0] == WENGER or unit in ("{'label': ", '["', "温", "\\")
+
+        return read
+
+    assert grows_linearly(work, 3000)
+    work(300_000)()  # minutes, if what no line of Python does were quadratic
 
 
 def test_a_megabyte_of_repetition() -> None:

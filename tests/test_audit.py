@@ -198,6 +198,7 @@ def test_audit_dataset_writes_the_contract(tmp_path: Path) -> None:
     assert "expected a number and a file with rows" in refused.stderr
 
 
+@pytest.mark.slow
 def test_cluener_has_the_known_counts(cluener_archive: Path) -> None:
     splits: dict[str, list[Sentence]] = {"train": [], "dev": []}
     for split, sentences in splits.items():

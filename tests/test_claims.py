@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -9,12 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import BIN, ROOT
+from helpers import BIN, ROOT, wait_for
 
 from entitune import claims
 from entitune.claims import ClaimHeld, ClaimLost, Holder, claim
@@ -89,29 +90,37 @@ def elsewhere() -> Holder:
     return replace(Holder.here(), id="elsewhere", host="node7", machine="another", pid=1, slurm_job="12")
 
 
-def test_a_silent_holder_on_another_machine_is_replaced(tmp_path: Path) -> None:
+class Clock:
+    """Time that passes while one sleeps; what happens meanwhile is given."""
+
+    def __init__(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        self.now = 1000.0
+        self._meanwhile = meanwhile
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self._meanwhile()
+
+
+def test_a_silent_holder_on_another_machine_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(claims, "time", clock)
     (tmp_path / "claim").write_text(json.dumps(vars(elsewhere())))
-    began = time.monotonic()
-    with claim(tmp_path / "claim", "x", 1.0):
-        assert time.monotonic() - began >= 1.0
+    with claim(tmp_path / "claim", "x", 30):
+        assert clock.now > 1030
 
 
-def test_a_holder_on_another_machine_that_touches_its_claim_is_named(tmp_path: Path) -> None:
-    path, done = tmp_path / "claim", threading.Event()
+def test_a_holder_on_another_machine_that_touches_its_claim_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, touches = tmp_path / "claim", itertools.count()
     path.write_text(json.dumps(vars(elsewhere())))
-
-    def touch() -> None:
-        while not done.wait(0.1):
-            os.utime(path)
-
-    thread = threading.Thread(target=touch)
-    thread.start()
-    try:
-        with pytest.raises(ClaimHeld, match="process 1 on node7 of Slurm job 12"), claim(path, "x", 1.0):
-            pass
-    finally:
-        done.set()
-        thread.join()
+    monkeypatch.setattr(claims, "time", Clock(lambda: os.utime(path, ns=(0, next(touches)))))
+    with pytest.raises(ClaimHeld, match="process 1 on node7 of Slurm job 12"), claim(path, "x", 30):
+        pass
 
 
 def test_a_file_that_is_no_claim_is_replaced(tmp_path: Path) -> None:
@@ -182,10 +191,7 @@ def test_a_script_notices_that_snakemake_was_killed(tmp_path: Path) -> None:
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
     told = tmp_path / "told"
     for expected in ("started", "ended"):
-        deadline = time.monotonic() + 60
-        while not told.exists() or told.read_text() != expected:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for(lambda: told.exists() and told.read_text() == expected, 300, expected)  # noqa: B023
         process.kill()
     process.wait()
 
@@ -197,7 +203,9 @@ def test_a_script_that_a_person_started_belongs_to_no_workflow(tmp_path: Path) -
     shell = f"{sys.executable} watch.py told >/dev/null 2>&1 & echo $!"
     started = subprocess.run(["bash", "-c", shell], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
     try:
-        time.sleep(2)
-        assert (tmp_path / "told").read_text() == "started"
+        told = tmp_path / "told"
+        wait_for(lambda: told.exists() and told.read_text(), 300, "start")
+        time.sleep(1)  # ten times the pause between two looks
+        assert told.read_text() == "started"
     finally:
         os.kill(int(started.stdout), signal.SIGKILL)

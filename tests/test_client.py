@@ -7,8 +7,6 @@ import dataclasses
 import json
 import re
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, Result, run_script
 from test_serving import finish
 
 from entitune.cli import InputError
@@ -238,9 +236,8 @@ def test_answers_come_while_the_input_goes_on(server: ScriptedServer, run: Finis
 # --- extract_entities.py --------------------------------------------------------------------------------------------
 
 
-def command(server: ScriptedServer, *options: object, **more: Any) -> subprocess.CompletedProcess[str]:
-    call = [sys.executable, str(ROOT / "scripts/extract_entities.py"), "--run", "demo", "--url", server.url]
-    return subprocess.run([*call, *map(str, options)], capture_output=True, text=True, check=False, **more)
+def command(server: ScriptedServer, *options: object, **more: Any) -> Result:
+    return run_script("extract_entities", "--run", "demo", "--url", server.url, *options, **more)
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -352,7 +349,7 @@ def test_a_line_of_something_else_is_not_continued(server: ScriptedServer, run: 
 def test_options_that_make_no_sense_are_named(
     server: ScriptedServer, run: FinishedRun, options: list[str], message: str
 ) -> None:
-    done = command(server, *options, stdin=subprocess.DEVNULL)
+    done = command(server, *options)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -416,9 +413,9 @@ def test_mentions_with_a_low_confidence_can_be_left_out(server: ScriptedServer, 
     tokens = [('[{"label": "name", "text": "甲"}', -0.1), (', {"label": "name", "text": "乙"}]', -1.0)]
     answer["choices"][0]["logprobs"] = {"content": [{"token": text, "logprob": one} for text, one in tokens]}
     server.answer = lambda text: (200, answer)
-    done = command(server, "--min-confidence", "0", input="甲乙\n")
+    done = command(server, "--min-confidence", "0", stdin="甲乙\n")
     assert [one["confidence"] for one in json.loads(done.stdout)["entities"]] == [0.904837, 0.367879]
-    done = command(server, "--min-confidence", "0.5", "--output", "out.csv", input="甲乙\n")
+    done = command(server, "--min-confidence", "0.5", "--output", "out.csv", stdin="甲乙\n")
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == "left out: 1 mentions with a confidence below 0.5"
     with open("out.csv", encoding="utf-8", newline="") as stream:
@@ -427,9 +424,9 @@ def test_mentions_with_a_low_confidence_can_be_left_out(server: ScriptedServer, 
             ["1", "name", "甲", "0", "1", "ok", "0.904837"],
         ]
     for other in ([], ["--min-confidence", "0.6"]):
-        done = command(server, *other, "--output", "out.csv", input="甲乙\n")
+        done = command(server, *other, "--output", "out.csv", stdin="甲乙\n")
         assert "was made with another confidence" in done.stderr
-    assert "a number from 0 to 1" in command(server, "--min-confidence", "7", input="").stderr
+    assert "a number from 0 to 1" in command(server, "--min-confidence", "7", stdin="").stderr
 
 
 def test_confidences_are_asked_for_where_the_run_has_them(server: ScriptedServer, run: FinishedRun) -> None:
@@ -442,7 +439,7 @@ def test_confidences_are_asked_for_where_the_run_has_them(server: ScriptedServer
 
 
 def test_the_standard_input_may_begin_with_a_byte_order_mark(server: ScriptedServer, run: FinishedRun) -> None:
-    done = command(server, input="\ufeff甲\r\n乙")
+    done = command(server, stdin="\ufeff甲\r\n乙")
     assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["甲", "乙"]
     assert done.stderr == "demo: 2 of 2 texts answered\n"
 

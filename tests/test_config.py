@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers import ROOT, SHEET, edit_yaml, snakemake
+from steps import grows_linearly
 
 from entitune.config_files import ConfigError, read_sheet
 from entitune.runs import SELECT, TunedRun
@@ -68,6 +70,7 @@ def test_sweep_expands_into_runs(conf: Path) -> None:
     [
         ("datasets", ["demo"], {"formt": "x"}, ["conf/datasets.yaml: demo", "unknown key 'formt'", "format"]),
         ("datasets", ["demo"], {"format": "csv"}, ["conf/datasets.yaml: demo: format", "cluener", "conll-bio"]),
+        ("datasets", ["demo"], {"labels": [1]}, ["demo: labels: 0", "1 is not of type string", "in quotes: '1'"]),
         ("datasets", ["demo"], {"labels": "name"}, ["conf/datasets.yaml: demo: labels", "array"]),
         ("datasets", ["demo"], {"labels": ["a,b"]}, ["conf/datasets.yaml: demo: labels: 0", "a,b"]),
         ("datasets", ["cluener", "archive"], {"sha256": "12"}, ["archive: sha256", "64 hexadecimal digits"]),
@@ -89,6 +92,25 @@ def test_mistakes_in_registries(
     edit_yaml(conf / f"{registry}.yaml", *keys, **changes)
     message = problem(conf)
     assert all(part in message for part in expected), message
+
+
+def test_a_sweep_is_planned_in_proportion(conf: Path) -> None:
+    """What one run of two hundred costs, one of four hundred costs: reading, engine groups, files, provenance."""
+
+    def work(runs: int) -> Callable[[], None]:
+        rates = ",".join(f"{rate}.0e-6" for rate in range(1, runs + 1))
+        sweep = DEMO.replace("\t\n", f"\tlearning_rate={rates}\n")
+
+        def plan() -> None:
+            (conf / "runs.tsv").write_text(SHEET + sweep)
+            study = load_study({"runs": ["demo"]}, conf)
+            assert len(study.selected) == runs
+            for run in study.selected_runs:
+                study.made_from(run, 1)
+
+        return plan
+
+    assert grows_linearly(work, 200)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,10 @@ from entitune.engines import checkpoints
 from entitune.engines.vllm_settings import max_lora_rank
 from entitune.files import write_rows
 from entitune.manifests import ModelManifest, check_model
+from entitune.prompting.predictions import Answer
 from entitune.prompting.rows import read_pairs
+from entitune.records import read_records
+from entitune.tsv import read_tsv, write_tsv
 from entitune.verification import changed_files
 from train_adapter import cut_log
 
@@ -40,6 +43,7 @@ CHANGES: dict[str, Damage] = {
     "a row less": lambda content: content.split(b"\n", 1)[1],
 }
 ROW = {"id": "1", "system": "", "instruction": "a", "input": "b", "output": "c", "history": []}
+ANSWER = {"run": "demo", "seed": 1, "id": "1", "raw": "[]", "finish_reason": "stop", "tokens": [["[]", -0.1]]}
 TOKENS = {"id": "1", "prompt_ids": [1], "answer_ids": [2], "answer_tokens": 1}
 
 
@@ -49,17 +53,19 @@ def files_of_a_step(folder: Path) -> dict[str, Path]:
     write_jsonl(folder / "train.tokens.jsonl", [{**TOKENS, "id": str(number)} for number in range(4)])
     (folder / "adapter_config.json").write_text('{"r": 8}')
     (folder / "run.json").write_text(json.dumps({"files": {"no such file": "0"}}))
+    write_tsv(folder / "metrics.tsv", ["a", "b"], [{"a": "名", "b": "c"}])
     model = folder / "model"
     model.mkdir()
     (model / "config.json").write_text("{}")
     ModelManifest.of_folder(model, model="m", source="path", revision=None).write(model)
-    return {path.name: path for path in [*folder.glob("*.json*"), model / "manifest.json"]}
+    return {path.name: path for path in [*folder.glob("*.*"), model / "manifest.json"]}
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "train.json": lambda path: read_pairs(path, path.with_name("train.tokens.jsonl")),
     "train.tokens.jsonl": lambda path: read_pairs(path.with_name("train.json"), path),
     "adapter_config.json": lambda path: max_lora_rank([path.parent]),
+    "metrics.tsv": lambda path: read_tsv(path, ["a", "b"]),
     "run.json": lambda path: changed_files(str(path)),
     "manifest.json": lambda path: check_model(path.parent),
 }
@@ -73,6 +79,15 @@ def test_a_damaged_file_ends_with_a_message_that_names_it(tmp_path: Path, name: 
     path.write_bytes(DAMAGES[kind](path.read_bytes()))
     with pytest.raises(InputError, match=name):
         READERS[name](path)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DAMAGES if kind != "empty"])  # no answer at all: the ids tell
+def test_damaged_answers_end_with_a_message(tmp_path: Path, kind: str) -> None:
+    path = write_jsonl(tmp_path / "answers.jsonl", [ANSWER])
+    assert [answer.raw for answer in read_records(path, Answer)] == ["[]"]
+    path.write_bytes(DAMAGES[kind](path.read_bytes()))
+    with pytest.raises(InputError, match=r"answers\.jsonl:1"):
+        list(read_records(path, Answer))
 
 
 @pytest.mark.parametrize("kind", CHANGES)

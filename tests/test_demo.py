@@ -95,7 +95,8 @@ def test_the_same_seed_gives_the_same_files(demo: Path) -> None:
             "results/demo/seed-1/scores/dev.tsv",
         )
     }
-    done = snakemake(demo, "results/demo/seed-1/scores/dev.tsv", "--cores", "all", "--forcerun", "train_adapter")
+    train = ["--forcerun", "results/demo/seed-1/adapter/adapter_model.safetensors"]
+    done = snakemake(demo, "results/demo/seed-1/scores/dev.tsv", "--cores", "all", *train)
     assert done.returncode == 0, done.stdout
     assert "stage 3 of 5, train demo seed 1: 100 %, step " in done.stdout
     assert re.search(

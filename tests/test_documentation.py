@@ -58,10 +58,11 @@ def test_the_index_of_scripts_is_what_the_rules_say(monkeypatch: pytest.MonkeyPa
     assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == named
 
 
-def test_both_readmes_have_the_same_sections_commands_and_figures() -> None:
-    english, chinese = read("README.md"), read("README.zh-CN.md")
+@pytest.mark.parametrize("page", ["README", "docs/corpus"])
+def test_a_page_in_both_languages_has_the_same_sections_commands_and_figures(page: str) -> None:
+    english, chinese = read(f"{page}.md"), read(f"{page}.zh-CN.md")
     assert FENCED.findall(chinese) == FENCED.findall(english)
-    assert "(README.md)" in chinese
+    assert f"({Path(page).name}.md)" in chinese
     assert [one.level for one in sections(chinese)] == [one.level for one in sections(english)]
     for one, other in zip(sections(english), sections(chinese), strict=True):
         assert numbers(other.text) == numbers(one.text), f"{other.title} has other figures than {one.title}"
@@ -96,6 +97,12 @@ def test_links_lead_somewhere(page: str) -> None:
 def titles(text: str) -> list[str]:
     """The headings of a page."""
     return [one.title for one in sections(text)]
+
+
+@pytest.mark.parametrize("page", pages())
+def test_a_block_of_code_names_its_language(page: str) -> None:
+    """Commands are `sh`: so tests/test_readme.py finds them."""
+    assert [block for language, block in FENCED.findall(read(page)) if not language] == []
 
 
 @pytest.mark.parametrize("page", pages())

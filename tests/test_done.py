@@ -18,14 +18,20 @@ ZEROSHOT = ("results/metrics.tsv", "--cores", "2", "--config", "runs=demo-zerosh
 FOLDER = "results/demo-zeroshot/seed-1"
 
 
-@pytest.fixture
-def finished(demo: Path, tmp_path: Path) -> Path:
-    """A copy of the demo in which the table covers the zero-shot run alone, finished."""
-    folder = tmp_path / "copy"
+@pytest.fixture(scope="module")
+def zeroshot(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the demo in which the table covers the zero-shot run alone, finished. Tests leave it as it was."""
+    folder = tmp_path_factory.mktemp("zeroshot") / "copy"
     shutil.copytree(demo, folder, symlinks=True)
     done = snakemake(folder, *ZEROSHOT)
     assert done.returncode == 0, done.stdout
     return folder
+
+
+@pytest.fixture
+def finished(zeroshot: Path, tmp_path: Path) -> Path:
+    """A copy of it for one test."""
+    return shutil.copytree(zeroshot, tmp_path / "copy", symlinks=True)
 
 
 def replace(folder: Path, name: str, old: str, new: str) -> None:
@@ -104,11 +110,34 @@ def test_a_step_that_was_terminated_in_a_rerun_runs_again(finished: Path) -> Non
         ("all", "results/datasets/demo/dev.dropped.jsonl"),
     ],
 )
-def test_a_file_that_is_gone_is_made_again(finished: Path, target: str, gone: str) -> None:
-    (finished / gone).unlink()
-    planned = snakemake(finished, target, "-n", *ZEROSHOT[1:])
+def test_a_file_that_is_gone_is_made_again(zeroshot: Path, tmp_path: Path, target: str, gone: str) -> None:
+    os.rename(zeroshot / gone, tmp_path / "gone")
+    planned = snakemake(zeroshot, target, "-n", *ZEROSHOT[1:])
+    os.rename(tmp_path / "gone", zeroshot / gone)
     assert planned.returncode == 0
     assert re.search(rf"^    output: .*{re.escape(gone)}", planned.stdout, re.MULTILINE), planned.stdout
+
+
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [
+        (f"{FOLDER}/scores/dev.tsv", "score_predictions"),
+        (f"{FOLDER}/predictions/dev.jsonl", "read_answers"),
+        ("results/datasets/demo/dev.jsonl", "convert_dataset"),
+        ("results/datasets/demo/raw/dev", "extract_split"),
+    ],
+)
+def test_a_result_that_somebody_changed_is_made_again(zeroshot: Path, tmp_path: Path, changed: str, rule: str) -> None:
+    """Else the table would be made from it, and its manifest would have its checksum."""
+    path = zeroshot / changed
+    os.rename(path, tmp_path / "before")
+    path.write_bytes((tmp_path / "before").read_bytes())
+    touched = snakemake(zeroshot, *ZEROSHOT, "-n")
+    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+    planned = snakemake(zeroshot, *ZEROSHOT, "-n")
+    os.replace(tmp_path / "before", path)
+    assert "Nothing to be done" in touched.stdout
+    assert re.search(rf"^(local)?rule {rule}:", planned.stdout, re.MULTILINE), planned.stdout
 
 
 def test_a_selected_run_that_cannot_be_made_is_refused(finished: Path) -> None:

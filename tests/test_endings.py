@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from helpers import BIN, ENVIRONMENT, copy_repository, snakemake
+from helpers import BIN, copy_repository, snakemake
 
 from entitune.endings import failure_of, first_error, kept_of_other_cuda, left_out_of, summary_of
 from entitune.files import write_json
@@ -75,17 +74,10 @@ def test_a_failure_names_step_error_and_log(tmp_path: Path) -> None:
     assert first_error(log) == "ValueError: x"
 
 
-@pytest.mark.workflow
-def test_the_last_lines_of_a_failed_command(tmp_path: Path) -> None:
-    folder = copy_repository(tmp_path / "copy")
-    (folder / "data/demo/dev.json").write_text("{\n")
-    done = snakemake(folder, "results/datasets/demo/dev.jsonl", "--cores", "1")
-    assert done.returncode != 0
-    *_, step, error = [line for line in done.stdout.splitlines() if line.strip()][-2:]
-    assert step == (
-        "The step convert_dataset (dataset=demo, split=dev) failed; its log: logs/convert_dataset/demo/dev.log"
-    )
-    assert error.startswith("  error: ")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository without results."""
+    return copy_repository(tmp_path_factory.mktemp("endings") / "copy")
 
 
 @pytest.mark.workflow
@@ -98,24 +90,25 @@ def test_the_last_lines_of_a_failed_command(tmp_path: Path) -> None:
     ],
 )
 def test_a_command_that_needs_another_one_first_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+    folder: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    folder = copy_repository(tmp_path / "copy")
-    tools = tmp_path / "tools"
-    tools.mkdir()
     for name in ("bash", "sh", "git", "uname", "dirname", "env", "which"):  # a PATH without sbatch
         if found := shutil.which(name):
-            (tools / name).symlink_to(found)
-    environment = {**ENVIRONMENT, "PATH": f"{BIN}:{tools}"}
-    done = subprocess.run(
-        [str(BIN / "snakemake"), *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+            (tmp_path / name).symlink_to(found)
+    done = snakemake(folder, *arguments, path=f"{BIN}:{tmp_path}")
     assert done.returncode != 0
     assert message in done.stdout
     assert "Traceback" not in done.stdout
+
+
+@pytest.mark.workflow
+def test_the_last_lines_of_a_failed_command(folder: Path) -> None:
+    """The last test of this folder."""
+    (folder / "data/demo/dev.json").write_text("{\n")
+    done = snakemake(folder, "results/datasets/demo/dev.jsonl", "--cores", "1")
+    assert done.returncode != 0
+    *_, step, error = [line for line in done.stdout.splitlines() if line.strip()][-2:]
+    assert step == (
+        "The step convert_dataset (dataset=demo, split=dev) failed; its log: logs/convert_dataset/demo/dev.log"
+    )
+    assert error.startswith("  error: ")

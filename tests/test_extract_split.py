@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from helpers import run_script
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import extract_split
@@ -224,7 +224,6 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("damaged")
 
 
-@settings(max_examples=300)
 @given(archive=damaged())
 def test_a_damaged_archive_is_read_or_refused(scratch: Path, archive: bytes) -> None:
     with contextlib.suppress(InputError):

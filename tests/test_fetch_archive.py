@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import ROOT, Result, run_script
+from helpers import ROOT, Result, run_script, wait_for
 
 import fetch_archive
 from entitune.cli import InputError
@@ -351,10 +350,7 @@ def test_killed_download_is_resumed_by_the_next_run(server: Server, tmp_path: Pa
     process = subprocess.Popen([*script, "--urls", url], stderr=subprocess.DEVNULL)
     part = output.parent / f".{SHA256}.part"
     try:
-        deadline = time.monotonic() + 20
-        while not (part.exists() and part.stat().st_size):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(lambda: part.exists() and part.stat().st_size, 300, "download")
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

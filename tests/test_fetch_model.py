@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
+from helpers import run_script, wait_for
 
 from entitune.cli import InputError, printable
 from entitune.manifests import ModelFile
@@ -176,10 +177,10 @@ def output_dir(tmp_path: Path) -> Path:
     return tmp_path / "results" / "models" / "some"
 
 
-def start(entry: dict[str, Any], output_dir: Path, endpoint: str = "") -> subprocess.Popen[str]:
-    """Start fetch_model as a rule would, with a token set and few retries."""
+def call(entry: dict[str, Any], output_dir: Path, endpoint: str) -> tuple[list[str], dict[str, str]]:
+    """The arguments of fetch_model as a rule gives them, and variables: a token and few retries."""
     home = output_dir.parents[2]
-    environment = os.environ | {
+    variables = {
         "HOME": str(home),
         "MODELSCOPE_ENDPOINT": endpoint,
         "MODELSCOPE_API_TOKEN": TOKEN,
@@ -187,10 +188,15 @@ def start(entry: dict[str, Any], output_dir: Path, endpoint: str = "") -> subpro
         "MODELSCOPE_DOWNLOAD_MAX_RETRIES": "1",
         "MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS": "1",
     }
-    arguments = ["--model", "some", "--entry", json.dumps(entry), "--output-dir", str(output_dir)]
+    return ["--model", "some", "--entry", json.dumps(entry), "--output-dir", str(output_dir)], variables
+
+
+def start(entry: dict[str, Any], output_dir: Path, endpoint: str = "") -> subprocess.Popen[str]:
+    """Start fetch_model in the background."""
+    arguments, variables = call(entry, output_dir, endpoint)
     return subprocess.Popen(
         [sys.executable, str(SCRIPT), *arguments],
-        env=environment,
+        env=os.environ | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         # A shell starts what it puts into the background with SIGINT ignored, and children inherit that.
@@ -201,12 +207,13 @@ def start(entry: dict[str, Any], output_dir: Path, endpoint: str = "") -> subpro
 
 def fetch(entry: dict[str, Any], output_dir: Path, endpoint: str = "") -> tuple[int, str]:
     """Run fetch_model; no run may print a secret or a traceback."""
-    process = start(entry, output_dir, endpoint)
-    output, _ = process.communicate(timeout=60)
+    arguments, variables = call(entry, output_dir, endpoint)
+    done = run_script("fetch_model", *arguments, env=variables)
+    output = done.stderr + done.stdout
     assert TOKEN not in output
     assert "not-for-logs" not in output
     assert "Traceback" not in output
-    return process.returncode, output
+    return done.returncode, output
 
 
 def modelscope(**changes: Any) -> dict[str, Any]:
@@ -288,9 +295,7 @@ def test_a_killed_download_is_resumed(hub: Hub, output_dir: Path) -> None:
     hub.stall.add(SHARD)
     process = start(modelscope(), output_dir, hub.endpoint)
     partial = output_dir / f"{SHARD}.incomplete"
-    deadline = time.monotonic() + 30
-    while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: partial.exists() and partial.stat().st_size, 300, "download")
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert partial.stat().st_size > 0
@@ -305,11 +310,9 @@ def test_a_killed_download_is_resumed(hub: Hub, output_dir: Path) -> None:
 def test_an_interrupted_download_says_that_it_resumes(hub: Hub, output_dir: Path) -> None:
     hub.stall.add(SHARD)
     process = start(modelscope(), output_dir, hub.endpoint)
-    deadline = time.monotonic() + 30
-    while not (output_dir / f"{SHARD}.incomplete").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for((output_dir / f"{SHARD}.incomplete").exists, 300, "download")
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate()
     assert process.returncode == 130
     assert "the same command resumes" in output
     assert not (output_dir / "manifest.json").exists()
@@ -345,10 +348,7 @@ def test_a_file_that_was_changed_on_disk_is_fetched_anew(hub: Hub, output_dir: P
 def test_a_client_that_reports_success_with_a_file_missing_is_not_believed(hub: Hub, output_dir: Path) -> None:
     def lose() -> None:
         """Remove a file that is complete already; the client does not look at it again."""
-        deadline = time.monotonic() + 30
-        while not (output_dir / "config.json").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for((output_dir / "config.json").exists, 300, "config.json")
         (output_dir / "config.json").unlink()
 
     hub.before_sending[SHARD] = lose
@@ -605,10 +605,8 @@ def test_a_disk_that_fills_up_during_the_download_is_named(hub: Hub, small_disk:
 
     def fill_disk() -> None:
         """Take the space that the last file needs, once the others are there."""
-        deadline = time.monotonic() + 30
-        while not all((small_disk / name).exists() for name in hub.files.keys() - {SHARD}):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        others = hub.files.keys() - {SHARD}
+        wait_for(lambda: all((small_disk / name).exists() for name in others), 300, "other files")
         ballast.write_bytes(bytes(2 << 20))
 
     hub.before_sending[SHARD] = fill_disk

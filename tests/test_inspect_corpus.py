@@ -82,6 +82,29 @@ WRITTEN: dict[str, tuple[str, str, dict[str, Any]]] = {
         "label-studio",
         {},
     ),
+    "json with numbered lists": (
+        lines(
+            [
+                {
+                    "text": one.text,
+                    "labels": [[f"T{n}", e.label, e.start, e.end, e.text] for n, e in enumerate(one.entities or ())],
+                }
+                for one in CORPUS
+            ]
+        ),
+        "json",
+        {
+            "mapping": {
+                "text": "text",
+                "mentions": "labels",
+                "start": 2,
+                "end": 3,
+                "label": 1,
+                "surface": 4,
+                "inclusive": False,
+            }
+        },
+    ),
     "json": (
         lines(
             [

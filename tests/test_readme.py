@@ -9,12 +9,13 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers import ROOT, Result, read_jsonl, run_in, write_jsonl
+from helpers import ROOT, Result, read_jsonl, run_in, snakemake, write_jsonl
 from pages import DOCUMENTS, FENCED, commands, read
 
 from entitune.study import load_study
@@ -27,6 +28,7 @@ REGISTRIES = {"predictions": "imports", "source": "models", "format": "datasets"
 ELSEWHERE = {
     "serve_runs.py": "test_server.py",
     "extract_entities.py": "test_server.py",
+    "serving_check.json": "test_server.py",
     "inspect_corpus.py train.jsonl": "test_inspect_corpus.py",
     "inspect_corpus.py train=a.txt": "test_inspect_corpus.py",
     "inspect_corpus.py FILE": "test_inspect_corpus.py",
@@ -36,6 +38,8 @@ ELSEWHERE = {
     "make check": "test_style.py",
     "document_config.py": "test_documentation.py",
     "srun": "test_slurm.py",
+    "ask_vllm.py": "test_export_run.py",
+    "ask_transformers.py": "test_export_run.py",
 }
 """What a command contains, and the test file that runs it."""
 NOT_RUN = {
@@ -44,19 +48,20 @@ NOT_RUN = {
     "lock.sh": "looks for new versions of every package",
     "python benchmarks/": "measures for minutes, on a machine that does nothing else",
     "apptainer": "needs Apptainer",
+    "modelscope": "needs an account on ModelScope",
 }
 """What a command contains, and why no test runs it."""
 RUN = [command for command in COMMANDS if not any(part in command for part in (*ELSEWHERE, *NOT_RUN))]
 
 
 @pytest.fixture(scope="module")
-def readme(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the finished demo with the files that the pages' commands read.
+def readme(reported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished demo, its report made, with the files that the pages' commands read.
 
     A corpus as doccano exports it, a run on it, another system's predictions, CLUENER's archive.
     """
     folder = tmp_path_factory.mktemp("readme") / "copy"
-    shutil.copytree(demo, folder, symlinks=True)
+    shutil.copytree(reported, folder, symlinks=True)
     for split in ("train", "dev"):
         rows = [
             {"text": one["text"], "label": [[each["start"], each["end"], each["label"]] for each in one["entities"]]}
@@ -70,6 +75,8 @@ def readme(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: str, folder: Path) -> Result:
+    if command.startswith("snakemake "):
+        return snakemake(folder, *shlex.split(command, comments=True)[1:])
     return run_in(folder, "bash", "-c", command)
 
 

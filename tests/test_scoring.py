@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import read_tsv, run_script, write_jsonl, zipped_rows
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nervaluate import Evaluator
 from predictions import LABELS, entity, noisy, record
@@ -199,7 +199,6 @@ def spans_record(gold: list[Span], pred: list[Span]) -> Prediction:
     )
 
 
-@settings(max_examples=200)
 @given(corpora)
 def test_spans_equal_seqeval_strict(corpus: list[tuple[list[Span], list[Span]]]) -> None:
     counted = tally([spans_record(*sentence) for sentence in corpus], ["a", "b", "c"])["spans"]

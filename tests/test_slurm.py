@@ -38,7 +38,7 @@ ROW = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
 # The recipe asks for a GPU and trains on the CPU. Decode settings that do so would take the environment of vLLM for
 # CUDA, so that request is added here, with Snakemake's own option.
 TARGET = ["results/metrics.tsv", "--workflow-profile", "profiles/slurm", "--config", "runs=demo"]
-TARGET += ["--set-resources", "predict_shard:gpu=1"]
+TARGET += ["--set-resources", "predict_shard:gpu=1", "--slurm-init-seconds-before-status-checks", "3"]
 RUN = Path("results/demo/seed-1")
 ANSWERS = "results/groups/demo@part-1/answers/dev"
 EPOCH = 80
@@ -93,10 +93,10 @@ def cancelled(folder: Path, slurm: None) -> dict[str, str]:
             assert submitter.poll() is None, (folder / "snakemake.log").read_text()
             return any((folder / RUN / "checkpoints").glob(f"*/checkpoint-{EPOCH}/trainer_state.json"))
 
-        wait_for(checkpoint, 500, "checkpoint")
+        wait_for(checkpoint, 600, "checkpoint")
         submitter.send_signal(signal.SIGINT)
-        assert submitter.wait(60) != 0
-    wait_for(lambda: not command("squeue", "--noheader"), 60, "empty queue")
+        assert submitter.wait(600) != 0
+    wait_for(lambda: not command("squeue", "--noheader"), 600, "empty queue")
     return of_rule("train_adapter")[0]
 
 
@@ -110,11 +110,11 @@ def finished(folder: Path, cancelled: dict[str, str]) -> Path:
             saved = (folder / RUN / "checkpoints").glob(f"*/checkpoint-{2 * EPOCH}/trainer_state.json")
             return any(saved) and bool(running("train_adapter"))
 
-        wait_for(second_epoch, 500, f"checkpoint {2 * EPOCH}")
+        wait_for(second_epoch, 600, f"checkpoint {2 * EPOCH}")
         command("scontrol", "requeue", running("train_adapter")[0]["JobId"])
-        wait_for(lambda: "1" in {job["Restarts"] for job in running("train_adapter")}, 500, "restart")
+        wait_for(lambda: "1" in {job["Restarts"] for job in running("train_adapter")}, 600, "restart")
         command("scancel", "--signal=KILL", "--full", running("train_adapter")[0]["JobId"])
-        wait_for(lambda: submitter.poll() is not None or running("predict_shard"), 500, "prediction")
+        wait_for(lambda: submitter.poll() is not None or running("predict_shard"), 600, "prediction")
         command("scancel", "--signal=KILL", "--full", running("predict_shard")[0]["JobId"])
         assert submitter.wait(600) == 0, (folder / "snakemake.log").read_text()
     return folder
@@ -132,7 +132,7 @@ def processes_in(folder: Path) -> list[str]:
 
 def test_a_cancelled_job_is_cleaned_up(cancelled: dict[str, str], folder: Path) -> None:
     assert cancelled["JobState"] == "CANCELLED"
-    wait_for(lambda: not processes_in(folder), 30, f"end of {processes_in(folder)}")
+    wait_for(lambda: not processes_in(folder), 600, f"end of {processes_in(folder)}")
     assert not (folder / RUN / "adapter").exists() or not any((folder / RUN / "adapter").iterdir())
 
 
@@ -214,7 +214,7 @@ def test_two_tasks_train_as_two_nodes(demo: Path) -> None:
         (demo / f"{name}.yaml").write_text(yaml.safe_dump(config | {"output_dir": f"work/{name}/key"}))
         words = ["srun", f"--ntasks={nodes}", "--kill-on-bad-exit", f"--chdir={demo}"]
         words += train_command(name, "--nodes", str(nodes), "--processes", "1")
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr
         logged.append([loss for _, loss in losses(demo / "adapters" / name)])
     assert len(logged[0]) == 4
@@ -230,7 +230,7 @@ def test_a_second_job_for_the_same_training_is_told_of_the_first(tmp_path: Path)
     first, second = (["srun", f"--job-name={name}", "--ntasks=1", *words] for name in ("first", "second"))
     claim = tmp_path / "plain" / "work-run" / "checkpoints" / "claim.json"
     with subprocess.Popen(first, stderr=subprocess.DEVNULL) as one:
-        wait_for(lambda: list(claim.parent.glob("key/checkpoint-50/trainer_state.json")), 200, "checkpoint")
+        wait_for(lambda: list(claim.parent.glob("key/checkpoint-50/trainer_state.json")), 600, "checkpoint")
         holder = json.loads(claim.read_text(encoding="utf-8"))
         with subprocess.Popen(second, stderr=subprocess.PIPE, text=True) as two:
             assert two.stderr
@@ -238,8 +238,8 @@ def test_a_second_job_for_the_same_training_is_told_of_the_first(tmp_path: Path)
             assert f"process {holder['pid']} on {holder['host']} of Slurm job {holder['slurm_job']}," in told
             assert jobs()[holder["slurm_job"]]["JobName"] == "first"
             subprocess.run(["scancel", holder["slurm_job"]], check=True)
-            assert one.wait(60) != 0
+            assert one.wait(600) != 0
             resumed = next(line for line in two.stderr if "resuming from" in line)
             assert re.search(r"step \d+", resumed)
-            assert two.wait(200) == 0
+            assert two.wait(600) == 0
     assert [step for step, _ in losses(tmp_path / "plain" / "adapter-run")] == list(range(1, 401))

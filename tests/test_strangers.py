@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+import functools
+import itertools
+import operator
 import os
 import re
 import shutil
@@ -171,37 +173,42 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def changed(content: Any, place: tuple[Any, ...], value: Any) -> Any:
-    """A copy of `content` with another value at a place."""
+    """`content` with another value at a place."""
     if not place:
         return value
-    content = copy.deepcopy(content)
-    inner = content
-    for key in place[:-1]:
-        inner = inner[key]
-    inner[place[-1]] = value
-    return content
+    key, *rest = place
+    other = changed(content[key], tuple(rest), value)
+    if isinstance(content, dict):
+        return {**content, key: other}
+    return [*content[:key], other, *content[key + 1 :]]
 
 
 def renamed(content: Any, place: tuple[Any, ...], key: Any) -> Any:
-    """A copy of `content` with another key at a place."""
-    content = copy.deepcopy(content)
-    inner = content
-    for step in place[:-1]:
-        inner = inner[step]
-    inner[key] = inner.pop(place[-1])
-    return content
+    """`content` with another key at a place."""
+    *way, last = place
+    inner = functools.reduce(operator.getitem, way, content)
+    return changed(content, tuple(way), {**{one: inner[one] for one in inner if one != last}, key: inner[last]})
+
+
+def keep_little(conf: Path) -> None:
+    """Keep the runs of the demo, and the recipes that they train with."""
+    rows = (conf / "runs.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (conf / "runs.tsv").write_text("".join(row for row in rows if row.startswith(("run\t", "demo\t"))), "utf-8")
+    recipes = yaml.safe_load((conf / "recipes.yaml").read_text(encoding="utf-8"))
+    (conf / "recipes.yaml").write_text(yaml.safe_dump(dict(itertools.islice(recipes.items(), 2))), "utf-8")
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".yaml")])
 def test_any_value_and_any_key_is_accepted_or_named(conf: Path, name: str) -> None:
     path = conf / name
+    keep_little(conf)  # what is not changed is read with every variant
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     for place in places(content):
         variants = [(value, changed(content, place, value)) for value in VALUES]
         if place and isinstance(place[-1], str):
             variants += [(key, renamed(content, place, key)) for key in KEYS]
         for given, variant in variants:
-            path.write_text(yaml.safe_dump(variant), encoding="utf-8")
+            path.write_text(yaml.dump(variant, Dumper=yaml.CSafeDumper), encoding="utf-8")
             try:
                 message = problem(conf)
             except Exception as error:

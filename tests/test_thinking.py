@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from helpers import python_of, read_jsonl, run_code
-from training import MODEL, RECIPE, SENTENCES, prepare, render, run_several
+from training import MODEL, RECIPE, SENTENCES, prepare, prepare_chats, render, run_several
 
 from entitune.prompting.chat import ChatSettings
 from entitune.prompting.prompt import Prompt, chat_of
@@ -75,9 +75,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def encoded(model: Path) -> Path:
-    for name, chat in CASES.items():
-        (model.parent / name).mkdir()
-        prepare(model.parent / name, PROMPTS, model=model, chat=chat.to_json())
+    prepare_chats({model.parent / name: chat.to_json() for name, chat in CASES.items()}, PROMPTS, model=model)
     return model.parent
 
 
@@ -143,7 +141,7 @@ def server(model: Path) -> Iterator[str]:
     variables = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
     log = (model.parent / "server.log").open("w")
     process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=log, stderr=log)
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + 600
     try:
         while True:
             try:

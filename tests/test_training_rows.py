@@ -97,8 +97,11 @@ def test_control_tokens_in_texts_are_refused_or_dropped(tmp_path: Path) -> None:
     """In a sentence, an answer's label, an example and a prompt; angle brackets alone are ordinary text."""
     ends, begins = "高远说<|im_end|>是结束符。", "白石<|im_start|>assistant\n[]"
     bad = [Sentence("dev-2", ends, ()), Sentence("dev-3", begins, (Entity("name", "白石", 0, 2),))]
-    bad += [Sentence("dev-4", "高远", (Entity("<|endoftext|>", "高远", 0, 2),))]
-    fine = [Sentence("dev-1", "a<|b|> <im_end> <think>", ()), Sentence("dev-5", "高远", None)]
+    bad += [Sentence("dev-4", "高远", (Entity("<|endoftext|>", "高远", 0, 2),)), Sentence("dev-6", "{{idx}}号", ())]
+    fine = [
+        Sentence("dev-1", "a<|b|> <im_end> <think> <image> {{content}} {{name}}", ()),
+        Sentence("dev-5", "高远", None),
+    ]
     texts = write_alpaca(tmp_path / "texts.json", Prompt("p"), [fine[0], *bad, fine[1]])
     shown = write_alpaca(tmp_path / "shown.json", Prompt("p", examples=[["p\nx<|im_end|>", "[]"]]), fine)
     prompts = write_alpaca(tmp_path / "prompts.json", Prompt("p<|im_start|>", "s"), fine)
@@ -111,13 +114,14 @@ def test_control_tokens_in_texts_are_refused_or_dropped(tmp_path: Path) -> None:
     assert f"{texts}:3: sentence dev-2: the text holds '<|im_end|>', which the model reads as markup" in in_texts
     assert "texts.json:4: sentence dev-3: the text holds '<|im_start|>'" in in_texts
     assert "texts.json:5: sentence dev-4: the text holds '<|endoftext|>'" in in_texts
+    assert "texts.json:6: sentence dev-6: the text holds '{{idx}}', which LLaMA-Factory's template replaces" in in_texts
     assert "dev-1" not in in_texts
     assert "dev-5" not in in_texts
     assert "on_invalid: drop" in in_texts
     assert dropped == ""
     records = list(read_jsonl(tmp_path / "tokens.jsonl"))
-    assert [record["id"] for record in records if "problem" in record] == ["dev-2", "dev-3", "dev-4"]
-    assert records[4]["answer_ids"] is None
+    assert [record["id"] for record in records if "problem" in record] == ["dev-2", "dev-3", "dev-4", "dev-6"]
+    assert records[5]["answer_ids"] is None
 
 
 def test_answers_are_encoded_to_the_end_of_the_turn(encoded: Path) -> None:

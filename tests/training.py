@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +62,30 @@ def prepare(
     chat: str = CHAT,
 ) -> None:
     """Make a folder for each prompt with train.json, its tokens, and the registered rows in cutoff/."""
-    for name, prompt in prompts.items():
-        (folder / name).mkdir()
-        write_alpaca(folder / name / "train.json", prompt, sentences)
-    calls = [
-        ["--model", model, "--chat", chat, "--alpaca", path / "train.json", "--output", path / "train.tokens.jsonl"]
-        for path in map(folder.joinpath, prompts)
-    ]
+    prepare_chats({folder: chat}, prompts, sentences, model)
+
+
+def prepare_chats(
+    chats: Mapping[Path, str],
+    prompts: dict[str, Prompt],
+    sentences: Sequence[Sentence] = SENTENCES,
+    model: Path = MODEL,
+) -> None:
+    """Do so in several folders, each with its chat settings; one process encodes for all."""
+    calls: list[list[object]] = []
+    for folder, chat in chats.items():
+        for name, prompt in prompts.items():
+            path = folder / name
+            path.mkdir(parents=True)
+            alpaca = write_alpaca(path / "train.json", prompt, sentences)
+            words = ["--model", model, "--chat", chat, "--alpaca", alpaca, "--output", path / "train.tokens.jsonl"]
+            calls.append(words)
     assert set(run_several("encode_split", calls)) == {""}
-    (folder / "manifest.json").write_text("{}")
-    for name in prompts:
-        common = ["--cutoff-len", 512, "--name", "mine_train", "--output-dir", folder / name / "cutoff"]
-        tokens = ["--alpaca", folder / name / "train.json", "--tokens", folder / name / "train.tokens.jsonl"]
-        must_run("register_dataset", *tokens, *common)
+    for folder in chats:
+        (folder / "manifest.json").write_text("{}")
+        for path in map(folder.joinpath, prompts):
+            words = ["--alpaca", path / "train.json", "--tokens", path / "train.tokens.jsonl", "--cutoff-len", 512]
+            must_run("register_dataset", *words, "--name", "mine_train", "--output-dir", path / "cutoff")
 
 
 def render(folder: Path, recipe: dict[str, Any], chat: str = CHAT, **changes: Any) -> Path:

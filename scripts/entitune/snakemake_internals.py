@@ -11,7 +11,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from snakemake.dag import DAG
 from snakemake.settings.enums import Quietness
 
 from entitune.paths import RESULTS
+
+TICK = 0.001
+"""Seconds by which a file's time of modification may differ from the recorded one without being another."""
 
 STARTED = time.time()
 """When this command began, in seconds since 1970."""
@@ -67,12 +70,15 @@ def failed_jobs(workflow: Any) -> list[Any]:
 
 
 def correct_plans() -> None:
-    """Have every plan include each step that has to run. Snakemake leaves out two kinds.
+    """Have every plan include each step that has to run. Snakemake leaves out three kinds.
 
     Steps whose files are gone although files made from them are there: Snakemake deletes the outputs of a failed or
     terminated job, and looks for missing files of targets alone (snakemake issues 1978, 2011, 3808). So the same
     command would find the table of an earlier run and do nothing. The missing files are added to those that are
     forced, as `--forcerun FILE` does.
+
+    Steps whose files somebody has changed: Snakemake would run what follows them, and nobody could tell any more that a
+    score was not made from the predictions.
 
     Steps behind an `ancient` input whose maker runs: Snakemake does not look at what follows a job that runs, because
     it will run as well, and then does not run it because the input is ancient. So nothing is passed over here.
@@ -82,6 +88,7 @@ def correct_plans() -> None:
     async def update_needrun(self: Any, create_inventory: bool = False) -> None:
         if self.workflow.is_main_process:
             self.forcefiles.update(_missing_intermediates(self), _stale_environments(self))
+            self.forcefiles.update([file async for file in _changed_by_hand(self)])
         self.bfs = lambda *_: ()  # what `DAG.update_needrun` asks for the jobs to pass over
         try:
             await decide(self, create_inventory)
@@ -105,12 +112,30 @@ def _missing_intermediates(dag: Any) -> Iterator[str]:
             yield from missing
 
 
-def _stale_environments(dag: Any) -> Iterator[str]:
-    """The markers of environments that were built from another lock file than the present one."""
+async def _changed_by_hand(dag: Any) -> AsyncIterator[str]:
+    """The files under results/ that were written after their step had ended, and are not what other steps have read.
+
+    Files without a checksum, which are larger than `--max-checksum-file-size`, are left to Snakemake.
+    """
+    records = dag.workflow.persistence
     for job in dag.jobs:
-        if job.rule.name == "build_env":
-            marker = Path(job.output.built)
-            if marker.is_file() and marker.read_bytes().split()[:1] != [_checksum(job.input.lock).encode()]:
+        written = [os.path.getmtime(file) for file in job.output if os.path.exists(file)]
+        for file in itertools.chain(*dag.dependencies[job].values()) if written else ():
+            if not file.startswith(f"{RESULTS}/") or not os.path.exists(file):
+                continue
+            changed, record = os.path.getmtime(file), records.metadata(file)
+            if changed > min(written) and record and record.endtime and changed > record.endtime + TICK:
+                read = records.input_checksums(job, file) - {None}
+                if read and not await file.is_same_checksum(read.pop(), dag.max_checksum_file_size):
+                    yield file
+
+
+def _stale_environments(dag: Any) -> Iterator[str]:
+    """The markers of environments that were built from another lock file than the present one, or lost their Python."""
+    for job in dag.jobs:
+        if job.rule.name == "build_env" and (marker := Path(job.output.built)).is_file():
+            built_from = marker.read_bytes().split()[:1]
+            if built_from != [_checksum(job.input.lock).encode()] or not (marker.parent / "bin" / "python").exists():
                 yield job.output.built
 
 

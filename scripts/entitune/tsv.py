@@ -43,7 +43,17 @@ def write_tsv(path: str | Path, columns: Sequence[str], rows: Iterable[Row]) -> 
 
 
 def read_tsv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Read rows as text. Raises InputError where the header is not `columns` or a line has not as many fields."""
+    """Read rows as text.
+
+    Raises InputError where the file is not UTF-8, the header is not `columns` or a line has not as many fields.
+    """
+    try:
+        return _read_rows(path, columns)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a tab-separated table in UTF-8 ({error})") from None
+
+
+def _read_rows(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
     with open(path, encoding="utf-8", newline="") as stream:
         reader = csv.reader(stream, delimiter="\t")
         header = next(reader, [])

@@ -130,6 +130,8 @@ def _recognise_json(source: Source, rows: Sequence[Json]) -> Recognised | None:
 def _mention_list(rows: Sequence[Json]) -> Recognised | None:
     """The dialect whose keys the rows have, and whose mentions fit."""
     scores: Counter[str] = Counter()
+    others: set[str] = set()
+    """Dialects that have the keys of a row, but not its mentions."""
     for name, dialects in DIALECTS.items():
         for dialect in dialects:
             reader = DialectReader(dialect, dialect.mapping.inclusive)
@@ -138,10 +140,14 @@ def _mention_list(rows: Sequence[Json]) -> Recognised | None:
                 if isinstance(mentions, list) and isinstance(find(row, reader.text), str):
                     fitting = sum(_fits(mention, reader) for mention in mentions)
                     scores[name] += 1000 * fitting + 1 if fitting == len(mentions) else 0
+                    others |= {name} if fitting < len(mentions) else set()
     if not scores or not max(scores.values()):
         return None
     name, score = max(scores.items(), key=lambda item: item[1])
-    return Recognised(name, {}) if score >= 1000 or len([one for one in scores.values() if one == score]) == 1 else None
+    if score >= 1000:
+        return Recognised(name, {})
+    alone = len([one for one in scores.values() if one == score]) == 1
+    return Recognised(name, {}) if alone and name not in others else None
 
 
 def _fits(mention: Any, reader: DialectReader) -> bool:
@@ -303,7 +309,9 @@ def _mapping_of(samples: Sequence[tuple[str, Any]]) -> dict[str, JsonValue] | No
                 continue
             inclusive = one_character
         if others:
-            label = min(others, key=lambda place: len({one[place] for one in leaves}))
+            # brat's numbers of mentions, T1, begin anew in each row: there may be fewer of them than labels
+            labels = [place for place in others if not all(re.fullmatch(r"[A-Z]\d+", one[place]) for one in leaves)]
+            label = min(labels or others, key=lambda place: len({one[place] for one in leaves}))
             found = {"start": start, "end": end, "label": label, "surface": surface, "inclusive": inclusive}
             return {
                 name: int(place) if isinstance(place, str) and place.isdecimal() else place

@@ -353,6 +353,11 @@ def _check_combinations(arguments: Mapping[str, Any], selects: bool) -> list[str
     problems = []
     if "cutoff_len" not in given:
         problems.append("cutoff_len: missing; every row is checked against this number of tokens")
+    targets = [name.strip() for name in given.get("lora_target", "all").split(",")]
+    if "all" in targets and len(targets) > 1:
+        problems.append(
+            "lora_target: all, with other names, is taken for a layer of that name; write all alone, or names"
+        )
     for key, other in (("max_steps", "num_train_epochs"), ("warmup_steps", "warmup_ratio"), ("fp16", "bf16")):
         if key in given and other in given:
             problems.append(f"{key}: excludes {other}; keep one of them")

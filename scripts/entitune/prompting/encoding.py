@@ -8,6 +8,9 @@ from typing import Any
 from entitune.prompting.chat import ChatSettings, blank, control_tokens
 from entitune.prompting.prompt import chat_of
 
+REPLACED = "{{idx}}"
+"""What LLaMA-Factory's template replaces with the number of the turn, also where it is part of a user's text."""
+
 
 class Encoder:
     """LLaMA-Factory's template of a model, and the tokens that mark up its chat."""
@@ -30,8 +33,17 @@ class Encoder:
         prompt_ids, answer_ids = self._template.encode_oneturn(self._tokenizer, [*turns, answer], system=row["system"])
         return prompt_ids, answer_ids + [self._tokenizer.eos_token_id] * self._template.efficient_eos
 
-    def control_tokens_in(self, row: dict[str, Any], ids: list[int]) -> list[str]:
-        """Control tokens that a row's encoding has beyond those of its turns: they stand in its texts."""
+    def find_problem(self, row: dict[str, Any], ids: list[int]) -> str | None:
+        """Say why a row's token ids `ids` are not those of its texts, or None."""
+        texts = [row["instruction"], row["input"], *(user for user, _ in row["history"])]
+        if any(REPLACED in text for text in texts):
+            return f"the text holds {REPLACED!r}, which LLaMA-Factory's template replaces with a number"
+        if found := self._control_tokens_in(row, ids):
+            return f"the text holds {', '.join(map(repr, found))}, which the model reads as markup of the chat"
+        return None
+
+    def _control_tokens_in(self, row: dict[str, Any], ids: list[int]) -> list[str]:
+        """Control tokens that a row's encoding has beyond those of its turns: they are part of its texts."""
         turns = (bool(row["system"]), len(row["history"]))
         if turns not in self._markup:
             prompt_ids, answer_ids = self.encode(blank(row))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.answer_formats.reading import read_answer
@@ -11,6 +11,21 @@ from entitune.prompting.confidence import Token, TokenProbabilities
 from entitune.prompting.grounding import ground
 from entitune.prompting.windows import Span, join
 from entitune.records import WORST_FIRST, Prediction, Sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as predict_shard writes it."""
+
+    run: str
+    seed: int
+    id: str
+    raw: str
+    finish_reason: str | None
+    tokens: list[Token] | None = None
+    """Its tokens with their probabilities, where predict_shard recorded them."""
+    step: int | None = None
+    """The checkpoint that answered, where candidates are compared."""
 
 
 def read_prediction(
