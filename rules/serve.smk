@@ -20,7 +20,7 @@ rule check_serving:
     """a finished run served, asked as its users will, and measured under a burst"""
     input:
         unpack(served_files),
-        sentences=lambda w: paths.sentences(run_of(w).dataset.name, "dev"),
+        sentences=lambda w: run_of(w).data.asked("dev"),
     output:
         check=RUN.serving_check,
     log:

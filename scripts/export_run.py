@@ -92,7 +92,7 @@ def export(run: TunedRun, seed: int, adapter: bool, folder: Path) -> None:
         manifest=read_json(files.manifest),
         scores=read_tsv(files.scores(SPLIT), METRICS_COLUMNS),
         training_rows=len(read_json(run.training_rows(seed))),
-        scored_rows=len(read_json(run.data.alpaca(SPLIT))),
+        scored_rows=len(read_json(run.whole.alpaca(SPLIT))),
         adapter=adapter,
     )
     for name in TEXTS:

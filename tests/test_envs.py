@@ -46,6 +46,11 @@ def test_an_environment_follows_its_lock_file(folder: Path) -> None:
     build(folder)
     assert not (folder / ".envs/tiny/kept").exists()
 
+    python.unlink()  # as where the Python that it was made with is removed: a link to nothing
+    python.symlink_to("nowhere")
+    build(folder)
+    subprocess.run([python, "-c", "import iniconfig"], check=True)
+
 
 def test_two_workflows_build_it_once(folder: Path) -> None:
     clone = folder / "clone"

@@ -43,6 +43,7 @@ def parts(text: str, size: int) -> list[str]:
         ("他说：“走！”好", 7, ["他说：“走！”", "好"]),
         ("甲；乙\n丙", 3, ["甲；", "乙\n丙"]),
         ("3.5。x", 4, ["3.5。", "x"]),
+        ("甲。 \n乙。\n", 5, ["甲。 \n", "乙。\n"]),
         # No sentence end fits: a comma in the second half, and an overlap of a quarter.
         ("甲乙丙丁戊，己庚辛壬癸", 8, ["甲乙丙丁戊，", "，己庚辛壬癸"]),
         # No comma either.

@@ -7,7 +7,7 @@ files that scores are made from: each is a method here, used by rules, scripts a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
@@ -117,10 +117,14 @@ class BaseRun(_Run):
         """The paths of the run's dataset under its prompt, encoded for its model, as the model is asked."""
         return self.data_within(f"{self.decode.max_model_len}-{self.decode.max_tokens}")
 
+    @property
+    def whole(self) -> PromptData:
+        """The paths of the dataset under the prompt, no sentence split."""
+        return PromptData(self.dataset.name, self.prompt.name, self.model.name)
+
     def data_within(self, limits: str) -> PromptData:
         """The same within other limits, as the folder of windows is called; these matter to windows alone."""
-        windows = paths.windows(limits) if self.dataset.windows else ""
-        return PromptData(self.dataset.name, self.prompt.name, self.model.name, windows)
+        return replace(self.whole, windows=paths.windows(limits)) if self.dataset.windows else self.whole
 
     @property
     def engines(self) -> list[str]:
@@ -153,8 +157,7 @@ class BaseRun(_Run):
 
     def encoded_files(self, split: str, data: PromptData) -> list[str]:
         """The files of a split on its way to token ids, in order."""
-        whole = PromptData(self.dataset.name, self.prompt.name)
-        files = [whole.alpaca(split), data.asked(split), data.alpaca(split), data.tokens(split)]
+        files = [self.whole.alpaca(split), data.asked(split), data.alpaca(split), data.tokens(split)]
         return [*dict.fromkeys(files), data.parity(split, self.decode.environment)]
 
     def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:

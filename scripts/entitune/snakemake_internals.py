@@ -131,11 +131,11 @@ async def _changed_by_hand(dag: Any) -> AsyncIterator[str]:
 
 
 def _stale_environments(dag: Any) -> Iterator[str]:
-    """The markers of environments that were built from another lock file than the present one."""
+    """The markers of environments that were built from another lock file than the present one, or lost their Python."""
     for job in dag.jobs:
-        if job.rule.name == "build_env":
-            marker = Path(job.output.built)
-            if marker.is_file() and marker.read_bytes().split()[:1] != [_checksum(job.input.lock).encode()]:
+        if job.rule.name == "build_env" and (marker := Path(job.output.built)).is_file():
+            built_from = marker.read_bytes().split()[:1]
+            if built_from != [_checksum(job.input.lock).encode()] or not (marker.parent / "bin" / "python").exists():
                 yield job.output.built
 
 

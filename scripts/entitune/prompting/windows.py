@@ -23,7 +23,7 @@ from entitune.records import Entity, Mention, Sentence
 
 SENTENCE_END = r"""[。！？]+[”’」』）》"']*|[.!?]+[”’」』）》"')]*(?=\s)|[\r\n\u2028\u2029]+"""
 """Where a sentence ends. ASCII marks end one only before white space: 3.5 and example.com/?q do not."""
-_SENTENCE_END = re.compile(rf"{SENTENCE_END}|[；;]+")
+_SENTENCE_END = re.compile(rf"(?:{SENTENCE_END}|[；;]+)\s*")
 _PAUSE = re.compile(r"[，,、：:]+|\s+")
 _OVERLAP = 4
 """Windows without a sentence end between them share a quarter of the first one's characters at most."""
