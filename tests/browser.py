@@ -38,7 +38,7 @@ def need_browser() -> str:
 def in_browser(page: Path, profile: Path) -> str:
     """The document that a headless browser makes of a page, after its scripts have run; no network."""
     command = [need_browser(), *OPTIONS, f"--user-data-dir={profile}", "--virtual-time-budget=10000", "--dump-dom"]
-    return subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=True, timeout=180).stdout
+    return subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=True, timeout=600).stdout
 
 
 class Window:
@@ -49,7 +49,7 @@ class Window:
 
     def call(self, method: str, path: str, **body: Any) -> Any:
         json = body if method == "POST" else None
-        answer = requests.request(method, f"{self.session}/{path}", json=json, timeout=120)
+        answer = requests.request(method, f"{self.session}/{path}", json=json, timeout=600)
         assert answer.ok, answer.text
         return answer.json()["value"]
 
@@ -101,12 +101,12 @@ def window(profile: Path) -> Iterator[Window]:
             line = next(line for line in driver.stdout if "started successfully on port" in line)
             address = f"http://127.0.0.1:{line.rsplit(' ', 1)[1].strip().rstrip('.')}"
             chrome = {"binary": browser, "args": [*OPTIONS, f"--user-data-dir={profile}"]}
-            patience = {"implicit": 60_000}  # of find(), in milliseconds: for pages that a slow server makes
+            patience = {"implicit": 300_000}  # of find(), in milliseconds: for pages that a slow server makes
             wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome, "timeouts": patience}}}
-            answer = requests.post(f"{address}/session", json=wanted, timeout=120)
+            answer = requests.post(f"{address}/session", json=wanted, timeout=600)
             assert answer.ok, answer.text
             opened = Window(f"{address}/session/{answer.json()['value']['sessionId']}")
             yield opened
-            requests.delete(opened.session, timeout=60)
+            requests.delete(opened.session, timeout=600)
         finally:
             driver.terminate()

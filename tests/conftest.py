@@ -62,7 +62,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Tests that download gigabytes are left out unless `-m` names them.
     """
     if "download" not in config.option.markexpr:
-        items[:] = [item for item in items if not item.get_closest_marker("download")]
+        left_out = [item for item in items if item.get_closest_marker("download")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
     for item in items:
         mark(item)
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import forks
+import psutil
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,6 +102,15 @@ def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None
     while not condition():
         assert time.monotonic() < deadline, f"no {what} within {seconds:.0f} s"
         time.sleep(0.1)
+
+
+def have_ended(processes: Iterable[psutil.Process]) -> bool:
+    """Whether processes have ended, also where nobody has asked for their exit codes."""
+    for one in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
+                return False
+    return True
 
 
 def run_in(folder: Path, *command: str) -> Result:

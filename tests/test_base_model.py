@@ -8,14 +8,28 @@ import itertools
 import json
 import random
 import re
+import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from helpers import CLUENER, ROOT, demo_rows, read_jsonl, run_code, run_script, snakemake, zipped_rows
+from helpers import (
+    CLUENER,
+    ROOT,
+    demo_rows,
+    have_ended,
+    python_of,
+    read_jsonl,
+    run_code,
+    run_script,
+    snakemake,
+    wait_for,
+    zipped_rows,
+)
 
 from entitune.prompting.answer_formats.writing import write_answer
 from entitune.records import Entity, Sentence
@@ -155,6 +169,53 @@ def test_no_row_holds_an_evaluation_sentence(written: Rows, course: dict[str, An
     assert found == []
     if not cluener:
         pytest.skip("the archive of CLUENER is not beside the repository: looked for the demo's sentences alone")
+
+
+TINY_COURSE = (
+    "--course general --rows 1024 --pool 128 --save-pools 2 --log-steps 5 --width 64 --inner 96 --layers 2 --heads 2"
+    " --kv-heads 1"
+)
+
+
+@pytest.mark.engine
+def test_an_interrupted_course_is_resumed_with_equal_bytes(tmp_path: Path) -> None:
+    """All processes of a course killed behind a checkpoint, and the same command again."""
+    (tmp_path / "news.txt").write_text(NEWS, encoding="utf-8")
+
+    def start(name: str) -> subprocess.Popen[str]:
+        command = [str(python_of("train")), str(ROOT / "scripts/base_model/pretrain.py"), name, *TINY_COURSE.split()]
+        command += ["--tokenizer", str(MODEL), "--news", "news.txt"]
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def finish(name: str) -> str:
+        process = start(name)
+        told, _ = process.communicate()
+        assert process.returncode == 0, told
+        assert not (tmp_path / name / "checkpoint").exists()
+        return told
+
+    first = start("interrupted")
+    saved = tmp_path / "interrupted" / "checkpoint"
+    wait_for(lambda: saved.exists() or first.poll() is not None, 600, "checkpoint")
+    assert first.poll() is None, first.communicate()
+    family = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
+    for process in family:
+        process.kill()
+    first.communicate()
+    wait_for(lambda: have_ended(family), 600, "end of the course")
+    assert not (tmp_path / "interrupted" / "model.safetensors").exists()
+    assert re.search(r"^resumed after (256|512|768) rows", finish("interrupted"), re.MULTILINE)
+    assert "resumed" not in finish("straight")
+    resumed, straight = (tmp_path / name / "model.safetensors" for name in ("interrupted", "straight"))
+    assert resumed.read_bytes() == straight.read_bytes()
+    (record,), (expected,) = (
+        json.loads(path.with_name("training.json").read_text(encoding="utf-8"))["courses"]
+        for path in (resumed, straight)
+    )
+    timed = {"minutes", "cpu_minutes_of_a_process"}
+    assert {key: record[key] for key in record if key not in timed} == {
+        key: expected[key] for key in expected if key not in timed
+    }
 
 
 MARKED = "[张三|name]和[李四|name]在[中|address][美|address]两国读[《活着》|book]，没有人知道。"

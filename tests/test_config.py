@@ -70,6 +70,8 @@ def test_sweep_expands_into_runs(conf: Path) -> None:
     [
         ("datasets", ["demo"], {"formt": "x"}, ["conf/datasets.yaml: demo", "unknown key 'formt'", "format"]),
         ("datasets", ["demo"], {"format": "csv"}, ["conf/datasets.yaml: demo: format", "cluener", "conll-bio"]),
+        ("datasets", ["demo"], {"labels": ["<|im_end|>"]}, ["demo: labels: 0", "<|im_end|>", "marks up"]),
+        ("datasets", ["demo"], {"labels": {"a": "<|x|>"}}, ["demo: labels: 0", "<|x|>", "marks up"]),
         ("datasets", ["demo"], {"labels": [1]}, ["demo: labels: 0", "1 is not of type string", "in quotes: '1'"]),
         ("datasets", ["demo"], {"labels": "name"}, ["conf/datasets.yaml: demo: labels", "array"]),
         ("datasets", ["demo"], {"labels": ["a,b"]}, ["conf/datasets.yaml: demo: labels: 0", "a,b"]),

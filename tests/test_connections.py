@@ -52,7 +52,7 @@ def port() -> Iterator[int]:
 
 
 def connect(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=30)
+    return socket.create_connection(("127.0.0.1", port), timeout=300)
 
 
 def answer(port: int, *parts: bytes) -> bytes:
@@ -85,7 +85,7 @@ def one_answer(connection: socket.socket) -> bytes:
 
 def send_until_refused(connection: socket.socket, first: bytes, pause: float = 0) -> int:
     """Send, and go on with the letter x, until the server ends the connection; returns how many bytes were sent."""
-    sent, deadline = len(first), time.monotonic() + 30
+    sent, deadline = len(first), time.monotonic() + 300
     connection.sendall(first)
     more = b"x" * (1 if pause else 65536)
     while time.monotonic() < deadline:

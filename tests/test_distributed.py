@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
-from helpers import losses, train_command, wait_for
+from helpers import have_ended, losses, train_command, wait_for
 
 pytestmark = pytest.mark.engine
 STEPS = 12
@@ -47,10 +47,10 @@ def test_two_processes_train_as_one(prepared: Path, one: list[float]) -> None:
 def test_a_kill_takes_all_processes_along(prepared: Path) -> None:
     process = subprocess.Popen(train_command("stopped", *THREADS, "--processes", "2"), cwd=prepared)
     checkpoint = prepared / "work/stopped/key/checkpoint-6/trainer_state.json"
-    wait_for(lambda: checkpoint.exists() or process.poll() is not None, 120, "checkpoint")
+    wait_for(lambda: checkpoint.exists() or process.poll() is not None, 600, "checkpoint")
     assert process.poll() is None
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) > 1
     process.kill()
     process.wait()
-    time.sleep(2)
-    alive = subprocess.run(["pgrep", "-f", "stopped.yaml"], capture_output=True, text=True, check=False)
-    assert alive.stdout == "", "processes of the training outlived its script"
+    wait_for(lambda: have_ended(family), 600, "end of the training: its processes outlive its script")

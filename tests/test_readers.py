@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from corpora import notes, read, reasons, sentences, to_cluener, to_conll, with_ids
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from entitune.cli import InputError
@@ -34,6 +34,7 @@ def test_cluener_round_trip(scratch: Path, corpus: list[Sentence]) -> None:
 @pytest.mark.parametrize("scheme", ["bio", "bmes", "bioes"])
 @given(corpus=st.lists(sentences(disjoint=True), min_size=1, max_size=4))
 def test_conll_round_trip(scratch: Path, scheme: str, corpus: list[Sentence]) -> None:
+    assume(not corpus[0].text.startswith("\ufeff"))  # at the start of a file it is a byte order mark
     line, expected = 1, []
     for sentence in corpus:
         expected.append(Sentence(f"train-{line}", sentence.text, sentence.entities))

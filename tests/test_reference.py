@@ -52,12 +52,15 @@ PARSE = """
 import json, sys, yaml
 from llamafactory.hparams import get_train_args
 # bfloat16 without a GPU is only taken with use_cpu; nothing else is changed.
-arguments = yaml.safe_load(open(sys.argv[1])) | {"use_cpu": True, "output_dir": sys.argv[2]}
-model, data, training, finetuning, _ = get_train_args(arguments)
-parsed = {}
-for part in (finetuning, data, model, training):
-    parsed |= {key: value for key, value in vars(part).items() if key in arguments}
-print("PARSED" + json.dumps(parsed, default=str))
+outcomes = []
+for config in sys.argv[2:]:
+    arguments = yaml.safe_load(open(config)) | {"use_cpu": True, "output_dir": sys.argv[1]}
+    model, data, training, finetuning, _ = get_train_args(arguments)
+    parsed = {}
+    for part in (finetuning, data, model, training):
+        parsed |= {key: value for key, value in vars(part).items() if key in arguments}
+    outcomes.append(parsed)
+print("PARSED" + json.dumps(outcomes, default=str))
 """
 
 
@@ -127,15 +130,17 @@ def cluener(demo: Path, cluener_archive: Path) -> Path:
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("recipe", ["reference", "reference-fast", "reference-r64", "smollm2"])
-def test_llamafactory_takes_every_value(cluener: Path, tmp_path: Path, recipe: str) -> None:
-    rendered = render(cluener, recipe, cluener / "results/models/entitune-tiny")
-    printed = run_code("train", PARSE, f"{recipe}.yaml", tmp_path, cwd=cluener)
-    parsed = json.loads(printed.split("PARSED")[1])
+def test_llamafactory_takes_every_value(cluener: Path, tmp_path: Path) -> None:
+    recipes = ("reference", "reference-fast", "reference-r64", "smollm2")
+    configs = {
+        f"{recipe}.yaml": render(cluener, recipe, cluener / "results/models/entitune-tiny") for recipe in recipes
+    }
+    printed = run_code("train", PARSE, tmp_path, *configs, cwd=cluener)
     # Some values are taken under another name or type; the parser has refused none of the keys.
     renamed = {"output_dir", "lora_target", "template", "dataset", "eval_dataset", "warmup_ratio", "report_to"}
-    same = {key for key, value in rendered.items() if str(parsed.get(key)).lower() == str(value).lower()}
-    assert set(rendered) - same <= renamed, {key: parsed.get(key) for key in set(rendered) - same - renamed}
+    for rendered, parsed in zip(configs.values(), json.loads(printed.split("PARSED")[1]), strict=True):
+        same = {key for key, value in rendered.items() if str(parsed.get(key)).lower() == str(value).lower()}
+        assert set(rendered) - same <= renamed, {key: parsed.get(key) for key in set(rendered) - same - renamed}
 
 
 @pytest.mark.engine

@@ -71,7 +71,7 @@ class Server:
 
     def post(self, body: dict[str, Any], key: str = KEY) -> requests.Response:
         headers = {"Authorization": f"Bearer {key}"}
-        return requests.post(f"{self.url}/v1/chat/completions", json=body, headers=headers, timeout=120)
+        return requests.post(f"{self.url}/v1/chat/completions", json=body, headers=headers, timeout=600)
 
 
 @contextlib.contextmanager
@@ -244,20 +244,20 @@ def test_what_is_printed_can_be_pasted(demo: Path, server: Server) -> None:
 
 def test_other_routes_of_vllm_are_closed(server: Server) -> None:
     for path in ("/invocations", "/v1/completions", "/tokenize"):
-        assert requests.post(server.url + path, json={}, timeout=30).status_code == 404
-    assert requests.get(f"{server.url}/health", timeout=30).status_code == 200
-    assert requests.get(f"{server.url}/v1/models", timeout=30).status_code == 401
+        assert requests.post(server.url + path, json={}, timeout=300).status_code == 404
+    assert requests.get(f"{server.url}/health", timeout=300).status_code == 200
+    assert requests.get(f"{server.url}/v1/models", timeout=300).status_code == 401
     assert server.post({"model": "demo", "messages": [], "n": 2}).status_code == 400
     assert server.post({"model": "demo", "messages": "x" * 300_000}).status_code == 413
 
 
 def test_a_model_is_retrieved_by_its_name(server: Server) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
-    listed = requests.get(f"{server.url}/v1/models", headers=headers, timeout=30).json()["data"]
-    found = requests.get(f"{server.url}/v1/models/demo", headers=headers, timeout=30)
+    listed = requests.get(f"{server.url}/v1/models", headers=headers, timeout=300).json()["data"]
+    found = requests.get(f"{server.url}/v1/models/demo", headers=headers, timeout=300)
     assert (found.json()["id"], found.json()["version"]) == ("demo", listed[0]["version"])
-    assert requests.get(f"{server.url}/v1/models/nobody", headers=headers, timeout=30).status_code == 404
-    assert requests.get(f"{server.url}/v1/models/demo", timeout=30).status_code == 401
+    assert requests.get(f"{server.url}/v1/models/nobody", headers=headers, timeout=300).status_code == 404
+    assert requests.get(f"{server.url}/v1/models/demo", timeout=300).status_code == 401
 
 
 def test_log_probabilities_do_not_end_the_server(server: Server) -> None:
@@ -296,9 +296,9 @@ def test_the_runs_own_schema_is_the_only_grammar(demo: Path, server: Server) -> 
 
 def test_the_server_has_its_own_names_alone(server: Server) -> None:
     headers = {"Authorization": f"Bearer {KEY}", "Host": f"evil.example:{server.port}"}
-    assert requests.get(f"{server.url}/v1/models", headers=headers, timeout=30).status_code == 403
+    assert requests.get(f"{server.url}/v1/models", headers=headers, timeout=300).status_code == 403
     headers["Host"] = f"localhost:{server.port}"
-    assert requests.get(f"{server.url}/v1/models", headers=headers, timeout=30).status_code == 200
+    assert requests.get(f"{server.url}/v1/models", headers=headers, timeout=300).status_code == 200
 
 
 def test_half_sent_requests_do_not_keep_others_waiting(server: Server) -> None:
@@ -306,15 +306,15 @@ def test_half_sent_requests_do_not_keep_others_waiting(server: Server) -> None:
     half = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
     with contextlib.ExitStack() as stack:
         for number in range(400):
-            open_one = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30))
+            open_one = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=300))
             open_one.sendall(half if number % 2 else half + b"\r\n{")
         body = {"model": "demo", "messages": [{"role": "user", "content": "好"}], "max_tokens": 3}
         assert server.post(body).status_code == 200
         assert open_one.recv(100).startswith(b"HTTP/1.1 408")
     headers = {"X-Long": "x" * 10_000_000}
     with contextlib.suppress(requests.ConnectionError):  # it may be closed before all is sent
-        assert requests.get(f"{server.url}/health", headers=headers, timeout=30).status_code == 431
-    assert requests.get(f"{server.url}/health", timeout=30).status_code == 200
+        assert requests.get(f"{server.url}/health", headers=headers, timeout=300).status_code == 431
+    assert requests.get(f"{server.url}/health", timeout=300).status_code == 200
 
 
 def test_a_second_start_leaves_the_log_of_the_first_alone(demo: Path, server: Server) -> None:
@@ -458,7 +458,7 @@ def forsaken() -> Iterator[dict[str, subprocess.Popen[str]]]:
 def test_several_runs_and_a_kill(demo: Path, forsaken: dict[str, subprocess.Popen[str]]) -> None:
     """An adapter beside its base, as on a GPU; and nothing outlives the script, however it goes."""
     with serving(demo, "--runs", "demo,demo-zeroshot") as started:
-        models = requests.get(f"{started.url}/v1/models", timeout=30).json()["data"]
+        models = requests.get(f"{started.url}/v1/models", timeout=300).json()["data"]
         assert {model["id"] for model in models} == {"entitune-tiny", "demo", "demo-zeroshot"}
         answers = []
         for name in ("demo", "demo-zeroshot", "entitune-tiny"):

@@ -134,6 +134,12 @@ def test_aliases_that_stand_for_billions_of_values_are_refused(conf: Path, name:
     assert f"{name}: its aliases (*name) stand for more than" in str(problem(conf))
 
 
+def test_a_prompt_holds_no_markup_of_chats(conf: Path) -> None:
+    path = conf / "prompts" / "ner-zh-short.txt"
+    path.write_text(path.read_text(encoding="utf-8") + "<|im_end|>", encoding="utf-8")
+    assert "ner-zh-short.txt: '<|im_end|>' marks up the chats" in str(problem(conf))
+
+
 @pytest.mark.parametrize("character", ["\0", "\x1b", "\x7f", "\ufffe"])
 def test_a_prompt_holds_no_character_that_a_tokenizer_may_drop(conf: Path, character: str) -> None:
     path = conf / "prompts" / "ner-zh-short.txt"

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from entitune.corpus.formats import check_options
 from entitune.corpus.options import CorpusOptions, Format
+from entitune.corpus.rows import MARKUP
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.chat import ChatSettings
 from entitune.tsv import NOT_LABELS
@@ -49,6 +50,7 @@ def _check_name(value: str) -> str:
 def _check_label(value: str) -> str:
     if not value or re.search(r"[\s,\"'，、]", value) or not value.isprintable():
         raise ValueError(f"{value!r} cannot be a label: a label has no spaces, commas or quotes")
+    _check_no_markup(value)
     if value in RESERVED_LABELS or value.startswith("-"):
         raise ValueError(
             f"{value!r} cannot be a label: {', '.join(RESERVED_LABELS)} are rows of the tables, and a label does "
@@ -57,7 +59,13 @@ def _check_label(value: str) -> str:
     return value
 
 
+def _check_no_markup(value: str) -> None:
+    if found := MARKUP.search(value):
+        raise ValueError(f"{found[0]!r} marks up the chats of models and cannot be sent as text; remove it")
+
+
 def _check_description(value: str) -> str:
+    _check_no_markup(value)
     if not value.isprintable():
         raise ValueError(f"{value!r} holds a line end or a control character; write the description as one line")
     return value

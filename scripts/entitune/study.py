@@ -28,7 +28,7 @@ from entitune.config_files import (
     read_text,
     read_yaml,
 )
-from entitune.corpus.rows import UNUSABLE
+from entitune.corpus.rows import MARKUP, UNUSABLE
 from entitune.engines.llamafactory_arguments import check_recipe
 from entitune.engines.vllm_settings import check_adapter_served
 from entitune.paths import RunFiles
@@ -315,6 +315,10 @@ def _check_prompt(prompt: PromptFiles, conf: Path) -> None:
     for path in files:
         if found := UNUSABLE.search(read_text(path)):
             raise ConfigError(f"{path}: the character U+{ord(found[0]):04X}, which a tokenizer may drop; remove it")
+        if found := MARKUP.search(read_text(path)):
+            raise ConfigError(
+                f"{path}: {found[0]!r} marks up the chats of models and cannot be sent as text; remove it"
+            )
     if sum(read_text(path).count(placeholder) for path in files for placeholder in (LABELS, DEFINITIONS)) != 1:
         raise ConfigError(
             f"conf/prompts.yaml: {prompt.name}: write {LABELS} or {DEFINITIONS} once in {', '.join(map(str, files))}"

@@ -30,7 +30,7 @@ UNUSABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 # What most chat models have as special tokens, <|im_end|> or with the full-width bars of DeepSeek: a tokenizer makes
 # one token of it, and the sentence would end the user's turn. The tokens of the model itself are checked where the
 # split is encoded.
-_MARKUP = re.compile(r"<[|｜][^|｜\n]{1,64}[|｜]>")
+MARKUP = re.compile(r"<[|｜][^|｜\n]{1,64}[|｜]>")
 
 ABSENT = object()
 """What a row has under a key that it does not have."""
@@ -162,7 +162,7 @@ class Draft:
             self.problem(Kind.CHARACTER, f"unusable character {found[0]!r}{place}; remove it", line)
             if not where:
                 break
-        if "<" in text and (markup := _MARKUP.search(text)):
+        if "<" in text and (markup := MARKUP.search(text)):
             place, line = where(markup.start()) if where else (f" in text, at offset {markup.start()}", 0)
             self.problem(
                 Kind.MARKUP,
