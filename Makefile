@@ -1,7 +1,7 @@
 # The project's commands. `check` is the one list of linters and formatters: pre-commit, the tests and continuous
 # integration take it from here. A recipe of a check is one line, which tests/test_style.py runs without make too.
 export PATH := $(CURDIR)/.envs/workflow/bin:$(PATH)
-CHECKS = lint format types rules shell
+CHECKS = lint format types rules shell spelling
 
 .PHONY: help setup demo test check report $(CHECKS)
 help: ## say what can be made
@@ -32,3 +32,5 @@ rules: ## the rules' format
 	snakefmt --check Snakefile rules
 shell: ## the shell scripts' format
 	git ls-files '*.sh' .ci/run | xargs shfmt --diff --indent 4
+spelling: ## misspelt English words in all text
+	git ls-files | xargs codespell
