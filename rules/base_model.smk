@@ -122,7 +122,7 @@ rule pretrain_on_written:
 
 
 rule base_model:
-    """the embedded base made anew and copied to data/models"""
+    """the embedded base trained from nothing and copied to data/models"""
     input:
         rules.train_tokenizer.output,
         rules.pretrain.output.others[-1],

@@ -24,7 +24,7 @@ rule fetch_archive:
         "logs/fetch_archive/{dataset}.log",
     localrule: True
     resources:
-        # Where a copy is on this machine is no reason to fetch again: resources never are.
+        # The path of a local copy is a resource: a change of resources reruns nothing.
         local_archive=lambda w: STUDY.local_archive.get(w.dataset, ""),
     params:
         code=code_digest("fetch_archive"),
@@ -83,7 +83,7 @@ rule convert_dataset:
 
 
 rule select_rows:
-    """so many sentences of a training split, none of which is in a split that scores runs"""
+    """a number of sentences of a training split, without sentences of the splits that score runs"""
     input:
         sentences=paths.sentences("{dataset}", "train"),
         judged=judged_splits,

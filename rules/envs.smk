@@ -4,7 +4,7 @@ An environment with engines has a second lock for drivers that are too old for C
 the driver of this machine, decides from which of the two it is built.
 
 Snakemake's own environments need conda or apptainer; uv needs a package index alone. Clones may share .envs/. The
-marker holds the checksum of the lock; an environment whose marker says another one is built anew (see
+marker holds the checksum of the lock; an environment whose marker says another one is rebuilt (see
 entitune.snakemake_internals). Steps depend on the lock file; the marker only has to be there (`ancient`), so that an
 environment that is built again from the same lock reruns nothing.
 """

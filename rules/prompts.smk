@@ -25,7 +25,7 @@ def prompt_files(wildcards) -> dict[str, str]:
 
 
 def prompt_options(wildcards) -> str:
-    """The command-line options of build_alpaca that say what the prompt is."""
+    """The command-line options of build_alpaca that describe the prompt."""
     prompt = entry_of("prompts", wildcards.prompt)
     options = [option(f"--{name}", file) for name, file in prompt_files(wildcards).items()]
     options.append(option("--answer", prompt.answer))

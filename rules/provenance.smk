@@ -32,7 +32,7 @@ def shared_by(wildcards) -> int:
 
 
 rule write_manifest:
-    """from what a run's figures were made"""
+    """what a run's scores were made from"""
     input:
         unpack(made_from),
     output:

@@ -62,7 +62,7 @@ rule tabulate_runs:
 
 
 rule plot_scores:
-    """micro F1 of the runs beside published values"""
+    """micro F1 of the runs next to published values"""
     input:
         metrics=paths.METRICS,
     output:

@@ -2,7 +2,7 @@
 
 
 def served_files(wildcards) -> dict[str, str]:
-    """What serve_runs.py loads; the manifest says what all of it was made from."""
+    """What serve_runs.py loads; the manifest lists what it was made from."""
     run, files = run_of(wildcards), run_of(wildcards).files(wildcards.seed)
     if not isinstance(run, BaseRun):
         raise WorkflowError(f"run {run.name!r} is of kind {run.kind}: it has no model to serve")

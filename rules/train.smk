@@ -78,7 +78,7 @@ rule train_adapter:
     input:
         config=RUN.config,
         # Not read: no training without the proofs that the trainer and a server see the rows that were encoded, and
-        # that the engine has room for them. A proof that is made again is no reason to train again (`ancient`).
+        # that the engine has room for them. Running a check again does not rerun the training (`ancient`).
         rows=lambda w: ancient(paths.training_rows_check(run_of(w).rows_checked_by)),
         parity=lambda w: ancient(run_of(w).training_data.parity("train", run_of(w).decode.environment)),
         lengths=lambda w: [ancient(paths.lengths_check(run_of(w).lengths_checked_by, split)) for split in STUDY.splits],

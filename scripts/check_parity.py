@@ -1,7 +1,7 @@
 """Check that the model's own chat template makes the token ids that training saw, sentence by sentence.
 
 LLaMA-Factory trains with its template; vLLM's server applies the chat template in the model's tokenizer. Where the
-two differ, answers get worse without a word. Runs in the predict environment, whose tokenizer the server uses.
+two differ, answers get worse silently. Runs in the predict environment, whose tokenizer the server uses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Export a finished run as a folder that stands alone, to publish or to hand on.
+"""Export a finished run as a self-contained folder, to publish or to hand on.
 
     python scripts/export_run.py --run demo --output-dir published/demo
 

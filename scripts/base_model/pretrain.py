@@ -133,7 +133,7 @@ def share_gradients(parameters: list[torch.nn.Parameter]) -> None:
 
 
 def share_matrices(matrices: list[torch.nn.Parameter]) -> None:
-    """Hand out the matrices, of which each process has updated every n-th."""
+    """Send all matrices to all processes; each process has updated every n-th."""
     world = torch.distributed.get_world_size()
     with torch.no_grad():
         for owner in range(world):

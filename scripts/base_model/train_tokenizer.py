@@ -33,7 +33,7 @@ PUNCTUATION = "，。！？；：、“”‘’（）《》【】〈〉—…·
 
 
 def byte_alphabet() -> list[str]:
-    """Return GPT-2's printable stand-in of each byte, in byte order."""
+    """Return GPT-2's printable character for each byte, in byte order."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = iter(range(256, 512))
     return [chr(b) if b in printable else chr(next(others)) for b in range(256)]

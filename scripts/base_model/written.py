@@ -84,7 +84,7 @@ class Variations:
             share = self.rng.random()
             pieces: list[tuple[str, str | None]] = []
             for piece, label in sentence.pieces:
-                # A surface of one character stands beside others as a rule (中美): no other fits there.
+                # A surface of one character is mostly next to others (中美): no other surface fits there.
                 if label and len(piece) > 1 and self.rng.random() < share:
                     piece = self.surface(label)
                 pieces.append((piece, label))

@@ -32,7 +32,7 @@ alt.data_transformers.disable_max_rows()
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """A table of results/. Only an empty field is no value: a label may be called NA."""
+    """A table of results/. Only an empty field is a missing value: a label may be called NA."""
     return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], dtype={"label": str, "run": str})
 
 

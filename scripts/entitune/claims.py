@@ -1,4 +1,4 @@
-"""A claim on a folder: one process works in it, on whatever machine of a cluster, and a second one is told who.
+"""A claim on a folder: one process of a cluster works in it, and a second one learns which.
 
 Locks of the kernel are not reliable on the file systems that clusters share. A claim is a file that is created
 exclusively, names its holder, and is touched by the holder every few seconds. A holder on this machine is looked up by

@@ -19,7 +19,7 @@ def label_names(value: str) -> list[str]:
 
 
 class InputError(Exception):
-    """Bad input: the message names file, line and what would be right."""
+    """Bad input: the message names file, line and the fix."""
 
 
 def printable(name: str) -> str:

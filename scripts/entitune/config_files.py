@@ -81,7 +81,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 def read_text(path: Path) -> str:
     r"""The text of a file, without a byte order mark and with `\n` line ends.
 
-    Raises ConfigError where it is no file, is too large, or is not UTF-8.
+    Raises ConfigError if it is not a file, is too large, or is not UTF-8.
     """
     try:
         status = path.stat()

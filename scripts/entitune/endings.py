@@ -72,7 +72,7 @@ def failure_of(rule: str, wildcards: Mapping[str, str], log: Path | None) -> str
 
 
 def first_error(log: Path) -> str | None:
-    """The first line of a log that says what is wrong; None where there is none."""
+    """The first line of a log that reports an error; None if there is none."""
     if not log.is_file():
         return None
     text = log.read_text(encoding="utf-8", errors="replace")

@@ -39,7 +39,7 @@ def put_first(variable: str, folder: Path) -> None:
 class Workflow:
     """The Snakemake processes that this process was started by, if any: a person may also start it.
 
-    A shell stands between Snakemake and a script and outlives a Snakemake that is killed with SIGKILL, so a signal at
+    A shell runs between Snakemake and a script and outlives a Snakemake that is killed with SIGKILL, so a signal at
     the parent's death is not enough.
     """
 

@@ -23,7 +23,7 @@ Arguments: TypeAlias = dict[str, JsonValue]
 """LLaMA-Factory arguments: names and whatever value a YAML file can give them."""
 
 RESERVED_LABELS = (*NOT_LABELS, "all")
-"""Names of rows in the score tables and in the audit that are no labels of a dataset."""
+"""Names of rows in the score tables and in the audit that cannot be labels of a dataset."""
 
 
 MAX_RUN_NAME = 200
@@ -218,7 +218,7 @@ class Dataset(Entry, CorpusOptions):
 
     @property
     def options(self) -> CorpusOptions:
-        """The keys that say how the raw files are read, as far as they are given."""
+        """The keys for reading the raw files, as far as they are given."""
         return _given_options(self)
 
     @property
@@ -330,7 +330,7 @@ class ImportedPredictions(Entry, CorpusOptions):
 
     @property
     def options(self) -> CorpusOptions:
-        """The keys that say how the file is read, as far as they are given."""
+        """The keys for reading the file, as far as they are given."""
         return _given_options(self)
 
 
@@ -415,7 +415,7 @@ class Decode(Machine):
 # --- the sheet and the selection ----------------------------------------------------------------------------------
 
 RESERVED_RUNS = ("audit", "base_model", "datasets", "groups", "models", "report")
-"""Folders under results/ that are no run's."""
+"""Folders under results/ that do not belong to a run."""
 
 
 def _check_run_name(value: str) -> str:

@@ -66,7 +66,7 @@ def _read_labels(row: Json, text: str, draft: Draft) -> None:
 
 
 def _read_span(text: str, label: str, surface: str, span: Any, draft: Draft) -> None:
-    # type() rather than isinstance(): true is no offset.
+    # type() rather than isinstance(): true is not an offset.
     if not isinstance(span, list) or len(span) != 2 or type(span[0]) is not int or type(span[1]) is not int:
         kind, reason = Kind.VALUE, "expected [start, end], two whole numbers"
     else:

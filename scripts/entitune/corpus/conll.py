@@ -2,7 +2,7 @@
 
 Columns are separated by tabs, or by spaces where a line has no tab. The first column is the token and the last the tag
 unless `columns` says otherwise. A token may be any text, a space or U+3000 too, and the text of a sentence is its
-tokens joined. Lines that begin with ``# `` in front of a sentence are comments where they are no tokens.
+tokens joined. Lines that begin with ``# `` before a sentence are comments if they are not tokens.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Dialect(NamedTuple):
     """Where labels are, for messages."""
     read: Reader
     options: frozenset[str] = frozenset()
-    """The keys of `CorpusOptions` that it takes, besides those that every format takes."""
+    """The keys of `CorpusOptions` that it takes, in addition to those that every format takes."""
     write: Writer | None = None
     """The rows of sentences, as JSON; None where sentences are not written in this format."""
     array: bool = False
@@ -135,7 +135,7 @@ def read_split(
     labels: Sequence[str] | None = None,
     options: CorpusOptions | None = None,
 ) -> tuple[Reading, Iterator[Row]]:
-    """Read a raw split in a format: what is told besides the rows, complete when they have been read, and the rows.
+    """Read a raw split in a format: the rows, and the reading's notes, which are complete when all rows have been read.
 
     `labels` are the dataset's labels, or None where any label is welcome. The rows raise InputError where a file cannot
     be read on.

@@ -1,7 +1,7 @@
 """Label Studio: its export of tasks (JSON) and the short one (JSON-MIN), and tasks with predictions to import.
 
 A task has its text under `text` of its `data`. The regions of an annotation that have labels are mentions; choices and
-relations are not read. Predictions are no annotations, unless the options say so.
+relations are not read. Predictions are read as annotations only if the options say so.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ _SAMPLE = 1000
 """How many mentions with a surface are looked at to learn whether ends are inclusive."""
 
 SENTENCE_ID = "sentence_id"
-"""The key of a sentence's own id in what is written for annotation tools, which number their rows anew."""
+"""The key of a sentence's own id in what is written for annotation tools, which renumber their rows."""
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -151,7 +151,7 @@ def read_mention(mention: Any, text: str, reader: DialectReader, draft: Draft, r
     """Check a mention and add it to `draft`."""
     start, end, given = find(mention, reader.start), find(mention, reader.end), find(mention, reader.label)
     surface = find(mention, reader.surface) if reader.surface else ABSENT
-    # type() rather than isinstance(): true is no offset.
+    # type() rather than isinstance(): true is not an offset.
     if type(start) is not int or type(end) is not int:
         key = ".".join(map(str, reader.end if type(start) is int else reader.start))
         reason = f"mention {quote(mention)}: {key} {'is missing' if ABSENT in (start, end) else 'is no whole number'}"

@@ -1,4 +1,4 @@
-"""Options of a dataset entry that say how its raw files are read, where the format alone does not say it."""
+"""Options of a dataset entry for reading its raw files, for what the format leaves open."""
 
 from __future__ import annotations
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from entitune.corpus.rows import Kind, Note, Problem
 
 _PLACES = 5
-"""How many places of a kind are named besides the first."""
+"""How many places of a kind are named in addition to the first."""
 
 
 class Problems:
-    """All problems of a split, of which the first of each kind and the places of some others are kept."""
+    """The problems of a split: the first of each kind in full, the places of some others, and counts."""
 
     def __init__(self, source: str) -> None:
         """`source` is what messages call the split."""

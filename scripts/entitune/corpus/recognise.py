@@ -65,7 +65,7 @@ def recognise(source: Source) -> Recognised | None:
         if beginning.lstrip()[:1] in (b"{", b"[") and (rows := sample_rows(source)):
             return _recognise_json(source, rows)
         return _recognise_lines(source)
-    except InputError:  # damaged: what is wrong is told where it is read
+    except InputError:  # damaged: reading it later reports the problem
         return None
 
 
@@ -309,7 +309,7 @@ def _mapping_of(samples: Sequence[tuple[str, Any]]) -> dict[str, JsonValue] | No
                 continue
             inclusive = one_character
         if others:
-            # brat's numbers of mentions, T1, begin anew in each row: there may be fewer of them than labels
+            # brat's numbers of mentions, T1, begin again in each row: there may be fewer of them than labels
             labels = [place for place in others if not all(re.fullmatch(r"[A-Z]\d+", one[place]) for one in leaves)]
             label = min(labels or others, key=lambda place: len({one[place] for one in leaves}))
             found = {"start": start, "end": end, "label": label, "surface": surface, "inclusive": inclusive}
@@ -322,7 +322,7 @@ def _mapping_of(samples: Sequence[tuple[str, Any]]) -> dict[str, JsonValue] | No
 
 
 def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
-    """The values of a mention that are no objects, by their place."""
+    """The values of a mention that are not objects, by their place."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     leaves: dict[str, Any] = {}
     for key, inner in pairs:

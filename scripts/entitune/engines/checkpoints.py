@@ -29,7 +29,7 @@ NEEDED = (
     "training_args.bin",
     STATE,
 )
-"""What resuming needs, beside the state of each process's random numbers."""
+"""The files that resuming needs, in addition to each process's random state."""
 
 
 def is_of_another_process(name: str) -> bool:
@@ -41,7 +41,7 @@ def finish(folder: Path) -> None:
     """Make a checkpoint complete: write checksums of its files, then give the trainer's state its name, as the last.
 
     Args:
-        folder: the checkpoint, whose state stands in `PARTIAL_STATE`.
+        folder: the checkpoint, whose state is in `PARTIAL_STATE`.
     """
     files = {path.name: path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
     files[STATE] = folder / PARTIAL_STATE

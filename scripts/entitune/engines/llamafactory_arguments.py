@@ -328,7 +328,7 @@ def _describe(error: Any, arguments: Mapping[str, Any]) -> str:
 
 
 def _nearest(key: str) -> str | None:
-    """The argument that was probably meant: by its old name, by a part of its name, or by its spelling."""
+    """The argument that was probably intended: by its old name, by a part of its name, or by its spelling."""
     if key in OLD_NAMES:
         return OLD_NAMES[key]
     longer = [name for name in RecipeArguments.model_fields if len(key) > 4 and key in name]

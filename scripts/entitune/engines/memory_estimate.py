@@ -33,14 +33,14 @@ PEAK_TFLOPS = {
     "T4": 65,
 }
 """Dense half-precision matrix throughput of NVIDIA's data sheets, by a part of the name that nvidia-smi prints.
-The first entry that fits counts: longer names stand before those that they contain."""
+The first entry that fits counts: longer names come before those that they contain."""
 
 REFERENCE_MFU = 0.2
 """The share of the peak that the reference's training reached: about 300 tokens x 9,673 examples x 3 epochs with
 gradient checkpointing, 6 x 7.07e9 operations a token, in 6,306 s on an A100 (312 TFLOPS). gpu_check measures it."""
 
 CONTEXT_BYTES = 0.6 * GB
-"""What the CUDA context and the libraries' kernels take beside PyTorch's own memory."""
+"""The memory of the CUDA context and the libraries' kernels, in addition to PyTorch's own."""
 
 VLLM_SHARE = 0.9
 """The share of a GPU's memory that vLLM takes at most (gpu_memory_utilization; 0.92 in vLLM 0.32, 0.9 in 0.19)."""

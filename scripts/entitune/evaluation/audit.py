@@ -1,6 +1,6 @@
 """What is in a corpus before anything is trained on it: distributions, duplicates, leakage, doubtful annotation.
 
-Every figure is a (measure, label, value); docs/contracts.md says what each measure is and what its label names.
+Every figure is a (measure, label, value); docs/contracts.md explains each measure and its labels.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from entitune.prompting.grounding import ground
 from entitune.records import Mention, Prediction, Sentence, read_records
 
 PREDICTIONS = "predictions"
-"""The name of EntiTune's own form, besides the formats of corpora."""
+"""The name of EntiTune's own form, in addition to the formats of corpora."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def read_imported(source: Source, form: str, options: CorpusOptions) -> Iterator
 def import_predictions(rows: Sequence[ImportedRow], sentences: Sequence[Sentence], name: str) -> list[Prediction]:
     """The predictions for a split, in its order, from rows in any order; `name` is what messages call their file.
 
-    Raises InputError where a row is no sentence of the split, a sentence has no row, or a mention is not where its row
+    Raises InputError if a row is not a sentence of the split, a sentence has no row, or a mention is not where its row
     says.
     """
     matched = _match(rows, sentences, name)

@@ -79,7 +79,7 @@ _NOTHING: dict[tuple[int, int], list[frozenset[int]]] = {}
 
 
 def _prefix(grams: Grams) -> Grams:
-    """The rarest trigrams, of which a similar set has at least one: all but those that it may lack, and one."""
+    """The rarest trigrams: a similar set has at least one of them. They are all but those that it may lack, and one."""
     return grams[: len(grams) + 1 + -NEAR.numerator * len(grams) // NEAR.denominator]
 
 

@@ -1,4 +1,4 @@
-"""Where in its sentence a mention stands.
+"""Find the place of a mention in its sentence.
 
 An answer names mentions in text order, by their texts; some formats say the place as well. `ground` gives each its
 offsets:
@@ -138,7 +138,7 @@ class _View:
         self.text = text
 
     def form(self, surface: str) -> str:
-        """The surface as it would stand in this text."""
+        """The surface as it would be written in this text."""
         return surface
 
     def span(self, start: int, end: int) -> tuple[int, int] | None:

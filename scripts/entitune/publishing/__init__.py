@@ -1,1 +1,1 @@
-"""A finished run as a folder that stands alone: model card, prompt, and scripts that ask the model."""
+"""A finished run as a self-contained folder: model card, prompt, and scripts that ask the model."""

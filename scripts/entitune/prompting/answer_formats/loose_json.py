@@ -34,7 +34,7 @@ def read_loosely(raw: str) -> list[NamedMention] | None:
     """The mentions in `raw` in order, duplicates kept; none where it says that there are none; None if it says nothing.
 
     Never raises; takes time linear in the length. Of a cut-off answer the complete elements are kept. A number is read
-    as the text that stands there; null, true and false name nothing, neither as a text nor as a label, and an empty
+    as its own text; null, true and false name nothing, neither as a text nor as a label, and an empty
     text names nothing. Half a surrogate pair becomes U+FFFD, because no UTF-8 file could hold it.
     """
     nodes = parse(raw)
@@ -94,7 +94,7 @@ class Array:
         self.items.append(value)
 
     def take_comma(self) -> None:
-        """Nothing: what stands between two commas was added already."""
+        """Nothing: the value between two commas was added already."""
 
     def take_colon(self) -> None:
         """Nothing: an array has no keys."""
@@ -140,7 +140,7 @@ Value: TypeAlias = "str | Array | Object"
 
 
 def parse(raw: str) -> list[Node]:
-    """Every array and object that stands at top level; text around them is skipped."""
+    """Every array and object at top level; text around them is skipped."""
     parser = _Parser()
     position = 0
     while position < len(raw):
@@ -225,7 +225,7 @@ class _Parser:
 
 
 def _unescape(body: str) -> str:
-    """The text of a JSON or Python string literal, given what stands between its quotes."""
+    """The text of a JSON or Python string literal, given the text between its quotes."""
     if "\\" not in body:
         return body
 
@@ -241,7 +241,7 @@ def _unescape(body: str) -> str:
 # --- nodes -> mentions --------------------------------------------------------------------------------------------
 
 # In order of preference. `entity` names the text, unless another key does: {"entity": "name", "text": "温格"}.
-# `name` is also a label of CLUENER, so it names the text only beside a key that names the label.
+# `name` is also a label of CLUENER, so it names the text only if another key names the label.
 _TEXT_KEYS = ("text", "mention", "surface", "span", "word", "value", "entity", "name", "文本", "实体")
 _LABEL_KEYS = ("label", "type", "entity_type", "category", "class", "tag", "entity", "标签", "类型", "类别")
 _FIELD_KEYS = (frozenset(_TEXT_KEYS) | frozenset(_LABEL_KEYS)) - {"name"}
@@ -255,7 +255,7 @@ def _names_nothing(value: str) -> bool:
 
 
 def _walk(node: Node, label: str | None) -> Iterator[NamedMention]:
-    """The mentions of a node. `label` is the key under which the node stands, for answers grouped by label."""
+    """The mentions of a node. `label` is the key of the node, for answers grouped by label."""
     if isinstance(node, Array):
         for item in node.items:
             if not isinstance(item, str):
@@ -282,7 +282,7 @@ def _walk(node: Node, label: str | None) -> Iterator[NamedMention]:
 def _fields(node: Object, label: str | None) -> list[NamedMention] | None:
     """The mentions of an object that has fields for text and label, or None if it has not.
 
-    The label may also be the key under which the object stands. An object that was cut off names nothing.
+    The label may also be the key of the object. An object that was cut off names nothing.
     """
     keys = {key for key, _ in node.pairs}
     text_key = next((key for key in _TEXT_KEYS if key in keys), None)

@@ -12,5 +12,5 @@ _ESCAPES = str.maketrans({character: f"\\{character}" for character in "[]|\\"})
 
 
 def escape(text: str) -> str:
-    """A text, or a part of it, as it stands in an answer."""
+    """A text, or a part of it, as it is written in an answer."""
     return text.translate(_ESCAPES)

@@ -29,7 +29,7 @@ class Answer:
 
     `ok`: the answer has exactly the format that the prompt asked for. `repaired`: it was read in spite of a deviation.
     `unparseable`: no answer could be found, so `mentions` is empty. A mention has `start` and `end` where the format
-    itself says which place in the sentence is meant; grounding finds the others.
+    itself gives the place in the sentence; grounding finds the others.
     """
 
     mentions: tuple[Mention, ...]
@@ -41,7 +41,7 @@ class Answer:
 def read_answer(answer_format: AnswerFormat, raw: str, text: str) -> Answer:
     """Read the answer `raw` to the sentence `text`. Never raises; takes time linear in the lengths of both.
 
-    Reasoning is no answer: see `without_reasoning`. Of a cut-off answer the complete mentions are kept. That an answer
+    Reasoning is no answer: see `without_reasoning`. The complete mentions of a cut-off answer are kept. That an answer
     was cut off is known from the engine's finish reason only, so the status `truncated` is the caller's to give. Labels
     are kept as they are, unknown ones too.
     """
@@ -63,7 +63,7 @@ _THINK_TAG = re.compile(r"<(/?)think>")
 def without_reasoning(raw: str) -> str | None:
     """An answer without the reasoning in it, or None if the reasoning never ends.
 
-    Reasoning is what stands between `<think>` and `</think>`, and everything before a `</think>` that was not opened,
+    Reasoning is the text between `<think>` and `</think>`, and everything before a `</think>` that was not opened,
     because some chat templates put the `<think>` into the prompt.
     """
     kept = _outside_reasoning(raw)
@@ -71,7 +71,7 @@ def without_reasoning(raw: str) -> str | None:
 
 
 def _outside_reasoning(raw: str) -> list[Range] | None:
-    """The parts of an answer that are no reasoning, or None if the reasoning never ends."""
+    """The parts of an answer that are not reasoning, or None if the reasoning never ends."""
     kept: list[Range] = []
     start, inside = 0, False
     for tag in _THINK_TAG.finditer(raw):

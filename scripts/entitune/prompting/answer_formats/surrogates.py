@@ -8,7 +8,7 @@ _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def has_lone_surrogate(text: str) -> bool:
-    """Whether half a surrogate pair stands in a text: no UTF-8 file can hold it."""
+    """Whether a text contains half a surrogate pair, which no UTF-8 file can hold."""
     return _LONE_SURROGATE.search(text) is not None
 
 
