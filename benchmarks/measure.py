@@ -1,4 +1,4 @@
-"""Measure the figures of README and docs, and fill their tables: one sitting on an idle machine.
+"""Measure the figures of README and docs, fill their tables and copy their pictures: one sitting on an idle machine.
 
     python benchmarks/measure.py                    # everything that is missing
     python benchmarks/measure.py serving structured # these tables anew
@@ -16,6 +16,7 @@ import csv
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -178,6 +179,10 @@ TABLES = {
 """The tables by name, in the order in which they are measured."""
 
 
+PICTURES = {"demo": ("results/report/scores.svg", "docs/images/demo-scores.svg")}
+"""Figures of the report that documents show, by the table that has the same runs: the source and its copy."""
+
+
 def filled(text: str, measured: dict[str, Rows]) -> str:
     """Return a document with the rows of its tables replaced by what was measured."""
 
@@ -217,6 +222,11 @@ def main() -> None:
             text = path.read_text(encoding="utf-8")
             with atomic_write(path) as stream:
                 stream.write(filled(text, {name: rows}))
+        if name in PICTURES:
+            source, target = PICTURES[name]
+            snakemake(source, runs=TABLES[name].command.rpartition("=")[2])
+            (ROOT / target).parent.mkdir(exist_ok=True)
+            shutil.copyfile(ROOT / source, ROOT / target)
 
 
 if __name__ == "__main__":
