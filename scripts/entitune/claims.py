@@ -131,15 +131,49 @@ def _create(path: Path, holder: Holder) -> bool:
     return True
 
 
-def _remove(path: Path, seen: _Record) -> None:
-    """Remove the claim that was seen, and no other one that has taken its place."""
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    with contextlib.suppress(FileNotFoundError):
-        path.rename(aside)
-        if aside.read_text(encoding="utf-8", errors="replace") == seen.text:
-            aside.unlink()
-        else:
-            aside.rename(path)
+def _release(path: Path, me: Holder) -> None:
+    if (mine := _read(path)) and mine.holder == me:
+        path.unlink(missing_ok=True)
+
+
+def _remove(path: Path, seen: _Record, me: Holder, what: str, patience: float) -> None:
+    """Remove the claim that was seen, and no other one that has taken its place.
+
+    Of several processes that saw it, one removes it at a time: it holds a claim on the removal. Without that, the claim
+    that another one has just made could be removed.
+    """
+    removal = path.with_name(f"{path.name}.removal")
+    _acquire(removal, me, what, patience)
+    try:
+        if (record := _read(path)) and record.text == seen.text:
+            path.unlink()
+    finally:
+        _release(removal, me)
+
+
+def _acquire(path: Path, me: Holder, what: str, patience: float) -> None:
+    """Create the claim's file, as soon as there is none of a holder that is alive. Raises ClaimHeld."""
+    began, waiting = time.monotonic(), False
+    seen, changed, alive = None, began, False
+    while not _create(path, me):
+        record = _read(path)
+        if record is None:
+            continue
+        now = time.monotonic()
+        if seen is None or record != seen:
+            alive, seen, changed = seen is not None, record, now
+        holder = record.holder
+        is_local = holder is not None and holder.machine == me.machine
+        if (holder and is_local and holder.is_gone()) or (not is_local and now - changed > patience):
+            _remove(path, record, me, what, patience)
+            continue
+        if holder and now - began > patience and (is_local or alive):
+            how = f"scancel {holder.slurm_job}" if holder.slurm_job else f"kill {holder.pid} on {holder.host}"
+            raise ClaimHeld(f"{what} by {holder.describe()}; wait for it, or end it: {how}")
+        if holder and not waiting:
+            print(f"{what} by {holder.describe()}; waiting for it to end", file=sys.stderr, flush=True)
+            waiting = True
+        time.sleep(min(1.0, patience / 10))
 
 
 @contextlib.contextmanager
@@ -154,29 +188,9 @@ def claim(path: Path, what: str, patience: float = PATIENCE) -> Iterator[Claim]:
     Raises:
         ClaimHeld: another process holds it and is alive.
     """
-    me, began, waiting = Holder.here(), time.monotonic(), False
-    seen, changed, alive = None, began, False
-    while not _create(path, me):
-        record = _read(path)
-        if record is None:
-            continue
-        now = time.monotonic()
-        if seen is None or record != seen:
-            alive, seen, changed = seen is not None, record, now
-        holder = record.holder
-        is_local = holder is not None and holder.machine == me.machine
-        if (holder and is_local and holder.is_gone()) or (not is_local and now - changed > patience):
-            _remove(path, record)
-            continue
-        if holder and now - began > patience and (is_local or alive):
-            how = f"scancel {holder.slurm_job}" if holder.slurm_job else f"kill {holder.pid} on {holder.host}"
-            raise ClaimHeld(f"{what} by {holder.describe()}; wait for it, or end it: {how}")
-        if holder and not waiting:
-            print(f"{what} by {holder.describe()}; waiting for it to end", file=sys.stderr, flush=True)
-            waiting = True
-        time.sleep(min(1.0, patience / 10))
+    me = Holder.here()
+    _acquire(path, me, what, patience)
     try:
         yield Claim(path, me)
     finally:
-        if (mine := _read(path)) and mine.holder == me:
-            path.unlink(missing_ok=True)
+        _release(path, me)
