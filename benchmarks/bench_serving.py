@@ -85,13 +85,13 @@ def serving(run: str, port: int) -> Iterator[dict[str, psutil.Process]]:
         server.terminate()
 
 
-def batch(run: FinishedRun, tokens: Path, folder: Path) -> float:
+def batch(run: FinishedRun, tokens: Path, folder: Path, at_once: int) -> float:
     """Predict with the batch path's script; returns sentences a second as it reports them, loading left out."""
     log = folder / "batch.log"
     unmerged = None if run.merged or not run.adapter else str(run.adapter)
     job = Job(run.name, 0, str(tokens), str(run.merged or run.base), unmerged, None)
     command = [paths.python(run.decode.environment), "scripts/predict_shard.py", "--jobs", to_json([asdict(job)])]
-    command += ["--decode", to_json(run.decode.engine_settings()), "--log", str(log)]
+    command += ["--decode", to_json({**run.decode.engine_settings(), "max_num_seqs": at_once}), "--log", str(log)]
     command += ["--output", str(folder / "answers.jsonl")]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     count, seconds = re.findall(r"(\d+) answers, \d+ tokens in ([\d.]+) s", log.read_text("utf-8"))[-1]
@@ -114,7 +114,10 @@ def main() -> None:
     run = finished_run(read_study(), args.run)
     texts = [record["text"] for record in read_jsonl(args.sentences)][: args.count]
     url = f"http://127.0.0.1:{args.port}"
-    loop, whole = Way("one after the other"), Way("batch path")
+    loop = Way("one after the other")
+    batches = {
+        count: Way(f"batch path, {count} at once") for count in sorted({args.concurrency[0], run.decode.max_num_seqs})
+    }
     ways = {concurrency: Way(f"client, {concurrency} at once") for concurrency in args.concurrency}
 
     def ask(sentences: Sequence[str], concurrency: int) -> int:
@@ -131,11 +134,12 @@ def main() -> None:
             measure(loop, lambda: ask(texts[:ONE_BY_ONE], 1), processes)
             for concurrency, way in ways.items():
                 measure(way, lambda concurrency=concurrency: ask(texts, concurrency), processes)  # type: ignore[misc]
-            whole.sentences_per_second.append(batch(run, tokens, folder))
-    speed = statistics.median(whole.sentences_per_second)
+            for at_once, way in batches.items():
+                way.sentences_per_second.append(batch(run, tokens, folder, at_once))
+    speed = statistics.median(batches[run.decode.max_num_seqs].sentences_per_second)
     print(f"{len(texts)} sentences, {args.rounds} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
     print("| way | sentences/s: median (range) | of the batch path | CPU, ms a sentence |\n|---|---|---|---|")
-    print("\n".join(way.row(speed) for way in (loop, *ways.values(), whole)))
+    print("\n".join(way.row(speed) for way in (loop, *ways.values(), *batches.values())))
 
 
 if __name__ == "__main__":
