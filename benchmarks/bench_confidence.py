@@ -38,7 +38,8 @@ def main() -> None:
             print(f"round {number + 1} of {args.rounds}", file=sys.stderr, flush=True)
             for confidence, found in speeds.items():
                 decode = run.decode.model_copy(update={"confidence": confidence})
-                found.append(batch(dataclasses.replace(run, decode=decode), args.tokens, Path(folder)))
+                asked = dataclasses.replace(run, decode=decode)
+                found.append(batch(asked, args.tokens, Path(folder), decode.max_num_seqs))
     without = statistics.median(speeds[False])
     print(f"{args.rounds} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
     print("| confidence | sentences/s: median (range) | of the speed without |\n|---|---|---|")
