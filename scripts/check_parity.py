@@ -12,7 +12,7 @@ from pathlib import Path
 
 from entitune.cli import InputError, run
 from entitune.files import write_json
-from entitune.prompting.chat import ChatSettings
+from entitune.prompting.chat import add_chat_option
 from entitune.prompting.prompt import chat_of
 from entitune.prompting.rows import read_pairs
 
@@ -24,12 +24,7 @@ def main() -> None:
     parser.add_argument("--alpaca", type=Path, required=True, help="alpaca JSON of the split")
     parser.add_argument("--tokens", required=True, help="the same rows as encoded by encode_split")
     parser.add_argument("--model", required=True, help="folder of the base model")
-    parser.add_argument(
-        "--chat",
-        type=ChatSettings.from_json,
-        default=ChatSettings(),
-        help='JSON: {"template", "thinking"} of the model (default: its own chat template, no thinking)',
-    )
+    add_chat_option(parser)
     parser.add_argument("--output", required=True, help="JSON: how many sentences agree")
     args = parser.parse_args()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from entitune.cli import InputError, run
 from entitune.files import write_jsonl
 from entitune.manifests import check_model
-from entitune.prompting.chat import ChatSettings
+from entitune.prompting.chat import add_chat_option
 from entitune.prompting.encoding import Encoder
 from entitune.prompting.rows import read_alpaca
 
@@ -24,12 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--alpaca", type=Path, required=True, help="alpaca JSON of the split")
     parser.add_argument("--model", required=True, help="folder of the base model")
-    parser.add_argument(
-        "--chat",
-        type=ChatSettings.from_json,
-        default=ChatSettings(),
-        help='JSON: {"template", "thinking"} of the model (default: its own chat template, no thinking)',
-    )
+    add_chat_option(parser)
     parser.add_argument(
         "--on-invalid",
         choices=["fail", "drop"],

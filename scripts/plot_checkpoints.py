@@ -27,7 +27,7 @@ class Point:
 
 
 def panel(name: str, points: list[Point]) -> alt.LayerChart | alt.FacetChart:
-    """The curves of a run, one a seed. Intervals of seeds stand side by side."""
+    """The curves of a run, one a seed. Intervals of seeds are side by side."""
     seeds, steps = list(dict.fromkeys(point.seed for point in points)), sorted({point.step for point in points})
     table = frame(points)
     table["place"] = table.step + table.seed.map(seeds.index).sub((len(seeds) - 1) / 2) * steps[-1] * 0.012

@@ -24,7 +24,7 @@ class Point:
     curve: str
     sentences: int
     x: float
-    """Where it is drawn: the points of several curves with one size stand side by side."""
+    """Where it is drawn: the points of several curves with one size are side by side."""
     f1: float
     low: float
     high: float

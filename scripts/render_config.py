@@ -18,7 +18,7 @@ from entitune.cli import InputError, run
 from entitune.engines.llamafactory_arguments import FIXED, evaluates
 from entitune.engines.schedule import Schedule, plan
 from entitune.files import atomic_write, read_json, sha256
-from entitune.prompting.chat import ChatSettings
+from entitune.prompting.chat import add_chat_option
 
 HEADER = "# Made by the rule render_config. By hand, from the repository's root: llamafactory-cli train {path}\n"
 
@@ -43,12 +43,7 @@ def main() -> None:
     )
     parser.add_argument("--processes", type=int, default=1, help="training processes of all nodes (default: 1)")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json in the base model's folder")
-    parser.add_argument(
-        "--chat",
-        type=ChatSettings.from_json,
-        default=ChatSettings(),
-        help='JSON: {"template", "thinking"} of the model (default: its own chat template, no thinking)',
-    )
+    add_chat_option(parser)
     parser.add_argument("--dataset", required=True, help="the dataset's name in dataset_info.json")
     parser.add_argument("--eval-dataset", help="the name there of held_out.json, for evaluations")
     parser.add_argument("--train", type=Path, required=True, help="train.json beside dataset_info.json")

@@ -16,7 +16,7 @@ from entitune.files import write_json, write_jsonl, write_rows
 from entitune.manifests import check_model
 from entitune.prompting.answer_formats import ANSWER_FORMATS, AnswerFormat
 from entitune.prompting.answer_formats.writing import write_answer
-from entitune.prompting.chat import ChatSettings
+from entitune.prompting.chat import add_chat_option
 from entitune.prompting.encoding import Encoder
 from entitune.prompting.prompt import Prompt
 from entitune.prompting.rows import read_alpaca
@@ -37,12 +37,7 @@ def main() -> None:
         "--answer", choices=ANSWER_FORMATS, default="json", help="format of the answers (default: %(default)s)"
     )
     parser.add_argument("--model", required=True, help="folder of the base model")
-    parser.add_argument(
-        "--chat",
-        type=ChatSettings.from_json,
-        default=ChatSettings(),
-        help='JSON: {"template", "thinking"} of the model (default: its own chat template, no thinking)',
-    )
+    add_chat_option(parser)
     parser.add_argument("--cutoff-len", type=int, help="of a training split: longest row in tokens, prompt and answer")
     parser.add_argument("--max-model-len", type=int, help="of another split: longest prompt and answer in tokens")
     parser.add_argument("--max-tokens", type=int, help="of another split: longest answer in tokens")

@@ -1,4 +1,4 @@
-"""A finished run as a folder that stands alone: loaded outside the repository, it answers as the run did.
+"""A finished run as a self-contained folder: loaded outside the repository, it answers as the run did.
 
 `pytest -rP` lists the answers that differ in float32.
 """

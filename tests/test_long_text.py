@@ -61,7 +61,7 @@ def joined(rows: list[dict[str, Any]], cuts: bool = True) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def long_text(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the demo with long sentences beside short ones, whose model is that of the demo's first seed.
+    """A copy of the demo with long and short sentences, whose model is that of the demo's first seed.
 
     Starts one engine and takes seven steps in the engines' environments: about a minute on two idle cores.
     """

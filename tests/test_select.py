@@ -1,6 +1,6 @@
 """A recipe with `select`: the best checkpoint on held-out rows is the adapter, and exactly what is stale reruns.
 
-One training of 40 steps (about a minute with its two engine starts) stands for all tests.
+One training of 40 steps (about a minute with its two engine starts) serves all tests.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from entitune.paths import GroupFiles, PromptData, RunFiles
 from entitune.registries import Arguments, Dataset, Decode, ImportedPredictions, Model, PromptFiles, Recipe
 
 SELECT = "select"
-"""What stands for a split where an engine answers to the held-out rows that choose a checkpoint."""
+"""The name in place of a split where an engine answers to the held-out rows that choose a checkpoint."""
 GROUP_SIZE = 50
 """Runs and seeds that share an engine, at most: a larger group would lose more when it fails, and make a command too
 long for a shell."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -81,3 +82,13 @@ def blank(row: Mapping[str, Any]) -> dict[str, Any]:
     """An alpaca row of the same turns with plain words in all of them, to tell markup from content."""
     texts = {key: "x" if row[key] else "" for key in ("system", "instruction", "input", "output")}
     return {**row, **texts, "history": [["x", "x"] for _ in row["history"]]}
+
+
+def add_chat_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--chat`, the settings of the model, as scripts take them."""
+    parser.add_argument(
+        "--chat",
+        type=ChatSettings.from_json,
+        default=ChatSettings(),
+        help='JSON: {"template", "thinking"} of the model (default: its own chat template, no thinking)',
+    )
