@@ -124,10 +124,8 @@ def of_selected_splits(file) -> list[str]:
 
 
 def judged_splits(wildcards) -> list[str]:
-    """The splits of a dataset that score runs: what is chosen for a training or a prompt has no sentence of theirs."""
-    return [
-        paths.sentences(wildcards.dataset, split) for split in dataset_of(wildcards).splits.files() if split != "train"
-    ]
+    """The sentences of the splits of a dataset that score runs."""
+    return [paths.sentences(wildcards.dataset, split) for split in dataset_of(wildcards).judged_splits]
 
 
 def chat_option(model) -> str:

@@ -212,6 +212,11 @@ class Dataset(Entry, CorpusOptions):
         return self
 
     @property
+    def judged_splits(self) -> list[str]:
+        """The splits that score runs: no row that is chosen for a training or a prompt has a sentence of theirs."""
+        return [split for split in self.splits.files() if split != "train"]
+
+    @property
     def may_be_folder(self) -> bool:
         """Whether a local split may be a folder or several files; its raw split is one archive of them then."""
         return self.format in ("brat", "parallel")

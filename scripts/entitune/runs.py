@@ -75,11 +75,6 @@ class _Run:
         used = dict.fromkeys([*(["train"] if "train" in self.needed_splits else []), *splits])
         return [paths.conversion(self.dataset.name, split) for split in used]
 
-    @property
-    def judged_splits(self) -> list[str]:
-        """The splits that score runs: no row that is chosen for a training or a prompt has a sentence of theirs."""
-        return [split for split in self.dataset.splits.files() if split != "train"]
-
     def settings(self) -> dict[str, JsonValue]:
         """The run with everything that it names under conf/, for provenance."""
         return {"run": self.name, "kind": self.kind, "dataset": self.dataset.settings()}
@@ -172,7 +167,7 @@ class BaseRun(_Run):
     @property
     def needed_splits(self) -> list[str]:
         """The splits that the run reads: dev, and train for the examples in the prompt."""
-        return ["train", *self.judged_splits] if self.prompt.shots else ["dev"]
+        return ["train", *self.dataset.judged_splits] if self.prompt.shots else ["dev"]
 
     @property
     def example_files(self) -> list[str]:
@@ -180,7 +175,7 @@ class BaseRun(_Run):
         if not self.prompt.shots:
             return []
         return [
-            *(file for split in ("train", *self.judged_splits) for file in self.split_files(split)),
+            *(file for split in ("train", *self.dataset.judged_splits) for file in self.split_files(split)),
             self.data.examples,
         ]
 
@@ -282,7 +277,7 @@ class TunedRun(BaseRun):
     def needed_splits(self) -> list[str]:
         """The splits that the run reads."""
         chooses = self.prompt.shots or self.train_rows or self.held_out_share
-        return ["train", *self.judged_splits] if chooses else ["train", "dev"]
+        return ["train", *self.dataset.judged_splits] if chooses else ["train", "dev"]
 
     def engine_model(self, seed: int | str) -> str:
         """The list of files of the model that the engine loads: the merged model, or the base."""
@@ -314,7 +309,7 @@ class TunedRun(BaseRun):
             chosen = [paths.selected_rows(self.dataset.name, self.train_rows, seed)]
         else:
             return []
-        return [*(file for split in self.judged_splits for file in self.split_files(split)), *chosen]
+        return [*(file for split in self.dataset.judged_splits for file in self.split_files(split)), *chosen]
 
     def training_files(self, seed: int | str, group: GroupFiles) -> list[str]:
         """Every file behind the adapter, and the adapter."""
