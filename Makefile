@@ -14,7 +14,7 @@ demo: setup ## run the demo: data, three trainings, predictions, results/metrics
 	snakemake results/metrics.tsv --cores all
 
 test: setup ## run all tests, the engines included
-	python -m pytest
+	python -m pytest -n 2
 
 report: setup ## put the results into one page: report.html
 	snakemake report --cores all

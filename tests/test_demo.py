@@ -32,7 +32,6 @@ def test_fine_tuning_is_what_makes_the_difference(demo: Path) -> None:
         for row in read_tsv(demo / "results" / "metrics.tsv")
         if row["scoring"] == "spans" and row["label"] == "micro"
     }
-    assert micro["demo-zeroshot", "1"] <= 0.10
     scores = [micro["demo", seed] for seed in "123"]
     assert min(scores) >= 0.55
     assert sum(scores) / 3 >= 0.59  # 0.607 where it was measured; other machines round otherwise
