@@ -43,7 +43,7 @@ ELSEWHERE = {
 }
 """What a command contains, and the test file that runs it."""
 NOT_RUN = {
-    "pytest -m": "the suite that this test belongs to",
+    "pytest -n 2 -m": "the suite that this test belongs to",
     "pytest --hypothesis-profile": "the suite that this test belongs to",
     "lock.sh": "looks for new versions of every package",
     "python benchmarks/": "measures for minutes, on a machine that does nothing else",
