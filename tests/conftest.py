@@ -1,4 +1,4 @@
-"""Fixtures and the kinds of tests: the demo with finished results, and markers that follow from fixtures."""
+"""Fixtures (the demo with finished results) and the markers that tests get from their fixtures."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from helpers import BIN, CLUENER, ENVIRONMENT, ROOT, copy_repository, snakemake
 from hypothesis import HealthCheck, settings
 
 # Property tests draw the same examples in every run. CONTRIBUTING.md says how to search for new ones.
-# A busy machine is no failure: time decides nothing.
+# A slow machine is not a failure, so there is no deadline.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeatable", PATIENT, max_examples=50, derandomize=True, database=None)
 settings.register_profile("search", PATIENT, max_examples=2000, print_blob=True)
 settings.load_profile("repeatable")
 
 SLOW = {"engine", "browser", "slurm", "network"}
-"""The kinds of tests that take long. They are marked `slow` too."""
+"""Markers of tests that take long. These tests are also marked `slow`."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that saves the demo's training while one works on tests."""
+    """Add the option `--demo`, which saves the time to make the demo."""
     parser.addoption("--demo", type=Path, metavar="FOLDER", help="a copy of the repository in which the demo has run")
 
 
 ENVIRONMENTS = [".envs/train/.built", ".envs/predict-cpu/.built", "--cores", "1"]
 MEANWHILE: list[subprocess.Popen[bytes]] = []
-"""The process that makes the demo while fast tests run."""
+"""The process that makes the demo while the fast tests run."""
 
 
 @functools.cache
 def build_environments() -> None:
-    """Build the engines' environments with the workflow's own rule, unless they are there."""
-    for process in MEANWHILE:  # it builds them, too
+    """Build the engines' environments with the workflow's own rule, unless they exist."""
+    for process in MEANWHILE:  # it also builds them
         process.wait()
     done = snakemake(ROOT, *ENVIRONMENTS)
     assert done.returncode == 0, done.stdout
 
 
 def mark(item: pytest.Item) -> None:
-    """Add the markers that follow from a test's fixtures and its other markers; pyproject.toml explains them."""
+    """Add the markers that a test's fixtures and other markers imply; pyproject.toml explains them."""
     if "demo" in getattr(item, "fixturenames", ()):
         item.add_marker("engine")
     kinds = {marker.name for marker in item.iter_markers()}
@@ -57,7 +57,7 @@ def mark(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by the markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests, and run the fast ones first: what is wrong with our own code shows in seconds.
+    """Mark the tests, and run the fast ones first, so that most mistakes in our own code show within seconds.
 
     Tests that download gigabytes are left out unless `-m` names them.
     """
@@ -72,7 +72,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)  # before the test's fixtures
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests of engines find the engines' environments built."""
+    """Build the engines' environments before a test that needs them."""
     if item.get_closest_marker("engine"):
         build_environments()
 
@@ -81,7 +81,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def demo_meanwhile(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], Path] | None]:
-    """Make the environments and the demo while the fast tests run on one core; what is given waits for its folder."""
+    """Start making the environments and the demo on one core; return a function that waits for the demo's folder."""
     if not any("demo" in getattr(item, "fixturenames", ()) for item in request.session.items):
         yield None
         return
@@ -108,13 +108,13 @@ def demo_meanwhile(
 
 @pytest.fixture(scope="session")
 def demo(demo_meanwhile: Callable[[], Path]) -> Path:
-    """A copy of the repository in which the README's main command has run on the embedded default."""
+    """A copy of the repository in which the README's main command has run with the default runs."""
     return demo_meanwhile()
 
 
 @pytest.fixture(scope="session")
 def reported(demo: Path) -> Path:
-    """The demo, with what its report shows."""
+    """The demo with all figures and pages of its report."""
     done = snakemake(demo, "report", "--cores", "all")
     assert done.returncode == 0, done.stdout
     return demo
