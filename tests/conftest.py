@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import os
-import shlex
-import signal
-import subprocess
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import BIN, CLUENER, ENVIRONMENT, ROOT, copy_repository, snakemake
+from helpers import CLUENER, ROOT, copy_repository, snakemake
 from hypothesis import HealthCheck, settings
 
 # Property tests draw the same examples in every run. CONTRIBUTING.md says how to search for new ones.
@@ -30,17 +30,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--demo", type=Path, metavar="FOLDER", help="a copy of the repository in which the demo has run")
 
 
-ENVIRONMENTS = [".envs/train/.built", ".envs/predict-cpu/.built", "--cores", "1"]
-MEANWHILE: list[subprocess.Popen[bytes]] = []
-"""The process that makes the demo while the fast tests run."""
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+"""The name of this process if `pytest -n 2` runs the tests in two processes, else None."""
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Hold `lock`, so that only one process of this test run executes the block at a time."""
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 @functools.cache
 def build_environments() -> None:
     """Build the engines' environments with the workflow's own rule, unless they exist."""
-    for process in MEANWHILE:  # it also builds them
-        process.wait()
-    done = snakemake(ROOT, *ENVIRONMENTS)
+    (ROOT / ".envs").mkdir(exist_ok=True)
+    with one_at_a_time(ROOT / ".envs" / ".tests.lock"):
+        done = snakemake(ROOT, ".envs/train/.built", ".envs/predict-cpu/.built", "--cores", "1")
     assert done.returncode == 0, done.stdout
 
 
@@ -77,39 +84,27 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         build_environments()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def demo_meanwhile(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], Path] | None]:
-    """Start making the environments and the demo on one core; return a function that waits for the demo's folder."""
-    if not any("demo" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        yield None
-        return
-    given: Path | None = request.config.getoption("--demo")
-    folder = given.resolve() if given else copy_repository(tmp_path_factory.mktemp("demo"))
-    program, log = str(BIN / "snakemake"), tmp_path_factory.mktemp("meanwhile") / "log"
-    both = shlex.join([program, *ENVIRONMENTS])
-    both += f" && cd {shlex.quote(str(folder))} && {shlex.join([program, 'results/metrics.tsv', '--cores', 'all'])}"
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            ["bash", "-c", both], cwd=ROOT, env=ENVIRONMENT, stdout=stream, stderr=stream, start_new_session=True
-        )
-    MEANWHILE.append(process)
-
-    def finished() -> Path:
-        assert process.wait() == 0, log.read_text(encoding="utf-8")
-        return folder
-
-    yield finished
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-
-
 @pytest.fixture(scope="session")
-def demo(demo_meanwhile: Callable[[], Path]) -> Path:
-    """A copy of the repository in which the README's main command has run with the default runs."""
-    return demo_meanwhile()
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository in which the README's main command has run with the default runs.
+
+    The first process that needs it makes it. With several processes, each one works on its own copy.
+    """
+    build_environments()
+    shared = tmp_path_factory.getbasetemp()
+    if WORKER:
+        shared = shared.parent
+    given: Path | None = request.config.getoption("--demo")
+    folder = given.resolve() if given else shared / "demo"
+    with one_at_a_time(shared / "demo.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            copy_repository(folder)
+        done = snakemake(folder, "results/metrics.tsv", "--cores", "all")
+        assert done.returncode == 0, done.stdout
+        if WORKER:
+            folder = shutil.copytree(folder, tmp_path_factory.mktemp("demo") / "demo", symlinks=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

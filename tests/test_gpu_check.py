@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,9 @@ SHAPE = {
     "tie_word_embeddings": False,
 }
 
+MEASURED: set[int] = set()
+"""How many measurements the report had whenever it was looked at."""
+
 
 def run_check(work: Path, *arguments: str, python: str = str(TRAIN_PYTHON)) -> Result:
     (work / "reference.yaml").write_text(yaml.safe_dump(REFERENCE), encoding="utf-8")
@@ -49,7 +54,15 @@ def run_check(work: Path, *arguments: str, python: str = str(TRAIN_PYTHON)) -> R
     command = [python, str(ROOT / "benchmarks" / "gpu_check.py"), "--reference", str(work / "reference.yaml")]
     command += ["--fast", str(work / "fast.yaml"), "--shape", str(work / "shape.json")]
     command += ["--prompt", str(work / "prompt.txt"), "--output-dir", str(work / "out"), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors)
+        while process.poll() is None:
+            if (work / "out" / "gpu_check.json").exists():
+                written = json.loads((work / "out" / "gpu_check.json").read_text(encoding="utf-8"))
+                MEASURED.add(len(written["training"]) + sum(map(len, written["shapes"].values())))
+            time.sleep(0.1)
+        errors.seek(0)
+        return Result(command, process.returncode, "", errors.read())
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +85,11 @@ def test_the_base_is_trained_with_llamafactory(report: dict[str, Any]) -> None:
     assert training["last_loss"] < training["first_loss"]
     assert training["tokens_per_second"] > training["examples_per_second"] > 0
     assert training["memory_reserved"] is None  # a CPU
+
+
+@pytest.mark.engine
+def test_the_report_is_written_after_each_measurement(report: dict[str, Any]) -> None:
+    assert len(MEASURED) > 2
 
 
 @pytest.mark.engine
