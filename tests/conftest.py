@@ -1,4 +1,4 @@
-"""Fixtures and the kinds of tests: the demo with finished results, and markers that follow from fixtures."""
+"""Fixtures (the demo with finished results) and the markers that tests get from their fixtures."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from helpers import CLUENER, ROOT, copy_repository, snakemake
 from hypothesis import HealthCheck, settings
 
 # Property tests draw the same examples in every run. CONTRIBUTING.md says how to search for new ones.
-# A busy machine is no failure: time decides nothing.
+# A slow machine is not a failure, so there is no deadline.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeatable", PATIENT, max_examples=50, derandomize=True, database=None)
 settings.register_profile("search", PATIENT, max_examples=2000, print_blob=True)
 settings.load_profile("repeatable")
 
 SLOW = {"engine", "browser", "slurm", "network"}
-"""The kinds of tests that take long. They are marked `slow` too."""
+"""Markers of tests that take long. These tests are also marked `slow`."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that saves the demo's training while one works on tests."""
+    """Add the option `--demo`, which saves the time to make the demo."""
     parser.addoption("--demo", type=Path, metavar="FOLDER", help="a copy of the repository in which the demo has run")
 
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
-"""The name of this process, where `pytest -n 2` runs the test files in two."""
+"""The name of this process if `pytest -n 2` runs the tests in two processes, else None."""
 
 
 @contextlib.contextmanager
 def one_at_a_time(lock: Path) -> Iterator[None]:
-    """Keep other processes of this test run out of what they also do under `lock`."""
+    """Hold `lock`, so that only one process of this test run executes the block at a time."""
     with lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
@@ -52,7 +52,7 @@ def build_environments() -> None:
 
 
 def mark(item: pytest.Item) -> None:
-    """Add the markers that follow from a test's fixtures and its other markers; pyproject.toml explains them."""
+    """Add the markers that a test's fixtures and other markers imply; pyproject.toml explains them."""
     if "demo" in getattr(item, "fixturenames", ()):
         item.add_marker("engine")
     kinds = {marker.name for marker in item.iter_markers()}
@@ -64,7 +64,7 @@ def mark(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by the markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests, and run the fast ones first: what is wrong with our own code shows in seconds.
+    """Mark the tests, and run the fast ones first, so that most mistakes in our own code show within seconds.
 
     Tests that download gigabytes are left out unless `-m` names them.
     """
@@ -79,16 +79,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)  # before the test's fixtures
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests of engines find the engines' environments built."""
+    """Build the engines' environments before a test that needs them."""
     if item.get_closest_marker("engine"):
         build_environments()
 
 
 @pytest.fixture(scope="session")
 def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository in which the README's main command has run on the embedded default.
+    """A copy of the repository in which the README's main command has run with the default runs.
 
-    The first process that needs it makes it. Each of several processes works on a copy of its own.
+    The first process that needs it makes it. With several processes, each one works on its own copy.
     """
     build_environments()
     shared = tmp_path_factory.getbasetemp()
@@ -109,7 +109,7 @@ def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def reported(demo: Path) -> Path:
-    """The demo, with what its report shows."""
+    """The demo with all figures and pages of its report."""
     done = snakemake(demo, "report", "--cores", "all")
     assert done.returncode == 0, done.stdout
     return demo
