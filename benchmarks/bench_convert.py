@@ -37,7 +37,7 @@ Sentences: TypeAlias = Iterable[tuple[int, str, Mentions]]
 
 
 def sentence(generator: random.Random) -> tuple[str, Mentions]:
-    """A sentence of CLUENER's length (37 characters and 2 mentions on average)."""
+    """Return a sentence of CLUENER's length (37 characters and 2 mentions on average)."""
     length = generator.randint(25, 50)
     text = "".join(chr(generator.randrange(0x4E00, 0x9FA5)) for _ in range(length))
     cuts = sorted(generator.sample(range(length + 1), 2 * generator.randint(1, 3)))
@@ -45,7 +45,7 @@ def sentence(generator: random.Random) -> tuple[str, Mentions]:
 
 
 def tags_of(text: str, mentions: Mentions) -> list[str]:
-    """The BIO tag of each character."""
+    """Return the BIO tag of each character."""
     tags = ["O"] * len(text)
     for name, start, end in mentions:
         tags[start:end] = [f"B-{name}", *[f"I-{name}"] * (end - start - 1)]
@@ -171,7 +171,7 @@ def write_lines(
 
 
 def write_array(folder: Path, sentences: Sentences, row: Callable[[int, str, Mentions], dict[str, Any]]) -> list[Path]:
-    """One pretty-printed array, as CMeEE has it."""
+    """Return one pretty-printed array, as CMeEE has it."""
     with open(folder / "train", "w", encoding="utf-8", newline="\n") as stream:
         for number, one in enumerate(sentences):
             stream.write(("," if number else "[") + "\n" + json.dumps(row(*one), ensure_ascii=False, indent=2))

@@ -22,7 +22,7 @@ SAMPLE_SECONDS = 0.05
 
 
 def engine_alive() -> bool:
-    """Whether a process runs from an engine's environment."""
+    """Return whether a process runs from an engine's environment."""
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             try:

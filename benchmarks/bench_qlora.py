@@ -103,7 +103,7 @@ def answers_of(kind: str, seed: int) -> Path:
 
 
 def scores_of(kind: str, seed: int) -> tuple[dict[str, float], list[str]]:
-    """Micro F1 by scoring, and the raw answers."""
+    """Return micro F1 by scoring, and the raw answers."""
     answers = answers_of(kind, seed)
     predictions, scores = answers.with_suffix(".predictions"), answers.with_suffix(".tsv")
     words = ["--sentences", "results/datasets/demo/dev.jsonl", "--answers", answers, "--run", kind, "--seed", seed]

@@ -32,7 +32,7 @@ MIN_RATIO, MAX_MB, MAX_BOOTSTRAP_S = 10, 1000, 5.0
 
 
 def predictions(sentences: int) -> Iterator[str]:
-    """Lines like those of a run on CLUENER: 37 characters, 2.2 mentions, four of five predicted right."""
+    """Yield lines like those of a run on CLUENER: 37 characters, 2.2 mentions, four of five predicted right."""
     generator = random.Random(1)
     for number in range(sentences):
         length = generator.randint(25, 50)
@@ -55,7 +55,7 @@ def predictions(sentences: int) -> Iterator[str]:
 
 
 def score(path: str, sentences: int) -> Any:
-    """Both scorings, as scripts/score_predictions.py computes them; returns the values of spans by label."""
+    """Return both scorings, as scripts/score_predictions.py computes them; returns the values of spans by label."""
     from entitune.evaluation.scoring import measure, tally
     from entitune.records import read_predictions
 
@@ -65,7 +65,7 @@ def score(path: str, sentences: int) -> Any:
 
 
 def seqeval(path: str, sentences: int) -> Any:
-    """The spans alone, from BIO lists, by seqeval in strict mode; returns the values by label."""
+    """Return the spans alone, from BIO lists, by seqeval in strict mode; returns the values by label."""
     from seqeval.metrics import classification_report
     from seqeval.scheme import IOB2
 
@@ -90,7 +90,7 @@ def seqeval(path: str, sentences: int) -> Any:
 
 
 def bootstrap(path: str, sentences: int, resamples: int = 10_000) -> Any:
-    """The intervals of every precision, recall and F1 of both scorings, counting included."""
+    """Return the intervals of every precision, recall and F1 of both scorings, counting included."""
     from entitune.evaluation.scoring import intervals, tally
     from entitune.records import read_predictions
 

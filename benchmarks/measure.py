@@ -59,7 +59,7 @@ def printed(script: str, *arguments: str) -> Rows:
 
 
 def means(name: str) -> dict[tuple[str, str], SeedMean]:
-    """The scores of a finished run by scoring and label: means over its seeds."""
+    """Return the scores of a finished run by scoring and label: means over its seeds."""
     files = sorted((ROOT / "results" / name).glob("seed-*/scores/dev.tsv"))
     found = over_seeds([score for path in files for score in read_scores(path)])
     return {(one.scoring, one.label): one for one in found}
@@ -72,7 +72,7 @@ def f1(mean: SeedMean) -> str:
 
 
 def difference(name: str, first: str) -> str:
-    """The difference in micro F1 (spans) from another run, and its p-value by approximate randomisation."""
+    """Return the difference in micro F1 (spans) from another run, and its p-value by approximate randomisation."""
     with (ROOT / "results/comparison.tsv").open(encoding="utf-8") as stream:
         for row in csv.DictReader(stream, delimiter="\t"):
             names = row["run_a"], row["run_b"]
@@ -83,7 +83,7 @@ def difference(name: str, first: str) -> str:
 
 
 def minutes(name: str, stage: str) -> str:
-    """The time of a stage of a run, summed over its seeds."""
+    """Return the time of a stage of a run, summed over its seeds."""
     manifests = sorted((ROOT / "results" / name).glob("seed-*/manifest.json"))
     stages = [item for path in manifests for item in read_json(path)["stages"].items()]
     seconds = sum(record["wall_seconds"] for job, record in stages if job.startswith(stage))
@@ -91,7 +91,7 @@ def minutes(name: str, stage: str) -> str:
 
 
 def score_rows(*names: str) -> Rows:
-    """A row a run: seeds, P, R and F1 (spans), F1 (pairs), difference from the first run."""
+    """Return a row a run: seeds, P, R and F1 (spans), F1 (pairs), difference from the first run."""
     snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
     rows = []
     for name in names:
@@ -103,13 +103,13 @@ def score_rows(*names: str) -> Rows:
 
 
 def time_rows(*names: str) -> Rows:
-    """A row a run: minutes of training and of prediction."""
+    """Return a row a run: minutes of training and of prediction."""
     snakemake("results/metrics.tsv", runs=",".join(names))
     return [[f"`{name}`", minutes(name, "train"), minutes(name, "predict")] for name in names]
 
 
 def label_rows(name: str) -> Rows:
-    """A row a label: P, R and F1 of `pairs` and `spans`."""
+    """Return a row a label: P, R and F1 of `pairs` and `spans`."""
     snakemake("results/metrics.tsv", runs=name)
     scores = means(name)
     labels = sorted({label for _, label in scores} - {MICRO, MACRO, OTHER})
@@ -121,7 +121,7 @@ def label_rows(name: str) -> Rows:
 
 
 def format_rows(*names: str) -> Rows:
-    """A row a run: F1 (spans), difference from the first, tokens an answer, sentences a second."""
+    """Return a row a run: F1 (spans), difference from the first, tokens an answer, sentences a second."""
     snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
     rows = []
     for name in names:
@@ -149,12 +149,12 @@ class Table(NamedTuple):
 
 
 def of_runs(rows: Callable[..., Rows], *names: str) -> Table:
-    """A table that is made from the results of runs."""
+    """Return a table that is made from the results of runs."""
     return Table(lambda: rows(*names), f"snakemake analysis --cores all --config runs={','.join(names)}")
 
 
 def of_benchmark(script: str) -> Table:
-    """A table that a benchmark of this folder prints."""
+    """Return a table that a benchmark of this folder prints."""
     return Table(lambda: printed(script), f"python benchmarks/{script}.py")
 
 
@@ -196,7 +196,7 @@ def filled(text: str, measured: dict[str, Rows]) -> str:
 
 
 def documents() -> list[Path]:
-    """The Markdown files in which a table may be."""
+    """Return the Markdown files in which a table may be."""
     return [path for pattern in DOCUMENTS for path in sorted(ROOT.glob(pattern))]
 
 

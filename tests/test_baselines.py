@@ -185,7 +185,7 @@ def test_rows_are_matched_by_id_and_text_in_any_order(tmp_path: Path) -> None:
     for rows in (ROWS, ROWS[::-1]):
         done = imported(tmp_path, rows)
         assert done.returncode == 0, done.stderr
-        assert "4 sentences, 4 mentions, 1 of them without a place in their sentence" in done.stdout
+        assert "4 sentences, 4 mentions, 1 of them not found in their sentence" in done.stdout
         predictions = list(read_predictions(tmp_path / "out.jsonl"))
         assert [Sentence(one.id, one.text, one.gold) for one in predictions] == SPLIT
         assert [one.pred for one in predictions] == [

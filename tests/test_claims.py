@@ -59,7 +59,7 @@ def test_a_second_process_is_told_who_holds_it(tmp_path: Path, holder: subproces
     told = str(refused.value)
     assert told.startswith(f"results/x is being trained by process {holder.pid} on ")
     assert "of Slurm job 4711" in told
-    assert told.endswith("wait for it, or end it: scancel 4711")
+    assert told.endswith("wait until it ends, or end it with: scancel 4711")
 
 
 def test_it_waits_for_one_that_ends(tmp_path: Path, holder: subprocess.Popen[str]) -> None:

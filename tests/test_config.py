@@ -166,14 +166,14 @@ def test_what_a_selected_run_needs_of_this_machine(conf: Path, monkeypatch: pyte
     edit_yaml(conf / "models.yaml", "entitune-tiny", source="package", lock="envs/no.txt")
     assert "entitune-tiny: lock: no such file: envs/no.txt" in missing()
     edit_yaml(conf / "datasets.yaml", "demo", "splits", train="data/demo")
-    assert "demo: splits: train: data/demo is no file; format cluener takes one" in missing()
+    assert "demo: splits: train: data/demo is not a file; format cluener needs a file" in missing()
 
 
 def test_mistakes_in_config_yaml(conf: Path) -> None:
     assert "'dev' is given twice" in problem(conf, splits="dev,dev")
     assert "conf/config.yaml: unknown key 'run'" in problem(conf, run="demo")
     assert "no 'nope'" in problem(conf, runs=["nope"])
-    assert "'demo' is no dataset with an archive" in problem(conf, local_archive={"demo": "x.zip"})
+    assert "'demo' is not a dataset with an archive" in problem(conf, local_archive={"demo": "x.zip"})
 
 
 def test_the_splits_that_tables_cover(conf: Path) -> None:
@@ -217,7 +217,7 @@ def test_held_out_rows_that_cannot_be(conf: Path) -> None:
     assert "conf/recipes.yaml: demo: select" in problem(conf)
     edit_yaml(conf / "recipes.yaml", "demo", select=0.1)
     edit_yaml(conf / "train" / "demo.yaml", val_size=0.1)
-    assert "val_size: `select` holds rows out already" in problem(conf)
+    assert "val_size: `select` already holds out rows" in problem(conf)
     (conf / "runs.tsv").write_text(SHEET + DEMO.replace("\t\n", "\tsave_strategy=no\n"))
     edit_yaml(conf / "train" / "demo.yaml", val_size=0)
     assert "row 'demo': sweep: save_strategy: " in problem(conf)
@@ -232,7 +232,7 @@ def test_files_of_other_systems(conf: Path) -> None:
     edit_yaml(conf / "datasets.yaml", "demo", splits={"train": "t.json", "dev": "d.json", "test": "e.json"})
     assert "conf/imports.yaml: theirs: test_predictions: missing" in problem(conf, splits=["dev", "test"])
     imports("predictions: [a, b]")
-    assert "predictions of dev: two files are for format parallel" in problem(conf)
+    assert "predictions of dev: only format parallel takes two files" in problem(conf)
     imports("predictions: [a, b], format: parallel")
     study = load_study({"runs": ["demo"]}, conf)
     assert study.made_from(study.runs["demo"], 1)[:2] == ["a", "b"]
@@ -268,7 +268,7 @@ def test_checkpoints_from_which_a_training_would_go_on_otherwise(conf: Path) -> 
 
 def test_arguments_that_the_pipeline_owns(conf: Path) -> None:
     (conf / "train" / "demo.yaml").write_text("cutoff_len: 256\nuse_cpu: true\nseed: 3\n")
-    assert "seed: the pipeline fills this in" in problem(conf)
+    assert "seed: the pipeline sets this argument" in problem(conf)
 
 
 def test_sheet_skips_comments_and_empty_lines(tmp_path: Path) -> None:
@@ -301,4 +301,4 @@ def test_the_list_of_rules_says_what_each_makes() -> None:
 @pytest.mark.parametrize(("value", "shown"), [(1, "1"), (0, "0"), (True, "true"), (False, "false"), (None, "null")])
 def test_a_value_that_is_no_text_is_shown_as_it_was_written(conf: Path, value: object, shown: str) -> None:
     edit_yaml(conf / "datasets.yaml", "demo", labels=["name", value])
-    assert f"demo: labels: 1: {shown} is not of type string; write it in quotes: '{shown}'" in problem(conf)
+    assert f"demo: labels: 1: {shown} is not of type string; put it in quotes: '{shown}'" in problem(conf)

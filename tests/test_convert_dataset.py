@@ -234,7 +234,7 @@ def test_a_split_that_needs_labels_is_refused_without(tmp_path: Path, raw_format
 def test_what_is_read_as_unlabelled_is_told(tmp_path: Path) -> None:
     done = convert(tmp_path, '{"text": "温格", "boxes": [{"x": 1, "y": 2}]}\n', split="test")
     assert done.returncode == 0
-    assert done.stderr == "raw:1: note: read as unlabelled; not read: boxes\n"
+    assert done.stderr == "raw:1: note: read as unlabelled; ignored keys: boxes\n"
 
 
 def test_all_labels_of_the_file_are_listed_once(tmp_path: Path) -> None:

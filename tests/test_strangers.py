@@ -131,7 +131,7 @@ def test_aliases_that_stand_for_billions_of_values_are_refused(conf: Path, name:
     levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     path = conf / name
     path.write_text(path.read_text(encoding="utf-8") + "\n" + ", ".join(levels) + "}\n", encoding="utf-8")
-    assert f"{name}: its aliases (*name) stand for more than" in str(problem(conf))
+    assert f"{name}: its aliases (*name) expand to more than" in str(problem(conf))
 
 
 def test_a_prompt_holds_no_markup_of_chats(conf: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_prompt_holds_no_markup_of_chats(conf: Path) -> None:
 def test_a_prompt_holds_no_character_that_a_tokenizer_may_drop(conf: Path, character: str) -> None:
     path = conf / "prompts" / "ner-zh-short.txt"
     path.write_text(path.read_text(encoding="utf-8") + character, encoding="utf-8")
-    assert f"ner-zh-short.txt: the character U+{ord(character):04X}" in str(problem(conf))
+    assert f"ner-zh-short.txt: remove the character U+{ord(character):04X}" in str(problem(conf))
 
 
 # --- single values -------------------------------------------------------------------------------------------------

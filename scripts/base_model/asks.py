@@ -111,7 +111,7 @@ def draw(rng: random.Random, labels: Sequence[Label], every: float) -> list[Labe
 
 
 def _names(rng: random.Random, labels: Sequence[Label], codes: bool) -> list[str]:
-    """The names under which a prompt lists the labels, no two of them alike."""
+    """Return the names under which a prompt lists the labels, no two of them alike."""
     style = rng.random()
     if codes and style < 0.15:
         return list(rng.choice(CODES)[: len(labels)])

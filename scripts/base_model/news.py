@@ -31,7 +31,7 @@ SURNAMES = {*LISTS["surnames"], *LISTS["double_surnames"]}
 
 
 def label_of_body(word: str) -> str | None:
-    """The type of a body whose name ends with this word, or None."""
+    """Return the type of a body whose name ends with this word, or None."""
     if word in NO_TAILS:
         return None
     endings = [(len(tail), label) for label, tails in TAILS.items() for tail in tails if word.endswith(tail)]
@@ -57,7 +57,7 @@ class Clause:
 
     @staticmethod
     def _span_at(tagged: list[tuple[str, str]], i: int) -> tuple[str | None, int]:
-        """The type of the span that begins at word i, or None, and the word after it."""
+        """Return the type of the span that begins at word i, or None, and the word after it."""
         word, tag = tagged[i]
         if tag == "nr":
             given = word in SURNAMES and i + 1 < len(tagged) and tagged[i + 1][1] == "nr"
@@ -80,7 +80,7 @@ class Clause:
 
 
 def read_clauses(path: Path, low: int = 8, high: int = 50) -> list[Clause]:
-    """The news cut into clauses of low..high characters, full-width digits and letters made half-width."""
+    """Return the news cut into clauses of low..high characters, full-width digits and letters made half-width."""
     clauses = []
     for line in path.read_text(encoding="utf-8").splitlines():
         tagged: list[tuple[str, str]] = []

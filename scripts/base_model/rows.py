@@ -75,29 +75,29 @@ class Teacher:
         return self.ask(self.label_sets[COARSE if self.rng.random() < 0.1 else TEN], 0.85)
 
     def spans(self) -> tuple[str, str]:
-        """The mentions of a made-up sentence."""
+        """Return the mentions of a made-up sentence."""
         text, mentions = self.writer.sentence()
         return self.ask_ten().row(text, mentions)
 
     def written_spans(self) -> tuple[str, str]:
-        """The mentions of a written sentence."""
+        """Return the mentions of a written sentence."""
         text, mentions = self.written.sentence().placed()
         return self.ask_ten().row(text, mentions)
 
     def other_spans(self) -> tuple[str, str]:
-        """The mentions of a sentence that is marked with another set of labels."""
+        """Return the mentions of a sentence that is marked with another set of labels."""
         labels, variations = self.rng.choice(self.others)
         text, mentions = variations.sentence().placed()
         return self.ask(labels, 0.6).row(text, mentions)
 
     def news_spans(self) -> tuple[str, str]:
-        """The mentions of a clause of the news."""
+        """Return the mentions of a clause of the news."""
         clause = self.rng.choice(self.news_with_spans if self.rng.random() < 0.75 else self.news)
         labels = [label for label in self.label_sets[TEN] if NEWS_LABELS.issuperset(label.marked)]
         return self.ask(labels, 0.5).row(clause.text, clause.spans)
 
     def written_plain(self) -> tuple[str, str]:
-        """A written sentence as plain text."""
+        """Return a written sentence as plain text."""
         return "", self.written.sentence().placed()[0]
 
     def plain(self) -> tuple[str, str]:
@@ -107,28 +107,28 @@ class Teacher:
         return "", "、".join(self.maker.word(self.rng.choice(list(self.maker.words.group))) for _ in range(8))
 
     def random_copy(self) -> tuple[str, str]:
-        """Random characters to be repeated, which leaves nothing to rely on but copying."""
+        """Return random characters to be repeated, which leaves nothing to rely on but copying."""
         text = self.maker.chars(3, 30)
         if self.rng.random() < 0.3:
             text += self.maker.latin() + self.writer.number() + self.maker.chars(1, 5)
         return f"重复\n{text}", text
 
     def sentence_copy(self) -> tuple[str, str]:
-        """A sentence to be repeated."""
+        """Return a sentence to be repeated."""
         text = self.rng.choice(self.news).text if self.rng.random() < 0.5 else self.writer.sentence()[0]
         return f"重复\n{text}", text
 
     def news_plain(self) -> tuple[str, str]:
-        """A clause of the news as plain text."""
+        """Return a clause of the news as plain text."""
         return "", self.rng.choice(self.news).text
 
     def segment(self) -> tuple[str, str]:
-        """A clause of the news, to be cut into its words."""
+        """Return a clause of the news, to be cut into its words."""
         clause = self.rng.choice(self.news)
         return f"分词\n{clause.text}", "/".join(clause.words)
 
     def type_of(self) -> tuple[str, str]:
-        """The labels of bare surfaces, out of those listed."""
+        """Return the labels of bare surfaces, out of those listed."""
         labels, variations = (self.label_sets[TEN], self.written)
         if self.rng.random() < 0.3:
             labels, variations = self.rng.choice(self.others)
@@ -139,7 +139,7 @@ class Teacher:
         return f"各属哪类：{listed}\n{surfaces}", "，".join(asked.names[mark] for mark in marks)
 
     def answer_copy(self) -> tuple[str, str]:
-        """A random answer to be repeated: trains its tokens, not the task."""
+        """Return a random answer to be repeated: trains its tokens, not the task."""
         mentions: list[Mention] = []
         text = self.maker.chars(0, 4)
         for _ in range(self.rng.randint(0, 4)):
