@@ -220,8 +220,8 @@ def test_a_wrong_format_is_refused_with_the_right_one(
             "the rows have the keys 'text', 'note'. The split train must be",
         ),
         ("label-studio", '[{"data": {"text": "温"}, "predictions": [{"result": []}]}]', "with use_predictions: true"),
-        ("conll-bio", "温 O\n格 O\n", "no mention in 1 sentences; the split train must be labelled"),
-        ("cluener", '{"text": "温格", "label": {}}\n', "no mention in 1 sentences; the split train must be labelled"),
+        ("conll-bio", "温 O\n格 O\n", "no mentions in 1 sentences; the split train must be labelled"),
+        ("cluener", '{"text": "温格", "label": {}}\n', "no mentions in 1 sentences; the split train must be labelled"),
     ],
 )
 def test_a_split_that_needs_labels_is_refused_without(tmp_path: Path, raw_format: str, raw: str, expected: str) -> None:

@@ -399,7 +399,7 @@ def test_listed_files_that_would_overwrite_each_other_are_refused(hub: Hub, outp
     hub.listed["Config.json"] = hub.files["Config.json"] = b"x"
     code, output = fetch(modelscope(), output_dir, hub.endpoint)
     assert code == 1
-    assert "config.json and Config.json are the same file on file systems that ignore letter case" in output
+    assert "config.json and Config.json are one file on file systems that ignore letter case" in output
     assert downloads(hub) == []
 
 

@@ -320,7 +320,7 @@ def test_entry_and_row_are_appended(tmp_path: Path, inspect: Callable[..., Resul
         ),
         ({"dev": "plain"}, ["dev"], "dev: unknown format; the formats are cluener, conll-bio"),
         ({"dev": "rows"}, ["dev"], "dev: unknown format, JSON rows with the keys 'a', 'b'"),
-        ({"dev": "conll", "train": "conll"}, ["dev", "train", "--add", "a b"], "'a b' is not a name"),
+        ({"dev": "conll", "train": "conll"}, ["dev", "train", "--add", "a b"], "'a b' is not safe as a name"),
         ({"dev": "gb18030"}, ["dev"], "dev: the file is GB18030, not UTF-8; convert it: iconv"),
         ({}, ["dev"], "No such file or directory: 'dev'"),
     ],

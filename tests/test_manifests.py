@@ -60,7 +60,7 @@ def test_a_manifest_has_the_same_bytes_as_before(model: Path) -> None:
     ],
 )
 def test_a_path_outside_the_folder_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match=r"does not name a file|EntiTune itself|longer than"):
+    with pytest.raises(ValueError, match=r"does not name a file|is reserved|is too long"):
         check_path(path)
     with pytest.raises(ValueError, match="path"):
         ModelFile(path=path, size=1, sha256="0" * 64)

@@ -47,7 +47,9 @@ def check_distinct(paths: Iterable[str]) -> None:
     for path in paths:
         key = unicodedata.normalize("NFC", path).casefold()
         if key in seen:
-            raise ValueError(f"{seen[key]} and {path} are the same file on file systems that ignore letter case")
+            raise ValueError(
+                f"{seen[key]} and {path} are one file on file systems that ignore letter case or Unicode form"
+            )
         seen[key] = path
     for key, path in seen.items():
         for folder in map(str, PurePosixPath(key).parents):
