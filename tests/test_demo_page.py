@@ -193,7 +193,7 @@ def test_mentions_without_a_place_of_their_own_are_named_in_words(run: FinishedR
 
 def test_the_run_the_base_and_the_time_are_told(run: FinishedRun) -> None:
     about = plain(re.findall(r'<p class="soft" id="about">.*?</p>', shown(run, "甲", []), re.DOTALL)[0])
-    assert about == "Run demo · base model entitune-tiny · time 0.12 s · the answer has the right format"
+    assert about == "Run demo · base model entitune-tiny · time 0.12 s · the answer has the correct format"
 
 
 def test_the_confidence_is_shown_where_there_is_one(run: FinishedRun) -> None:

@@ -173,7 +173,7 @@ def test_more_requests_than_the_server_takes_are_asked_again(demo: Path, server:
 def test_the_client_says_what_is_wrong(demo: Path, server: Server, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("another")
     done = extract(demo, server, "--api-key-file", tmp_path / "key", stdin="温格\n")
-    assert "wants an API key, or another one" in done.stderr
+    assert "requires an API key, or another one" in done.stderr
     done = extract(demo, server, "--seed", 2, stdin="温格\n")
     assert "serves another version of run demo than results/ holds" in done.stderr
     output = tmp_path / "out"
@@ -324,7 +324,7 @@ def test_a_second_start_leaves_the_log_of_the_first_alone(demo: Path, server: Se
         call = command("--runs", "demo", *options)
         done = subprocess.run(call, cwd=demo, env=ENVIRONMENT, capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert re.search(r"is taken by another process|another server writes to", done.stderr)
+        assert re.search(r"is used by another process|another server writes to", done.stderr)
     assert server.log(demo).startswith(before)
 
 
@@ -538,7 +538,7 @@ def test_a_server_that_is_not_ready_in_time_is_given_up(demo: Path) -> None:
 
 
 def test_a_server_without_memory_says_so(demo: Path) -> None:
-    assert "while loading: memory ran out" in failing(demo, limit_kb=2_000_000)
+    assert "while loading: out of memory; reduce" in failing(demo, limit_kb=2_000_000)
 
 
 def test_a_server_that_dies_while_loading_says_why(demo: Path) -> None:
