@@ -115,9 +115,8 @@ def main() -> None:
     texts = [record["text"] for record in read_jsonl(args.sentences)][: args.count]
     url = f"http://127.0.0.1:{args.port}"
     loop = Way("one after the other")
-    batches = {
-        count: Way(f"batch path, {count} at once") for count in sorted({args.concurrency[0], run.decode.max_num_seqs})
-    }
+    at_once = sorted({args.concurrency[0], run.decode.max_num_seqs})
+    batches = {count: Way(f"batch prediction, {count} at once") for count in at_once}
     ways = {concurrency: Way(f"client, {concurrency} at once") for concurrency in args.concurrency}
 
     def ask(sentences: Sequence[str], concurrency: int) -> int:
@@ -134,11 +133,12 @@ def main() -> None:
             measure(loop, lambda: ask(texts[:ONE_BY_ONE], 1), processes)
             for concurrency, way in ways.items():
                 measure(way, lambda concurrency=concurrency: ask(texts, concurrency), processes)  # type: ignore[misc]
-            for at_once, way in batches.items():
-                way.sentences_per_second.append(batch(run, tokens, folder, at_once))
+            for count, way in batches.items():
+                way.sentences_per_second.append(batch(run, tokens, folder, count))
     speed = statistics.median(batches[run.decode.max_num_seqs].sentences_per_second)
     print(f"{len(texts)} sentences, {args.rounds} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
-    print("| way | sentences/s: median (range) | of the batch path | CPU, ms a sentence |\n|---|---|---|---|")
+    print("| method | sentences/s: median (range) | relative to batch prediction | CPU, ms per sentence |")
+    print("|---|---|---|---|")
     print("\n".join(way.row(speed) for way in (loop, *ways.values(), *batches.values())))
 
 

@@ -3,7 +3,8 @@ r"""Measure a GPU on EntiTune's own work, without Snakemake: on any CUDA machine
     .envs/train/bin/python benchmarks/gpu_check.py --train CLUENER/train.json \
         --model data/models/entitune-tiny=qwen --model results/models/smollm2-135m-instruct
 
-Two things are measured and written to results/gpu_check/ as gpu_check.json and gpu_check.md:
+Two things are measured and written to results/gpu_check/ as gpu_check.json and gpu_check.md. Both files are written
+after every measurement, so an interrupted check keeps what it has measured:
 
 1. LoRA training of each --model on CLUENER with the reference's hyper-parameters, by llamafactory-cli where it is
    installed.
@@ -31,6 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -228,7 +230,7 @@ def measure_shape(
 
 def compare_settings(
     shape_file: Path, reference: Path, fast: Path, lengths: list[int], steps: int, device: str
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Measure the reference's settings, then each lever of the fast recipe on top of those before it."""
     config = json.loads(shape_file.read_text(encoding="utf-8"))
     shape, warmup = Shape.from_config(config), 2
@@ -244,7 +246,6 @@ def compare_settings(
             settings.append((f"+ {key}: {to_json(target[key])}", arguments))
     settings.append(("reference, quantization_bit: 4", read_arguments(reference) | QUANTISED))
 
-    records = []
     for name, setting in settings:
         print(f"measuring {shape_file.stem}: {name}", file=sys.stderr, flush=True)
         recipe = Recipe.from_arguments(setting)
@@ -255,7 +256,7 @@ def compare_settings(
                 record |= pool.submit(measure_shape, config, setting, drawn, warmup, device).result()
             except Exception as error:  # out of memory, a package that is missing: a row of the table, not the end
                 record["error"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-                records.append(record)
+                yield record
                 continue
         mean = record["tokens"] / record["examples"]
         flops = record["tokens"] * memory_estimate.training_flops_per_token(
@@ -269,8 +270,7 @@ def compare_settings(
             "mfu": flops / record["seconds"] / (peak * 1e12) if peak else None,
             "memory_estimated": sum(memory_estimate.training_memory(shape, recipe, max(drawn)).values()),
         }
-        records.append(record)
-    return records
+        yield record
 
 
 def train_model(
@@ -379,6 +379,14 @@ def format_settings(shape: str, settings: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def write_report(report: dict[str, Any], folder: Path) -> None:
+    """Write what has been measured so far, as JSON and as Markdown."""
+    with atomic_write(folder / "gpu_check.json") as stream:
+        stream.write(json.dumps(report, ensure_ascii=False, indent=2) + "\n")
+    with atomic_write(folder / "gpu_check.md") as stream:
+        stream.write(format_report(report))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -418,31 +426,29 @@ def main() -> None:
     shape = Shape.from_config(json.loads(shapes[0].read_text(encoding="utf-8")))
     lengths = [memory_estimate.tokens_of(count, shape) for count in characters]
 
-    training = []
     if args.model and importlib.util.find_spec("llamafactory") is None:
         raise InputError(
             "--model is trained by LLaMA-Factory, which is not installed here: leave it out, or use .envs/train"
         )
-    for value in args.model:
-        folder, _, template = value.partition("=")
-        print(f"training {folder}", file=sys.stderr, flush=True)
-        training.append(train_model(Path(folder), template, rows, args.reference, args.device))
-
+    training: list[dict[str, Any]] = []
+    measured: dict[str, list[dict[str, Any]]] = {}
     report = {
         "machine": describe_device(args.device),
         "train": str(args.train),
         "training": training,
-        "shapes": {
-            shape.stem: compare_settings(shape, args.reference, args.fast, lengths, args.steps, args.device)
-            for shape in shapes
-        },
+        "shapes": measured,
     }
-    text = format_report(report)
-    with atomic_write(args.output_dir / "gpu_check.json") as stream:
-        stream.write(json.dumps(report, ensure_ascii=False, indent=2) + "\n")
-    with atomic_write(args.output_dir / "gpu_check.md") as stream:
-        stream.write(text)
-    print(text)
+    for value in args.model:
+        folder, _, template = value.partition("=")
+        print(f"training {folder}", file=sys.stderr, flush=True)
+        training.append(train_model(Path(folder), template, rows, args.reference, args.device))
+        write_report(report, args.output_dir)
+    for path in shapes:
+        settings = measured.setdefault(path.stem, [])
+        for record in compare_settings(path, args.reference, args.fast, lengths, args.steps, args.device):
+            settings.append(record)
+            write_report(report, args.output_dir)
+    print(format_report(report))
 
 
 if __name__ == "__main__":

@@ -230,7 +230,7 @@ def smallest_card(need: float) -> str:
 
 
 def size_table(study: Study, mfu: float) -> str:
-    """Which model fits which card, as a Markdown table: all models whose shape is kept under conf/shapes.
+    """Which model fits which card, as a Markdown table by size: all models whose shape is kept under conf/shapes.
 
     It does not depend on what is under results/.
     """
@@ -242,15 +242,14 @@ def size_table(study: Study, mfu: float) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     assert tflops
-    for model in study.models.values():
-        if not (CONF / "shapes" / f"{model.name}.json").is_file():
-            continue
-        shape = read_shape(model)
+    shaped = [model for model in study.models.values() if (CONF / "shapes" / f"{model.name}.json").is_file()]
+    shapes = {model.name: read_shape(model) for model in shaped}
+    for model, shape in sorted(shapes.items(), key=lambda item: memory_estimate.parameters(item[1])):
         row, _ = guess_row(study.prompts[SIZED_PROMPT], shape)
         training = [sum(memory_estimate.training_memory(shape, recipe, row).values()) for recipe in recipes]
         predicting = prediction_bytes(shape, study.decode[SIZED_DECODE])
         seconds = memory_estimate.training_seconds(shape, recipes[0], row, SIZED_SENTENCES * epochs, tflops, mfu=mfu)
-        cells = [model.name, f"{memory_estimate.parameters(shape) / 1e9:.2f} B", f"{row} tokens"]
+        cells = [model, f"{memory_estimate.parameters(shape) / 1e9:.2f} B", f"{row} tokens"]
         cells += [f"{size / GB:.1f} GB" for size in (*training, predicting)]
         cells += [smallest_card(max(size, predicting)) for size in training]
         lines.append("| " + " | ".join([*cells, duration(seconds)]) + " |")

@@ -1,4 +1,4 @@
-"""A real browser without a window, for the pages that people open."""
+"""A headless browser for tests of HTML pages."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--proxy-server=127.0.0.1:9",  # nothing listens there: no network, but for this machine
+    "--proxy-server=127.0.0.1:9",  # nothing listens there: only this machine can be reached
 )
-ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver's key of a reference to an element
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver's key for a reference to an element
 
 
 def need_browser() -> str:
@@ -36,13 +36,13 @@ def need_browser() -> str:
 
 
 def in_browser(page: Path, profile: Path) -> str:
-    """The document that a headless browser makes of a page, after its scripts have run; no network."""
+    """Return a page's document after its scripts have run, in a headless browser without network."""
     command = [need_browser(), *OPTIONS, f"--user-data-dir={profile}", "--virtual-time-budget=10000", "--dump-dom"]
     return subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=True, timeout=600).stdout
 
 
 class Window:
-    """A browser's window, steered as a person would, over the WebDriver protocol."""
+    """A browser window that is controlled over the WebDriver protocol."""
 
     def __init__(self, session: str) -> None:
         self.session = session
@@ -57,7 +57,7 @@ class Window:
         self.call("POST", "url", url=address)
 
     def find(self, selector: str) -> list[str]:
-        """The elements of that kind, as soon as there is one."""
+        """Return the elements that match a selector; wait until there is one."""
         found = self.call("POST", "elements", using="css selector", value=selector)
         return [element[ELEMENT] for element in found]
 
@@ -65,18 +65,18 @@ class Window:
         self.call("POST", f"element/{self.find(selector)[0]}/value", text=text)
 
     def click(self, selector: str) -> None:
-        """Click. The page that follows may come later: ask for something that only it has."""
+        """Click an element. The next page may load later: wait for something that only that page has."""
         self.call("POST", f"element/{self.find(selector)[0]}/click")
 
     def press_control_enter(self, selector: str) -> None:
         self.type(selector, "\ue009\ue007")  # WebDriver's codes of the two keys
 
     def run(self, script: str) -> Any:
-        """What a script in the page returns."""
+        """Run a script in the page and return its value."""
         return self.call("POST", "execute/sync", script=script, args=[])
 
     def devtools(self, command: str, **parameters: Any) -> None:
-        """Set what WebDriver has no word for: colours that the reader prefers, the screen of a phone."""
+        """Send a DevTools command, for settings that WebDriver lacks: preferred colours, the screen of a phone."""
         self.call("POST", "goog/cdp/execute", cmd=command, params=parameters)
 
     def texts(self, selector: str) -> list[str]:
@@ -101,7 +101,7 @@ def window(profile: Path) -> Iterator[Window]:
             line = next(line for line in driver.stdout if "started successfully on port" in line)
             address = f"http://127.0.0.1:{line.rsplit(' ', 1)[1].strip().rstrip('.')}"
             chrome = {"binary": browser, "args": [*OPTIONS, f"--user-data-dir={profile}"]}
-            patience = {"implicit": 300_000}  # of find(), in milliseconds: for pages that a slow server makes
+            patience = {"implicit": 300_000}  # of find(), in milliseconds: a page may wait for a slow server
             wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome, "timeouts": patience}}}
             answer = requests.post(f"{address}/session", json=wanted, timeout=600)
             assert answer.ok, answer.text

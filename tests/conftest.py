@@ -1,51 +1,58 @@
-"""Fixtures and the kinds of tests: the demo with finished results, and markers that follow from fixtures."""
+"""Fixtures (the demo with finished results) and the markers that tests get from their fixtures."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import os
-import shlex
-import signal
-import subprocess
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import BIN, CLUENER, ENVIRONMENT, ROOT, copy_repository, snakemake
+from helpers import CLUENER, ROOT, copy_repository, snakemake
 from hypothesis import HealthCheck, settings
 
 # Property tests draw the same examples in every run. CONTRIBUTING.md says how to search for new ones.
-# A busy machine is no failure: time decides nothing.
+# A slow machine is not a failure, so there is no deadline.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeatable", PATIENT, max_examples=50, derandomize=True, database=None)
 settings.register_profile("search", PATIENT, max_examples=2000, print_blob=True)
 settings.load_profile("repeatable")
 
 SLOW = {"engine", "browser", "slurm", "network"}
-"""The kinds of tests that take long. They are marked `slow` too."""
+"""Markers of tests that take long. These tests are also marked `slow`."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that saves the demo's training while one works on tests."""
+    """Add the option `--demo`, which saves the time to make the demo."""
     parser.addoption("--demo", type=Path, metavar="FOLDER", help="a copy of the repository in which the demo has run")
 
 
-ENVIRONMENTS = [".envs/train/.built", ".envs/predict-cpu/.built", "--cores", "1"]
-MEANWHILE: list[subprocess.Popen[bytes]] = []
-"""The process that makes the demo while fast tests run."""
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+"""The name of this process if `pytest -n 2` runs the tests in two processes, else None."""
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Hold `lock`, so that only one process of this test run executes the block at a time."""
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 @functools.cache
 def build_environments() -> None:
-    """Build the engines' environments with the workflow's own rule, unless they are there."""
-    for process in MEANWHILE:  # it builds them, too
-        process.wait()
-    done = snakemake(ROOT, *ENVIRONMENTS)
+    """Build the engines' environments with the workflow's own rule, unless they exist."""
+    (ROOT / ".envs").mkdir(exist_ok=True)
+    with one_at_a_time(ROOT / ".envs" / ".tests.lock"):
+        done = snakemake(ROOT, ".envs/train/.built", ".envs/predict-cpu/.built", "--cores", "1")
     assert done.returncode == 0, done.stdout
 
 
 def mark(item: pytest.Item) -> None:
-    """Add the markers that follow from a test's fixtures and its other markers; pyproject.toml explains them."""
+    """Add the markers that a test's fixtures and other markers imply; pyproject.toml explains them."""
     if "demo" in getattr(item, "fixturenames", ()):
         item.add_marker("engine")
     kinds = {marker.name for marker in item.iter_markers()}
@@ -57,7 +64,7 @@ def mark(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by the markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests, and run the fast ones first: what is wrong with our own code shows in seconds.
+    """Mark the tests, and run the fast ones first, so that most mistakes in our own code show within seconds.
 
     Tests that download gigabytes are left out unless `-m` names them.
     """
@@ -72,49 +79,37 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)  # before the test's fixtures
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests of engines find the engines' environments built."""
+    """Build the engines' environments before a test that needs them."""
     if item.get_closest_marker("engine"):
         build_environments()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def demo_meanwhile(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], Path] | None]:
-    """Make the environments and the demo while the fast tests run on one core; what is given waits for its folder."""
-    if not any("demo" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        yield None
-        return
-    given: Path | None = request.config.getoption("--demo")
-    folder = given.resolve() if given else copy_repository(tmp_path_factory.mktemp("demo"))
-    program, log = str(BIN / "snakemake"), tmp_path_factory.mktemp("meanwhile") / "log"
-    both = shlex.join([program, *ENVIRONMENTS])
-    both += f" && cd {shlex.quote(str(folder))} && {shlex.join([program, 'results/metrics.tsv', '--cores', 'all'])}"
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            ["bash", "-c", both], cwd=ROOT, env=ENVIRONMENT, stdout=stream, stderr=stream, start_new_session=True
-        )
-    MEANWHILE.append(process)
-
-    def finished() -> Path:
-        assert process.wait() == 0, log.read_text(encoding="utf-8")
-        return folder
-
-    yield finished
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-
-
 @pytest.fixture(scope="session")
-def demo(demo_meanwhile: Callable[[], Path]) -> Path:
-    """A copy of the repository in which the README's main command has run on the embedded default."""
-    return demo_meanwhile()
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository in which the README's main command has run with the default runs.
+
+    The first process that needs it makes it. With several processes, each one works on its own copy.
+    """
+    build_environments()
+    shared = tmp_path_factory.getbasetemp()
+    if WORKER:
+        shared = shared.parent
+    given: Path | None = request.config.getoption("--demo")
+    folder = given.resolve() if given else shared / "demo"
+    with one_at_a_time(shared / "demo.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            copy_repository(folder)
+        done = snakemake(folder, "results/metrics.tsv", "--cores", "all")
+        assert done.returncode == 0, done.stdout
+        if WORKER:
+            folder = shutil.copytree(folder, tmp_path_factory.mktemp("demo") / "demo", symlinks=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
 def reported(demo: Path) -> Path:
-    """The demo, with what its report shows."""
+    """The demo with all figures and pages of its report."""
     done = snakemake(demo, "report", "--cores", "all")
     assert done.returncode == 0, done.stdout
     return demo

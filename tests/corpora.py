@@ -1,4 +1,4 @@
-"""Corpora for tests: sentences as Hypothesis draws them, and how they are written in raw formats."""
+"""Corpora for tests: sentences drawn by Hypothesis, and functions that write them in raw formats."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from entitune.records import Entity, Sentence
 
 LABELS = ("name", "book", "game")
 
-# What a reader may get as text: anything that UTF-8 can hold, the line breaks that are none (U+2028, U+0085) apart
-# from control characters, and characters beyond the basic plane.
+# Characters of texts: everything that UTF-8 can represent except control characters. Drawn often: characters that look
+# like line breaks to some programs (U+2028), and characters beyond the basic plane.
 CHARACTERS = st.one_of(
     st.sampled_from("温格的球队书《》\u2028\u3000 a1𠀀😀"),
     st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff"),
@@ -27,7 +27,7 @@ CHARACTERS = st.one_of(
 
 @st.composite
 def sentences(draw: st.DrawFn, disjoint: bool = False, characters: st.SearchStrategy[str] = CHARACTERS) -> Sentence:
-    """A labelled sentence; tags and marks can only hold mentions that are `disjoint`."""
+    """Draw a labelled sentence; `disjoint` mentions do not overlap, as tags and marks require."""
     text = "".join(draw(st.lists(characters, min_size=1, max_size=12).filter(lambda found: "".join(found).strip())))
     if disjoint:
         cuts = sorted(draw(st.sets(st.integers(0, len(text)), max_size=6)))
@@ -43,7 +43,7 @@ def sentences(draw: st.DrawFn, disjoint: bool = False, characters: st.SearchStra
 
 
 def places(sentence: Sentence) -> list[tuple[int, int, str]]:
-    """(start, end, label) of each entity."""
+    """Return (start, end, label) of each entity."""
     found = []
     for entity in sentence.entities or ():
         assert entity.start is not None
@@ -53,7 +53,7 @@ def places(sentence: Sentence) -> list[tuple[int, int, str]]:
 
 
 def with_ids(corpus: Iterable[Sentence]) -> list[Sentence]:
-    """The sentences with an id each."""
+    """Give each sentence an id."""
     return [Sentence(f"id-{number}", sentence.text, sentence.entities) for number, sentence in enumerate(corpus)]
 
 
@@ -65,7 +65,7 @@ def to_cluener(sentence: Sentence) -> str:
 
 
 def tags_of(sentence: Sentence, scheme: str = "bio") -> list[str]:
-    """The tag of each character."""
+    """Return the tag of each character."""
     first, inside, last, single = list({"bio": "BIIB", "bmes": "BMES", "bioes": "BIES"}[scheme])
     tags = ["O"] * len(sentence.text)
     for start, end, label in places(sentence):
@@ -87,7 +87,7 @@ def read(
     labels: Sequence[str] | None = LABELS,
     **options: Any,
 ) -> list[Row]:
-    """The rows of a file with this content; of files that are there, where there is no content."""
+    """Write `content` to a file and return its rows. Without content, read the files that exist."""
     paths = [path] if isinstance(path, Path) else path
     if raw is not None:
         paths[0].write_bytes(raw if isinstance(raw, bytes) else raw.encode())
@@ -95,19 +95,19 @@ def read(
 
 
 def notes(path: Path, raw_format: str = "cluener", labels: Sequence[str] = LABELS, **options: Any) -> list[Note]:
-    """What is told of a file besides its rows."""
+    """Return the notes about a file."""
     reading, rows = read_split(Source.of([path]), raw_format, "train", labels, CorpusOptions.model_validate(options))
     list(rows)
     return reading.notes
 
 
 def reasons(rows: Iterable[Row]) -> list[tuple[int, str]]:
-    """Line and reason of every problem."""
+    """Return line and reason of every problem."""
     return [(problem.line, problem.reason) for row in rows for problem in row.problems]
 
 
 def found(rows: Iterable[Row]) -> list[tuple[str, list[tuple[int, int, str]]]]:
-    """Text and entities of every row, all of which must be valid."""
+    """Return text and entities of every row; all rows must be valid."""
     result = []
     for row in rows:
         assert row.sentence is not None, row.problems

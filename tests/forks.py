@@ -1,8 +1,8 @@
-"""Python scripts as processes that begin with their imports done.
+"""Fast processes for Python scripts: forks of a process that has already imported their modules.
 
-Most of what a script of the workflow costs is its imports. Here one process imports them and then forks itself for
-each call: the script is a process of its own still, with its own arguments, folder, environment variables, input,
-output and exit code.
+A script of the workflow spends most of its time on imports. Here one process imports the modules once and forks itself
+for each call. So a script still runs in a process of its own, with its own arguments, folder, environment variables,
+input, output and exit code.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Result = subprocess.CompletedProcess[str]
 
 
 class ForkServer:
-    """The process that forks. It ends with the one that started it.
+    """The process that forks. It ends with the process that started it.
 
     Args:
-        modules: what it imports before the first call.
-        path: folders to find them in, first on `sys.path`.
+        modules: the modules to import before the first call.
+        path: folders to put first on `sys.path`.
     """
 
     def __init__(self, modules: Sequence[str], path: Path | None = None) -> None:
@@ -39,16 +39,16 @@ class ForkServer:
         atexit.register(self._close)
 
     def _close(self) -> None:
-        """Its calls end with its standard input."""
+        """Close the standard input of the process, which ends it."""
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait()
 
     def run(self, words: Sequence[str], cwd: Path | None, env: Mapping[str, str], merge: bool = False) -> Result:
-        """Run a script as `subprocess.run` would, with nothing to read from standard input, and wait for its end.
+        """Run a script like `subprocess.run`, with empty standard input, and wait until it ends.
 
         Args:
-            words: the script's path, and its arguments.
+            words: the script's path and its arguments.
             cwd: the folder to run it in; by default the one that the tests run in.
             env: all its environment variables.
             merge: whether its stderr is part of its stdout.
@@ -66,7 +66,7 @@ class ForkServer:
 
 
 def become(call: dict[str, Any]) -> None:
-    """Be the script of a call in this process."""
+    """Run the script of a call in this process."""
     for number, path in enumerate(call["files"]):
         os.dup2(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), number)
     os.chdir(call["cwd"])
@@ -87,14 +87,14 @@ ENDED = [0]
 
 
 def leave() -> None:
-    """End at once: it would take a third of a second to take all imported modules down, one by one."""
+    """End this process at once. A normal exit takes a third of a second to unload all imported modules."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(ENDED[-1])
 
 
 def serve(modules: Sequence[str]) -> None:
-    """Import, then answer every line of standard input, a call, with the exit code of a fork that has made it."""
+    """Import the modules; then run each call (a line of standard input) in a fork, and print its exit code."""
     for name in modules:
         importlib.import_module(name)
     calls, codes = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
@@ -109,14 +109,14 @@ def serve(modules: Sequence[str]) -> None:
 
 @functools.cache
 def scripts_server() -> ForkServer:
-    """Has imported what the scripts share, and the libraries that take them long."""
+    """Return a server that has imported the scripts' shared modules and slow libraries."""
     modules = ["entitune.study", "entitune.charts", "entitune.serving.client", "numpy", "pandas", "requests"]
     return ForkServer(modules, Path(__file__).resolve().parent.parent / "scripts")
 
 
 @functools.cache
 def snakemake_server() -> ForkServer:
-    """Has imported Snakemake, and nothing of the package, of which every copy of the repository has its own."""
+    """Return a server that has imported Snakemake, but not `entitune`: each copy of the repository has its own."""
     return ForkServer(["snakemake.cli", "pydantic", "yaml"])
 
 

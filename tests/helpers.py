@@ -1,4 +1,4 @@
-"""What tests share: where things are, scripts and Snakemake to run, files to write and to read."""
+"""Functions that tests share: paths, running scripts and Snakemake, writing and reading files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 ENVIRONMENT = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-"""The environment variables of a command that finds the workflow's own programs first."""
+"""Environment variables with the workflow's own programs first on PATH."""
 CLUENER = ROOT.parent / "shared" / "data" / "cluener_public.zip"
 SHEET = "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\tsweep\n"
 """The header of conf/runs.tsv."""
@@ -30,7 +30,7 @@ SHEET = "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\tsweep\n"
 Result = forks.Result
 
 
-# --- to run --------------------------------------------------------------------------------------------------------
+# --- to run ----------------------------------------------------------------------------------------------------------
 
 
 def run_script(
@@ -41,7 +41,7 @@ def run_script(
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
 ) -> Result:
-    """Run scripts/{name}.py as a person does, and return its exit code and what it prints.
+    """Run scripts/{name}.py as a user does, and return its exit code and output.
 
     Args:
         name: the script.
@@ -49,7 +49,7 @@ def run_script(
         python: the interpreter; by default the workflow's.
         cwd: the folder to run it in; by default the one that the tests run in.
         env: environment variables to set in addition.
-        stdin: the text that it reads from standard input, a pipe.
+        stdin: the text on its standard input, which is a pipe.
     """
     words = [str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
     variables = {**os.environ, **(env or {})}
@@ -61,18 +61,18 @@ def run_script(
 
 
 def must_run(name: str, *arguments: object) -> None:
-    """Run scripts/{name}.py, which must succeed."""
+    """Run scripts/{name}.py and assert that it succeeds."""
     done = run_script(name, *arguments)
     assert done.returncode == 0, done.stderr
 
 
 def python_of(environment: str) -> Path:
-    """The interpreter of an engine's environment, which exists in tests that are marked `engine`."""
+    """Return the interpreter of an engine's environment. It exists in tests that are marked `engine`."""
     return ROOT / ".envs" / environment / "bin" / "python"
 
 
 def run_code(environment: str, code: str, *arguments: object, cwd: Path | None = None, stdin: str | None = None) -> str:
-    """Run Python code in an engine's environment, without the network, and return what it prints.
+    """Run Python code in an engine's environment, without network, and return its output.
 
     The code can import the scripts and their package.
     """
@@ -90,14 +90,14 @@ def run_code(environment: str, code: str, *arguments: object, cwd: Path | None =
 
 
 def train_command(name: str, *options: str) -> list[str]:
-    """The command that trains as {name}.yaml says, in a copy of the repository, and makes adapters/{name}."""
+    """Return the command that trains with {name}.yaml in a copy of the repository and writes adapters/{name}."""
     command = [sys.executable, "scripts/train_adapter.py", "--config", f"{name}.yaml", "--log", f"logs/{name}.log"]
     command += ["--llamafactory", ".envs/train/bin/llamafactory-cli", "--output-dir", f"adapters/{name}"]
     return [*command, *options]
 
 
 def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Call `condition` until it is true; fail after so many seconds."""
+    """Call `condition` until it is true; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"no {what} within {seconds:.0f} s"
@@ -105,7 +105,7 @@ def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None
 
 
 def have_ended(processes: Iterable[psutil.Process]) -> bool:
-    """Whether processes have ended, also where nobody has asked for their exit codes."""
+    """Whether processes have ended. A process whose exit code nobody has read counts as ended."""
     for one in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             if one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
@@ -114,7 +114,7 @@ def have_ended(processes: Iterable[psutil.Process]) -> bool:
 
 
 def run_in(folder: Path, *command: str) -> Result:
-    """Run a command in `folder`, with the workflow's programs first on PATH. Its stderr is part of its stdout."""
+    """Run a command in `folder`, with the workflow's programs first on PATH. Its stderr goes to its stdout."""
     return subprocess.run(
         command,
         cwd=folder,
@@ -127,9 +127,9 @@ def run_in(folder: Path, *command: str) -> Result:
 
 
 def snakemake(folder: Path, *arguments: str, path: str = ENVIRONMENT["PATH"]) -> Result:
-    """Run Snakemake in `folder`, with the details of each job, which the default profile leaves out.
+    """Run Snakemake in `folder` and print the details of each job, which the default profile hides.
 
-    It finds programs on `path`, by default the workflow's own first.
+    `path` is its PATH, by default with the workflow's own programs first.
     """
     quiet = [] if {"-q", "--quiet"} & set(arguments) else ["--quiet", "host"]
     words = [str(BIN / "snakemake"), *arguments, *quiet]
@@ -137,7 +137,7 @@ def snakemake(folder: Path, *arguments: str, path: str = ENVIRONMENT["PATH"]) ->
 
 
 def copy_repository(target: Path) -> Path:
-    """Copy the files that git knows or would add to `target`, and commit them there.
+    """Copy the files that git tracks or would add to `target`, and commit them there.
 
     The copy shares the environments, and has no results.
     """
@@ -160,11 +160,11 @@ def copy_repository(target: Path) -> Path:
     return target
 
 
-# --- files ---------------------------------------------------------------------------------------------------------
+# --- files -----------------------------------------------------------------------------------------------------------
 
 
 def write_jsonl(path: Path, values: Iterable[Any]) -> Path:
-    """Write a line of JSON for each value, a record by its `to_dict`. Returns `path`."""
+    """Write each value as a line of JSON, a record with its `to_dict`, and return `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(one, ensure_ascii=False, default=lambda record: record.to_dict()) for one in values)
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -172,24 +172,24 @@ def write_jsonl(path: Path, values: Iterable[Any]) -> Path:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The object of each line."""
+    """Return the object of each line."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def zipped_rows(archive: Path, name: str) -> list[dict[str, Any]]:
-    """The object of each line of a file in a zip archive."""
+    """Return the object of each line of a file in a zip archive."""
     with zipfile.ZipFile(archive) as files:
         return [json.loads(line) for line in files.read(name).decode("utf-8").split("\n") if line]
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
-    """The rows of a table with a header."""
+    """Return the rows of a table with a header."""
     with path.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream, delimiter="\t"))
 
 
 def edit_yaml(path: Path, *keys: str, **changes: object) -> None:
-    """Change values of a YAML file: of the mapping that `keys` lead to, else of the whole file."""
+    """Change values of a YAML file, in the mapping that `keys` lead to or at the top level."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     entry = content
     for key in keys:
@@ -199,11 +199,11 @@ def edit_yaml(path: Path, *keys: str, **changes: object) -> None:
 
 
 def demo_rows(split: str) -> list[dict[str, Any]]:
-    """The rows of a split of the demo corpus, in CLUENER's format."""
+    """Return the rows of a split of the demo corpus, in CLUENER's format."""
     return read_jsonl(ROOT / "data" / "demo" / f"{split}.json")
 
 
 def losses(adapter: Path) -> list[tuple[int, float]]:
-    """Optimisation step and training loss of every record in the log of an adapter's training."""
+    """Return step and training loss of every record in the training log of an adapter."""
     log = read_jsonl(adapter / "trainer_log.jsonl")
     return [(record["current_steps"], record["loss"]) for record in log if "loss" in record]

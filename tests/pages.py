@@ -1,4 +1,4 @@
-"""The Markdown pages that people read: commands, sections, headings and links."""
+"""The Markdown pages: their commands, sections, headings and links."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ class Section(NamedTuple):
 
 
 def pages() -> list[str]:
-    """The paths of all Markdown files of the repository."""
+    """Return the paths of all Markdown files of the repository."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     return [name for name in names if (ROOT / name).is_file()]
 
 
 DOCUMENTS = [name for name in pages() if name in ("README.md", "CONTRIBUTING.md", "SECURITY.md") or "docs/" in name]
-"""The pages for people, in English."""
+"""The English pages for users."""
 
 
 def read(name: str) -> str:
-    """The text of a file of the repository."""
+    """Return the text of a file of the repository."""
     return (ROOT / name).read_text(encoding="utf-8")
 
 
 def commands(text: str) -> list[str]:
-    """The shell commands of a page in their order, each once: the lines of its `sh` blocks and those in sentences.
+    """Return the shell commands of a page in order, each once: from its `sh` blocks and its sentences.
 
     A line that ends with a backslash belongs to the next one. A block that sets shell variables is one command.
     """
@@ -53,12 +53,12 @@ def commands(text: str) -> list[str]:
 
 
 def sections(text: str) -> list[Section]:
-    """The sections of a page. A line of code that begins with `#` is no heading."""
+    """Return the sections of a page. A line of code that begins with `#` is not a heading."""
     prose = FENCED.sub(lambda block: re.sub(r"^#", " #", block[0], flags=re.MULTILINE), text)
     parts = re.split(r"^(#+) (.*)$", prose, flags=re.MULTILINE)[1:]
     return [Section(len(parts[at]), parts[at + 1], parts[at + 2]) for at in range(0, len(parts), 3)]
 
 
 def anchor(title: str) -> str:
-    """The anchor that forges give a heading: lower case, hyphens for spaces, no punctuation."""
+    """Return the anchor of a heading as forges build it: lower case, hyphens for spaces, no punctuation."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")

@@ -1,4 +1,4 @@
-"""Predictions to score: what the tests of the evaluation share."""
+"""Predictions that several tests of the evaluation score."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def record(
 
 
 def noisy(generator: random.Random, sentences: int = 30) -> list[Prediction]:
-    """Predictions that are right, wrong or missing by chance."""
+    """Draw predictions that are randomly correct, wrong or missing."""
     records = []
     for number in range(sentences):
         gold = [entity(generator.choice(LABELS), "X", i, i + 1) for i in range(generator.randint(0, 4))]

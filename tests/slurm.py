@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from helpers import wait_for
 
-CONF = Path("/etc/slurm/slurm.conf")  # srun's job steps look nowhere else
+CONF = Path("/etc/slurm/slurm.conf")  # the only path that srun's job steps read
 GRES = CONF.with_name("gres.conf")
 HOST = socket.gethostname().split(".")[0]
 SETTINGS = """\
@@ -59,12 +59,12 @@ PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 def command(*words: str) -> str:
-    """What a command prints; a failure is the test's."""
+    """Run a command and return its output; fail the test if the command fails."""
     return subprocess.run(words, capture_output=True, text=True, check=True, timeout=600).stdout
 
 
 def jobs() -> dict[str, dict[str, str]]:
-    """Slurm's own records, also of ended jobs, by id: what `scontrol show job` calls JobState, Comment, TRES..."""
+    """Return Slurm's records of all jobs by id, also of ended jobs: JobState, Comment, TRES and others."""
     records = command("scontrol", "--oneliner", "show", "job").splitlines()
     fields = [dict(re.findall(r"(\S+?)=(\S*)", record)) for record in records if record.startswith("JobId=")]
     return {record["JobId"]: record for record in fields}
@@ -76,7 +76,7 @@ def node_state() -> str:
 
 
 def start(state: Path) -> None:
-    state.chmod(0o755)  # munge asks that all can reach its socket
+    state.chmod(0o755)  # munge requires that everybody can reach its socket
     for folder in ("ctld", "d"):
         (state / folder).mkdir()
     (state / "munge.key").write_bytes(os.urandom(128))
@@ -110,14 +110,14 @@ def stop(state: Path) -> None:
 
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[None]:
-    """Slurm while the module's tests run."""
+    """Run Slurm while the tests of the module run."""
     if missing := [name for name in ("munged", "slurmctld", "slurmd") if not shutil.which(name)]:
         pytest.skip(f"{', '.join(missing)} not installed (apt-get install slurm-wlm munge)")
     if os.geteuid():
-        pytest.skip("starting a Slurm takes root")
+        pytest.skip("starting Slurm needs root")
     if CONF.exists():
-        pytest.skip(f"this machine has a Slurm of its own: {CONF}")
-    state = Path(tempfile.mkdtemp(prefix="slurm-"))  # short: a socket's path has 107 characters at most
+        pytest.skip(f"this machine already has a Slurm configuration: {CONF}")
+    state = Path(tempfile.mkdtemp(prefix="slurm-"))  # short: the path of a socket may have at most 107 characters
     try:
         start(state)
         yield

@@ -1,4 +1,4 @@
-"""Work counted instead of time: how many lines of Python a call executes."""
+"""Count the lines of Python that a call executes, instead of measuring time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def steps(call: Callable[[], Any]) -> int:
-    """The number of lines that a call executes, each round of a loop or comprehension anew; C code is not counted."""
+    """Return the number of executed lines, counted in every round of a loop or comprehension; C code does not count."""
     count = 0
 
     def trace(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
@@ -27,5 +27,5 @@ def steps(call: Callable[[], Any]) -> int:
 
 
 def grows_linearly(work: Callable[[int], Callable[[], Any]], size: int) -> bool:
-    """Whether twice the size costs at most 2.3 times the steps. `work(size)` prepares what is counted."""
+    """Whether twice the size needs at most 2.3 times the steps. `work(size)` returns the call to count."""
     return steps(work(2 * size)) <= 2.3 * steps(work(size))

@@ -1,4 +1,4 @@
-"""What holds for every answer format: round trips, reasoning, no crash, linear time, structured decoding."""
+"""Every answer format: round trips, reasoning, no crashes, linear time, structured decoding."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ labels = st.sampled_from(["name", "名", "a]b", "x|y", "\\", "[", "null", "Name"
 def sentences(
     draw: st.DrawFn, texts: st.SearchStrategy[str] = texts, labels: st.SearchStrategy[str] = labels
 ) -> Sentence:
-    """A sentence with entities that are distinct, nested, touching or crossing."""
+    """Draw a sentence with entities that may be distinct, nested, touching or crossing."""
     text = draw(texts)
     spans = st.tuples(st.integers(0, len(text)), st.integers(0, len(text))).filter(lambda span: span[0] < span[1])
     drawn = draw(st.lists(st.tuples(spans, labels), max_size=6, unique=True)) if text else []
@@ -52,7 +52,7 @@ def test_every_format_has_its_functions() -> None:
 
 @every_format
 @given(sentence=sentences())
-def test_what_is_written_is_read_again(answer_format: AnswerFormat, sentence: Sentence) -> None:
+def test_written_answers_are_read_back(answer_format: AnswerFormat, sentence: Sentence) -> None:
     answer = read_answer(answer_format, write_answer(answer_format, sentence), sentence.text)
     refused = set(inexpressible(answer_format, sentence))
     written = [(one.label, one.text, one.start, one.end) for one in sentence.entities or () if one not in refused]
@@ -65,7 +65,7 @@ def test_what_is_written_is_read_again(answer_format: AnswerFormat, sentence: Se
 
 @pytest.mark.parametrize("answer_format", ["brackets", "occurrence"])
 @given(sentence=sentences())
-def test_places_survive_grounding(answer_format: AnswerFormat, sentence: Sentence) -> None:
+def test_grounding_keeps_given_offsets(answer_format: AnswerFormat, sentence: Sentence) -> None:
     assume(not inexpressible(answer_format, sentence))
     unlabelled = Sentence(sentence.id, sentence.text, None)
     prediction = read_prediction(answer_format, unlabelled, write_answer(answer_format, sentence), "stop")
@@ -114,13 +114,13 @@ def test_no_answer_crashes_a_reader(answer_format: AnswerFormat, raw: str, text:
     prediction = read_prediction(answer_format, Sentence("s", text, None), raw, "stop")
     assert prediction.pred == () or prediction.status != "unparseable"
     for mention in prediction.pred:
-        (mention.label + mention.text).encode("utf-8")  # what could not be written to a file would end the run later
+        (mention.label + mention.text).encode("utf-8")  # must be writable to a file
         if mention.start is not None:
             found = text[mention.start : mention.end]
             assert unicodedata.normalize("NFKC", found) == unicodedata.normalize("NFKC", mention.text)
 
 
-# --- reasoning ----------------------------------------------------------------------------------------------------
+# --- reasoning -------------------------------------------------------------------------------------------------------
 
 DRAFT = {
     "json": '[{"label": "company", "text": "高远"}]',
@@ -137,7 +137,7 @@ FINAL = {name: draft.replace("company", "name") for name, draft in DRAFT.items()
         ("<think>\n可能是 DRAFT？不对。\n</think>\n\nFINAL", True),
         ("<think>\n\n</think>\n\nFINAL", True),
         ("<think>DRAFT</think>FINAL<think>DRAFT</think>", True),
-        ("可能是 DRAFT？\n</think>\nFINAL", True),  # the template wrote the <think> into the prompt
+        ("可能是 DRAFT？\n</think>\nFINAL", True),  # the template put the <think> into the prompt
         ("<think>a<think>b</think>DRAFT</think>FINAL", True),
         ("<think>\n可能是 DRAFT", False),
         ("DRAFT<think>FINAL", False),
@@ -146,7 +146,7 @@ FINAL = {name: draft.replace("company", "name") for name, draft in DRAFT.items()
         ("<think>", False),
     ],
 )
-def test_reasoning_is_no_answer(answer_format: AnswerFormat, raw: str, is_answered: bool) -> None:
+def test_reasoning_is_not_part_of_the_answer(answer_format: AnswerFormat, raw: str, is_answered: bool) -> None:
     answer = raw.replace("DRAFT", DRAFT[answer_format]).replace("FINAL", FINAL[answer_format])
     read = read_answer(answer_format, answer, "高远在北岭")
     assert [(one.label, one.text) for one in read.mentions] == ([("name", "高远")] if is_answered else [])
@@ -163,11 +163,11 @@ def test_tags_in_a_sentence_are_text(answer_format: AnswerFormat) -> None:
 
 
 def test_reasoning_takes_linear_time() -> None:
-    assert without_reasoning("<think>" * 300_000) is None  # minutes, were it quadratic
+    assert without_reasoning("<think>" * 300_000) is None  # would take minutes if it were quadratic
     assert without_reasoning("</think>" * 300_000) == ""
 
 
-# --- linear time: quadratic readers would need minutes for each ------------------------------------------------------
+# --- linear time: a quadratic reader would need minutes for each case ------------------------------------------------
 
 SIZE = 6000
 
@@ -212,7 +212,7 @@ def test_a_long_sentence_with_many_entities(answer_format: AnswerFormat) -> None
         assert sum(mention.start is not None for mention in prediction.pred) > len(entities) - 20
 
 
-# --- writing ------------------------------------------------------------------------------------------------------
+# --- writing ---------------------------------------------------------------------------------------------------------
 
 NESTED = Sentence(
     "s",
@@ -238,21 +238,25 @@ NESTED = Sentence(
         ),
     ],
 )
-def test_how_an_answer_looks(answer_format: AnswerFormat, answer: str) -> None:
+def test_written_answers(answer_format: AnswerFormat, answer: str) -> None:
     assert write_answer(answer_format, NESTED) == answer
     assert write_answer(answer_format, Sentence("s", "甲|乙", ())) == (
         "甲\\|乙" if answer_format == "brackets" else "[]"
     )
 
 
-# --- occurrence -----------------------------------------------------------------------------------------------------
+# --- occurrence ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("raw", "expected", "status"),
     [
         ('[{"text": "哈哈", "occurrence": 2, "label": "x"}]', [(1, 3)], "ok"),  # they overlap
-        ('[{"label": "x", "text": "哈哈", "occurrence": 3}]', [(0, 2)], "ok"),  # there is no third: as without number
+        (
+            '[{"label": "x", "text": "哈哈", "occurrence": 3}]',
+            [(0, 2)],
+            "ok",
+        ),  # there is no third occurrence: the number is ignored
         (
             '[{"label": "x", "text": "哈哈", "occurrence": 2}, {"label": "x", "text": "哈哈", "occurrence": 2}]',
             None,
@@ -273,7 +277,7 @@ def test_how_an_answer_looks(answer_format: AnswerFormat, answer: str) -> None:
 def test_occurrence_numbers(raw: str, expected: list[tuple[int | None, int | None]] | None, status: str) -> None:
     prediction = read_prediction("occurrence", Sentence("s", "哈哈哈", None), raw, "stop")
     assert prediction.status == status
-    # the same place twice for one label: the second mention takes another one
+    # the same occurrence twice for one label: the second mention gets another occurrence
     assert [(one.start, one.end) for one in prediction.pred] == (expected or [(1, 3), (0, 2)])
 
 
@@ -290,13 +294,13 @@ def test_occurrences_are_those_of_a_search_at_every_offset(text: str, surface: s
     assert [one["occurrence"] for one in written] == list(range(1, len(starts) + 1))
 
 
-# --- structured decoding --------------------------------------------------------------------------------------------
+# --- structured decoding ---------------------------------------------------------------------------------------------
 
 LABELS = ["name", "人名", "a.b*c", "x/y", "p-q#r&s~t", "[l]", "b\\s", "p|q", "(x)", "{y}", "$^+?"]
 
 
 def is_writable(sentence: Sentence) -> bool:
-    """Whether structured decoding allows what is written: not runs of white space in JSON, not what nests deeply."""
+    """Whether structured decoding allows an answer. It excludes long white space in JSON and deep nesting."""
     return all(
         one.text.strip() and not re.search(r"[ \n\t\r\u00a0\u3000]{4}", one.text) for one in sentence.entities or ()
     )
@@ -304,7 +308,7 @@ def is_writable(sentence: Sentence) -> bool:
 
 @pytest.mark.parametrize("answer_format", ["json", "occurrence"])
 @given(sentence=sentences(), label=st.sampled_from(LABELS))
-def test_the_regular_expression_allows_what_is_written(
+def test_the_regular_expression_allows_written_answers(
     answer_format: AnswerFormat, sentence: Sentence, label: str
 ) -> None:
     entities = tuple(Entity(label, one.text, one.start, one.end) for one in sentence.entities or ())
@@ -342,7 +346,7 @@ def test_the_regular_expression_allows_nothing_else(raw: str) -> None:
 
 
 def alternatives(grammar: str) -> dict[str, list[list[str]]]:
-    """The rules of a grammar: for each its alternatives, each a list of texts and of names of rules."""
+    """Parse a grammar: for each rule its alternatives, each a list of literals and rule names."""
     rules = {}
     for line in grammar.splitlines():
         name, _, body = line.partition(" ::= ")
@@ -352,7 +356,7 @@ def alternatives(grammar: str) -> dict[str, list[list[str]]]:
 
 
 def accepts(grammar: Grammar, answer: str) -> bool:
-    """Whether a grammar whose rules each end with at most one rule of another position writes an answer."""
+    """Whether a grammar accepts an answer. Each alternative may have one rule name, at its end."""
     rules = alternatives(grammar.ebnf)
 
     def unquote(part: str) -> str:
@@ -381,7 +385,7 @@ def accepts(grammar: Grammar, answer: str) -> bool:
 
 
 @given(sentence=sentences(), label=st.sampled_from(LABELS))
-def test_the_grammar_allows_what_is_written(sentence: Sentence, label: str) -> None:
+def test_the_grammar_allows_written_answers(sentence: Sentence, label: str) -> None:
     entities = tuple(Entity(label, one.text, one.start, one.end) for one in (sentence.entities or ())[:2])
     relabelled = Sentence("s", sentence.text, entities)
     grammar = constraint_of("brackets", LABELS, sentence.text)
@@ -394,8 +398,8 @@ def test_the_grammar_allows_what_is_written(sentence: Sentence, label: str) -> N
 
 
 @pytest.mark.engine
-def test_the_engine_s_grammars_agree() -> None:
-    """xgrammar, which vLLM uses, takes the constraints and allows and refuses the same answers."""
+def test_xgrammar_agrees() -> None:
+    """xgrammar, which vLLM uses, compiles the constraints, and accepts and refuses the same answers."""
     text = 'a"b\\c[d]e|f\n\u3000\U0001f600甲'
     sentence = Sentence("s", text, (Entity("人名", text[1:5], 1, 5), Entity("a.b*c", text[2:4], 2, 4)))
     cases = []

@@ -1,4 +1,4 @@
-"""The reader of JSON answers: what models write, what no input may do, and how it compares with json-repair."""
+"""The reader of JSON answers: typical deviations, arbitrary input, and a comparison with json-repair."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from entitune.prompting.answer_formats import reading
 
 
 class Answer(NamedTuple):
-    """Labels and texts of an answer, and its status: JSON answers name no places."""
+    """Labels and texts of an answer, and its status. JSON answers have no offsets."""
 
     mentions: tuple[tuple[str, str], ...]
     status: str
@@ -84,7 +84,7 @@ TWO = [{"label": "name", "text": "温格"}, {"label": "organization", "text": "�
         ('[{"label": "name", "text": {"a": 1}}, {"label": 1.5, "text": true}]', []),
         ('[{"label": "动物", "text": "猫"}, 3]', [("动物", "猫")]),
         (r'[{"label": "name", "text": "\ud83d"}]', [("name", "\ufffd")]),
-        # null, true and false name nothing, in any place; a number is the text that stands there
+        # null, true and false are not mentions anywhere; a number is read as its digits
         ('[{"text": "温格", "label": null}, {"label": "organization", "text": "曼联"}]', [UNITED]),
         ('[{"text": "温格", "label": true}, {"text": "温格", "label": False}]', []),
         ('[{"text": "温格", "label": 1}, {"text": "温格", "label": "null"}]', [("1", "温格"), ("null", "温格")]),
@@ -92,7 +92,7 @@ TWO = [{"label": "name", "text": "温格"}, {"label": "organization", "text": "�
         ("{None: {'温格': [[0, 1]]}, 'organization': '曼联'}", [UNITED]),
         ('{"name": {"温格": null}}', []),
         ('[{"type": null, "entity": "温格"}]', []),
-        # an empty text names nothing; an empty label is one that the dataset does not have
+        # a mention with an empty text is dropped; an empty label is an unknown label
         ('[{"label": "name", "text": ""}, {"label": "", "text": "温格"},]', [("", "温格")]),
         ('{"name": "", "organization": ["", "曼联"]}', [UNITED]),
         # several labels for one text
@@ -148,16 +148,16 @@ def test_no_input_crashes_the_reader(raw: str) -> None:
     answer = read_answer(raw)
     assert answer.mentions == () or answer.status != "unparseable"
     for label, text in answer.mentions:
-        (label + text).encode("utf-8")  # what could not be written to a file would end the run later
+        (label + text).encode("utf-8")  # must be writable to a file
 
 
 @given(mentions.filter(bool), st.data())
-def test_of_a_cut_off_array_the_complete_elements_are_kept(named: list[tuple[str, str]], data: st.DataObject) -> None:
+def test_complete_elements_of_a_cut_off_array_are_kept(named: list[tuple[str, str]], data: st.DataObject) -> None:
     elements = [json.dumps({"label": a, "text": b}, ensure_ascii=False) for a, b in named]
     kept = data.draw(st.integers(0, len(elements) - 1))
     cut = data.draw(st.integers(0, len(elements[kept]) - 1))
     raw = "[" + "".join(element + ", " for element in elements[:kept]) + elements[kept][:cut]
-    expected = tuple((a, b) for a, b in named[:kept] if b)  # an empty text names nothing, unless the array is valid
+    expected = tuple((a, b) for a, b in named[:kept] if b)  # empty texts are dropped, unless the array is valid
     assert read_answer(raw).mentions == expected
 
 
@@ -202,7 +202,7 @@ def test_time_is_linear(unit: str) -> None:
         return read
 
     assert grows_linearly(work, 3000)
-    work(300_000)()  # minutes, if what no line of Python does were quadratic
+    work(300_000)()  # would take minutes if the C code were quadratic
 
 
 def test_a_megabyte_of_repetition() -> None:

@@ -1,4 +1,4 @@
-"""The audit of a dataset: small corpora by hand, near-duplicates against all pairs, CLUENER against known counts."""
+"""The audit of a dataset: small corpora by hand, near-duplicates compared with all pairs, known counts of CLUENER."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def test_duplicates() -> None:
 
 def test_doubtful_annotation() -> None:
     found = figures(
-        sentence("甲和甲和甲", ("x", 0, 1), ("x", 2, 3)),  # repeated, and one place is unmarked
-        sentence("甲在甲乙", ("x", 0, 1), ("y", 2, 4)),  # the unmarked place is inside a mention
-        sentence("甲和甲", ("x", 0, 1), ("y", 2, 3)),  # two labels: each label's other place is the other's
+        sentence("甲和甲和甲", ("x", 0, 1), ("x", 2, 3)),  # repeated, and one occurrence is unmarked
+        sentence("甲在甲乙", ("x", 0, 1), ("y", 2, 4)),  # the unmarked occurrence is inside a mention
+        sentence("甲和甲", ("x", 0, 1), ("y", 2, 3)),  # two labels, each at one of the two occurrences
         sentence("甲乙丙", ("x", 0, 3), ("x", 1, 2)),  # overlap
     )
     assert found["repeated_pairs", "all"] == 1
@@ -123,7 +123,7 @@ texts = st.lists(st.text("ab", max_size=14) | st.text("甲乙丙", max_size=8), 
 
 
 @given(texts, texts)
-def test_near_duplicates_are_all_texts_with_one_that_is_similar_enough(one: list[str], other: list[str]) -> None:
+def test_near_duplicates_are_found_as_by_comparing_all_pairs(one: list[str], other: list[str]) -> None:
     within = [j for j in range(len(one)) if any(similarity(one[i], one[j]) >= NEAR for i in range(j))]
     between = [j for j in range(len(one)) if any(similarity(text, one[j]) >= NEAR for text in other)]
     assert near_duplicates(one) == within
@@ -145,7 +145,7 @@ def numbered(template: str) -> Callable[[int], str]:
         numbered("{}在京"),
     ],
 )
-def test_many_sentences_of_one_kind_are_not_compared_pair_by_pair(
+def test_similar_sentences_are_not_compared_pair_by_pair(
     monkeypatch: pytest.MonkeyPatch, text_of: Callable[[int], str]
 ) -> None:
     compared = 0
@@ -161,14 +161,14 @@ def test_many_sentences_of_one_kind_are_not_compared_pair_by_pair(
     texts = [text_of(number) for number in range(sentences)]
     near_duplicates(texts)
     near_duplicates(texts, texts)
-    assert compared < 40 * sentences  # all pairs are 4,000,000
+    assert compared < 40 * sentences  # comparing all pairs would take 4,000,000
 
 
 def test_normalise() -> None:
     assert normalise("Ａb，c！ １２甲") == "abc12甲"
 
 
-def test_audit_dataset_writes_the_contract(tmp_path: Path) -> None:
+def test_audit_dataset_writes_the_documented_table(tmp_path: Path) -> None:
     train = write_jsonl(tmp_path / "train.jsonl", [sentence("甲乙丙", ("x", 0, 1)).to_dict()])
     dev = write_jsonl(tmp_path / "dev.jsonl", [sentence("甲乙丙", ("x", 1, 2)).to_dict()])
     encoded = [{"id": str(i), "prompt_ids": [1] * size, "answer_tokens": 10} for i, size in enumerate((10, 82, 95))]
@@ -221,7 +221,7 @@ def test_cluener_has_the_known_counts(cluener_archive: Path) -> None:
         assert found["sentences_without_entities", "all"] == 0
         assert found["sentence_length", "mean"] == pytest.approx(37.4, abs=0.05)
         assert found["sentence_length", "max"] == 50
-    # 622 and 503 in an edited copy that is in use too: it marks a second 叶老桂 in the first line.
+    # 622 and 503 in an edited copy that is also in use: it marks a second 叶老桂 in the first line.
     assert train["repeated_pairs", "all"] == 622 - 1
     assert train["unmarked_pairs", "all"] == 503 + 1
     assert train["unmarked_occurrences_in_mentions", "all"] == 358
@@ -234,7 +234,7 @@ def test_cluener_has_the_known_counts(cluener_archive: Path) -> None:
 
 @pytest.mark.parametrize("surface_length", [1, 3])
 def test_many_mentions_in_one_sentence_are_not_compared_pair_by_pair(surface_length: int) -> None:
-    """The same surfaces over and over, half of them unmarked, and one long mention that holds them all."""
+    """The same surfaces many times, half of them unmarked, and one long mention that contains them all."""
     alphabet = [chr(0x4E00 + number) for number in range(1000)]
 
     def work(size: int) -> Callable[[], Any]:

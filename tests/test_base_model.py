@@ -1,4 +1,4 @@
-"""The embedded base: its files, its chat format in both engines, and that it never read an evaluation sentence."""
+"""The embedded base model: its files, its chat format in both engines, no evaluation sentence in its training."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ MODEL = ROOT / "data" / "models" / "entitune-tiny"
 PROBES = ROOT / "data" / "probes"
 COURSES = json.loads((MODEL / "training.json").read_text(encoding="utf-8"))["courses"]
 GRAM = 14
-"""Runs of so many characters are no longer shared by chance, as a date or as the name of an institution."""
+"""Two sentences rarely share so many consecutive characters by chance, such as a date or an institution's name."""
 TRAINED_ON_THIS_TEXT = False
-"""False from a change of the generator's text until the base is trained on it: set it to True with the new base."""
+"""False while the generator's text is newer than the base model. Set it to True with a new base model."""
 
 
 Rows = Callable[[dict[str, Any]], Iterator[dict[str, str]]]
@@ -48,7 +48,7 @@ Rows = Callable[[dict[str, Any]], Iterator[dict[str, str]]]
 
 @pytest.fixture(scope="module")
 def generator() -> Iterator[None]:
-    """The generator's modules can be imported."""
+    """Make the generator's modules importable."""
     sys.path.insert(0, str(ROOT / "scripts" / "base_model"))
     yield
     sys.path.remove(str(ROOT / "scripts" / "base_model"))
@@ -56,7 +56,7 @@ def generator() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def written(generator: None, demo: Path) -> Rows:
-    """Writes every row of a course of the training again."""
+    """Generate every row of a course of the training again."""
     done = snakemake(demo, "results/base_model/news.txt", "--cores", "1")
     assert done.returncode == 0, done.stdout
     news = importlib.import_module("news").read_clauses(demo / "results" / "base_model" / "news.txt")
@@ -65,38 +65,38 @@ def written(generator: None, demo: Path) -> Rows:
 
 
 def demo_sentences(split: str) -> list[str]:
-    """The sentences of a split of the demo corpus."""
+    """Return the sentences of a split of the demo corpus."""
     return [row["text"] for row in demo_rows(split)]
 
 
 def cluener_sentences() -> list[str]:
-    """The sentences of CLUENER, train and dev."""
+    """Return the sentences of CLUENER, train and dev."""
     if not CLUENER.exists():
-        pytest.skip("the archive of CLUENER is not beside the repository")
+        pytest.skip(f"the CLUENER archive is not at {CLUENER}")
     return [row["text"] for name in ("train.json", "dev.json") for row in zipped_rows(CLUENER, name)]
 
 
 def probe_sentences() -> list[str]:
-    """The sentences of data/probes, train and test."""
+    """Return the sentences of data/probes, train and test."""
     return [row["text"] for path in sorted(PROBES.glob("*/*.json")) for row in read_jsonl(path)]
 
 
 def normalise(text: str) -> str:
-    """Text without punctuation, white space, case and width."""
+    """Return a text in lower case and NFKC, without punctuation and white space."""
     return re.sub(r"\W", "", unicodedata.normalize("NFKC", text)).lower()
 
 
 class Evidence:
-    """What must not occur in the training text: whole sentences by checksum, and their runs of GRAM characters."""
+    """Sentences that the training text must not contain: their checksums, and their parts of GRAM characters."""
 
     def __init__(self, sentences: list[str]) -> None:
         plain = [normalise(text) for text in sentences]
-        # CLUENER has "sentences" that are a bare well-known title; those are words, not sentences.
+        # Some "sentences" of CLUENER are only a well-known title; they may occur.
         self.checksums = {hashlib.sha256(text.encode()).digest() for text in plain if len(text) >= 8}
         self.grams = {text[i : i + GRAM] for text in plain for i in range(len(text) - GRAM + 1)}
 
     def found(self, text: str) -> str | None:
-        """Return what of it stands in a training text, or None."""
+        """Return the first part of a training text that comes from these sentences, or None."""
         for part in text.split("\n"):
             plain = normalise(part)
             if hashlib.sha256(plain.encode()).digest() in self.checksums:
@@ -107,7 +107,7 @@ class Evidence:
         return None
 
 
-def test_the_files_are_small_and_whole() -> None:
+def test_the_files_are_small_and_complete() -> None:
     files = {path.name: path.stat().st_size for path in MODEL.iterdir()}
     assert {"config.json", "generation_config.json", "model.safetensors", "README.md", "loss-written.svg"} <= set(files)
     assert {"tokenizer.json", "tokenizer_config.json"} <= set(files)
@@ -118,7 +118,7 @@ def test_the_files_are_small_and_whole() -> None:
     assert (tokenizer["eos_token"], tokenizer["pad_token"]) == ("<|im_end|>", "<|endoftext|>")
 
 
-def test_the_evidence_finds_what_is_there() -> None:
+def test_the_evidence_finds_its_sentences() -> None:
     sentence = "昨天夜里，某某公司的总经理在北京宣布了一个谁也没有想到的决定。"
     evidence = Evidence([sentence])
     assert evidence.found(f"重复\n{sentence}")
@@ -154,21 +154,21 @@ def test_the_spans_of_the_news(generator: None, tmp_path: Path) -> None:
 @pytest.mark.engine
 @pytest.mark.network
 @pytest.mark.parametrize("course", COURSES, ids=lambda course: course["course"])
-def test_no_row_holds_an_evaluation_sentence(written: Rows, course: dict[str, Any]) -> None:
-    """The generator writes the text of the training; no sentence of the demo, the probes or CLUENER is in it."""
+def test_no_row_contains_an_evaluation_sentence(written: Rows, course: dict[str, Any]) -> None:
+    """The generator reproduces the training text, which has no sentence of the demo, the probes or CLUENER."""
     cluener = cluener_sentences() if CLUENER.exists() else []
     stream = hashlib.sha256()
     evidence = Evidence(demo_sentences("dev") + demo_sentences("train") + probe_sentences() + cluener)
     found = []
     for row in written(course):
         stream.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        # An answer repeats the sentence of its question; with the labels in it, other words meet by chance.
+        # Answers are skipped: they repeat the sentence, and their labels put other characters next to each other.
         texts = [text for key, text in row.items() if key != "assistant" or "user" not in row]
         found += [hit for text in texts if (hit := evidence.found(text))]
     assert (stream.hexdigest() == course["rows_sha256"]) is TRAINED_ON_THIS_TEXT
     assert found == []
     if not cluener:
-        pytest.skip("the archive of CLUENER is not beside the repository: looked for the demo's sentences alone")
+        pytest.skip(f"the CLUENER archive is not at {CLUENER}: checked only the demo's and the probes' sentences")
 
 
 TINY_COURSE = (
@@ -179,7 +179,7 @@ TINY_COURSE = (
 
 @pytest.mark.engine
 def test_an_interrupted_course_is_resumed_with_equal_bytes(tmp_path: Path) -> None:
-    """All processes of a course killed behind a checkpoint, and the same command again."""
+    """Kill all processes of a course after a checkpoint, and run the same command again."""
     (tmp_path / "news.txt").write_text(NEWS, encoding="utf-8")
 
     def start(name: str) -> subprocess.Popen[str]:
@@ -189,10 +189,10 @@ def test_an_interrupted_course_is_resumed_with_equal_bytes(tmp_path: Path) -> No
 
     def finish(name: str) -> str:
         process = start(name)
-        told, _ = process.communicate()
-        assert process.returncode == 0, told
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
         assert not (tmp_path / name / "checkpoint").exists()
-        return told
+        return output
 
     first = start("interrupted")
     saved = tmp_path / "interrupted" / "checkpoint"
@@ -242,7 +242,7 @@ def test_written_sentences_are_read_and_varied(generator: None) -> None:
 
 
 def test_each_set_of_sentences_is_marked_with_the_labels_of_its_set(generator: None) -> None:
-    """No mark is left in a sentence, no sentence occurs twice, and each label of a set occurs."""
+    """No sentence contains a mark or occurs twice, and each label of a set occurs."""
     written, table = importlib.import_module("written"), importlib.import_module("label_table")
     files = {path.stem: path for path in written.LABEL_SETS.glob("*.txt")} | {table.TEN: written.WRITTEN}
     sets = table.read_label_sets()
@@ -279,12 +279,12 @@ def test_the_prompts_of_the_rows_are_those_of_the_pipeline(generator: None) -> N
 
 
 def listed_in(user: str) -> str:
-    """The part of a user turn that lists labels: without the sentence, which follows the last line end."""
+    """Return the part of a user turn that lists labels: everything before its last line, the sentence."""
     return user.rpartition("\n")[0]
 
 
 def test_an_answer_names_only_labels_that_its_prompt_lists(generator: None, tmp_path: Path) -> None:
-    """No row teaches other labels than those asked for, and both forms of an answer are about as frequent."""
+    """No answer has a label that its prompt does not list, and both answer formats are about equally frequent."""
     (tmp_path / "news.txt").write_text(NEWS, encoding="utf-8")
     clauses = importlib.import_module("news").read_clauses(tmp_path / "news.txt")
     forms = {"json": 0, "brackets": 0}
@@ -318,8 +318,8 @@ def test_answers_are_those_that_the_pipeline_writes(generator: None) -> None:
         assert ask.row(text, spans)[1] == write_answer(form, sentence)
 
 
-def test_the_probes_are_made_of_their_marked_sentences(generator: None) -> None:
-    """300 and 100 sentences each, none of them twice, with labels that the training does not have."""
+def test_the_probes_are_made_from_their_marked_sentences(generator: None) -> None:
+    """Each probe has 300 and 100 different sentences, with labels that the training does not have."""
     table = importlib.import_module("label_table")
     known = {mark for labels in table.read_label_sets().values() for label in labels for mark in label.marked}
     texts = []
@@ -353,7 +353,7 @@ print("IDS", json.dumps(ids))
 
 
 def chat_ids(environment: str, texts: list[str]) -> list[list[int]]:
-    """The token ids of single-turn chats in that environment; in train also checked against LLaMA-Factory's."""
+    """Return the token ids of single-turn chats in an environment; in `train` compare them with LLaMA-Factory's."""
     kind = "llamafactory" if environment == "train" else "transformers"
     printed = run_code(environment, PARITY, MODEL, kind, stdin=json.dumps(texts))
     ids: list[list[int]] = json.loads(printed.rpartition("IDS ")[2])
@@ -362,7 +362,7 @@ def chat_ids(environment: str, texts: list[str]) -> list[list[int]]:
 
 @pytest.mark.engine
 def test_template_and_engines_agree_on_the_token_ids() -> None:
-    """LLaMA-Factory's template `qwen`, the model's own chat template, and the two releases of transformers."""
+    """LLaMA-Factory's template `qwen` and the model's own chat template, with both releases of transformers."""
     prompt = (ROOT / "conf" / "prompts" / "ner-zh-short.txt").read_text(encoding="utf-8")
     texts = [*demo_sentences("dev"), prompt, 'emoji 😀, rare 𠮷, <|im_end|>? [{"label": "name"}]', "a  b\n\nc　d"]
     texts = [text.replace("<|im_end|>", "") for text in texts]
@@ -370,7 +370,7 @@ def test_template_and_engines_agree_on_the_token_ids() -> None:
 
 
 def test_common_characters_are_one_token() -> None:
-    """Nearly every character of the demo has a token of its own, so answers are short."""
+    """Nearly every character of the demo is a single token, so answers are short."""
     tokens = set(json.loads((MODEL / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"])
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = itertools.count(256)
@@ -380,7 +380,7 @@ def test_common_characters_are_one_token() -> None:
     assert sum(known) >= 0.995 * len(known)
 
 
-def test_the_card_tells_how_it_was_made() -> None:
+def test_the_card_describes_the_training() -> None:
     card = (MODEL / "README.md").read_text(encoding="utf-8")
     for said in ("CLUENER", "snakemake base_model", "jieba", "snownlp"):
         assert said in card

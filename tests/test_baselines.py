@@ -1,4 +1,4 @@
-"""Baselines in the same table: IOB2 tags, the CRF, predictions of other systems, a BERT token classifier."""
+"""Baselines: IOB2 tags, the CRF, predictions of other systems, a BERT token classifier."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from entitune.evaluation.imported import import_predictions, read_imported
 from entitune.job_records import JobRecord
 from entitune.records import Entity, Mention, Prediction, Sentence, read_predictions
 
-# --- tags -----------------------------------------------------------------------------------------------------------
+# --- tags ------------------------------------------------------------------------------------------------------------
 
 TEXT = "北京大学在北京"
 labels = st.sampled_from(["a", "b", "a-b", "类型"])
@@ -52,7 +52,7 @@ entities = st.lists(
 
 
 @given(entities)
-def test_tags_keep_what_they_can_write(entities: list[Entity]) -> None:
+def test_tags_keep_entities_that_they_can_represent(entities: list[Entity]) -> None:
     tags, left_out = write_bio(entities, len(TEXT))
     read = read_bio(TEXT, tags)
     assert set(read) <= set(entities)
@@ -62,12 +62,12 @@ def test_tags_keep_what_they_can_write(entities: list[Entity]) -> None:
         assert sorted(read, key=lambda one: one.start) == sorted(set(entities), key=lambda one: one.start)
 
 
-def test_what_no_tag_can_hold_is_left_out_with_its_reason() -> None:
+def test_entities_that_tags_cannot_represent_are_left_out_with_a_reason() -> None:
     mentions = [Mention("", "北", 0, 1), Mention("-x", "北", 0, 1), Mention("a\n", "北", 0, 1), Mention("a", "上海")]
     assert write_bio(mentions, 7) == (["O"] * 7, ["label", "label", "label", "no place"])
 
 
-def test_an_inside_tag_that_continues_nothing_begins_an_entity() -> None:
+def test_an_inside_tag_without_a_beginning_starts_an_entity() -> None:
     tags = ["I-a", "I-a", "I-b", "O", "I-a", "B-a", "I-a"]
     assert [(one.label, one.text) for one in read_bio(TEXT, tags)] == [
         ("a", "北京"),
@@ -77,7 +77,7 @@ def test_an_inside_tag_that_continues_nothing_begins_an_entity() -> None:
     ]
 
 
-# --- the CRF ----------------------------------------------------------------------------------------------------------
+# --- the CRF ---------------------------------------------------------------------------------------------------------
 
 
 def test_features_are_those_of_the_character_and_its_neighbours() -> None:
@@ -89,7 +89,7 @@ def test_features_are_those_of_the_character_and_its_neighbours() -> None:
     )
     assert features("") == []
     shifted = features("了在A1，。")
-    assert shifted[3] == found[2]  # what is further away than two characters changes nothing
+    assert shifted[3] == found[2]  # characters at a distance of more than two have no effect
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def crf_python() -> Path:
 
 
 def corpus(seed: int, sentences: int) -> list[Sentence]:
-    """Names before 说 and places behind 在: what a CRF learns from neighbours."""
+    """A corpus that a CRF can learn from neighbours: names before 说 and places after 在."""
     generator = random.Random(seed)
     made = []
     for number in range(sentences):
@@ -147,7 +147,7 @@ def test_the_crf_learns_and_predicts(crf_python: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "no").exists()
 
 
-# --- imported predictions ---------------------------------------------------------------------------------------------
+# --- imported predictions --------------------------------------------------------------------------------------------
 
 SPLIT = [
     Sentence("dev-1", "北京大学在北京", (Entity("org", "北京大学", 0, 4),)),
@@ -227,7 +227,9 @@ def test_predictions_can_be_imported_again(tmp_path: Path) -> None:
         ([with_place("末句", 0, 3), *ROWS[1:]], ":1: '末句' is not at offsets 0 to 3"),
     ],
 )
-def test_what_cannot_be_imported_is_named(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
+def test_predictions_that_cannot_be_imported_are_named(
+    tmp_path: Path, rows: list[dict[str, Any]], message: str
+) -> None:
     done = imported(tmp_path, rows)
     assert done.returncode == 1
     assert message in done.stderr
@@ -272,7 +274,7 @@ def test_predictions_in_the_formats_of_corpora_are_imported(tmp_path: Path) -> N
 
 
 def write_in(name: str, folder: Path, sentences: list[Sentence]) -> list[Path]:
-    """Sentences as a file, two files or a folder in a format."""
+    """Write sentences in a format, as a file, two files or a folder."""
     tags = [tags_of(one) for one in sentences]
     match name:
         case "cluener":
@@ -307,7 +309,7 @@ def write_in(name: str, folder: Path, sentences: list[Sentence]) -> list[Path]:
     return [folder / "file"]
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "json"])  # json is a mapping of the user's
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "json"])  # json needs a mapping
 def test_predictions_in_every_format_that_the_pipeline_reads_are_imported(name: str, tmp_path: Path) -> None:
     expected = [Sentence("1", "温格在曼联", (Entity("name", "温格", 0, 2),)), Sentence("2", "无", ())]
     options = CorpusOptions(use_predictions=True) if name == "label-studio" else CorpusOptions()
@@ -324,8 +326,8 @@ tagged: {predictions: [data/words.txt, data/tags.txt], format: parallel, system:
 
 
 @pytest.mark.engine
-def test_other_systems_and_a_crf_stand_in_one_table_on_dev_and_test(crf_python: Path, tmp_path: Path) -> None:
-    """From the sheet to the table, the comparison and the error analysis; no model, no GPU."""
+def test_other_systems_and_a_crf_are_in_one_table_on_dev_and_test(crf_python: Path, tmp_path: Path) -> None:
+    """A workflow from the sheet to the table, the comparison and the error analysis, without a model or a GPU."""
     folder = copy_repository(tmp_path / "repository")
     data, splits = folder / "data", {split: corpus(seed, 30) for seed, split in enumerate(("train", "dev", "test"), 1)}
     for split, sentences in splits.items():
@@ -369,7 +371,7 @@ def test_other_systems_and_a_crf_stand_in_one_table_on_dev_and_test(crf_python: 
     assert {"data/theirs.jsonl", "data/theirs-test.jsonl"} <= set(manifest["files"])
 
 
-# --- BERT -------------------------------------------------------------------------------------------------------------
+# --- BERT ------------------------------------------------------------------------------------------------------------
 
 TINY_BERT = """
 import sys
@@ -392,7 +394,7 @@ BertTokenizerFast(f"{folder}/vocab.txt").save_pretrained(folder)
 
 
 @pytest.mark.engine
-def test_the_predictions_of_a_bert_are_imported_as_the_page_says(tmp_path: Path) -> None:
+def test_the_documented_bert_script_makes_predictions_for_the_import(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "baselines.md").read_text(encoding="utf-8")
     (recipe,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "bert.py").write_text(recipe, encoding="utf-8")
@@ -424,7 +426,7 @@ def test_the_predictions_of_a_bert_are_imported_as_the_page_says(tmp_path: Path)
     predictions: list[Prediction] = list(read_predictions(out))
     assert [one.gold for one in predictions] == [one.entities for one in sentences]
     found = [mention for one in predictions for mention in one.pred]
-    assert len(found) > len(sentences)  # a random classifier marks much
+    assert len(found) > len(sentences)  # a random classifier marks many entities
     assert all(mention.start is not None for mention in found)
     assert {mention.label for mention in found} <= set(LABELS)
     scored = ["--run", "bert", "--seed", 1, "--dataset", "d", "--split", "dev", "--labels", ",".join(LABELS)]

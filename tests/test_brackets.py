@@ -1,4 +1,4 @@
-"""Answers in brackets: what models write instead of the marked sentence, and changed copies of it."""
+"""Answers in brackets: typical deviations, and changed copies of the sentence."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def read(raw: str, text: str = TEXT) -> tuple[list[tuple[str, str, int | None, i
         ("[温格|[na|x]]的球队战胜[曼联|organization]", [("x", "na", None, None), UNITED]),
         (r"[温格\|name]的球队战胜[曼联|organization]", [UNITED]),
         ("|name]温格的球队战胜[曼联|organization]", [UNITED]),
-        # cut off: the whole marks are kept, the cut one is not
+        # cut off: complete marks are kept, the incomplete one is not
         ("[温格|name]的球队战胜[曼联|organ", [WENGER]),
         ("[温格|name]的球队战胜[曼", [WENGER]),
         ("[温格|name]的球", [WENGER]),
@@ -68,7 +68,7 @@ def test_unparseable(raw: str) -> None:
     assert read(raw) == ([], "unparseable")
 
 
-def test_the_sentence_without_marks_says_that_there_are_none() -> None:
+def test_the_sentence_without_marks_means_no_mentions() -> None:
     assert read(TEXT) == ([], "ok")
     assert read(TEXT.replace("的", "")) == ([], "repaired")
 
@@ -83,17 +83,17 @@ def test_the_sentence_without_marks_says_that_there_are_none() -> None:
         ("“曼联”胜“曼联”", '"曼联"胜"[曼联|x]"', [("x", "曼联", 6, 8)]),
         ("曼 联，曼联", "曼联，[曼联|x]", [("x", "曼联", 4, 6)]),
         ("哈哈哈哈哈哈曼联", "哈哈哈[曼联|x]", [("x", "曼联", 6, 8)]),
-        # the mention itself in another form: equal after NFKC has a place, another spelling has none
+        # the mention itself is changed: it has offsets if it is equal after NFKC
         ("玩ＣＳ的ＣＳ", "玩CS的[CS|x]", [("x", "CS", 4, 6)]),
         ("玩cafe\u0301吧", "玩[café|x]吧", [("x", "café", 1, 6)]),
         ("玩CS吧", "玩[cs|x]吧", [("x", "cs", None, None)]),
         ("北京大学", "[北京大|x]", [("x", "北京大", 0, 3)]),
         ("北京大学", "[北大|x]", [("x", "北大", None, None)]),
-        # a sentence with brackets of its own, not escaped
+        # a sentence that contains brackets, which the answer does not escape
         ("[组图]曼联", "[组图][曼联|x]", [("x", "曼联", 4, 6)]),
         ("a|b曼联", "a|b[曼联|x]", [("x", "曼联", 3, 5)]),
         ("C:\\n曼联", "C:\\n[曼联|x]", [("x", "曼联", 4, 6)]),
-        # copied twice: a place is given once
+        # copied twice: each mention gets its offsets once
         ("曼联胜", "[曼联|x]胜\n[曼联|x]胜", [("x", "曼联", 0, 2), ("x", "曼联", None, None)]),
     ],
 )
@@ -126,7 +126,7 @@ def test_labels_are_never_changed() -> None:
 
 
 @given(st.text("甲乙丙Ａ", max_size=40), st.data())
-def test_alignment_ascends_and_matches(original: str, data: st.DataObject) -> None:
+def test_alignment_is_monotonic_and_matches(original: str, data: st.DataObject) -> None:
     copy = data.draw(st.text("甲乙丙A", max_size=40))
     offsets = align(copy, original)
     aligned = [(offset, target) for offset, target in enumerate(offsets) if target != UNKNOWN]

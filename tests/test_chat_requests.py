@@ -1,4 +1,4 @@
-"""Which chat requests reach the engine: those that it answers without compiling anything of the client's."""
+"""Chat requests that reach the engine: only those for which it compiles nothing from the client."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def held_to(schema: Any, **more: Any) -> dict[str, Any]:
         {"structured_outputs": None, "tools": None, "tool_choice": None, "response_format": None},
     ],
 )
-def test_what_official_clients_send_passes(more: dict[str, Any]) -> None:
+def test_requests_of_official_clients_pass(more: dict[str, Any]) -> None:
     assert refused(**more) is None
 
 
@@ -118,7 +118,7 @@ def test_a_constraint_that_is_not_the_runs_own_is_refused(structured_outputs: An
     assert "structured_outputs may only be the constraint of the run that `model` names" in reason
 
 
-def test_a_constraint_that_depends_on_the_sentence_is_that_of_the_sentence_asked() -> None:
+def test_a_constraint_for_a_sentence_must_be_that_of_the_requested_sentence() -> None:
     def asked(text: str, content: Any = None) -> str | None:
         messages = [{"role": "user", "content": content or f"标出实体\n{text}"}]
         return refused(model="inline", messages=messages, structured_outputs=constraint("inline", "温格"))
@@ -142,13 +142,13 @@ def test_a_constraint_needs_a_sentence(messages: Any) -> None:
 
 
 @pytest.mark.parametrize("model", [None, "entitune-tiny", "other", ["demo"], 1])
-def test_the_schema_belongs_to_the_run_that_is_asked(model: Any) -> None:
+def test_the_schema_must_be_that_of_the_requested_run(model: Any) -> None:
     assert refused(model=model, response_format=held_to(SCHEMA)) is not None
     assert refused(model="other", response_format=held_to(OTHER)) is None
 
 
 @pytest.mark.parametrize("given", [{"chat_template": "{{ x }}"}, {"tools": []}, {"enable_thinking": "no"}, [True], "x"])
-def test_the_chat_template_gets_switches_alone(given: Any) -> None:
+def test_the_chat_template_gets_only_switches(given: Any) -> None:
     assert refused(chat_template_kwargs=given) == "the values of chat_template_kwargs must be true or false"
 
 
@@ -169,7 +169,7 @@ def test_control_tokens_are_refused_wherever_they_are(messages: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"1", b"[" * 100_000, b'{"a":' * 100_000, b"\xff", b"null"])
-def test_what_is_no_object_is_refused(body: bytes) -> None:
+def test_a_request_that_is_not_an_object_is_refused(body: bytes) -> None:
     reason = objection(body, RUNS)
     assert reason is not None
     assert reason.startswith("the request is not")

@@ -1,4 +1,4 @@
-"""Two processes and one folder: real processes, killed, forgotten, or on another machine."""
+"""Two processes and one folder: real processes that are killed, silent, or on another machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ with claim(Path(sys.argv[1]), "work is being done", 1.0):
 
 
 def hold(path: Path) -> subprocess.Popen[str]:
-    """A process that holds the claim."""
+    """Start a process that holds the claim."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "SLURM_JOB_ID": "4711"}
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)],
@@ -53,16 +53,16 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.wait()
 
 
-def test_a_second_process_is_told_who_holds_it(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_second_process_gets_the_name_of_the_holder(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     with pytest.raises(ClaimHeld) as refused, claim(tmp_path / "claim", "results/x is being trained", 0.5):
         pass
-    told = str(refused.value)
-    assert told.startswith(f"results/x is being trained by process {holder.pid} on ")
-    assert "of Slurm job 4711" in told
-    assert told.endswith("wait for it, or end it: scancel 4711")
+    message = str(refused.value)
+    assert message.startswith(f"results/x is being trained by process {holder.pid} on ")
+    assert "of Slurm job 4711" in message
+    assert message.endswith("wait for it, or end it: scancel 4711")
 
 
-def test_it_waits_for_one_that_ends(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_second_process_waits_for_a_holder_that_ends(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     threading.Timer(0.5, holder.terminate).start()
     with claim(tmp_path / "claim", "x", 30):
         assert holder.wait() == -signal.SIGTERM
@@ -70,7 +70,7 @@ def test_it_waits_for_one_that_ends(tmp_path: Path, holder: subprocess.Popen[str
 
 @pytest.mark.parametrize("reaped", [True, False])
 def test_a_killed_holder_blocks_nobody(tmp_path: Path, holder: subprocess.Popen[str], reaped: bool) -> None:
-    """Also while it is a zombie, because nobody has asked for its exit code."""
+    """Also while it is a zombie, whose exit code nobody has read."""
     holder.kill()
     if reaped:
         holder.wait()
@@ -91,7 +91,7 @@ def elsewhere() -> Holder:
 
 
 class Clock:
-    """Time that passes while one sleeps; what happens meanwhile is given."""
+    """A clock that only `sleep` advances; `meanwhile` is called during each sleep."""
 
     def __init__(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         self.now = 1000.0
@@ -123,7 +123,7 @@ def test_a_holder_on_another_machine_that_touches_its_claim_is_named(
         pass
 
 
-def test_a_file_that_is_no_claim_is_replaced(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_claim_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "claim").write_text("")
     with claim(tmp_path / "claim", "x", 0.5):
         pass
@@ -139,11 +139,11 @@ def test_a_holder_that_was_replaced_notices(tmp_path: Path, monkeypatch: pytest.
         (tmp_path / "claim").write_text(json.dumps(vars(elsewhere())))
         with pytest.raises(ClaimLost, match="held by process 1 on node7"):
             held.touch()
-    assert (tmp_path / "claim").exists()  # the other one's
+    assert (tmp_path / "claim").exists()  # the claim of the other process
 
 
-def test_of_many_one_holds_it(tmp_path: Path) -> None:
-    """Ten threads after a claim whose holder is gone, with a little work each."""
+def test_only_one_of_many_threads_gets_the_claim(tmp_path: Path) -> None:
+    """Ten threads compete for a claim whose holder has ended."""
     before = replace(Holder.here(), id="before", started=1.0)
     (tmp_path / "claim").write_text(json.dumps(vars(before)))
     inside: list[int] = []
@@ -183,29 +183,29 @@ Path(sys.argv[1]).write_text("ended")
 
 @pytest.mark.workflow
 def test_a_script_notices_that_snakemake_was_killed(tmp_path: Path) -> None:
-    """SIGKILL to Snakemake alone: the shell between it and the script lives on."""
+    """Kill only Snakemake: the shell between Snakemake and the script survives."""
     (tmp_path / "watch.py").write_text(WATCH)
-    (tmp_path / "Snakefile").write_text('rule all:\n    output: "done"\n    shell: "python watch.py told; true"\n')
+    (tmp_path / "Snakefile").write_text('rule all:\n    output: "done"\n    shell: "python watch.py written; true"\n')
     environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "scripts")}
     command = [str(BIN / "snakemake"), "--cores", "1", "--quiet"]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
-    told = tmp_path / "told"
+    written = tmp_path / "written"
     for expected in ("started", "ended"):
-        wait_for(lambda: told.exists() and told.read_text() == expected, 300, expected)  # noqa: B023
+        wait_for(lambda: written.exists() and written.read_text() == expected, 300, expected)  # noqa: B023
         process.kill()
     process.wait()
 
 
 def test_a_script_that_a_person_started_belongs_to_no_workflow(tmp_path: Path) -> None:
-    """The shell that started it may end."""
+    """The shell that started the script may end."""
     (tmp_path / "watch.py").write_text(WATCH)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
-    shell = f"{sys.executable} watch.py told >/dev/null 2>&1 & echo $!"
+    shell = f"{sys.executable} watch.py written >/dev/null 2>&1 & echo $!"
     started = subprocess.run(["bash", "-c", shell], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
     try:
-        told = tmp_path / "told"
-        wait_for(lambda: told.exists() and told.read_text(), 300, "start")
-        time.sleep(1)  # ten times the pause between two looks
-        assert told.read_text() == "started"
+        written = tmp_path / "written"
+        wait_for(lambda: written.exists() and written.read_text(), 300, "start")
+        time.sleep(1)  # ten times the interval between two checks
+        assert written.read_text() == "started"
     finally:
         os.kill(int(started.stdout), signal.SIGKILL)

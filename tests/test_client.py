@@ -1,4 +1,4 @@
-"""The client of a server: what it asks again, what it takes for an answer, and what it writes."""
+"""The client of a server: its retries, the answers that it accepts, and its outputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOO_LONG = "This model's maximum context length is 512 tokens. However, you requ
 
 
 class ScriptedServer:
-    """An HTTP server that answers as a test wants: it reads what the client sends and knows no model."""
+    """An HTTP server without a model: each test scripts its answers."""
 
     def __init__(self) -> None:
         self.models: list[dict[str, Any]] = [{"id": "demo"}]
@@ -53,7 +53,7 @@ class ScriptedServer:
                 self.send(*outer.answer(text))
 
             def send(self, status: int, content: Any) -> None:
-                if status == 0:  # as a server does that is killed
+                if status == 0:  # like a server that is killed
                     self.connection.shutdown(socket.SHUT_RDWR)
                     self.close_connection = True
                     return
@@ -90,7 +90,7 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FinishedRun:
-    """The finished run demo, in an empty folder with the repository's conf/."""
+    """The finished run `demo`, in an empty folder with the repository's conf/."""
     monkeypatch.chdir(tmp_path)
     Path("conf").symlink_to(ROOT / "conf")
     return finish(read_study(), "demo")
@@ -119,7 +119,7 @@ def test_an_address_may_end_in_a_slash_or_v1(given: str, url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["127.0.0.1:8000", "localhost:8000", "ftp://host", "http://", "http://host:70000", "http://host/?x=1", ""]
 )
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_an_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(InputError, match=r"expected one such as http://127\.0\.0\.1:8000"):
         normalised(url)
 
@@ -155,7 +155,7 @@ def test_a_sentence_that_the_server_refuses_gets_a_status(server: ScriptedServer
         (200, {"choices": []}, "other", "does not answer as a server of OpenAI's API"),
     ],
 )
-def test_what_concerns_every_sentence_ends_the_job(
+def test_an_error_that_concerns_every_sentence_ends_the_job(
     server: ScriptedServer, run: FinishedRun, status: int, content: Any, kind: str, message: str
 ) -> None:
     server.answer = lambda _: (status, content)
@@ -177,7 +177,7 @@ def test_a_server_of_another_run_or_version_is_refused(server: ScriptedServer, r
 
 
 @pytest.mark.parametrize("status", [0, 500, 502, 503, 429])
-def test_a_server_that_is_away_or_busy_for_too_long_ends_the_job(
+def test_a_server_that_is_unreachable_or_busy_for_too_long_ends_the_job(
     server: ScriptedServer, run: FinishedRun, status: int
 ) -> None:
     server.answer = lambda _: (status, {"error": {"message": "why"}})
@@ -187,10 +187,10 @@ def test_a_server_that_is_away_or_busy_for_too_long_ends_the_job(
     ):
         list(ask_all(client, ["温格"] * 8, 4))
     assert caught.value.kind == ("busy" if status in (429, 503) else "away")
-    assert len(server.asked) > 4, "nothing was asked again"
+    assert len(server.asked) > 4, "the client sent no request again"
 
 
-def test_a_server_that_comes_back_is_forgiven(server: ScriptedServer, run: FinishedRun) -> None:
+def test_requests_succeed_when_the_server_comes_back(server: ScriptedServer, run: FinishedRun) -> None:
     answers = iter([0, 500, 503, 0, 200])
     server.answer = lambda _: (next(answers), server.chat("[]"))
     assert next(extract(["温格"], run, server.url))["status"] == "ok"
@@ -203,7 +203,7 @@ def test_all_requests_together_wait_once_for_a_server_that_died(run: FinishedRun
     assert "start one with\n    python scripts/serve_runs.py --runs demo" in str(caught.value)
 
 
-def test_a_slow_answer_does_not_keep_the_others_from_being_asked(server: ScriptedServer, run: FinishedRun) -> None:
+def test_a_slow_answer_does_not_block_other_requests(server: ScriptedServer, run: FinishedRun) -> None:
     everybody_else = threading.Event()
 
     def answer(text: str) -> tuple[int, Any]:
@@ -218,7 +218,7 @@ def test_a_slow_answer_does_not_keep_the_others_from_being_asked(server: Scripte
     assert [one["text"] for one in found] == ["慢", *["快"] * 19]
 
 
-def test_answers_come_while_the_input_goes_on(server: ScriptedServer, run: FinishedRun) -> None:
+def test_answers_come_before_the_input_ends(server: ScriptedServer, run: FinishedRun) -> None:
     read: list[int] = []
 
     def endless() -> Iterator[str]:
@@ -233,7 +233,7 @@ def test_answers_come_while_the_input_goes_on(server: ScriptedServer, run: Finis
     assert len(read) < 100
 
 
-# --- extract_entities.py --------------------------------------------------------------------------------------------
+# --- extract_entities.py ---------------------------------------------------------------------------------------------
 
 
 def command(server: ScriptedServer, *options: object, **more: Any) -> Result:
@@ -244,7 +244,9 @@ def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_sentences_without_an_answer_are_counted_and_the_job_goes_on(server: ScriptedServer, run: FinishedRun) -> None:
+def test_sentences_without_an_answer_are_counted_and_do_not_end_the_job(
+    server: ScriptedServer, run: FinishedRun
+) -> None:
     server.answer = lambda text: (400, {"error": {"message": TOO_LONG}}) if "长" in text else (200, server.chat("[]"))
     Path("in.txt").write_text("好\n很长\n\n更长\n完\n", encoding="utf-8")
     done = command(server, "--input", "in.txt", "--output", "out.jsonl")
@@ -260,12 +262,12 @@ def test_sentences_without_an_answer_are_counted_and_the_job_goes_on(server: Scr
     ]
     asked = len(server.asked)
     done = command(server, "--input", "in.txt", "--output", "out.jsonl")
-    assert done.returncode == 3, "the same command again tells the same"
+    assert done.returncode == 3, "the same command must end in the same way"
     assert done.stderr.splitlines()[-1].startswith("demo: 3 of 5 texts answered")
     assert len(server.asked) == asked
 
 
-def test_an_interrupted_output_is_continued(server: ScriptedServer, run: FinishedRun) -> None:
+def test_an_interrupted_output_is_resumed(server: ScriptedServer, run: FinishedRun) -> None:
     lines = [f"{number}号" for number in range(9)]
     Path("in.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     output = Path("out.jsonl")
@@ -278,10 +280,10 @@ def test_an_interrupted_output_is_continued(server: ScriptedServer, run: Finishe
     assert 0 < len(server.asked) < 9
     server.close()
     done = command(server, "--input", "in.txt", "--output", output)
-    assert done.returncode == 0, "nothing is left to ask, so no server is needed"
+    assert done.returncode == 0, "no sentence is left, so no server is needed"
 
 
-def test_an_output_of_another_run_adapter_prompt_or_input_is_not_continued(
+def test_an_output_of_another_run_adapter_prompt_or_input_is_not_resumed(
     server: ScriptedServer, run: FinishedRun
 ) -> None:
     server.models = [{"id": name} for name in ("demo", "demo-structured")]
@@ -297,8 +299,8 @@ def test_an_output_of_another_run_adapter_prompt_or_input_is_not_continued(
         return done.stderr
 
     finish(read_study(), "demo-structured")
-    told = refused("--input", "in.txt", "--run", "demo-structured")
-    assert "out.jsonl was made with another run, answers; delete it" in told
+    message = refused("--input", "in.txt", "--run", "demo-structured")
+    assert "out.jsonl was made with another run, answers; delete it" in message
     assert "made with another input" in refused("--input", "in.txt", "--documents")
     Path("other.txt").write_text("一\n三\n", encoding="utf-8")
     assert "holds other sentences than other.txt (the first is number 2)" in refused("--input", "other.txt")
@@ -317,7 +319,7 @@ def test_an_output_of_another_run_adapter_prompt_or_input_is_not_continued(
 
 
 def finish_manifest(manifest: Path, changed: Path) -> None:
-    """Note the changed file in a run's manifest, as a new training does."""
+    """Record the changed file in the manifest of the run, like a new training."""
     from entitune.files import read_json, sha256
 
     recorded = read_json(manifest)
@@ -325,7 +327,7 @@ def finish_manifest(manifest: Path, changed: Path) -> None:
     manifest.write_text(json.dumps(recorded))
 
 
-def test_a_line_of_something_else_is_not_continued(server: ScriptedServer, run: FinishedRun) -> None:
+def test_an_output_with_a_foreign_line_is_not_resumed(server: ScriptedServer, run: FinishedRun) -> None:
     Path("in.txt").write_text("一\n", encoding="utf-8")
     assert command(server, "--input", "in.txt", "--output", "out.jsonl").returncode == 0
     for wrong in ('{"text": "一"}\n', "[]\n", '{"text": 1, "status": "ok"}\n'):
@@ -355,7 +357,7 @@ def test_options_that_make_no_sense_are_named(
     assert "Traceback" not in done.stderr
 
 
-def test_documents_are_asked_sentence_by_sentence(server: ScriptedServer, run: FinishedRun) -> None:
+def test_documents_are_sent_sentence_by_sentence(server: ScriptedServer, run: FinishedRun) -> None:
     def answer(text: str) -> tuple[int, Any]:
         if "长" in text:
             return 400, {"error": {"message": TOO_LONG}}
@@ -429,7 +431,7 @@ def test_mentions_with_a_low_confidence_can_be_left_out(server: ScriptedServer, 
     assert "a number from 0 to 1" in command(server, "--min-confidence", "7", stdin="").stderr
 
 
-def test_confidences_are_asked_for_where_the_run_has_them(server: ScriptedServer, run: FinishedRun) -> None:
+def test_confidences_are_requested_if_the_run_has_them(server: ScriptedServer, run: FinishedRun) -> None:
     answer = server.chat('[{"label": "name", "text": "甲"}]')
     answer["choices"][0]["logprobs"] = {"content": [{"token": '[{"label": "name", "text": "甲"}]', "logprob": 0.0}]}
     server.answer = lambda text: (200, answer)
@@ -445,11 +447,11 @@ def test_the_standard_input_may_begin_with_a_byte_order_mark(server: ScriptedSer
 
 
 PROMPT_TOKENS = 12
-"""The length of the scripted server's prompts without the sentence; a character is a token there."""
+"""The tokens of the scripted server's prompt without the sentence. There, each character is a token."""
 
 
 def counting(server: ScriptedServer, limit: int = 512 - 200) -> None:
-    """Have the server take prompts of so many tokens, count them, and find every 甲 of a text."""
+    """Let the server accept prompts up to a number of tokens, count tokens, and find every 甲 of a text."""
 
     def answer(text: str) -> tuple[int, Any]:
         tokens = PROMPT_TOKENS + len(text)
@@ -461,7 +463,7 @@ def counting(server: ScriptedServer, limit: int = 512 - 200) -> None:
     server.answer = answer
 
 
-def test_a_long_text_is_asked_in_the_windows_of_the_pipeline(server: ScriptedServer, run: FinishedRun) -> None:
+def test_a_long_text_is_split_into_the_windows_of_the_pipeline(server: ScriptedServer, run: FinishedRun) -> None:
     run = dataclasses.replace(run, windows=True)
     text = "甲来了。" + "乙" * 290 + "甲在。" + "丙" * 20 + "，甲。" + "丁" * 400 + "甲"
     room = 512 - 200 - PROMPT_TOKENS
@@ -477,7 +479,7 @@ def test_a_long_text_is_asked_in_the_windows_of_the_pipeline(server: ScriptedSer
     ]
     assert answer.raw.count("\n") == len(spans) - 1
     assert answer.to_dict()["windows"] == [list(span) for span in spans]
-    # What fits is asked once, and nothing is told of windows.
+    # A sentence that fits is sent once, and its record has no windows.
     server.asked.clear()
     with Client(server.url, run) as client:
         short = client.ask("甲来了。")
@@ -485,10 +487,10 @@ def test_a_long_text_is_asked_in_the_windows_of_the_pipeline(server: ScriptedSer
     assert "windows" not in short.to_dict()
 
 
-def test_a_server_with_more_room_than_the_run_is_asked_in_the_same_windows(
+def test_a_server_with_a_larger_context_than_the_run_gets_the_same_windows(
     server: ScriptedServer, run: FinishedRun
 ) -> None:
-    """A server of several runs has the widest context of them."""
+    """A server of several runs has the largest context length of all of them."""
     text = "甲来了。" * 100
     answers = []
     for limit in (512 - 200, 100_000):
@@ -531,7 +533,7 @@ def test_documents_and_the_page_show_a_long_sentence_joined(server: ScriptedServ
     assert shown.count("<mark") >= 3
 
 
-def test_an_output_of_windows_is_not_continued_with_other_limits(run: FinishedRun) -> None:
+def test_an_output_with_windows_is_not_resumed_with_other_limits(run: FinishedRun) -> None:
     windows = dataclasses.replace(run, windows=True)
     wider = windows.decode.model_copy(update={"max_model_len": 1024})
     assert identity_of(windows) != identity_of(run)

@@ -1,4 +1,4 @@
-"""What a scheduler is asked for, what a sweep shares and costs, and how shards become one file. No engine runs."""
+"""Resources of jobs, the shared steps and planning cost of a sweep, merging of shards. No engine runs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def plan(folder: Path, *arguments: str) -> str:
 
 
 def asked(planned: str, rule: str) -> list[dict[str, str]]:
-    """The resources of every planned job of a rule."""
+    """Return the resources of every planned job of a rule."""
     blocks = re.findall(rf"^rule {rule}:\n((?: .*\n)+)", planned, re.MULTILINE)
     lines = [re.search(r"resources: (.*)", block) for block in blocks]
     return [dict(pair.split("=", 1) for pair in line[1].split(", ")) for line in lines if line]
 
 
 @pytest.mark.workflow
-def test_jobs_ask_for_what_recipe_and_decode_settings_say(folder: Path) -> None:
+def test_jobs_request_the_resources_of_recipe_and_decode_settings(folder: Path) -> None:
     planned = plan(folder, *SLURM, "--config", "runs=demo")
     (train, *others), shards = asked(planned, "train_adapter"), asked(planned, "predict_shard")
     assert len(others) == 2
@@ -54,7 +54,7 @@ def test_jobs_ask_for_what_recipe_and_decode_settings_say(folder: Path) -> None:
 
 @pytest.mark.workflow
 def test_clocks_of_other_nodes_rerun_nothing(folder: Path) -> None:
-    """A file above Snakemake's usual limit for checksums, dated into the future."""
+    """A file above Snakemake's default limit for checksums, with a date in the future."""
     corpus = folder / "data" / "demo" / "train.json"
     line = '{"text": "温格的球队战胜曼联%d", "label": {"name": {"温格": [[0, 1]]}}}\n'
     corpus.write_text("".join(line % number for number in range(20_000)), encoding="utf-8")
@@ -72,7 +72,7 @@ def test_clocks_of_other_nodes_rerun_nothing(folder: Path) -> None:
 
 
 @pytest.mark.workflow
-def test_a_sweep_shares_what_it_can(folder: Path) -> None:
+def test_a_sweep_shares_steps(folder: Path) -> None:
     rates = ",".join(f"{rate}.0e-5" for rate in range(1, 51))
     sweep = f"lora_rank=8,64;learning_rate={rates};prompt=ner-zh-short,ner-zh"
     row = f"grid\tdemo\tentitune-tiny\tner-zh-short\tdemo\tgpu\t1\t{sweep}\n"
@@ -83,11 +83,15 @@ def test_a_sweep_shares_what_it_can(folder: Path) -> None:
     for rule in ("render_config", "train_adapter", "predict_shard", "score_predictions"):
         assert jobs[rule] == 200
     assert jobs["fetch_model"] == 1
-    assert (jobs["build_alpaca"], jobs["encode_split"], jobs["register_dataset"]) == (4, 4, 2)  # of two prompts
+    assert (jobs["build_alpaca"], jobs["encode_split"], jobs["register_dataset"]) == (
+        4,
+        4,
+        2,
+    )  # for each of two prompts
 
 
 @pytest.mark.workflow
-def test_adapters_of_a_sweep_share_an_engine_where_the_settings_say_so(folder: Path) -> None:
+def test_adapters_of_a_sweep_share_an_engine_if_the_settings_allow_it(folder: Path) -> None:
     ranks = ",".join(map(str, range(1, 21)))
     rows = [f"{name}\tdemo\tentitune-tiny\tner-zh-short\tdemo\t{decode}\t1,2,3\tlora_rank={ranks}\n" for name, decode in
             (("grid", "shared"), ("grid2", "alone"))]  # fmt: skip
@@ -100,12 +104,12 @@ def test_adapters_of_a_sweep_share_an_engine_where_the_settings_say_so(folder: P
     subprocess.run(["git", "checkout", "-q", "conf"], cwd=folder, check=True)
     jobs = Counter(re.findall(r"^(?:local)?rule ([\w-]+):", planned, re.MULTILINE))
     assert jobs["train_adapter"] == 120
-    # 60 runs and seeds in groups of 50 and 10, two shards each; the other row's runs each alone, and merged.
+    # 60 runs and seeds in groups of 50 and 10, with two shards each. The runs of the other row: one by one, and merged.
     groups = Counter(re.findall(r"^    wildcards: group=(\S+), split=dev, shard=", planned, re.MULTILINE))
     assert (groups["grid@part-1"], groups["grid@part-2"]) == (2, 2)
     assert jobs["predict_shard"] == 64
     assert jobs["merge_adapter"] == 60
-    # A run needs the adapters of its own group alone.
+    # A run needs only the adapters of its own group.
     assert Counter(re.findall(r"^rule ([\w-]+):", passed, re.MULTILINE))["train_adapter"] == 10
 
 

@@ -1,4 +1,4 @@
-"""The code that a rule depends on: the modules that its script imports, and a digest of what they do."""
+"""The code that a rule depends on: the modules that its script imports, and the digest of their code."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_declared_modules_are_those_that_python_loads(script: str) -> None:
     assert {path for path in code_of(script) if "/entitune/" in path} == loaded
 
 
-# --- a small package of its own ------------------------------------------------------------------------------------
+# --- a small package for these tests ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Write the files of a scripts/ folder anew, which is then the one that code_of and code_digest read."""
+    """Write a new scripts/ folder, which code_of and code_digest then read."""
     written = 0
 
     def files(contents: dict[str, str]) -> None:
@@ -165,7 +165,7 @@ def changed(old: str, new: str) -> str:
         ("= 10\n", "= 0xA  # ten\n"),
     ],
 )
-def test_words_and_format_leave_the_digest_equal(write: Write, old: str, new: str) -> None:
+def test_comments_and_format_do_not_change_the_digest(write: Write, old: str, new: str) -> None:
     assert digest_of(write, changed(old, new)) == digest_of(write, MODULE)
 
 

@@ -1,4 +1,4 @@
-"""The confidence of a mention: which tokens it is made from, and what it is worth."""
+"""The confidence of a mention: the tokens that it is computed from, and its calibration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SENTENCE = Sentence("1", "温格的球队战胜曼联", (Entity("name", "温格"
 
 
 def named_by(answer_format: AnswerFormat, raw: str, text: str = SENTENCE.text) -> list[list[str]]:
-    """The parts of an answer that name each of its mentions."""
+    """Return for each mention the parts of the answer that name it."""
     return [[raw[start:end] for start, end in ranges] for ranges in read_answer(answer_format, raw, text).ranges]
 
 
@@ -40,10 +40,10 @@ def named_by(answer_format: AnswerFormat, raw: str, text: str = SENTENCE.text) -
         ),
     ],
 )
-def test_a_format_says_where_a_mention_is_named(answer_format: AnswerFormat, parts: list[list[str]]) -> None:
+def test_a_format_finds_the_characters_that_name_a_mention(answer_format: AnswerFormat, parts: list[list[str]]) -> None:
     raw = write_answer(answer_format, SENTENCE)
     assert named_by(answer_format, raw) == parts
-    # The same mentions read by the tolerant reader, and behind reasoning.
+    # The same mentions, read by the tolerant reader, and after reasoning.
     reasoned = f"<think>[{{</think>{raw}<think>x</think>"
     assert named_by(answer_format, f"{raw}\n```") == named_by(answer_format, reasoned) == parts
 
@@ -59,11 +59,11 @@ def test_a_format_says_where_a_mention_is_named(answer_format: AnswerFormat, par
         ('[{"text": "温格", "label": "name"}]', ['温格", "label": "name"}']),
     ],
 )
-def test_other_forms_say_it_too(raw: str, parts: list[str]) -> None:
+def test_answers_in_other_forms_name_their_mentions(raw: str, parts: list[str]) -> None:
     assert [part for (part,) in named_by("json", raw)] == parts
 
 
-def test_a_mark_does_not_count_for_the_one_around_it() -> None:
+def test_an_inner_mark_does_not_count_for_the_outer_one() -> None:
     parts = [["[曼联|team]"], ["[", "曼联", "青年队|club]"]]
     assert named_by("brackets", "[[曼联|team]青年队|club]", "曼联青年队") == parts
     assert named_by("brackets", "[[曼联|team]青年队|club]。", "曼联青年队") == parts
@@ -105,8 +105,8 @@ def test_a_confidence_is_the_product_over_the_tokens_that_name_the_mention() -> 
     assert [list(one)[4:] for one in prediction.to_dict()["pred"]] == [["confidence"]] * 2
 
 
-def test_tokens_are_found_although_the_text_has_more_than_they_say() -> None:
-    # White space that a tokenizer writes by itself, a special token within, a character that is no UTF-8.
+def test_tokens_are_found_in_a_text_with_additional_characters() -> None:
+    # White space that a tokenizer inserts, a special token inside, an incomplete character.
     raw = "温 格\ufffd曼联"
     probabilities = TokenProbabilities(raw, tokens_of(("温", 0.5), ("格", 0.5), ("<s>", 0.5), ("", 0.5), ("曼联", 0.5)))
     assert probabilities.confidence([(0, 1)]) == 0.5
@@ -133,7 +133,7 @@ def test_every_mention_of_any_answer_has_a_confidence(data: st.DataObject, answe
     assert all(one.confidence is not None and lowest - 1e-6 <= one.confidence <= 1 for one in prediction.pred)
 
 
-def test_without_it_the_engine_is_asked_as_before() -> None:
+def test_without_confidence_the_engine_gets_the_same_arguments_as_before() -> None:
     decode = read_study(conf=ROOT / "conf").decode["cpu"]
     assert "confidence" not in decode.engine_settings()
     with_it = decode.model_copy(update={"confidence": True})
@@ -162,11 +162,11 @@ def test_a_vote_has_the_mean_confidence_of_all_seeds() -> None:
     assert vote([[name(0.9)], [name(None)], []])[0].confidence is None
 
 
-# --- what confidences are worth -------------------------------------------------------------------------------------
+# --- calibration -----------------------------------------------------------------------------------------------------
 
 
 def judged_predictions(*pairs: tuple[float, bool]) -> list[Prediction]:
-    """A sentence for each mention: its confidence, and whether it is right."""
+    """Return a sentence for each mention, given its confidence and whether it is correct."""
     gold = (Entity("name", "温格", 0, 2),)
     return [
         Prediction(
@@ -204,7 +204,7 @@ def test_a_span_counts_once_with_its_highest_confidence() -> None:
     assert judged.gold == 2
 
 
-def test_what_cannot_be_judged_is_refused() -> None:
+def test_predictions_without_gold_or_confidence_are_refused() -> None:
     one = judged_predictions((0.5, True))[0]
     without = Prediction(id="7", text="温格", gold=one.gold, pred=(Mention("name", "温格", 0, 2),), status="ok")
     with pytest.raises(InputError, match=r"sentence 7: a mention has no confidence; set `confidence: true`"):

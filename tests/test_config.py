@@ -1,4 +1,4 @@
-"""conf/ is checked while the workflow is parsed: one clear message, file and key, and what would be right."""
+"""conf/ is checked while the workflow is parsed: one message with file, key and the fix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEMO = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
 
 KEYS = "adam_beta1 adam_beta2 adam_epsilon learning_rate lora_dropout max_grad_norm neftune_noise_alpha weight_decay"
 LONG_SWEEP = ";".join(f"{name}=0.123456789" for name in KEYS.split())
-"""A sweep whose runs have names of more than 200 characters."""
+"""A sweep with run names of more than 200 characters."""
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_mistakes_in_registries(
 
 
 def test_a_sweep_is_planned_in_proportion(conf: Path) -> None:
-    """What one run of two hundred costs, one of four hundred costs: reading, engine groups, files, provenance."""
+    """Planning a run of a sweep (reading, engine groups, files, provenance) costs the same for 200 and 400 runs."""
 
     def work(runs: int) -> Callable[[], None]:
         rates = ",".join(f"{rate}.0e-6" for rate in range(1, runs + 1))
@@ -144,13 +144,13 @@ def test_mistakes_in_the_sheet(conf: Path, row: str, expected: list[str]) -> Non
     assert all(part in message for part in expected), message
 
 
-def test_a_column_of_the_sheet_that_is_there_twice(conf: Path) -> None:
+def test_a_duplicate_column_of_the_sheet(conf: Path) -> None:
     (conf / "runs.tsv").write_text(SHEET.replace("\n", "\tsweep\n") + DEMO.replace("\n", "lora_rank=8\n"))
     assert "the header has the column 'sweep' twice" in problem(conf)
 
 
-def test_what_a_selected_run_needs_of_this_machine(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also what the run needs whose seeds vote."""
+def test_files_that_a_selected_run_needs_on_this_machine(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This includes the needs of the run whose seeds vote."""
     monkeypatch.chdir(ROOT)
     vote = "vote\tdemo\t-\t-\tvote:demo\t-\t1\n"
     (conf / "runs.tsv").write_text(SHEET + DEMO.replace("\t1\t", "\t1,2,3\t") + vote)
@@ -201,7 +201,7 @@ def test_a_recipe_that_chooses_a_checkpoint(conf: Path) -> None:
     files = study.made_from(run, 1)
     assert {run.files(1).candidates, run.files(1).checkpoint_scores, run.files(1).adapter()} <= set(files)
     assert run.rows_trained_on(640) == 80
-    # What chooses reads held-out training rows, and nothing of dev.
+    # The choice reads held-out training rows, and no rows of dev.
     source = run.engine_source(1, SELECT)
     assert (source.sentences, source.tokens) == (run.files(1).held_out, run.files(1).held_out_tokens)
     assert (source.model, source.adapter) == (run.files(1).merged_candidates, None)
@@ -260,7 +260,7 @@ def test_numbers_that_yaml_reads_as_text(conf: Path) -> None:
     assert "learning_rate: YAML reads 1e-4 as text" in problem(conf)
 
 
-def test_checkpoints_from_which_a_training_would_go_on_otherwise(conf: Path) -> None:
+def test_checkpoints_from_which_training_would_resume_differently(conf: Path) -> None:
     text = "cutoff_len: 256\nuse_cpu: true\ntrain_sampling_strategy: group_by_length\nsave_steps: 50\n"
     (conf / "train" / "demo.yaml").write_text(text)
     assert "save_strategy: must be epoch with group_by_length" in problem(conf)
@@ -285,20 +285,20 @@ def test_workflow_shows_one_message_and_no_traceback() -> None:
 
 
 @pytest.mark.workflow
-def test_unknown_run_in_a_target_is_answered() -> None:
+def test_an_unknown_run_in_a_target_gives_a_message() -> None:
     done = snakemake(ROOT, "-n", "results/nope/seed-1/train.yaml")
     assert done.returncode != 0
     assert "has no run 'nope'; it has: demo" in done.stdout
 
 
 @pytest.mark.workflow
-def test_the_list_of_rules_says_what_each_makes() -> None:
+def test_the_list_of_rules_describes_each_rule() -> None:
     listed = [line for line in snakemake(ROOT, "--list-rules").stdout.splitlines() if re.match("[a-z_]+( |$)", line)]
     assert len(listed) > 30
     assert [line for line in listed if not re.fullmatch(r"\w+ \(.+\)", line)] == []
 
 
 @pytest.mark.parametrize(("value", "shown"), [(1, "1"), (0, "0"), (True, "true"), (False, "false"), (None, "null")])
-def test_a_value_that_is_no_text_is_shown_as_it_was_written(conf: Path, value: object, shown: str) -> None:
+def test_a_value_that_is_not_text_is_shown_as_written(conf: Path, value: object, shown: str) -> None:
     edit_yaml(conf / "datasets.yaml", "demo", labels=["name", value])
     assert f"demo: labels: 1: {shown} is not of type string; write it in quotes: '{shown}'" in problem(conf)

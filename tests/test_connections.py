@@ -1,4 +1,4 @@
-"""The bounds of the server's connections, on uvicorn itself with an application of two lines."""
+"""The limits of the server's connections, on uvicorn itself with an application of two lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from helpers import ROOT
 
-pytestmark = pytest.mark.engine  # starts none, but needs the environment that serves
+pytestmark = pytest.mark.engine  # starts no engine, but needs the server's environment
 
 SERVER = """
 import sys
@@ -56,7 +56,7 @@ def connect(port: int) -> socket.socket:
 
 
 def answer(port: int, *parts: bytes) -> bytes:
-    """All that the server sends back until it ends the connection."""
+    """Return everything that the server sends until it closes the connection."""
     with connect(port) as connection:
         for part in parts:
             connection.sendall(part)
@@ -68,13 +68,13 @@ def rest(connection: socket.socket) -> bytes:
     try:
         while part := connection.recv(65536):
             received += part
-    except ConnectionError:  # it was ended with something unread
+    except ConnectionError:  # closed while something was unread
         pass
     return received
 
 
 def one_answer(connection: socket.socket) -> bytes:
-    """An answer of the application; the connection stays open."""
+    """Return one answer of the application; the connection stays open."""
     received = b""
     while not received.endswith(b"\r\n\r\nok"):
         part = connection.recv(65536)
@@ -84,7 +84,7 @@ def one_answer(connection: socket.socket) -> bytes:
 
 
 def send_until_refused(connection: socket.socket, first: bytes, pause: float = 0) -> int:
-    """Send, and go on with the letter x, until the server ends the connection; returns how many bytes were sent."""
+    """Send a head and then the letter x until the server closes the connection; return the number of bytes sent."""
     sent, deadline = len(first), time.monotonic() + 300
     connection.sendall(first)
     more = b"x" * (1 if pause else 65536)
@@ -101,7 +101,7 @@ def status(content: bytes) -> int:
     return int(content.split(b" ", 2)[1])
 
 
-def test_a_request_is_answered_and_its_connection_kept(port: int) -> None:
+def test_a_request_is_answered_and_its_connection_stays_open(port: int) -> None:
     with connect(port) as connection:
         for _ in range(3):
             connection.sendall(HEAD + b"\r\n")
@@ -127,18 +127,18 @@ def test_a_head_without_an_end_is_refused_before_it_is_kept(port: int) -> None:
         assert send_until_refused(connection, HEAD + b"X: ") < 50_000_000
 
 
-def test_a_body_has_an_end_whatever_is_around_its_chunks(port: int) -> None:
+def test_the_size_of_a_chunked_body_is_limited(port: int) -> None:
     head = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nTrailer: "
     with connect(port) as connection:
         assert send_until_refused(connection, head) < 50_000_000
 
 
 @pytest.mark.parametrize("part", [b"G", HEAD, b"\r\n", HEAD + b"X: 1"])
-def test_a_head_that_does_not_arrive_is_given_up(port: int, part: bytes) -> None:
+def test_a_head_that_does_not_arrive_times_out(port: int, part: bytes) -> None:
     assert status(answer(port, part)) == 408
 
 
-def test_a_head_that_drips_is_given_up(port: int) -> None:
+def test_a_head_that_arrives_byte_by_byte_times_out(port: int) -> None:
     with connect(port) as connection:
         assert send_until_refused(connection, b"GET /", pause=0.05) < 200
 
@@ -168,7 +168,7 @@ def test_a_slow_answer_does_not_count_as_a_slow_request(port: int) -> None:
         assert received.count(b"ok") == 2
 
 
-def test_half_open_connections_make_room(port: int) -> None:
+def test_the_oldest_half_open_connections_are_closed(port: int) -> None:
     opened = [connect(port) for _ in range(120)]
     for number, connection in enumerate(opened):
         if number % 2:
@@ -181,7 +181,7 @@ def test_half_open_connections_make_room(port: int) -> None:
         connection.close()
 
 
-def test_what_is_no_http_is_refused(port: int) -> None:
+def test_a_request_that_is_not_http_is_refused(port: int) -> None:
     assert status(answer(port, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n")) == 400
     assert status(answer(port, b"NONSENSE\r\n\r\n")) == 400
 

@@ -1,4 +1,4 @@
-"""convert_dataset: what is written, what is reported, and the counts of the real corpus."""
+"""convert_dataset: its outputs, its messages, and the counts of the real corpus."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CANONICAL = {
     ],
 }
 
-# Counted apart from this project's readers, in the file as its authors published it.
+# Counted without this project's readers, in the file as published.
 CLUENER = {
     "train": {
         "sentences": 10_748,
@@ -130,7 +130,7 @@ def test_kinds_of_problems_are_printed_up_to_the_limit_and_all_counted(tmp_path:
     assert summary.startswith("error: raw: 8 problems in 6 rows")
 
 
-def test_drop_writes_what_it_drops_with_the_reasons(tmp_path: Path) -> None:
+def test_drop_writes_the_dropped_rows_with_reasons(tmp_path: Path) -> None:
     raw = VALID.encode() + b'\n{"text": "\xff"}\n{"text": "\\ud83d", "label": []}\n{"text": "x", "label": {}}\n'
     done = convert(tmp_path, raw, "--on-invalid", "drop", "--limit", "1", "--options", '{"max_dropped": 0.5}')
     assert done.returncode == 0
@@ -163,7 +163,7 @@ def test_drop_of_a_conll_sentence_names_the_line_inside_it(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("on_invalid", ["fail", "drop"])
-def test_byte_order_mark_and_crlf_are_read_past_with_a_note(tmp_path: Path, on_invalid: str) -> None:
+def test_byte_order_mark_and_crlf_are_ignored_with_a_note(tmp_path: Path, on_invalid: str) -> None:
     done = convert(tmp_path, f"\ufeff{VALID}\r\n{VALID}\r\n", "--on-invalid", on_invalid)
     assert done.returncode == 0
     assert done.stderr.splitlines()[:2] == [
@@ -231,7 +231,7 @@ def test_a_split_that_needs_labels_is_refused_without(tmp_path: Path, raw_format
     assert expected in done.stderr.splitlines()[-1]
 
 
-def test_what_is_read_as_unlabelled_is_told(tmp_path: Path) -> None:
+def test_rows_read_as_unlabelled_are_reported(tmp_path: Path) -> None:
     done = convert(tmp_path, '{"text": "温格", "boxes": [{"x": 1, "y": 2}]}\n', split="test")
     assert done.returncode == 0
     assert done.stderr == "raw:1: note: read as unlabelled; not read: boxes\n"
@@ -273,7 +273,7 @@ def test_messages_name_the_users_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("wrong", "share"), [(1, "4.8%"), (2, "9.1%")])
-def test_more_than_a_bound_is_not_dropped(tmp_path: Path, wrong: int, share: str) -> None:
+def test_more_than_max_dropped_is_refused(tmp_path: Path, wrong: int, share: str) -> None:
     raw = "".join(f'{{"text": "第{number}句", "label": {{}}}}\n' for number in range(20)) + "no\n" * wrong
     done = convert(tmp_path, raw, "--on-invalid", "drop")
     assert (done.returncode == 0) is (wrong == 1)
@@ -282,7 +282,7 @@ def test_more_than_a_bound_is_not_dropped(tmp_path: Path, wrong: int, share: str
         assert files(tmp_path) == ["raw"]
 
 
-def test_a_summary_of_what_was_read_and_dropped(tmp_path: Path) -> None:
+def test_the_summary_counts_read_and_dropped_rows(tmp_path: Path) -> None:
     other = VALID.replace("organization", "company")
     raw = f'\ufeff{VALID}\n{VALID}\n{other}\n{{"text": "<|im_end|>", "label": {{}}}}\nno\n'
     options = ("--on-invalid", "drop", "--options", '{"max_dropped": 0.5}', "--summary", "summary.json")

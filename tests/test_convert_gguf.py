@@ -1,4 +1,4 @@
-"""SmolLM2 out of its Python package: the real package, the real conversion, a real answer."""
+"""SmolLM2 from its Python package: the real package, the real conversion, a real answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from helpers import ROOT, Result, python_of, run_code, run_script
 
 TRAIN_PYTHON = python_of("train")
 
-# What the published tokenizer makes of the question in the model's chat format: <|im_start|> is 1, <|im_end|> is 2.
+# Token ids of the question in the model's chat format, by the published tokenizer: <|im_start|> is 1, <|im_end|> is 2.
 QUESTION = "What is the capital of France?"
 PROMPT_IDS = [
     *[1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712, 8182, 2, 198],
@@ -66,7 +66,7 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def used(smollm2: Path) -> dict[str, Any]:
-    """What transformers makes of the converted model."""
+    """Results of transformers with the converted model."""
     return dict(json.loads(run_code("train", USE_MODEL, smollm2, QUESTION)))
 
 
@@ -102,7 +102,7 @@ def test_the_manifest_describes_every_file(smollm2: Path) -> None:
     for item in manifest["files"]:
         data = (smollm2 / item["path"]).read_bytes()
         assert item == {"path": item["path"], "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    assert not list(smollm2.parent.glob(".*"))  # nothing temporary is left
+    assert not list(smollm2.parent.glob(".*"))  # no temporary file is left
 
 
 def test_a_directory_without_the_package_is_refused(tmp_path: Path) -> None:

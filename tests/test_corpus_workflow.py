@@ -1,4 +1,4 @@
-"""Corpora of one's own in the workflow: from the user's files to canonical JSON lines, by the dataset's entry."""
+"""A user's own corpora in the workflow: from raw files to canonical JSON lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository with corpora in a folder of the user, added by inspect_corpus."""
+    """A copy of the repository with corpora in a user's folder, added by inspect_corpus."""
     folder = copy_repository(tmp_path_factory.mktemp("corpora") / "repository")
     for name, content in FILES.items():
         path = folder.parent / "my data" / name
@@ -42,7 +42,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["brat", "pair"])
-def test_a_corpus_that_was_added_is_converted(repository: Path, name: str) -> None:
+def test_an_added_corpus_is_converted(repository: Path, name: str) -> None:
     targets = [f"results/datasets/{name}/{split}.jsonl" for split in ("train", "dev")]
     done = snakemake(repository, *targets, "--cores", "1")
     assert done.returncode == 0, done.stdout

@@ -1,4 +1,4 @@
-"""The engines for CUDA 12 on a CPU: LLaMA-Factory and vLLM of that generation take the demo from rows to answers.
+"""The demo with the engines for CUDA 12, LLaMA-Factory and vLLM, on a CPU: from rows to answers.
 
 Downloads 5 GB, needs 12 GB of disk and about 15 minutes on two cores: `python -m pytest -m download`.
 """
@@ -27,7 +27,7 @@ print(vllm.__version__, torch.version.cuda)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository with environments of its own, in which the demo has run with the engines for CUDA 12."""
+    """A copy of the repository with its own environments, in which the demo has run with the engines for CUDA 12."""
     folder = copy_repository(tmp_path_factory.mktemp("cuda12"))
     (folder / ".envs").unlink()
     (folder / ".envs").mkdir()
@@ -64,12 +64,12 @@ def test_the_demo_learns_and_is_served(folder: Path) -> None:
 
 
 def test_the_environment_for_gpus_is_built_for_cuda_12(folder: Path) -> None:
-    """As far as a machine without a GPU can tell: it installs, imports and takes the arguments of a GPU run."""
+    """Without a GPU this checks that it installs, imports and accepts the arguments of a GPU run."""
     done = snakemake(folder, paths.environment("predict-cuda"), "--cores", "1", "--config", "cuda=12", "runs=demo")
     assert done.returncode == 0, done.stdout
     settings = {"max_model_len": 1536, "max_num_seqs": 256, "enable_lora": True, "max_lora_rank": 16, "seed": 0}
     python = str(folder / paths.python("predict-cuda"))
-    told = run_in(folder, python, "-c", CUDA_PACKAGES, json.dumps({**settings, "generation_config": "vllm"}))
-    assert told.returncode == 0, told.stdout
-    assert told.stdout.splitlines()[-1].split()[0] == "0.19.1"
-    assert told.stdout.split()[-1].startswith("12.")
+    printed = run_in(folder, python, "-c", CUDA_PACKAGES, json.dumps({**settings, "generation_config": "vllm"}))
+    assert printed.returncode == 0, printed.stdout
+    assert printed.stdout.splitlines()[-1].split()[0] == "0.19.1"
+    assert printed.stdout.split()[-1].startswith("12.")

@@ -1,4 +1,4 @@
-"""Files between two steps that somebody edited or a disk damaged: a message that names the file, never a traceback."""
+"""Edited or damaged files between two steps give a message that names the file, never a traceback."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TOKENS = {"id": "1", "prompt_ids": [1], "answer_ids": [2], "answer_tokens": 1}
 
 
 def files_of_a_step(folder: Path) -> dict[str, Path]:
-    """Small files of several steps, undamaged."""
+    """Small, undamaged files of several steps."""
     write_rows(folder / "train.json", [{**ROW, "id": str(number)} for number in range(4)])
     write_jsonl(folder / "train.tokens.jsonl", [{**TOKENS, "id": str(number)} for number in range(4)])
     (folder / "adapter_config.json").write_text('{"r": 8}')
@@ -81,7 +81,7 @@ def test_a_damaged_file_ends_with_a_message_that_names_it(tmp_path: Path, name: 
         READERS[name](path)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in DAMAGES if kind != "empty"])  # no answer at all: the ids tell
+@pytest.mark.parametrize("kind", [kind for kind in DAMAGES if kind != "empty"])  # an empty file is found by its ids
 def test_damaged_answers_end_with_a_message(tmp_path: Path, kind: str) -> None:
     path = write_jsonl(tmp_path / "answers.jsonl", [ANSWER])
     assert [answer.raw for answer in read_records(path, Answer)] == ["[]"]
@@ -103,11 +103,11 @@ def test_a_model_that_has_lost_a_file_is_not_loaded(tmp_path: Path) -> None:
     (model / "config.json").unlink()
     with pytest.raises(InputError, match=r"config.json is missing\n"):
         check_model(model)
-    check_model(tmp_path / "a folder of a person")  # which has no manifest
+    check_model(tmp_path / "a folder of a person")  # has no manifest
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_a_damaged_claim_is_nobodys(tmp_path: Path, kind: str) -> None:
+def test_a_damaged_claim_has_no_holder(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "claim.json"
     path.write_bytes(DAMAGES[kind](json.dumps(vars(Holder.here())).encode()))
     with claim(path, "x", 0.2):

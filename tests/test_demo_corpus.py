@@ -1,4 +1,4 @@
-"""The demo corpus: its format, its variety, and that training and evaluation share neither sentence nor template."""
+"""The demo corpus: its format and variety; train and dev share no sentence and no template."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPLITS = ("train", "dev")
 
 
 def mentions(row: dict[str, Any]) -> list[tuple[int, int, str, str]]:
-    """A row's mentions as (start, end exclusive, label, surface), in text order."""
+    """Return a row's mentions as (start, end exclusive, label, surface), in text order."""
     return sorted(
         (start, end + 1, label, surface)
         for label, surfaces in row["label"].items()
@@ -26,7 +26,7 @@ def mentions(row: dict[str, Any]) -> list[tuple[int, int, str, str]]:
 
 
 def skeleton(row: dict[str, Any]) -> str:
-    """The sentence without what varies: mentions, digits, Latin letters, punctuation and white space."""
+    """Return a sentence without its variable parts: mentions, digits, Latin letters, punctuation, white space."""
     text, last = "", 0
     for start, end, _, _ in mentions(row):
         text += row["text"][last:start] + "\0"
@@ -36,18 +36,18 @@ def skeleton(row: dict[str, Any]) -> str:
 
 
 def grams(text: str, size: int) -> Iterator[str]:
-    """The runs of ``size`` characters in the parts of a skeleton between its mentions."""
+    """Return the substrings of `size` characters in the parts of a skeleton between its mentions."""
     for part in text.split("\0"):
         yield from (part[i : i + size] for i in range(len(part) - size + 1))
 
 
-def test_there_is_enough_of_it() -> None:
+def test_the_demo_corpus_is_large_enough() -> None:
     assert len(demo_rows("train")) >= 400
     assert len(demo_rows("dev")) >= 100
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_offsets_and_labels_hold(split: str) -> None:
+def test_offsets_and_labels_are_valid(split: str) -> None:
     for row in demo_rows(split):
         assert list(row) == ["text", "label"]
         assert set(row["label"]) <= set(LABELS)
@@ -61,7 +61,7 @@ def test_offsets_and_labels_hold(split: str) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_it_is_varied(split: str) -> None:
+def test_the_demo_corpus_is_varied(split: str) -> None:
     corpus = demo_rows(split)
     texts = [row["text"] for row in corpus]
     assert len(set(texts)) == len(texts)
@@ -89,17 +89,17 @@ def test_no_sentence_and_no_template_is_shared() -> None:
     train, dev = demo_rows("train"), demo_rows("dev")
     assert not {row["text"] for row in train} & {row["text"] for row in dev}
     assert not {skeleton(row) for row in train} & {skeleton(row) for row in dev}
-    # Not even a part of a template: no seven characters outside mentions stand in both.
+    # Nor a part of a template: both splits share no seven consecutive characters outside mentions.
     seen = {gram for row in train for gram in grams(skeleton(row), 7)}
     assert not {gram for row in dev for gram in grams(skeleton(row), 7) if gram in seen}
 
 
-def test_every_evaluation_sentence_is_its_own() -> None:
+def test_no_evaluation_sentence_occurs_twice() -> None:
     skeletons = Counter(skeleton(row) for row in demo_rows("dev"))
     assert max(skeletons.values()) == 1
 
 
-def test_surfaces_are_largely_new() -> None:
+def test_most_evaluation_surfaces_are_new() -> None:
     train = {surface for row in demo_rows("train") for *_, surface in mentions(row)}
     dev = {surface for row in demo_rows("dev") for *_, surface in mentions(row)}
     assert len(train & dev) <= 0.05 * len(dev)

@@ -1,4 +1,4 @@
-"""The page: what it shows of an answer, what it says where there is none, and to whom."""
+"""The page: how it shows an answer or a missing answer, and which requests it accepts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FinishedRun:
 
 @pytest.fixture
 def page(run: FinishedRun, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The page of a finished run whose server is away."""
+    """The page of a finished run whose server does not run."""
     monkeypatch.setattr("entitune.serving.demo_page.SECONDS_OF_PATIENCE", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         nobody = f"http://127.0.0.1:{probe.getsockname()[1]}"
@@ -75,7 +75,7 @@ def test_the_page_loads_nothing_from_elsewhere(page: str) -> None:
     assert "<option selected>demo</option>" in document
 
 
-def test_the_page_is_not_for_other_names_of_this_machine_or_other_sites(page: str) -> None:
+def test_the_page_refuses_other_hosts_and_sites(page: str) -> None:
     assert refused(page, Host="evil.example") == 403
     assert refused(page, {"text": "温格"}, Host="evil.example") == 403
     assert refused(page, {"text": "温格"}, Origin="http://evil.example") == 403
@@ -84,7 +84,7 @@ def test_the_page_is_not_for_other_names_of_this_machine_or_other_sites(page: st
     assert "温格" in post(page, {"text": "温格"}, Origin=own)
 
 
-def test_requests_that_make_no_sense_are_refused(page: str) -> None:
+def test_invalid_requests_are_refused(page: str) -> None:
     assert refused(page, path="/favicon.ico") == 404
     assert refused(page, b"text=" + b"x" * 70_000) == 413
     for length in ("x", "-1", "1e3", "²"):
@@ -106,18 +106,18 @@ def test_requests_that_make_no_sense_are_refused(page: str) -> None:
         (None, "zh"),
     ],
 )
-def test_the_page_speaks_the_browsers_language(header: str | None, language: str) -> None:
+def test_the_page_is_in_the_browsers_language(header: str | None, language: str) -> None:
     assert preferred_language(header) == language
 
 
-def test_both_languages_say_the_same_things() -> None:
+def test_both_languages_have_the_same_texts() -> None:
     assert WORDS["zh"].keys() == WORDS["en"].keys()
     assert all(text.strip() for words in WORDS.values() for text in words.values())
     chinese = re.compile(r"[\u4e00-\u9fff]")
     assert [key for key, text in WORDS["en"].items() if chinese.search(text)] == []
 
 
-def test_what_was_typed_stays_where_the_server_is_away(page: str) -> None:
+def test_typed_text_is_kept_when_the_server_cannot_be_reached(page: str) -> None:
     typed = "\n\n  温格 <b>\r\n\t战胜曼联 & \n"
     document = post(page, {"text": typed, "language": "en", "run": "demo"})
     assert WORDS["en"]["away"] in document
@@ -139,7 +139,7 @@ def test_there_are_examples_to_click(page: str) -> None:
     assert all(f'<button name="text" value="{example}"' in document for example in EXAMPLES)
 
 
-# --- an answer ------------------------------------------------------------------------------------------------------
+# --- an answer -------------------------------------------------------------------------------------------------------
 
 
 def mention(label: str, text: str, start: int | None = None) -> Mention:
@@ -163,7 +163,7 @@ def plain(markup: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", markup)).split())
 
 
-def test_what_is_typed_and_answered_stays_text(run: FinishedRun) -> None:
+def test_typed_text_and_answers_are_escaped(run: FinishedRun) -> None:
     document = shown(run, "a<i>", [mention("<b>", "<i>", 1)], raw="<u>", status="repaired")
     assert not re.search("<[biu]>", document)
     assert "&lt;i&gt;<small>&lt;b&gt;</small></mark>" in document
@@ -182,7 +182,7 @@ def test_the_legend_counts_every_label(run: FinishedRun) -> None:
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
-def test_mentions_without_a_place_of_their_own_are_named_in_words(run: FinishedRun, language: str) -> None:
+def test_mentions_that_cannot_be_highlighted_are_listed(run: FinishedRun, language: str) -> None:
     entities = [mention("organization", "北京大学", 0), mention("address", "北京", 0), mention("name", "无")]
     document = shown(run, "北京大学", entities, language)
     words = WORDS[language]
@@ -191,12 +191,12 @@ def test_mentions_without_a_place_of_their_own_are_named_in_words(run: FinishedR
     assert f"无 {words['not_found']}" in plain(document)
 
 
-def test_the_run_the_base_and_the_time_are_told(run: FinishedRun) -> None:
+def test_the_page_shows_run_base_and_time(run: FinishedRun) -> None:
     about = plain(re.findall(r'<p class="soft" id="about">.*?</p>', shown(run, "甲", []), re.DOTALL)[0])
     assert about == "Run demo · base model entitune-tiny · time 0.12 s · the answer has the correct format"
 
 
-def test_the_confidence_is_shown_where_there_is_one(run: FinishedRun) -> None:
+def test_the_confidence_is_shown_if_there_is_one(run: FinishedRun) -> None:
     entities = [Mention("name", "甲", 0, 1, 0.98765), mention("name", "乙", 1)]
     assert "confidence" not in plain(shown(run, "甲乙", entities[1:])).split("Copy JSON")[0]
     rows = re.findall(r"<tr>.*?</tr>", shown(run, "甲乙", entities), re.DOTALL)
@@ -215,13 +215,13 @@ def test_the_json_is_the_record(run: FinishedRun) -> None:
 
 
 def test_a_text_without_an_answer_is_not_shown_as_one_without_entities(run: FinishedRun) -> None:
-    told = {
+    reasons = {
         status: plain(shown(run, "甲", [], status=status, error="no", raw="")) for status in ("too_long", "refused")
     }
-    assert told == {"too_long": f"甲 {WORDS['en']['too_long']}", "refused": "甲 The server refused this text: no"}
+    assert reasons == {"too_long": f"甲 {WORDS['en']['too_long']}", "refused": "甲 The server refused this text: no"}
 
 
-def test_of_a_document_the_sentences_without_an_answer_are_told_once(run: FinishedRun) -> None:
+def test_sentences_of_a_document_without_an_answer_are_listed_once(run: FinishedRun) -> None:
     long = Answer((), "", None, "too_long", "x")
     fine = Answer((mention("name", "乙", 0),), "[", "length", "truncated")
     found = Extraction(Document("page", "甲\n乙\n丙"), [long, fine, long])
@@ -239,11 +239,11 @@ def test_marks_never_overlap() -> None:
     assert missing == [Mention("b", "丁")]
 
 
-# --- in a browser ---------------------------------------------------------------------------------------------------
+# --- in a browser ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.browser
-def test_the_page_works_in_a_browser_where_the_server_is_away(page: str, tmp_path: Path) -> None:
+def test_the_page_works_in_a_browser_without_the_server(page: str, tmp_path: Path) -> None:
     with window(tmp_path / "profile") as opened:
         opened.open(f"http://{page}/")
         opened.click("input[value=English]")

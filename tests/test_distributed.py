@@ -1,4 +1,4 @@
-"""Training over several processes does what one process does."""
+"""Training with several processes gives the result of one process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ THREADS = ("--threads", "2")
 
 @pytest.fixture(scope="module")
 def prepared(demo: Path) -> Path:
-    """The demo with a short training in two forms: batches of 8 and 2 accumulated, and of 8 in 2 processes."""
+    """A short training of the demo in two forms: batches of 8 with 2 accumulated, and batches of 8 in 2 processes."""
     config = yaml.safe_load((demo / "results/demo/seed-1/train.yaml").read_text())
-    # Sorting by length deals differently to two processes; shuffling deals batch by batch, as accumulation takes them.
+    # Sorting by length would give two processes other batches. Shuffling gives the same batches as accumulation.
     config |= {"train_sampling_strategy": "random", "per_device_train_batch_size": 8, "logging_steps": 1}
     config |= {"max_steps": STEPS, "save_strategy": "steps", "save_steps": 6}
-    del config["neftune_noise_alpha"]  # each process draws its noise for itself
+    del config["neftune_noise_alpha"]  # each process draws its own noise
     for name, accumulation in (("one", 2), ("two", 1), ("stopped", 1)):
         config |= {"gradient_accumulation_steps": accumulation, "output_dir": f"work/{name}/key"}
         (demo / f"{name}.yaml").write_text(yaml.safe_dump(config))
@@ -36,7 +36,7 @@ def one(prepared: Path) -> list[float]:
 
 
 def test_two_processes_train_as_one(prepared: Path, one: list[float]) -> None:
-    """The same sentences in every step: the losses differ by bfloat16's rounding (2 to 3 digits) alone."""
+    """Every step has the same sentences, so losses differ only by the rounding of bfloat16 (2 to 3 digits)."""
     subprocess.run(train_command("two", *THREADS, "--processes", "2"), cwd=prepared, check=True)
     two = [loss for _, loss in losses(prepared / "adapters" / "two")]
     assert len(two) == len(one) == STEPS
@@ -44,7 +44,7 @@ def test_two_processes_train_as_one(prepared: Path, one: list[float]) -> None:
     assert two[-1] < two[0]
 
 
-def test_a_kill_takes_all_processes_along(prepared: Path) -> None:
+def test_a_kill_ends_all_processes(prepared: Path) -> None:
     process = subprocess.Popen(train_command("stopped", *THREADS, "--processes", "2"), cwd=prepared)
     checkpoint = prepared / "work/stopped/key/checkpoint-6/trainer_state.json"
     wait_for(lambda: checkpoint.exists() or process.poll() is not None, 600, "checkpoint")

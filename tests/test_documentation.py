@@ -1,4 +1,4 @@
-"""The pages that people read: made from what they describe, and the same in both languages."""
+"""The pages agree with the code and with each other, in both languages."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from entitune.paths import GroupFiles, PromptData, RunFiles
 
 UNITS = r"s|ms|µs|min|h|hours?|minutes?|seconds?|MB|GB|tokens/s|sentences/s|times|per cent|%"
 FIGURE = re.compile(rf"(?<![\w.,])(?:\d[\d,.]*\s?(?:{UNITS})(?!\w)|0?\.\d{{3,}})")
-"""A number that somebody measured: with a unit, or a score."""
+"""A measured number: with a unit, or a score."""
 MEASURED_BY = re.compile(r"<!-- measured: |python (?:scripts|benchmarks)/|snakemake |tests/test_")
-"""What names the command behind a section's figures."""
+"""Text that names the command behind a section's figures."""
 NOT_MEASURED = {
     "README.md#what-reruns-when": "a limit of the profile",
     "docs/cluster.md#slurm": "settings of Slurm and of the profile",
@@ -34,15 +34,15 @@ NOT_MEASURED = {
     "docs/troubleshooting.md#downloads": "in a message",
     "docs/troubleshooting.md#serving": "in a message",
 }
-"""Sections whose figures nobody measured, and what these are."""
+"""Sections whose figures are not measured, and where the figures come from."""
 MESSAGES_OF_OTHERS = {"Directory cannot be locked", "Nothing to be done", "CUDA out of memory"}
 FOLDERS = "benchmarks|conf|data|docs|envs|profiles|report|rules|scripts|tests"
 EXAMPLES = {"conf/imports.yaml", "conf/train/x.yaml", "rules/stage.smk", "scripts/verb_noun.py"}
-"""Files that pages name and a user may write."""
+"""Files that pages name as examples; they do not exist."""
 RULE = re.compile(r"^(?:use rule \w+ as (?=\w+ with:)|rule )(\w+)(?: with)?:", re.MULTILINE)
 
 
-def test_configuration_page_and_schema_are_what_the_models_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configuration_page_and_schema_agree_with_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page, schema = tmp_path / "configuration.md", tmp_path / "study.schema.json"
     monkeypatch.setattr(sys, "argv", ["document_config", "--schema", str(schema), "--output", str(page)])
     document_config()
@@ -51,7 +51,7 @@ def test_configuration_page_and_schema_are_what_the_models_say(tmp_path: Path, m
     assert committed == schema.read_text(encoding="utf-8"), "run scripts/document_config.py"
 
 
-def test_the_index_of_scripts_is_what_the_rules_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_index_of_scripts_agrees_with_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert read("scripts/README.md") == scripts_page(), "run scripts/document_scripts.py"
     named = {*PEOPLE, *HELPERS, *DEVELOPERS} | {step.script for step in steps()}
@@ -69,7 +69,7 @@ def test_a_page_in_both_languages_has_the_same_sections_commands_and_figures(pag
 
 
 def numbers(text: str) -> set[str]:
-    """The decimal numbers and those of at least four digits. A Chinese reader counts millions in 万, ten thousands."""
+    """Return decimal numbers and numbers of at least four digits. Millions become 万 (ten thousands), as in Chinese."""
     large = [f"{round(float(number) * 100)} 万" for number in re.findall(r"([\d.]+) million", text)]
     return {*large, *re.findall(r"(?<![\w.])(?:\d+\.\d+(?! million)|\d{1,3}(?:,\d{3})+|\d+ 万)", text)}
 
@@ -82,7 +82,7 @@ def test_the_readme_leads_to_every_page(readme: str) -> None:
 
 @pytest.mark.parametrize("page", pages())
 def test_links_lead_somewhere(page: str) -> None:
-    """To a file that is committed, and to a heading of it."""
+    """A link leads to a committed file and to one of its headings."""
     broken = []
     for target in LINK.findall(FENCED.sub("", read(page))):
         name, _, fragment = target.partition("#")
@@ -95,13 +95,13 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def titles(text: str) -> list[str]:
-    """The headings of a page."""
+    """Return the headings of a page."""
     return [one.title for one in sections(text)]
 
 
 @pytest.mark.parametrize("page", pages())
 def test_a_block_of_code_names_its_language(page: str) -> None:
-    """Commands are `sh`: so tests/test_readme.py finds them."""
+    """Commands have the language `sh`, by which tests/test_readme.py finds them."""
     assert [block for language, block in FENCED.findall(read(page)) if not language] == []
 
 
@@ -121,10 +121,10 @@ def test_files_and_modules_that_a_page_names_exist(page: str) -> None:
 
 
 def test_the_messages_of_the_troubleshooting_page_are_those_of_the_code() -> None:
-    """Some three words of each, or two long ones: names and numbers differ."""
+    """At least three consecutive words, or two long ones, are in the code. Names and numbers may differ."""
     code = [*(ROOT / "scripts").rglob("*.py"), *(ROOT / "scripts").glob("*.sh"), *(ROOT / "rules").glob("*.smk")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in code)
-    text = re.sub(r"[\"']\s*\n\s*[rf]*[\"']", "", text).replace("\\'", "'").replace('\\"', '"')  # strings over lines
+    text = re.sub(r"[\"']\s*\n\s*[rf]*[\"']", "", text).replace("\\'", "'").replace('\\"', '"')  # join string literals
     rows = re.findall(r"^\| (.*?)(?<!\\) \| ", read("docs/troubleshooting.md"), re.MULTILINE)
     messages = [message for row in rows for message in re.findall(r"`([^`]+ [^`]+)`", row)]
     assert len(messages) > 50
@@ -132,14 +132,14 @@ def test_the_messages_of_the_troubleshooting_page_are_those_of_the_code() -> Non
 
 
 def occurs(message: str, text: str) -> bool:
-    """Whether words that follow each other in a message do so in a text."""
+    """Whether a text contains two or three consecutive words of a message."""
     words = message.split()
     windows = [" ".join(words[at : at + size]) for size in (2, 3) for at in range(len(words) - size + 1)]
     return any(window in text for window in (one.strip(",.:;…") for one in windows) if len(window) >= 8)
 
 
 def test_every_figure_names_the_command_that_measured_it() -> None:
-    """In its section, or that section is listed with what its figures are."""
+    """The command is named in the section, or the section is listed in NOT_MEASURED."""
     unnamed, with_figures = [], set()
     for name in DOCUMENTS:
         for one in sections(read(name)):
@@ -176,7 +176,7 @@ def test_the_rules_of_the_design_page_exist() -> None:
 
 
 def test_the_contracts_name_every_rule_that_makes_a_file() -> None:
-    """Of the pipeline; what makes the embedded base is told where it lies."""
+    """Except the rules that make the embedded base model, whose files data/models describes."""
     makers = [
         name
         for path in (ROOT / "rules").glob("*.smk")
@@ -190,7 +190,7 @@ def test_the_contracts_name_every_rule_that_makes_a_file() -> None:
 
 
 def test_the_contracts_name_every_path() -> None:
-    """Every path that entitune.paths spells is in docs/contracts.md, whole or relative to its folder."""
+    """Every path of entitune.paths is in docs/contracts.md, complete or relative to its folder."""
     run, data, group = (
         RunFiles("{run}", "{seed}"),
         PromptData("{dataset}", "{prompt}", "{model}"),

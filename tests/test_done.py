@@ -1,4 +1,4 @@
-"""Done means done: what failed, was killed or is gone runs again, and what cannot be made is refused."""
+"""Failed and killed steps and steps with missing files rerun; targets that cannot be made are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDER = "results/demo-zeroshot/seed-1"
 
 @pytest.fixture(scope="module")
 def zeroshot(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the demo in which the table covers the zero-shot run alone, finished. Tests leave it as it was."""
+    """A finished copy of the demo whose table has only the zero-shot run. Tests do not change it."""
     folder = tmp_path_factory.mktemp("zeroshot") / "copy"
     shutil.copytree(demo, folder, symlinks=True)
     done = snakemake(folder, *ZEROSHOT)
@@ -30,7 +30,7 @@ def zeroshot(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def finished(zeroshot: Path, tmp_path: Path) -> Path:
-    """A copy of it for one test."""
+    """A copy of `zeroshot` for one test."""
     return shutil.copytree(zeroshot, tmp_path / "copy", symlinks=True)
 
 
@@ -48,7 +48,7 @@ def manifest(folder: Path) -> dict[str, object]:
 
 @pytest.mark.engine
 def test_a_step_that_failed_in_a_rerun_fails_again(finished: Path) -> None:
-    """The second command finds the old table and an answer file that the failure deleted."""
+    """The second command finds the old table, but not the answers, which the failure deleted."""
     before = manifest(finished)
     replace(
         finished,
@@ -110,7 +110,7 @@ def test_a_step_that_was_terminated_in_a_rerun_runs_again(finished: Path) -> Non
         ("all", "results/datasets/demo/dev.dropped.jsonl"),
     ],
 )
-def test_a_file_that_is_gone_is_made_again(zeroshot: Path, tmp_path: Path, target: str, gone: str) -> None:
+def test_a_missing_file_is_made_again(zeroshot: Path, tmp_path: Path, target: str, gone: str) -> None:
     os.rename(zeroshot / gone, tmp_path / "gone")
     planned = snakemake(zeroshot, target, "-n", *ZEROSHOT[1:])
     os.rename(tmp_path / "gone", zeroshot / gone)
@@ -128,7 +128,7 @@ def test_a_file_that_is_gone_is_made_again(zeroshot: Path, tmp_path: Path, targe
     ],
 )
 def test_a_result_that_somebody_changed_is_made_again(zeroshot: Path, tmp_path: Path, changed: str, rule: str) -> None:
-    """Else the table would be made from it, and its manifest would have its checksum."""
+    """Otherwise the table would be made from it, and the manifest would contain its checksum."""
     path = zeroshot / changed
     os.rename(path, tmp_path / "before")
     path.write_bytes((tmp_path / "before").read_bytes())
@@ -141,7 +141,7 @@ def test_a_result_that_somebody_changed_is_made_again(zeroshot: Path, tmp_path: 
 
 
 def test_a_selected_run_that_cannot_be_made_is_refused(finished: Path) -> None:
-    """Also by the default target, whose table of other runs is there."""
+    """The default target is refused too, although a table of other runs exists."""
 
     def refused(*arguments: str) -> str:
         for command in (["--cores", "1"], ["-n"], ["results/metrics.tsv", "-n"]):
@@ -164,8 +164,8 @@ def test_a_selected_run_that_cannot_be_made_is_refused(finished: Path) -> None:
     assert "row 'r2': sweep" in refused("--config", "runs=r2")
 
 
-def test_finished_results_are_adopted_after_an_upgrade(finished: Path) -> None:
-    """`--touch` takes finished results for those of the present code, after a look."""
+def test_finished_results_are_accepted_after_an_upgrade(finished: Path) -> None:
+    """`--touch` accepts finished results as results of the current code."""
     replace(finished, "scripts/entitune/prompting/grounding.py", "from __future__", "UNUSED = 1\nfrom __future__")
     planned = snakemake(finished, *ZEROSHOT, "-n")
     assert "read_answers" in planned.stdout

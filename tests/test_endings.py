@@ -1,4 +1,4 @@
-"""What the terminal says when the workflow ends."""
+"""The last lines that the workflow prints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ demo-zeroshot\tdev\tspans\tmicro\t1\t0.100000\t
 """
 
 
-def test_the_scores_and_where_the_table_is(tmp_path: Path) -> None:
+def test_the_end_shows_scores_and_the_table(tmp_path: Path) -> None:
     (tmp_path / "seeds.tsv").write_text(SEEDS)
     assert summary_of(tmp_path / "seeds.tsv").splitlines() == [
         "Micro F1 (spans):",
@@ -37,7 +37,7 @@ def test_the_scores_and_where_the_table_is(tmp_path: Path) -> None:
     assert summary_of(tmp_path / "no.tsv") == ""
 
 
-def test_what_was_left_out_is_told_once(tmp_path: Path) -> None:
+def test_left_out_data_is_reported_once(tmp_path: Path) -> None:
     left_out = {"split": "train", "what": "rows", "count": 2, "of": 9, "kinds": {"broken JSON": 1, "columns": 1}}
     manifests = [tmp_path / name for name in ("one", "two", "all", "none")]
     for path in manifests[:2]:
@@ -89,9 +89,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--workflow-profile", "profiles/slurm", "-n"], "this machine has no sbatch"),
     ],
 )
-def test_a_command_that_needs_another_one_first_says_so(
-    folder: Path, tmp_path: Path, arguments: list[str], message: str
-) -> None:
+def test_a_missing_program_is_named(folder: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
     for name in ("bash", "sh", "git", "uname", "dirname", "env", "which"):  # a PATH without sbatch
         if found := shutil.which(name):
             (tmp_path / name).symlink_to(found)
@@ -103,7 +101,7 @@ def test_a_command_that_needs_another_one_first_says_so(
 
 @pytest.mark.workflow
 def test_the_last_lines_of_a_failed_command(folder: Path) -> None:
-    """The last test of this folder."""
+    """This is the last test of this folder, because it leaves the folder broken."""
     (folder / "data/demo/dev.json").write_text("{\n")
     done = snakemake(folder, "results/datasets/demo/dev.jsonl", "--cores", "1")
     assert done.returncode != 0

@@ -1,4 +1,4 @@
-"""What the pipeline says of the engines, asked of the engines themselves."""
+"""The pipeline's assumptions about the engines, checked with the real engines."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ json.dump(rows, open(sys.argv[2] + ".json", "w"))
 EPOCH = 80
 """Optimisation steps of the demo's training split."""
 SAVED = 30
-"""Steps after each of which a checkpoint is written here."""
+"""A checkpoint is written every so many steps."""
 IN_FLOAT32 = """
 import sys, torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -54,12 +54,12 @@ AutoTokenizer.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[2])
 
 
 def run_engine(environment: str, folder: Path, script: str, *arguments: object) -> Result:
-    """Run a script in an engine's environment, without the network."""
+    """Run a script in an engine's environment, without network."""
     return run_script(script, *arguments, python=python_of(environment), cwd=folder, env={"HF_HUB_OFFLINE": "1"})
 
 
-def test_prompts_are_those_that_llamafactory_trains_on(demo: Path, tmp_path: Path) -> None:
-    """LLaMA-Factory's own data path, from the rendered YAML to input_ids, against tokens.jsonl, row by row."""
+def test_prompts_equal_those_of_llamafactory(demo: Path, tmp_path: Path) -> None:
+    """Compare LLaMA-Factory's own data code, from the rendered YAML to input_ids, with tokens.jsonl, row by row."""
     config = demo / "results/demo/seed-1/train.yaml"
     run_code("train", TRAINED_ON, config, tmp_path / "out", cwd=demo)
     trained = json.loads((tmp_path / "out.json").read_text())
@@ -71,7 +71,7 @@ def test_prompts_are_those_that_llamafactory_trains_on(demo: Path, tmp_path: Pat
         assert len(input_ids) - len(prompt) == record["answer_tokens"]
 
 
-def test_prompts_are_those_that_the_chat_template_makes(demo: Path) -> None:
+def test_prompts_equal_those_of_the_chat_template(demo: Path) -> None:
     folder = demo / "results/datasets/demo/ner-zh-short/entitune-tiny"
     sentences = len(read_jsonl(demo / "results/datasets/demo/dev.jsonl"))
     assert json.loads((folder / "dev.predict-cpu.parity.json").read_text()) == {
@@ -81,7 +81,7 @@ def test_prompts_are_those_that_the_chat_template_makes(demo: Path) -> None:
 
 
 def test_another_template_stops_the_run(demo: Path, tmp_path: Path) -> None:
-    """chatml is what template qwen is, but for the default system turn."""
+    """Template `chatml` equals `qwen`, except for the default system turn."""
     common = ["--alpaca", "results/datasets/demo/ner-zh-short/dev.json", "--model", "results/models/entitune-tiny"]
     tokens = tmp_path / "tokens.jsonl"
     chat = ["--chat", json.dumps({"template": "chatml"})]
@@ -96,7 +96,7 @@ def test_another_template_stops_the_run(demo: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def longer(demo: Path) -> Path:
-    """A config of an epoch and a bit, and the adapter that an uninterrupted training of it makes."""
+    """A config of more than one epoch, and the adapter of its uninterrupted training."""
     config = yaml.safe_load((demo / "results/demo/seed-1/train.yaml").read_text())
     config |= {"max_steps": EPOCH + 20, "save_strategy": "steps", "save_steps": SAVED}
     config |= {"logging_steps": 1, "output_dir": "work/straight/key"}
@@ -108,7 +108,7 @@ def longer(demo: Path) -> Path:
 
 
 def processes_of(config: str) -> str:
-    """The ids of processes with this file's name in their commands."""
+    """Return the ids of processes with this file's name in their commands."""
     return subprocess.run(["pgrep", "-f", config], capture_output=True, text=True, check=False).stdout
 
 
@@ -117,7 +117,7 @@ def train(folder: Path, name: str) -> subprocess.Popen[str]:
 
 
 def test_a_killed_training_is_resumed_from_its_last_checkpoint(longer: Path) -> None:
-    """Killed twice, each time in another way."""
+    """The training is killed twice, each time in a different way."""
     for step, kill in ((SAVED, signal.SIGKILL), (2 * SAVED, signal.SIGTERM)):
         process = train(longer, "killed")
         checkpoint = longer / f"work/killed/key/checkpoint-{step}/trainer_state.json"
@@ -132,14 +132,14 @@ def test_a_killed_training_is_resumed_from_its_last_checkpoint(longer: Path) -> 
     assert resumed.returncode == 0, errors
     assert "resuming from work/killed/key" in errors
     assert "from checkpoint" in (longer / "logs/killed.log").read_text(encoding="utf-8").lower()
-    # The same data order, optimiser state and random numbers: the same adapter, to the last bit.
+    # With the same data order, optimiser state and random numbers, the adapter is the same to the last bit.
     name = "adapter_model.safetensors"
     assert (longer / "adapters/killed" / name).read_bytes() == (longer / "adapters/straight" / name).read_bytes()
     assert losses(longer / "adapters/killed") == losses(longer / "adapters/straight")
     assert not (longer / "work/killed").exists()
 
 
-def test_a_failing_training_shows_why(demo: Path) -> None:
+def test_a_failed_training_shows_the_error(demo: Path) -> None:
     config = yaml.safe_load((demo / "results/demo/seed-1/train.yaml").read_text())
     (demo / "wrong.yaml").write_text(yaml.safe_dump(config | {"lora_rnak": 8, "output_dir": "work/wrong/key"}))
     process = train(demo, "wrong")
@@ -149,10 +149,10 @@ def test_a_failing_training_shows_why(demo: Path) -> None:
     assert "Traceback" not in errors.split("the end of")[0]
 
 
-def test_a_served_adapter_answers_as_the_merged_model(demo: Path, tmp_path: Path) -> None:
+def test_a_served_adapter_answers_like_the_merged_model(demo: Path, tmp_path: Path) -> None:
     """The adapter as a LoRA module, as on a GPU.
 
-    In float32: bfloat16 rounds the two paths differently, and rounding decides where two tokens are nearly as likely.
+    In float32, because bfloat16 rounds the two paths differently, which matters if two tokens are about equally likely.
     """
     base, adapter = tmp_path / "base", demo / "results/demo/seed-1/adapter"
     run_code("train", IN_FLOAT32, demo / "results/models/entitune-tiny", base)
@@ -175,17 +175,17 @@ def test_a_served_adapter_answers_as_the_merged_model(demo: Path, tmp_path: Path
     answers = {name: [record["raw"] for record in records if record["run"] == name] for name in models}
     assert {name: len(raw) for name, raw in answers.items()} == dict.fromkeys(models, 40)
     assert answers["served"] == answers["merged"]
-    # What the comparison would not see if no adapter were applied in either.
+    # If neither path applied the adapter, the comparison would pass without this check.
     assert sum(a == b for a, b in zip(answers["served"], answers["base"], strict=True)) < 20
 
 
-def test_one_engine_answers_for_several_models_as_one_each_does(demo: Path, tmp_path: Path) -> None:
-    """The demo's three seeds in one engine group, merged and as LoRA modules: the first shard of ten; some alone."""
+def test_a_shared_engine_gives_the_answers_of_separate_engines(demo: Path, tmp_path: Path) -> None:
+    """The demo's three seeds in one engine group, merged and as LoRA modules (first shard of ten); some also alone."""
     decode, kept = demo / "conf" / "decode.yaml", (demo / "conf" / "decode.yaml").read_text(encoding="utf-8")
     answers = "results/groups/demo@part-1/answers/dev/1-of-10.jsonl"
     tokens = "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl"
     settings = {"max_tokens": 200, "max_model_len": 512, "max_num_seqs": 128, "dtype": "auto", "gpus": 0}
-    settings["confidence"] = True  # the probabilities of tokens change no answer
+    settings["confidence"] = True  # recording probabilities changes no answer
     for adapter, alone_as_well in (("merged", (1, 3)), ("lora", (2,))):
         try:
             changed = kept.replace("adapter: merged", f"adapter: {adapter}", 1).replace("shards: 1", "shards: 10", 1)
@@ -211,14 +211,14 @@ def test_one_engine_answers_for_several_models_as_one_each_does(demo: Path, tmp_
                 recorded = one.pop("tokens")
                 assert len(recorded) == one["output_tokens"]
                 whole = TokenProbabilities(one["raw"], [Token(*token) for token in recorded])
-                assert whole.confidence([(0, len(one["raw"]))]) is not None, "the tokens write the answer"
+                assert whole.confidence([(0, len(one["raw"]))]) is not None, "the tokens joined are the answer"
                 assert all(logprob <= 0 for _, logprob in recorded)
             assert found == by_seed[seed]
     (demo / answers).unlink()
 
 
 def test_real_cluener_counts(cluener_archive: Path, demo: Path) -> None:
-    """The counts of the published corpus, through the workflow's own rules."""
+    """The workflow's own rules give the counts of the published corpus."""
     targets = [f"results/datasets/cluener/{split}.jsonl" for split in ("train", "dev", "test")]
     done = snakemake(demo, *targets, "--cores", "all", "--config", f"local_archive={{cluener: {cluener_archive}}}")
     assert done.returncode == 0, done.stdout
@@ -230,7 +230,7 @@ def test_real_cluener_counts(cluener_archive: Path, demo: Path) -> None:
 
 
 def test_metrics_agree_with_seqeval(demo: Path) -> None:
-    """Micro F1 of `spans` against seqeval's strict mode, on the demo's own predictions."""
+    """Micro F1 of `spans` equals that of seqeval's strict mode, on the demo's predictions."""
     from seqeval.metrics import f1_score
     from seqeval.scheme import IOB2
 
@@ -248,5 +248,5 @@ def test_metrics_agree_with_seqeval(demo: Path) -> None:
         pred_tags.append(rows[1])
     scores = [row for row in read_tsv(demo / "results/demo/seed-1/scores/dev.tsv") if row["scoring"] == "spans"]
     micro = next(float(row["f1"]) for row in scores if row["label"] == "micro")
-    # Mentions that could not be grounded have no tag: they are false positives that seqeval never sees.
+    # Mentions that could not be grounded have no tag: seqeval does not count these false positives.
     assert micro <= f1_score(gold_tags, pred_tags, mode="strict", scheme=IOB2) + 5e-7

@@ -1,4 +1,4 @@
-"""An environment is built when its lock file says something else, and only then."""
+"""An environment is built when the content of its lock file has changed, and only then."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MARKER = ".envs/tiny/.built"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the repository whose environments are its own, with a lock file of one small package."""
+    """A copy of the repository with its own environments and a lock file of one small package."""
     folder = copy_repository(tmp_path)
     (folder / ".envs").unlink()
     (folder / ".envs").mkdir()
@@ -35,7 +35,7 @@ def test_an_environment_follows_its_lock_file(folder: Path) -> None:
     python, lock = folder / ".envs/tiny/bin/python", folder / "envs/tiny.txt"
     subprocess.run([python, "-c", "import iniconfig"], check=True)
 
-    # As another clone sees it that shares the environments: a lock file of the same content, dated later.
+    # As in another clone that shares the environments: a lock file with the same content and a later date.
     subprocess.run(["rm", "-r", ".snakemake"], cwd=folder, check=True)
     lock.touch()
     (folder / ".envs/tiny/kept").touch()
@@ -46,7 +46,7 @@ def test_an_environment_follows_its_lock_file(folder: Path) -> None:
     build(folder)
     assert not (folder / ".envs/tiny/kept").exists()
 
-    python.unlink()  # as where the Python that it was made with is removed: a link to nothing
+    python.unlink()  # a broken link, as after the removal of the Python that it was made with
     python.symlink_to("nowhere")
     build(folder)
     subprocess.run([python, "-c", "import iniconfig"], check=True)
@@ -64,6 +64,6 @@ def test_two_workflows_build_it_once(folder: Path) -> None:
         )
         for place in (folder, clone)
     ]
-    told = [process.communicate()[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
-    assert sum("Building .envs/tiny" in text for text in told) == 1
+    outputs = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert sum("Building .envs/tiny" in text for text in outputs) == 1

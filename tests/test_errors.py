@@ -1,4 +1,4 @@
-"""Error analysis: each category by example; the numbers add up to the false positives and negatives of the scores."""
+"""Error analysis: an example of each category; sums equal the false positives and negatives of the scores."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def sentence(
         ([UNIVERSITY], [UNIVERSITY, entity("org", "大学", 2, 4)], "ok", [("spurious", 0, 1)]),
         ([], [entity("loc", "上海")], "ok", [("hallucinated", 0, 1)]),
         ([], [entity("loc", "大学")], "ok", [("repeated", 0, 1)]),
-        # a mention is put together with the prediction that shares most with it, a same span before that
+        # a mention is paired with the prediction that overlaps it most; an equal span comes first
         (
             [UNIVERSITY],
             [entity("org", "北", 0, 1), entity("org", "京大学", 1, 4)],
@@ -131,7 +131,7 @@ def test_seen_and_unseen_surfaces() -> None:
     assert analysis.breakdown["surface", "unseen", "predicted"] == 0
 
 
-def test_examples_take_turns_between_kinds_of_errors() -> None:
+def test_examples_alternate_between_kinds_of_errors() -> None:
     analysis = Analysis(["org", "loc"], set())
     for number in range(100):
         analysis.add(sentence([UNIVERSITY, BEIJING], [BEIJING], number=number))
@@ -152,14 +152,14 @@ def test_examples_take_turns_between_kinds_of_errors() -> None:
     assert [one.id for one in examples if one.category == "missed"] == [f"dev-{i}" for i in range(46)]
 
 
-def test_what_cannot_be_analysed_is_named() -> None:
+def test_predictions_that_cannot_be_analysed_are_named() -> None:
     with pytest.raises(InputError, match="sentence dev-1 is unlabelled"):
         Analysis(["org"], set()).add(record(None, []))
     with pytest.raises(InputError, match="dev-1: gold label 'loc' is not among"):
         Analysis(["org"], set()).add(sentence([BEIJING], []))
 
 
-def test_analyse_errors_writes_the_contract(tmp_path: Path) -> None:
+def test_analyse_errors_writes_the_documented_files(tmp_path: Path) -> None:
     path = write_jsonl(
         tmp_path / "p.jsonl",
         [sentence([UNIVERSITY], [entity("org", "北京", 0, 2)]), sentence([BEIJING], [], "unparseable", 2)],

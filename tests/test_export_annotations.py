@@ -1,4 +1,4 @@
-"""export_annotations: predictions for annotators, and what convert_dataset reads of them."""
+"""export_annotations: predictions for annotators, read back by convert_dataset."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def test_a_round_trip_keeps_id_text_label_and_offsets(
     assert [row.sentence for row in rows] == with_ids(corpus)
 
 
-def test_predictions_of_label_studio_are_no_annotations_unless_asked_for(tmp_path: Path) -> None:
+def test_predictions_of_label_studio_are_annotations_only_on_request(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", PREDICTED)
     assert export(tmp_path, "label-studio").returncode == 0
     rows = read(tmp_path / "out", None, "label-studio", LABELS)
     assert [row.sentence and row.sentence.entities for row in rows] == [None, None]
 
 
-def test_label_studio_tasks_are_as_its_import_needs_them(tmp_path: Path) -> None:
+def test_label_studio_tasks_have_the_form_of_its_import(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", PREDICTED[:1])
     assert export(tmp_path, "label-studio").returncode == 0
     (task,) = json.loads((tmp_path / "out").read_text(encoding="utf-8"))
@@ -89,7 +89,7 @@ def test_label_studio_tasks_are_as_its_import_needs_them(tmp_path: Path) -> None
     }
 
 
-def test_what_the_client_extracted_is_written_without_ids(tmp_path: Path) -> None:
+def test_records_of_the_client_are_written_without_ids(tmp_path: Path) -> None:
     record = {"text": "王小明", "entities": [{"label": "name", "text": "王小明", "start": 0, "end": 3}], "status": "ok"}
     write_jsonl(tmp_path / "in.jsonl", [record])
     assert export(tmp_path, "doccano").returncode == 0

@@ -1,4 +1,4 @@
-"""A finished run as a self-contained folder: loaded outside the repository, it answers as the run did.
+"""A finished run as a self-contained folder: outside the repository, it gives the answers of the run.
 
 `pytest -rP` lists the answers that differ in float32.
 """
@@ -26,7 +26,7 @@ def export(demo: Path, *arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def folders(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The run exported in both forms: form -> folder."""
+    """Export the run in both forms: form -> folder."""
     target = tmp_path_factory.mktemp("published")
     merged = export(demo, "--output-dir", target / "merged")  # the embedded base is on no hub
     adapter = export(demo, "--form", "adapter", "--output-dir", target / "adapter")
@@ -35,21 +35,21 @@ def folders(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 
 
 def answers(demo: Path) -> dict[str, str]:
-    """Sentence -> the run's raw answer, for the first sentences of its split dev."""
+    """Return sentence -> the run's raw answer, for the first sentences of its dev split."""
     predicted = read_jsonl(demo / "results" / "demo" / "seed-1" / "predictions" / "dev.jsonl")[:SENTENCES]
     return {prediction["text"]: prediction["raw"] for prediction in predicted}
 
 
 def differences(demo: Path, folder: Path, script: str, python: Path, *options: str) -> list[tuple[str, str, str]]:
-    """Ask an exported model with one of its scripts, in its folder: sentence, the run's answer, this answer."""
-    expected, asked, told = answers(demo), folder / "sentences.txt", folder / "answers.jsonl"
+    """Run one of an exported model's scripts; return sentence, the run's answer and this answer where they differ."""
+    expected, asked, answered = answers(demo), folder / "sentences.txt", folder / "answers.jsonl"
     asked.write_text("".join(f"{sentence}\n" for sentence in expected), encoding="utf-8")
     environment = {**os.environ, **engine_environment(0, 1)}
     environment.pop("PYTHONPATH", None)
-    command = [str(python), script, asked.name, told.name, *options]
+    command = [str(python), script, asked.name, answered.name, *options]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found = {record["text"]: record["answer"] for record in read_jsonl(told)}
+    found = {record["text"]: record["answer"] for record in read_jsonl(answered)}
     assert list(found) == list(expected)
     return [(text, raw, found[text]) for text, raw in expected.items() if found[text] != raw]
 
@@ -79,12 +79,12 @@ def test_the_card_has_the_metadata_of_hubs_and_the_runs_scores(demo: Path, folde
     assert "lora_rank: 64" in text
 
 
-def test_vllm_answers_as_the_run_did(demo: Path, folders: dict[str, Path]) -> None:
+def test_vllm_gives_the_answers_of_the_run(demo: Path, folders: dict[str, Path]) -> None:
     assert differences(demo, folders["merged"], "ask_vllm.py", python_of("predict-cpu"), "--enforce-eager") == []
 
 
-def test_transformers_answers_as_the_run_did_but_for_rounding(demo: Path, folders: dict[str, Path]) -> None:
-    """The run answered in bfloat16. In float32 a few answers differ, of the merged model and of the adapter."""
+def test_transformers_gives_the_answers_of_the_run_except_for_rounding(demo: Path, folders: dict[str, Path]) -> None:
+    """The run used bfloat16. In float32 a few answers of the merged model and of the adapter differ."""
     base = ["--base", str(demo / "results" / "models" / "entitune-tiny")]
     found = {
         form: differences(

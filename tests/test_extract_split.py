@@ -1,4 +1,4 @@
-"""extract_split on archives and files that are not what they should be."""
+"""extract_split with damaged, malicious and wrong archives and files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import extract_split
 from entitune.cli import InputError
 from extract_split import read_file, unpack, write_split
 
-# More than one chunk, and nothing that compression could make shorter.
+# More than one chunk, and incompressible.
 TRAIN = random.Random(1).randbytes(300_000)
 DEV = '{"text": "温格\u2028"}\r\n'.encode()
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
@@ -70,7 +70,7 @@ def member_of(tmp_path: Path, archive: bytes, name: str) -> bytes:
 def test_a_zip_archive_is_read(tmp_path: Path) -> None:
     assert member_of(tmp_path, zip_archive(), "data/train.json") == TRAIN
     assert member_of(tmp_path, zip_archive(), "dev.json") == DEV
-    # A zip archive within a tar archive, at its end, is a file of the tar archive.
+    # A zip archive at the end of a tar archive is only a member of it.
     inner = tarfile.TarInfo("inner.zip")
     inner.size = len(zip_archive())
     buffer = io.BytesIO()
@@ -89,7 +89,7 @@ def test_tar_archives_are_read(tmp_path: Path, compression: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["train.json", "data", "data/", "DEV.json", "", "dev.json\n"])
-def test_a_missing_member_is_told_with_what_is_there(tmp_path: Path, name: str) -> None:
+def test_a_missing_member_is_named_with_the_existing_ones(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=r"there are: \.\./outside, data/train\.json, dev\.json$"):
         member_of(tmp_path, zip_archive(), name)
 
@@ -100,7 +100,7 @@ def test_names_of_members_cannot_rewrite_the_terminal(tmp_path: Path) -> None:
     assert str(caught.value).isprintable()
 
 
-def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+def test_a_duplicate_name_is_refused(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="Duplicate name"):
         twice = zip_archive(("dev.json", b"other"))
     with pytest.raises(InputError, match=r"has 2 files dev\.json"):
@@ -138,7 +138,7 @@ def bomb(size: int) -> tarfile.TarInfo:
 def test_a_tar_archive_that_unpacks_to_far_more_than_itself_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str, name: str
 ) -> None:
-    """Also where another of its files is wanted: to find it, the whole archive is unpacked."""
+    """Also if another member is requested: finding it requires unpacking the complete archive."""
     monkeypatch.setattr(extract_split, "FREE_BYTES", 1_000_000)
     monkeypatch.setattr(extract_split, "MAX_RATIO", 10)
     with pytest.raises(InputError, match=r"unpacks to more than|bytes unpacked"):
@@ -164,7 +164,7 @@ def test_a_file_larger_than_any_split_is_refused(tmp_path: Path, monkeypatch: py
 
 
 def header(size: bytes, kind: bytes, real_size: bytes = b"") -> bytes:
-    """A tar header with these twelve bytes as its size, and a right checksum."""
+    """Return a tar header with these twelve bytes as its size, and a correct checksum."""
     info = tarfile.TarInfo("dev.json")
     info.type = kind
     block = bytearray(info.tobuf()[:512])
@@ -191,7 +191,7 @@ def test_absurd_sizes_in_a_tar_archive_end_with_a_message(tmp_path: Path, size: 
         member_of(tmp_path, header(size, kind) + bytes(10_240), "dev.json")
 
 
-def test_a_file_of_holes_counts_with_its_holes(tmp_path: Path) -> None:
+def test_a_sparse_file_counts_with_its_holes(tmp_path: Path) -> None:
     archive = header(b"0", tarfile.GNUTYPE_SPARSE, b"7" * 11) + bytes(10_240)
     with pytest.raises(InputError, match=r"dev\.json has 8,589,934,591 bytes unpacked"):
         member_of(tmp_path, archive, "dev.json")
@@ -199,7 +199,7 @@ def test_a_file_of_holes_counts_with_its_holes(tmp_path: Path) -> None:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A small archive with a few other bytes in it."""
+    """Draw a small archive with a few changed bytes."""
     buffer = io.BytesIO()
     if draw(st.booleans()):
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -243,7 +243,7 @@ def test_local_files_are_copied_and_verified(tmp_path: Path) -> None:
     assert not list((tmp_path / "again").iterdir())
 
 
-def test_a_failure_leaves_the_former_split(tmp_path: Path) -> None:
+def test_a_failure_keeps_the_previous_split(tmp_path: Path) -> None:
     (tmp_path / "dev").write_bytes(b"former")
     broken = zip_archive().replace(TRAIN[1000:1010], bytes(10))
     (tmp_path / "archive").write_bytes(broken)
@@ -275,7 +275,7 @@ def test_command_line_ends_with_a_message(tmp_path: Path, options: list[str], co
     assert not (tmp_path / "out" / "dev").exists()
 
 
-def test_command_line_says_what_it_wrote(tmp_path: Path) -> None:
+def test_command_line_prints_its_output(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(zip_archive())
     options = ["--source", "a.zip", "--member", "dev.json", "--output", "raw/dev"]
     done = run_script("extract_split", *options, cwd=tmp_path)

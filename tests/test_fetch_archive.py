@@ -1,4 +1,4 @@
-"""fetch_archive against servers on loopback that misbehave on purpose."""
+"""fetch_archive with local servers that misbehave on purpose."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ import fetch_archive
 from entitune.cli import InputError
 from fetch_archive import copy_verified, download
 
-# More than one chunk, and nothing that compression could make shorter.
+# More than one chunk, and incompressible.
 ARCHIVE = random.Random(1).randbytes(300_000)
 SHA256 = hashlib.sha256(ARCHIVE).hexdigest()
 TIMEOUT = 10.0  # long enough on a busy machine
-IMPATIENT = 0.3  # with a server that is known to say nothing
+IMPATIENT = 0.3  # for servers that never answer
 DEADLINE = 60.0
 
 
 class Server(ThreadingHTTPServer):
-    """Answers the n-th request for a path with the n-th of its answers, and then with the last again."""
+    """A server that gives the n-th request for a path the n-th answer of the path, and later requests the last one."""
 
     daemon_threads = True
 
@@ -67,7 +67,7 @@ def status(code: int) -> Callable[[Handler], None]:
 
 
 def body(content: bytes = ARCHIVE, sent: int | None = None, hang: bool = False) -> Callable[[Handler], None]:
-    """Announce `content` and send it, or only its first `sent` bytes, and then hang or close the connection."""
+    """Announce `content`, send it or only its first `sent` bytes, and then hang or close the connection."""
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)
@@ -81,7 +81,7 @@ def body(content: bytes = ARCHIVE, sent: int | None = None, hang: bool = False) 
 
 
 def rest(content: bytes = ARCHIVE) -> Callable[[Handler], None]:
-    """The range that was asked for."""
+    """Return an answer with the requested range."""
 
     def answer(handler: Handler) -> None:
         start = int(handler.headers["Range"].removeprefix("bytes=").removesuffix("-"))
@@ -99,7 +99,7 @@ def silence(handler: Handler) -> None:
 
 
 def trickle(handler: Handler) -> None:
-    """Announce everything and send a byte now and then, each before a client would give up waiting."""
+    """Announce everything and send single bytes, each before a client would give up."""
     handler.send_response(200)
     handler.send_header("Content-Length", str(len(ARCHIVE)))
     handler.end_headers()
@@ -116,7 +116,7 @@ def trickling_headers(handler: Handler) -> None:
 
 
 def headers(*lines: tuple[str, str], code: int = 200, content: bytes = b"") -> Callable[[Handler], None]:
-    """An answer with these headers."""
+    """Return an answer with these headers."""
 
     def answer(handler: Handler) -> None:
         handler.send_response(code)
@@ -164,7 +164,7 @@ def test_archive_is_fetched(server: Server, part: Path) -> None:
     assert part.read_bytes() == ARCHIVE
     assert server.ranges == [("/a", None)]
     fetch(part, "http://127.0.0.1:1/")
-    assert len(server.ranges) == 1  # what was downloaded and verified is not downloaded again
+    assert len(server.ranges) == 1  # a verified download is not repeated
 
 
 def test_server_errors_are_retried(server: Server, part: Path) -> None:
@@ -193,7 +193,7 @@ def test_stalled_body_is_resumed(server: Server, part: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "chunked"])
-def test_encodings_that_were_not_asked_for_are_read(server: Server, part: Path, encoding: str) -> None:
+def test_unrequested_content_encodings_are_decoded(server: Server, part: Path, encoding: str) -> None:
     def answer(handler: Handler) -> None:
         handler.protocol_version = "HTTP/1.1"
         handler.send_response(200)
@@ -254,15 +254,15 @@ NONSENSE = [
         *((redirect(location), "") for location in NONSENSE),
     ],
 )
-def test_mirror_is_used_where_an_address_fails(
+def test_mirror_is_used_if_an_address_fails(
     server: Server, part: Path, capsys: pytest.CaptureFixture[str], answer: Callable[[Handler], None], expected: str
 ) -> None:
     urls = server.url("/bad", answer), server.url("/good", body())
     fetch(part, *urls, timeout=IMPATIENT)
     assert part.read_bytes() == ARCHIVE
-    told = capsys.readouterr().err
-    assert expected in told
-    assert "; trying the next address" in told
+    printed = capsys.readouterr().err
+    assert expected in printed
+    assert "; trying the next address" in printed
 
 
 def test_redirects_are_followed_but_not_in_circles(
@@ -306,7 +306,7 @@ def test_an_endless_answer_is_cut_and_removed(
         status(404),
     ],
 )
-def test_an_address_that_fails_does_not_cost_what_is_there(
+def test_a_failing_address_does_not_discard_a_partial_download(
     server: Server, part: Path, answer: Callable[[Handler], None]
 ) -> None:
     part.write_bytes(ARCHIVE[:200_000])
@@ -315,7 +315,7 @@ def test_an_address_that_fails_does_not_cost_what_is_there(
     assert server.ranges == [("/bad", "bytes=200000-"), ("/good", "bytes=200000-")]
 
 
-def test_failure_names_every_address_and_keeps_what_is_there(server: Server, part: Path) -> None:
+def test_failure_names_every_address_and_keeps_the_partial_download(server: Server, part: Path) -> None:
     other = ARCHIVE + b"\n"
     urls = server.url("/gone", status(404)), server.url("/other", body(other)), server.url("/cut", body(sent=100_000))
     with pytest.raises(InputError) as failure:
@@ -325,11 +325,11 @@ def test_failure_names_every_address_and_keeps_what_is_there(server: Server, par
     assert f"the file has the sha256 {hashlib.sha256(other).hexdigest()}, expected {SHA256}" in str(failure.value)
     assert "local_archive" in str(failure.value)
     assert part.read_bytes() == ARCHIVE[:100_000]
-    assert [path for path, _ in server.ranges].count("/other") == 1  # it would send the same again
+    assert [path for path, _ in server.ranges].count("/other") == 1  # it would send the same data again
 
 
 @pytest.mark.parametrize("answer", [rest(), status(416)])
-def test_leftovers_of_another_file_are_thrown_away(
+def test_a_partial_download_of_another_file_is_discarded(
     server: Server, part: Path, answer: Callable[[Handler], None]
 ) -> None:
     part.write_bytes(b"x" * 1000)
@@ -357,7 +357,7 @@ def test_killed_download_is_resumed_by_the_next_run(server: Server, tmp_path: Pa
     assert not output.exists()
     assert run_command(output, "--urls", url).returncode == 0
     assert output.read_bytes() == ARCHIVE
-    assert [path.name for path in output.parent.iterdir()] == ["archive"]  # the download is not left over
+    assert [path.name for path in output.parent.iterdir()] == ["archive"]  # no partial download is left
     assert server.ranges[1][1] is not None
 
 

@@ -1,4 +1,4 @@
-"""fetch_model against a hub on loopback that misbehaves on purpose, with the real ModelScope client."""
+"""fetch_model with the real ModelScope client and a local hub that misbehaves on purpose."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHARD = "model-00002-of-00002.safetensors"
 
 
 def some_model() -> dict[str, bytes]:
-    """The files of a small sharded model; the client cares about none of the contents."""
+    """Return the files of a small sharded model; their contents do not matter to the client."""
     shards = ["model-00001-of-00002.safetensors", SHARD]
     index = {"weight_map": {"a": shards[0], "b": shards[1]}}
     return {
@@ -48,22 +48,22 @@ def some_model() -> dict[str, bytes]:
 
 
 class Hub(ThreadingHTTPServer):
-    """The API of the hub, as far as the client uses it, for one repository. The attributes are its misbehaviour."""
+    """The part of the hub's API that the client uses, for one repository. Its attributes set its misbehaviour."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), HubRequest)
         self.files = some_model()
-        self.listed = dict(self.files)  # what the list of files is made from
+        self.listed = dict(self.files)  # the files in the list
         self.requests: list[str] = []
         self.lists = 0
         self.list_answer: Any = None  # instead of the list of files
-        self.from_second_list: dict[str, bytes] = {}  # files that the first list does not have
+        self.from_second_list: dict[str, bytes] = {}  # files that only later lists have
         self.without_sha256: set[str] = set()
         self.cut_after: dict[str, int] = {}  # close the connection after so many bytes, each time
         self.redirect: dict[str, str] = {}
-        self.stall: set[str] = set()  # send half of the file, then nothing
+        self.stall: set[str] = set()  # send half of the file and then nothing
         self.before_sending: dict[str, Callable[[], Any]] = {}
         self.unknown_revision_status = 200
         self.list_status = 200
@@ -73,7 +73,7 @@ class Hub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # a client that was killed on purpose
+        pass  # the client was killed on purpose
 
 
 class HubRequest(BaseHTTPRequestHandler):
@@ -104,7 +104,7 @@ class HubRequest(BaseHTTPRequestHandler):
             self.list_files(query["Revision"])
         elif url.path == f"{model}/repo" and query["FilePath"].endswith(".safetensors"):
             store = f"{self.server.endpoint}/store/{query['FilePath']}?signature=not-for-logs"
-            self.send_response(302)  # big files come from a store
+            self.send_response(302)  # large files come from another server
             self.send_header("Location", self.server.redirect.get(query["FilePath"], store))
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -178,7 +178,7 @@ def output_dir(tmp_path: Path) -> Path:
 
 
 def call(entry: dict[str, Any], output_dir: Path, endpoint: str) -> tuple[list[str], dict[str, str]]:
-    """The arguments of fetch_model as a rule gives them, and variables: a token and few retries."""
+    """Return fetch_model's arguments as in the rule, and environment variables: a token and few retries."""
     home = output_dir.parents[2]
     variables = {
         "HOME": str(home),
@@ -199,14 +199,14 @@ def start(entry: dict[str, Any], output_dir: Path, endpoint: str = "") -> subpro
         env=os.environ | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        # A shell starts what it puts into the background with SIGINT ignored, and children inherit that.
+        # A shell starts background processes with SIGINT ignored, and their children inherit this.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         text=True,
     )
 
 
 def fetch(entry: dict[str, Any], output_dir: Path, endpoint: str = "") -> tuple[int, str]:
-    """Run fetch_model; no run may print a secret or a traceback."""
+    """Run fetch_model and assert that it prints no secret and no traceback."""
     arguments, variables = call(entry, output_dir, endpoint)
     done = run_script("fetch_model", *arguments, env=variables)
     output = done.stderr + done.stdout
@@ -232,7 +232,7 @@ def expected_files(files: dict[str, bytes]) -> list[dict[str, Any]]:
 
 
 def downloads(hub: Hub) -> list[str]:
-    """The names of the files that were asked for since the last call."""
+    """Return the names of the files that were requested since the last call."""
     names = [url.partition("/store/")[2].partition("?")[0] for url in hub.requests if "/store/" in url]
     names += [parse_qs(urlsplit(url).query)["FilePath"][0] for url in hub.requests if "FilePath=" in url]
     hub.requests.clear()
@@ -250,16 +250,16 @@ def test_a_repository_is_downloaded_and_verified(hub: Hub, output_dir: Path) -> 
     }
     for name, data in hub.files.items():
         assert (output_dir / name).read_bytes() == data
-    told = [line for line in output.splitlines() if line.startswith(f"stage 2 of 5, download {MODEL_ID}: ")]
+    progress = [line for line in output.splitlines() if line.startswith(f"stage 2 of 5, download {MODEL_ID}: ")]
     assert "\r" not in output
-    assert re.search(r": 100 %, 0\.00 of 0\.00 GB, [\d.]+ MB/s, 0:00:00 left$", told[-1])
+    assert re.search(r": 100 %, 0\.00 of 0\.00 GB, [\d.]+ MB/s, 0:00:00 left$", progress[-1])
     downloads(hub)
     code, output = fetch(modelscope(), output_dir, hub.endpoint)
     assert code == 0, output
-    assert downloads(hub) == []  # all there: nothing is downloaded again
+    assert downloads(hub) == []  # complete: nothing is downloaded again
 
 
-def test_a_branch_is_taken_and_its_pins_are_printed(hub: Hub, output_dir: Path) -> None:
+def test_a_branch_is_downloaded_and_its_checksums_are_printed(hub: Hub, output_dir: Path) -> None:
     code, output = fetch(modelscope(revision="master"), output_dir, hub.endpoint)
     assert code == 0, output
     assert f"master of {MODEL_ID} may move" in output
@@ -337,7 +337,7 @@ def test_a_corrupted_file_is_refused(hub: Hub, output_dir: Path) -> None:
     assert not (output_dir / "manifest.json").exists()
 
 
-def test_a_file_that_was_changed_on_disk_is_fetched_anew(hub: Hub, output_dir: Path) -> None:
+def test_a_file_that_was_changed_on_disk_is_downloaded_again(hub: Hub, output_dir: Path) -> None:
     assert fetch(modelscope(), output_dir, hub.endpoint)[0] == 0
     (output_dir / "config.json").write_bytes(hub.files["config.json"].replace(b"qwen2", b"qwen3"))
     downloads(hub)
@@ -345,9 +345,9 @@ def test_a_file_that_was_changed_on_disk_is_fetched_anew(hub: Hub, output_dir: P
     assert downloads(hub) == ["config.json"]
 
 
-def test_a_client_that_reports_success_with_a_file_missing_is_not_believed(hub: Hub, output_dir: Path) -> None:
+def test_a_missing_file_is_found_although_the_client_reports_success(hub: Hub, output_dir: Path) -> None:
     def lose() -> None:
-        """Remove a file that is complete already; the client does not look at it again."""
+        """Remove a completed file, which the client does not check again."""
         wait_for((output_dir / "config.json").exists, 300, "config.json")
         (output_dir / "config.json").unlink()
 
@@ -358,8 +358,8 @@ def test_a_client_that_reports_success_with_a_file_missing_is_not_believed(hub: 
     assert not (output_dir / "manifest.json").exists()
 
 
-def test_the_list_that_was_checked_is_the_list_that_is_fetched(hub: Hub, output_dir: Path, tmp_path: Path) -> None:
-    """A hub that lists harmless files first, and then files outside the folder, is not asked twice."""
+def test_the_checked_list_is_the_downloaded_list(hub: Hub, output_dir: Path, tmp_path: Path) -> None:
+    """The hub first lists harmless files and later files outside the folder; it is asked only once."""
     hub.from_second_list = {"../../../escaped": b"x", str(tmp_path / "absolute"): b"x", "model.py": b"x"}
     code, output = fetch(modelscope(), output_dir, hub.endpoint)
     assert code == 0, output
@@ -441,7 +441,7 @@ def test_a_redirect_to_nonsense_is_named(hub: Hub, output_dir: Path, location: s
 
 
 def pins() -> dict[str, str]:
-    """The SHA-256 of every file of the model that an engine reads."""
+    """Return the SHA-256 of every file of the model that an engine reads."""
     return {
         name: hashlib.sha256(data).hexdigest() for name, data in some_model().items() if not name.startswith("docs/")
     }
@@ -462,7 +462,7 @@ def test_a_file_that_differs_from_the_registrys_pin_is_refused_before_the_downlo
 
 
 def test_a_file_that_replaces_pinned_weights_is_refused(hub: Hub, output_dir: Path) -> None:
-    """transformers loads model.safetensors and not the shards, where there are both."""
+    """If a model has both, transformers loads model.safetensors and not the shards."""
     hub.listed["model.safetensors"] = hub.files["model.safetensors"] = b"other weights"
     code, output = fetch(modelscope(sha256=pins()), output_dir, hub.endpoint)
     assert code == 1
@@ -472,7 +472,7 @@ def test_a_file_that_replaces_pinned_weights_is_refused(hub: Hub, output_dir: Pa
 
 
 def files_with(*names: str) -> tuple[ModelFile, ...]:
-    """The files of the model and others."""
+    """Return the files of the model and additional files."""
     pinned = [ModelFile(path=name, size=1, sha256=digest) for name, digest in pins().items()]
     return tuple(pinned + [ModelFile(path=name, size=1, sha256="7" * 64) for name in names])
 
@@ -505,13 +505,13 @@ def test_a_file_that_an_engine_could_load_must_be_pinned_where_others_are(name: 
 @pytest.mark.parametrize(
     "name", ["LICENSE", "LICENSE.txt", "README.md", "configuration.json", "figures/scores.png", ".gitattributes"]
 )
-def test_documentation_needs_no_pin(name: str) -> None:
+def test_documentation_needs_no_checksum(name: str) -> None:
     check_pins(files_with(name), pins(), "x")
 
 
 @pytest.fixture
 def local(tmp_path: Path) -> Path:
-    """A local model's directory."""
+    """The folder of a local model."""
     for name, data in some_model().items():
         path = tmp_path / "local" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -591,7 +591,7 @@ def test_no_network_is_named(output_dir: Path) -> None:
 
 @pytest.fixture
 def small_disk(output_dir: Path) -> Iterator[Path]:
-    """The output directory as a file system of 4 MiB, one more than the model needs."""
+    """An output folder on a file system of 4 MiB, one more than the model needs."""
     output_dir.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(output_dir)]
     if os.geteuid() or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
@@ -604,7 +604,7 @@ def test_a_disk_that_fills_up_during_the_download_is_named(hub: Hub, small_disk:
     ballast = small_disk / ".ballast"
 
     def fill_disk() -> None:
-        """Take the space that the last file needs, once the others are there."""
+        """Use up the space for the last file when the others are complete."""
         others = hub.files.keys() - {SHARD}
         wait_for(lambda: all((small_disk / name).exists() for name in others), 300, "other files")
         ballast.write_bytes(bytes(2 << 20))
@@ -672,7 +672,7 @@ def test_an_unchanged_local_model_is_not_read_again(local: Path, output_dir: Pat
     assert manifest(output_dir)["files"] == expected_files(some_model() | {SHARD: bytes(len(some_model()[SHARD]))})
 
 
-def test_a_local_model_that_is_not_there_or_not_complete_is_refused(local: Path, output_dir: Path) -> None:
+def test_a_missing_or_incomplete_local_model_is_refused(local: Path, output_dir: Path) -> None:
     code, output = fetch({"source": "path", "path": "no/such"}, output_dir)
     assert code == 1
     assert "no/such is not a directory" in output
@@ -684,7 +684,7 @@ def test_a_local_model_that_is_not_there_or_not_complete_is_refused(local: Path,
 
 
 @pytest.mark.parametrize("damage", ["", "[]", '{"config.json": {"state": 1, "sha256": "x"}}'])
-def test_a_damaged_memory_of_checksums_is_not_used(local: Path, output_dir: Path, damage: str) -> None:
+def test_damaged_cached_checksums_are_not_used(local: Path, output_dir: Path, damage: str) -> None:
     entry = {"source": "path", "path": str(local)}
     assert fetch(entry, output_dir)[0] == 0
     (output_dir / ".checksums.json").write_text(damage, encoding="utf-8")
@@ -708,7 +708,9 @@ def test_a_local_model_must_be_the_pinned_one(local: Path, output_dir: Path) -> 
     assert not (output_dir / "manifest.json").exists()
 
 
-def test_a_local_model_may_consist_of_links_as_in_a_hubs_cache(local: Path, output_dir: Path, tmp_path: Path) -> None:
+def test_a_local_model_may_consist_of_links_as_in_a_cache_of_a_hub(
+    local: Path, output_dir: Path, tmp_path: Path
+) -> None:
     (tmp_path / "blobs").mkdir()
     (local / SHARD).rename(tmp_path / "blobs" / "0")
     (local / SHARD).symlink_to("../blobs/0")
@@ -778,7 +780,7 @@ def test_a_download_does_not_write_through_the_links_of_a_local_model(hub: Hub, 
     assert (local / "docs" / "README.md").read_bytes() == some_model()["docs/README.md"]
 
 
-def test_left_over_files_of_another_model_are_refused(local: Path, output_dir: Path) -> None:
+def test_leftover_files_of_another_model_are_refused(local: Path, output_dir: Path) -> None:
     output_dir.mkdir(parents=True)
     (output_dir / "model.safetensors").write_bytes(b"older")
     code, output = fetch({"source": "path", "path": str(local)}, output_dir)

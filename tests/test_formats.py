@@ -1,4 +1,4 @@
-"""Every raw format of formats.py: a round trip of anything, examples as people have them, what is refused and why."""
+"""Every raw format of formats.py: round trips, realistic examples, and refused input with the reasons."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_parquet_round_trip(scratch: Path, corpus: list[Sentence], named: bool) 
             "ner_tags": [[names.index(tag) for tag in tags_of(one)] for one in corpus],
         }
     )
-    if named:  # as the library `datasets` writes it
+    if named:  # like the library `datasets`
         features = {"ner_tags": {"feature": {"names": names, "_type": "ClassLabel"}, "_type": "Sequence"}}
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     parquet.write_table(table, scratch / "raw")
@@ -169,7 +169,7 @@ def test_parallel_round_trip(scratch: Path, scheme: str, corpus: list[Sentence])
 def test_conll_tokens_and_columns_of_any_kind(
     scratch: Path, corpus: list[tuple[list[str], st.DataObject]], spaces: bool, columns: int
 ) -> None:
-    """Tokens of several characters, with spaces in them, and more columns; offsets are those of the joined text."""
+    """Tokens of several characters, also with spaces, and more columns; offsets refer to the joined text."""
     raw, expected, separator = "", [], " " if spaces else ""
     for tokens, data in corpus:
         tokens = [token.strip() for token in tokens]
@@ -282,7 +282,7 @@ def test_boson_round_trip(scratch: Path, corpus: list[Sentence]) -> None:
     ],
 )
 @pytest.mark.parametrize("write", [as_lines, as_array])
-def test_rows_as_people_have_them(scratch: Path, name: str, row: dict[str, Any], write: Any) -> None:
+def test_realistic_rows(scratch: Path, name: str, row: dict[str, Any], write: Any) -> None:
     assert found(read(scratch / "raw", write([row]), name)) == [(TEXT, MENTION)]
 
 
@@ -317,14 +317,14 @@ def test_rows_as_people_have_them(scratch: Path, name: str, row: dict[str, Any],
     ],
 )
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_conll_as_people_have_it(
+def test_realistic_conll_files(
     scratch: Path, raw: str, options: dict[str, Any], expected: tuple[str, list[tuple[int, int, str]]], line_end: str
 ) -> None:
     raw = raw.replace("\n", line_end)
     assert found(read(scratch / "raw", raw, "conll-bio", **options)) == [expected]
 
 
-def test_what_changes_a_text_is_told(scratch: Path) -> None:
+def test_changes_of_a_text_are_noted(scratch: Path) -> None:
     read(scratch / "raw", "王0\tB-name\n明1\tI-name\n\n来0\tO\n", "conll-bio")
     assert [(note.text.split()[0], note.times, note.line) for note in notes(scratch / "raw", "conll-bio")] == [
         ("digits", 3, 1)
@@ -356,7 +356,7 @@ def test_boson(scratch: Path) -> None:
 
 @pytest.fixture(params=["folder", "zip", "tar", "tar.gz", "pack"])
 def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Two brat documents, as a folder and as archives of it."""
+    """Two brat documents, as a folder and as archives of the folder."""
     folder = tmp_path / "corpus"
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "b.txt").write_bytes("第一行\r\n王小明在上海。\r\n".encode())
@@ -386,7 +386,7 @@ def test_brat_in_a_folder_and_in_archives(bundle: Path) -> None:
     assert [row.sentence.id.removeprefix("./") for row in rows if row.sentence] == ["a-1", "sub/b-1", "sub/b-2"]
 
 
-def test_a_pack_is_the_same_bytes_whenever_it_is_made(tmp_path: Path) -> None:
+def test_a_pack_has_the_same_bytes_at_any_time(tmp_path: Path) -> None:
     (tmp_path / "texts").write_text("王 来\n", encoding="utf-8")
     (tmp_path / "tags").write_text("B-name O\n", encoding="utf-8")
     pack([tmp_path / "texts", tmp_path / "tags"], tmp_path / "one")
@@ -410,14 +410,14 @@ def test_surfaces_show_whether_ends_are_inclusive(scratch: Path) -> None:
         assert found(rows) == [(TEXT, [(0, 3, "name"), (4, 6, "name")])]
 
 
-def test_ends_at_the_end_of_the_text_show_what_they_are(scratch: Path) -> None:
+def test_ends_at_the_end_of_the_text_show_whether_they_are_inclusive(scratch: Path) -> None:
     for last, expected in ((8, True), (9, False)):
         row = {"text": TEXT, "entities": [{"start_idx": 6, "end_idx": last, "type": "name", "entity": "看病。"}]}
         assert found(read(scratch / "raw", as_lines([row]), "cmeee")) == [(TEXT, [(6, 9, "name")])]
         assert (notes(scratch / "raw", "cmeee") == []) is expected
 
 
-def test_surfaces_outweigh_what_the_dialect_says_and_a_note_tells(scratch: Path) -> None:
+def test_surfaces_override_the_format_with_a_note(scratch: Path) -> None:
     raw = as_lines([{"text": TEXT, "entities": [{"start_idx": 0, "end_idx": 3, "type": "name", "entity": "王小明"}]}])
     assert found(read(scratch / "raw", raw, "cmeee")) == [(TEXT, MENTION)]
     assert [note.text for note in notes(scratch / "raw", "cmeee")] == [
@@ -431,13 +431,13 @@ def test_a_mapping_that_the_surfaces_contradict_is_refused(scratch: Path) -> Non
 
 
 def test_ends_must_be_known(scratch: Path) -> None:
-    with pytest.raises(ValidationError, match="say whether ends are inclusive"):
+    with pytest.raises(ValidationError, match="add inclusive: true or false"):
         read(scratch / "raw", "", "json", mapping={**MAPPING, "surface": None})
     with pytest.raises(InputError, match="do not show whether ends are inclusive"):
         read(scratch / "raw", mentions((0, 3, "不在文中")), "json", mapping=MAPPING)
 
 
-def test_one_mention_that_does_not_fit_is_refused_with_its_right_place(scratch: Path) -> None:
+def test_a_mention_with_wrong_offsets_is_refused_with_the_right_ones(scratch: Path) -> None:
     raw = mentions((0, 3, "王小明"), (4, 6, "上海"), (3, 5, "上海"))
     assert reasons(read(scratch / "raw", raw, "json", mapping=MAPPING)) == [
         (1, "'name' '上海' [3, 5]: these offsets hold '在上'; the surface is at [4, 6] (the end is exclusive)")
@@ -537,7 +537,7 @@ def test_a_row_is_refused(scratch: Path, name: str, row: dict[str, Any], expecte
         ("T1\tfilm 0 1\t王", "unknown label 'film'"),
     ],
 )
-def test_a_brat_annotation_is_refused_where_it_stands(tmp_path: Path, annotation: str, expected: str) -> None:
+def test_a_refused_brat_annotation_is_named_with_its_line(tmp_path: Path, annotation: str, expected: str) -> None:
     (tmp_path / "a.txt").write_text("王小明来了\n好人\n", encoding="utf-8")
     (tmp_path / "a.ann").write_text(f"\n{annotation}\n", encoding="utf-8")
     problems = [problem for row in read(tmp_path, None, "brat") for problem in row.problems]
@@ -546,7 +546,7 @@ def test_a_brat_annotation_is_refused_where_it_stands(tmp_path: Path, annotation
     assert problems[0].file.endswith("a.ann") is ("unknown label" not in expected)
 
 
-def test_a_discontinuous_mention_costs_its_own_line_only(tmp_path: Path) -> None:
+def test_a_discontinuous_mention_invalidates_only_its_line(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("王小明来了\n好人\n", encoding="utf-8")
     (tmp_path / "a.ann").write_text("T1\tname 0 1;2 3\t王 明\nT2\tname 6 8\t好人\n", encoding="utf-8")
     first, second = read(tmp_path, None, "brat")
@@ -595,7 +595,7 @@ def test_a_broken_array_is_refused_with_the_line(scratch: Path, raw: str | bytes
     assert f"raw:{expected}" in str(refused.value)
 
 
-def test_a_wrong_row_of_an_array_costs_that_row(scratch: Path) -> None:
+def test_a_wrong_row_of_an_array_invalidates_only_that_row(scratch: Path) -> None:
     raw = '[\n{"text": "好", "text": "好", "label": []},\n3,\n{"text": "好", "label": []}]'
     rows = read(scratch / "raw", raw, "doccano")
     assert reasons(rows) == [
@@ -613,13 +613,13 @@ def test_an_array_is_read_in_pieces(scratch: Path, corpus: list[Sentence], chunk
         patch.setattr(json_objects, "MAX_ROW_BYTES", 2000)
         raw = "[" + ",\n".join(json.dumps(row) for row in write_mention_lists(corpus, DIALECTS["doccano"][0])) + "]"
         (scratch / "raw").write_text(raw, encoding="utf-8")
-        patch.setattr(json_objects, "is_array", lambda path: True)  # its beginning is longer than a piece
+        patch.setattr(json_objects, "is_array", lambda path: True)  # longer than a piece before its first bracket
         rows = read(scratch / "raw", None, "doccano")
     assert [row.sentence for row in rows] == corpus
     assert [row.line for row in rows] == list(range(1, len(corpus) + 1))
 
 
-def test_an_object_without_end_does_not_fill_the_memory(scratch: Path) -> None:
+def test_an_unclosed_object_does_not_fill_the_memory(scratch: Path) -> None:
     raw = '[{"text": "' + "x" * (4 << 20) + '"}]'
     with pytest.raises(InputError, match="row 1: longer than 1048576 characters"):
         read(scratch / "raw", raw, "doccano")
@@ -670,11 +670,11 @@ def test_damaged_files_are_refused(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("brackets", ["{{name:", "}}", "{{:王}}", "{{name}}"])
-def test_marks_that_mark_nothing_are_refused(scratch: Path, brackets: str) -> None:
+def test_marks_without_text_are_refused(scratch: Path, brackets: str) -> None:
     assert "marks no mention" in reasons(read(scratch / "raw", f"王{brackets}来\n", "boson"))[0][1]
 
 
-# Counts of generated corpora of the sizes of public ones, against seqeval
+# Counts of generated corpora in the sizes of public ones, compared with seqeval
 
 
 @pytest.mark.parametrize(
@@ -751,12 +751,12 @@ def test_labels_can_be_renamed(scratch: Path) -> None:
         ("huggingface", {"columns": {"tag": 1}}, "columns: tag: 1; expected a key"),
     ],
 )
-def test_options_that_a_format_does_not_take_are_refused(name: str, options: dict[str, Any], expected: str) -> None:
+def test_options_of_other_formats_are_refused(name: str, options: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         check_options(name, CorpusOptions.model_validate(options))
 
 
-def test_the_formats_are_those_that_a_dataset_may_name() -> None:
+def test_a_dataset_may_name_every_format() -> None:
     assert get_args(Format) == tuple(FORMATS)
 
 
@@ -781,6 +781,6 @@ def test_every_format_takes_its_own_options() -> None:
         check_options(name, CorpusOptions.model_validate({key: values[key] for key in keys}))
 
 
-def test_columns_that_a_file_does_not_have_are_refused(scratch: Path) -> None:
+def test_missing_columns_are_refused(scratch: Path) -> None:
     with pytest.raises(InputError, match=r"there is no column 5 \(columns: tag\); the lines have 2"):
         read(scratch / "raw", "王 O\n", "conll-bio", columns={"tag": 5})

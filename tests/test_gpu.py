@@ -1,4 +1,4 @@
-"""Which GPUs a job takes, from what nvidia-smi prints."""
+"""Selection of GPUs for a job from the output of nvidia-smi."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_job_waits_for_gpus_until_another_ends(tmp_path: Path, monkeypatch: py
     assert len(waited) == 1
 
 
-def test_a_scheduler_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gpus_of_a_scheduler_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert environment_of(1, parse_gpus(LISTED)) == {}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
@@ -69,7 +69,7 @@ def test_a_scheduler_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Have nvidia-smi print a driver's version."""
+    """Install an nvidia-smi that prints a driver version."""
 
     def install(version: str) -> None:
         smi = tmp_path / "nvidia-smi"
@@ -85,7 +85,7 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
 @pytest.mark.parametrize(
     ("version", "generation"), [("580.65.06", 13), ("575.57.08", 12), ("535.104.05", 12), ("470.57.02", 13), ("no", 13)]
 )
-def test_the_driver_decides_for_which_cuda_environments_are_built(
+def test_the_driver_decides_the_cuda_version_of_environments(
     driver: Callable[[str], None], version: str, generation: int
 ) -> None:
     driver(version)
@@ -94,7 +94,7 @@ def test_the_driver_decides_for_which_cuda_environments_are_built(
 
 
 def environment(folder: Path, lock: str) -> Path:
-    """An environment that says of itself that it was built from `lock`."""
+    """Make an environment whose marker names `lock`."""
     folder.mkdir(exist_ok=True)
     (folder / ".built").write_text(f"{'0' * 64}  {lock}\n", encoding="utf-8")
     return folder
@@ -120,8 +120,8 @@ def test_older_gpus_have_no_bfloat16() -> None:
     assert lacks_bfloat16(parse_gpus("0, 7.5, 15000\n"))
 
 
-def test_steps_depend_on_the_locks_of_both_generations() -> None:
-    """But for the making of the embedded base, which nobody repeats on a machine of another generation."""
+def test_steps_depend_on_the_locks_of_both_cuda_versions() -> None:
+    """Except the rules for the embedded base model, which are not repeated for the other CUDA version."""
     rules = [path for path in (ROOT / "rules").glob("*.smk") if path.stem != "base_model"]
     one_lock = r'paths\.lock\((?!"crf"|"workflow"|wildcards\.env, cuda_generation)'
     assert [path.name for path in rules if re.search(one_lock, path.read_text(encoding="utf-8"))] == []

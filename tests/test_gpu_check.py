@@ -1,10 +1,12 @@
-"""gpu_check, on the CPU: a tiny shape, the embedded base, the real engines."""
+"""gpu_check on the CPU: a tiny shape, the embedded base model, the real engines."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,9 @@ SHAPE = {
     "tie_word_embeddings": False,
 }
 
+MEASURED: set[int] = set()
+"""How many measurements the report had whenever it was looked at."""
+
 
 def run_check(work: Path, *arguments: str, python: str = str(TRAIN_PYTHON)) -> Result:
     (work / "reference.yaml").write_text(yaml.safe_dump(REFERENCE), encoding="utf-8")
@@ -49,12 +54,20 @@ def run_check(work: Path, *arguments: str, python: str = str(TRAIN_PYTHON)) -> R
     command = [python, str(ROOT / "benchmarks" / "gpu_check.py"), "--reference", str(work / "reference.yaml")]
     command += ["--fast", str(work / "fast.yaml"), "--shape", str(work / "shape.json")]
     command += ["--prompt", str(work / "prompt.txt"), "--output-dir", str(work / "out"), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors)
+        while process.poll() is None:
+            if (work / "out" / "gpu_check.json").exists():
+                written = json.loads((work / "out" / "gpu_check.json").read_text(encoding="utf-8"))
+                MEASURED.add(len(written["training"]) + sum(map(len, written["shapes"].values())))
+            time.sleep(0.1)
+        errors.seek(0)
+        return Result(command, process.returncode, "", errors.read())
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A whole check on the CPU: 16 sentences, one timed step a setting."""
+    """A complete check on the CPU: 16 sentences, one timed step per setting."""
     work = tmp_path_factory.mktemp("gpu_check")
     base = "data/models/entitune-tiny=qwen"
     result = run_check(work, "--device", "cpu", "--examples", "16", "--steps", "1", "--model", base)
@@ -75,7 +88,12 @@ def test_the_base_is_trained_with_llamafactory(report: dict[str, Any]) -> None:
 
 
 @pytest.mark.engine
-def test_each_lever_is_measured_on_top_of_those_before(report: dict[str, Any]) -> None:
+def test_the_report_is_written_after_each_measurement(report: dict[str, Any]) -> None:
+    assert len(MEASURED) > 2
+
+
+@pytest.mark.engine
+def test_settings_are_added_one_after_the_other(report: dict[str, Any]) -> None:
     settings = report["shapes"]["shape"]
     names = [record["settings"] for record in settings]
     assert names == [
@@ -87,12 +105,12 @@ def test_each_lever_is_measured_on_top_of_those_before(report: dict[str, Any]) -
     ]
     for record in (*settings[:2], settings[4]):
         assert record["error"] is None
-        assert record["examples"] == 4  # one step of 2 x 2 rows; two more warm up
+        assert record["examples"] == 4  # one step of 2 x 2 rows, after two warm-up steps
         assert record["tokens_per_second"] > 0
-        assert record["mfu"] is None  # the data sheets know no such device
+        assert record["mfu"] is None  # no data sheet for this device
         # 4 x (inputs + outputs) of 7 layers in 2 blocks
         assert record["trainable_parameters"] == 2 * 4 * (128 + 96 + 96 + 128 + 3 * 192)
-    # liger-kernel computes on a GPU alone, or is not installed: a row of the table, and the rest goes on.
+    # liger-kernel needs a GPU, or is not installed: its row has the error, and the other rows are measured.
     assert settings[2]["error"]
 
 
@@ -104,14 +122,14 @@ def test_the_table_shows_what_was_measured(report: dict[str, Any]) -> None:
 
 
 @pytest.mark.engine
-def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
+def test_without_a_gpu_there_is_a_message(tmp_path: Path) -> None:
     result = run_check(tmp_path)
     assert result.returncode == 1
     assert "error: torch sees no CUDA device" in result.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_batches_of_one_length_side_by_side() -> None:
+def test_batches_of_equal_length() -> None:
     lengths = [5, 1, 4, 2, 3, 6]
     assert sorted(map(sorted, gpu_check.make_batches(lengths, 2, grouped=True))) == [[1, 2], [3, 4], [5, 6]]
     assert sorted(gpu_check.make_batches(lengths, 2, grouped=False)) == [[3, 6], [4, 2], [5, 1]]

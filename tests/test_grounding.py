@@ -1,4 +1,4 @@
-"""Grounding: from texts in the answer's order to offsets in the sentence."""
+"""Grounding: from texts in the order of the answer to offsets in the sentence."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ def names(text: str, *surfaces: str) -> list[tuple[int | None, int | None]]:
 @pytest.mark.parametrize(
     ("text", "surfaces", "expected"),
     [
-        # repeated: text order; more often than it occurs: no place
+        # repeated: text order; named more often than it occurs: no offsets
         ("曼联胜曼联", ["曼联"], [(0, 2)]),
         ("曼联胜曼联", ["曼联", "曼联"], [(0, 2), (3, 5)]),
         ("曼联胜曼联", ["曼联", "曼联", "曼联"], [(0, 2), (3, 5), (None, None)]),
         ("哈哈哈", ["哈哈", "哈哈", "哈哈"], [(0, 2), (1, 3), (None, None)]),
-        # longest first: 北京 leaves 北京大学 alone while it can
+        # longest first: 北京 takes a free occurrence before the one in 北京大学
         ("北京大学在北京", ["北京大学", "北京"], [(0, 4), (5, 7)]),
         ("北京大学在北京", ["北京", "北京大学"], [(5, 7), (0, 4)]),
         ("北京大学在北京", ["北京大学", "北京", "北京"], [(0, 4), (5, 7), (0, 2)]),
         # nested
         ("《招商银行亏损》", ["《招商银行亏损》", "招商银行"], [(0, 8), (1, 5)]),
-        # the answer's order decides between places
+        # the order of the answer decides between occurrences
         ("叶真、刘仲《姓名索引》有叶真", ["《姓名索引》", "叶真"], [(5, 11), (12, 14)]),
         ("叶真见刘仲，叶真走", ["叶真", "刘仲"], [(0, 2), (3, 5)]),
-        # an answer that is not in text order grounds as well
+        # answers need not be in text order
         ("甲见乙", ["乙", "甲"], [(2, 3), (0, 1)]),
         # hallucinated
         ("甲见乙", ["丙", "", "甲见乙丙"], [(None, None)] * 3),
     ],
 )
-def test_places(text: str, surfaces: list[str], expected: list[tuple[int | None, int | None]]) -> None:
+def test_offsets(text: str, surfaces: list[str], expected: list[tuple[int | None, int | None]]) -> None:
     assert names(text, *surfaces) == expected
 
 
@@ -62,24 +62,24 @@ def test_one_surface_under_two_labels() -> None:
         ("玩ＣＳ吧", "CS", (1, 3)),  # full-width in the sentence
         ("玩CS吧", "ＣＳ", (1, 3)),  # full-width in the answer
         ("看(上)集", "（上）", (1, 4)),
-        ("ＣＳ和CS", "CS", (3, 5)),  # an exact place comes first
+        ("ＣＳ和CS", "CS", (3, 5)),  # an exact occurrence comes first
         ("在cafe\u0301里", "café", (1, 6)),  # decomposed in the sentence: five characters
         ("在café里", "cafe\u0301", (1, 5)),  # decomposed in the answer
         ("ｶﾞｽ", "ガス", (0, 3)),  # half-width katakana with its voiced sound mark
         ("\u1112\u1161\u11ab글", "한", (0, 3)),  # Hangul letters
-        ("在㍿甲", "株式", (None, None)),  # a part of one character is no place
+        ("在㍿甲", "株式", (None, None)),  # a part of one character is not an occurrence
         ("在㍿甲", "株式会社甲", (1, 3)),
         ("e\u0301甲", "e", (0, 1)),  # exact, although a mark follows
         ("😀甲乙", "甲", (1, 2)),  # beyond the basic plane: one code point
         ("甲👨‍👩‍👧乙", "👨‍👩‍👧", (1, 6)),
-        ("甲a乙", "A", (None, None)),  # letter case is another spelling
+        ("甲a乙", "A", (None, None)),  # letter case matters
     ],
 )
 def test_unicode(text: str, surface: str, expected: tuple[int | None, int | None]) -> None:
     assert names(text, surface) == [expected]
 
 
-def test_exact_and_equivalent_places_of_a_repeated_mention() -> None:
+def test_exact_and_equivalent_occurrences_of_a_repeated_mention() -> None:
     assert names("ＣＳ和CS", "CS", "CS", "CS") == [(3, 5), (0, 2), (None, None)]
 
 
@@ -102,7 +102,7 @@ def test_invariants(text: str, mentions: list[tuple[str, str]]) -> None:
             assert found == entity.text or unicodedata.normalize("NFKC", found) == unicodedata.normalize(
                 "NFKC", entity.text
             )
-    for label, surface in set(mentions):  # no mention goes without a place while there is an exact one
+    for label, surface in set(mentions):  # every mention with a free exact occurrence gets offsets
         starts = {start for start in range(len(text)) if surface and text.startswith(surface, start)}
         mine = [entity for entity in entities if (entity.label, entity.text) == (label, surface)]
         if any(entity.start is None for entity in mine):
@@ -111,12 +111,12 @@ def test_invariants(text: str, mentions: list[tuple[str, str]]) -> None:
 
 
 def count(surface: str, text: str) -> int:
-    """How often a surface occurs, counting overlapping occurrences, unlike str.count."""
+    """Count the occurrences of a surface, including overlapping ones, unlike str.count."""
     return sum(text.startswith(surface, start) for start in range(len(text)))
 
 
 @given(sentences, st.data())
-def test_mentions_that_do_not_repeat_come_back_exactly(text: str, data: st.DataObject) -> None:
+def test_mentions_that_occur_once_get_their_offsets_back(text: str, data: st.DataObject) -> None:
     bounds = data.draw(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 4)), max_size=5))
     gold = sorted({(a, a + size) for a, size in bounds if a + size <= len(text)})
     gold = [span for span in gold if count(text[slice(*span)], text) == 1]
@@ -126,7 +126,7 @@ def test_mentions_that_do_not_repeat_come_back_exactly(text: str, data: st.DataO
 
 
 def first_choice(text: str, mentions: list[tuple[str, str]]) -> list[tuple[int | None, int | None]]:
-    """Rules 2 to 7 as they are written, with every place of every surface listed."""
+    """Rules 2 to 7 implemented literally, with a list of all occurrences of every surface."""
     taken: set[int] = set()
     placed: dict[int, tuple[int, int]] = {}
     given_places: set[tuple[str, int, int]] = set()
@@ -163,23 +163,23 @@ def first_choice(text: str, mentions: list[tuple[str, str]]) -> list[tuple[int |
 
 
 def _is_whole(text: str, offset: int) -> bool:
-    """Whether the character at an offset does not become one with those before it."""
+    """Whether the character at an offset does not combine with the characters before it."""
     return offset in (0, len(text)) or text[offset] not in "\u0301ﾞ"
 
 
 @given(st.text("甲乙Aａe\u0301ｶﾞ㍿", max_size=14), answers)
-def test_the_search_finds_what_the_rules_say(text: str, mentions: list[tuple[str, str]]) -> None:
+def test_the_search_agrees_with_the_rules(text: str, mentions: list[tuple[str, str]]) -> None:
     assert spans(text, *mentions) == first_choice(text, mentions)
 
 
-def test_a_place_that_the_answer_says_comes_first() -> None:
+def test_offsets_in_the_answer_come_first() -> None:
     said = Mention("name", "曼联", 3, 5)
     assert ground("曼联胜曼联", [said]) == (said,)
     assert ground("曼联胜曼联", [Mention("name", "曼联"), said]) == (Mention("name", "曼联", 0, 2), said)
     assert ground("曼联胜曼联", [said, said]) == (
         said,
         Mention("name", "曼联", 0, 2),
-    )  # a place is given once per label
+    )  # an occurrence is used once per label
     crossing = [Mention("a", "甲乙", 0, 2), Mention("b", "乙丙", 1, 3)]
     assert list(ground("甲乙丙", crossing)) == crossing
 
@@ -201,11 +201,11 @@ LONG: list[Callable[[int], tuple[str, list[str]]]] = [
     lambda size: ("aab" * (size // 3), ["aa", "b"] * (size // 3) + ["a", "b"] * (size // 3)),
     lambda size: ("ab" * (size // 2), ["b", "a"] * (size // 2)),
 ]
-"""Sentences of a given length and what is searched in them: a search of all places of each would take hours."""
+"""Sentences of a given length and surfaces to search: listing all occurrences would take hours."""
 
 
 @pytest.mark.parametrize("long", LONG, ids=range(9))
-def test_a_long_sentence_takes_time_in_proportion(long: Callable[[int], tuple[str, list[str]]]) -> None:
+def test_the_time_is_proportional_to_the_sentence(long: Callable[[int], tuple[str, list[str]]]) -> None:
     def work(size: int) -> Callable[[], object]:
         text, surfaces = long(size)
         return lambda: names(text, *surfaces)

@@ -1,4 +1,4 @@
-"""HTML pages: what a value contains stays text, and every entity of a sentence is shown once."""
+"""HTML pages: values are escaped, and every entity of a sentence is shown once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ESCAPED = "&lt;b a=&#34;1&#34; b=&#39;2&#39;&gt;&amp;amp;{{ 7 * 7 }}"
 
 
 def plain(markup: str) -> str:
-    """What a reader sees: each label in brackets behind its text."""
+    """Return the visible text: each label in brackets after its entity."""
     return str(Markup(re.sub("<small>(.*?)</small>", r"[\1]", markup)).striptags())
 
 
@@ -24,7 +24,7 @@ def test_values_are_escaped_unless_they_are_markup() -> None:
     assert render("<i>{{ one }}</i>{{ other }}", one=HOSTILE, other=Markup("<u>")) == f"<i>{ESCAPED}</i><u>"
 
 
-def test_a_value_that_is_missing_is_an_error() -> None:
+def test_a_missing_value_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="other"):
         render("{{ one }}{{ other }}", one=1)
 
@@ -51,7 +51,7 @@ def test_overlapping_entities_and_those_without_a_place_follow_the_sentence() ->
     assert plain(shown) == "甲乙[b]丙 + 乙[a] 丁[b]"
 
 
-def test_the_error_alone_is_framed() -> None:
+def test_only_the_error_is_framed() -> None:
     entities = [Entity("a", "甲", 0, 1), Entity("a", "甲", 1, 2)]
     shown = highlight("甲甲", entities, {"a": 0}, error=Entity("a", "甲", 1, 2))
     assert re.findall("<mark[^>]*?( class=wrong)?>", shown) == ["", " class=wrong"]

@@ -1,4 +1,4 @@
-"""inspect_corpus and recognise: what a file is, and the entry that reads it."""
+"""inspect_corpus and recognise: the format of a file, and the entry that reads it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def tokens(scheme: str, token_key: str = "tokens", tag_key: str = "ner_tags") ->
 
 
 def columns(scheme: str, template: str) -> str:
-    """CoNLL lines of a template with N (number), T (token) and G (tag)."""
+    """Return CoNLL lines from a template with N (number), T (token) and G (tag)."""
     text = ""
     for one in CORPUS:
         for number, (token, tag) in enumerate(zip(one.text, tags_of(one, scheme), strict=True), 1):
@@ -154,7 +154,9 @@ def test_a_file_is_recognised_and_its_options_read_it(tmp_path: Path, name: str,
         lambda all_: any(one.entities for one in all_)
     )
 )
-def test_whatever_is_recognised_is_not_another_format(scratch: Path, name: str, corpus: list[Sentence]) -> None:
+def test_a_recognised_file_is_not_recognised_as_another_format(
+    scratch: Path, name: str, corpus: list[Sentence]
+) -> None:
     corpus = with_ids(corpus)
     if name in DIALECTS:
         raw = lines(list(write_mention_lists(corpus, DIALECTS[name][0])))
@@ -182,7 +184,7 @@ def test_whatever_is_recognised_is_not_another_format(scratch: Path, name: str, 
         "王 O B\n",
     ],
 )
-def test_what_is_no_corpus_is_not_recognised(tmp_path: Path, raw: str) -> None:
+def test_a_file_that_is_not_a_corpus_is_not_recognised(tmp_path: Path, raw: str) -> None:
     (tmp_path / "raw").write_text(raw, encoding="utf-8")
     assert recognise(Source.of([tmp_path / "raw"])) is None
 
@@ -217,7 +219,7 @@ def test_parquet_is_recognised(tmp_path: Path) -> None:
         ({"text": "好", "topics": ["a", "b"], "sizes": [1, 2], "at": {"page": 3}}, []),
     ],
 )
-def test_keys_with_offsets_look_annotated(row: dict[str, Any], keys: list[str]) -> None:
+def test_keys_with_offsets_are_taken_for_annotations(row: dict[str, Any], keys: list[str]) -> None:
     assert looks_annotated(row) == keys
 
 
@@ -226,7 +228,7 @@ def test_keys_with_offsets_look_annotated(row: dict[str, Any], keys: list[str]) 
 
 @pytest.fixture
 def inspect(tmp_path: Path) -> Callable[..., Result]:
-    """Run the script in a folder with a conf/ of its own."""
+    """Run the script in a folder with its own conf/."""
     conf = tmp_path / "conf"
     conf.mkdir()
     (conf / "datasets.yaml").write_text("# Corpora\ndemo: {format: cluener}  # mine", encoding="utf-8")
@@ -283,7 +285,7 @@ def test_a_corpus_is_described(tmp_path: Path, inspect: Callable[..., Result]) -
     assert "2 rows have problems" in done.stdout
 
 
-def test_entry_and_row_are_added_behind_what_is_there(tmp_path: Path, inspect: Callable[..., Result]) -> None:
+def test_entry_and_row_are_appended(tmp_path: Path, inspect: Callable[..., Result]) -> None:
     for split in ("train", "dev"):
         (tmp_path / f"{split}.json").write_text("".join(map(to_cluener, CORPUS)), encoding="utf-8")
     done = inspect("train.json", "dev.json", "--add", "mine")
@@ -319,7 +321,7 @@ def test_entry_and_row_are_added_behind_what_is_there(tmp_path: Path, inspect: C
         ({}, ["dev"], "No such file or directory: 'dev'"),
     ],
 )
-def test_what_cannot_be_used_is_refused(
+def test_unusable_input_is_refused(
     tmp_path: Path,
     inspect: Callable[..., Result],
     files: dict[str, str],

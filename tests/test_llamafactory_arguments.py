@@ -1,4 +1,4 @@
-"""LLaMA-Factory's arguments: every one classified, recipes checked before anything runs."""
+"""LLaMA-Factory's arguments: all are classified, and recipes are checked before anything runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ print("FIELDS" + json.dumps({field.name: plain(field) for field in fields}))
 
 @pytest.fixture(scope="module")
 def defaults() -> dict[str, Any]:
-    """LLaMA-Factory's own arguments with their defaults, asked of the train environment."""
+    """LLaMA-Factory's own arguments with their defaults, from the environment `train`."""
     fields: dict[str, Any] = json.loads(run_code("train", FIELDS).split("FIELDS")[1])
     return fields
 
@@ -44,14 +44,14 @@ def test_every_argument_of_the_installed_release_is_classified_once(defaults: di
 
 @pytest.mark.engine
 def test_types_are_those_of_llamafactory(defaults: dict[str, Any]) -> None:
-    """Its defaults are allowed values, but where the pipeline needs another one."""
+    """Defaults are allowed values, unless the pipeline needs another one."""
     needed = {"do_train", "overwrite_cache", "plot_loss", "disable_tqdm", "max_steps"}
     given = {key: value for key, value in defaults.items() if key in RECIPE - needed and value is not None}
     RecipeArguments.model_validate(given)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_the_recipes_here_are_right(path: Any) -> None:
+def test_the_committed_recipes_are_valid(path: Any) -> None:
     assert check_recipe(yaml.safe_load(path.read_text(encoding="utf-8")), str(path)) == []
 
 
@@ -108,7 +108,7 @@ def problems(**arguments: object) -> list[str]:
         ),
     ],
 )
-def test_a_mistake_is_named_with_file_key_and_remedy(arguments: dict[str, object], message: str) -> None:
+def test_a_mistake_is_named_with_file_key_and_fix(arguments: dict[str, object], message: str) -> None:
     (problem,) = problems(**arguments)
     assert problem.startswith("conf/train/mine.yaml: ")
     assert message in problem
@@ -122,7 +122,7 @@ def test_a_mistake_is_named_with_file_key_and_remedy(arguments: dict[str, object
         ({"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}, "by F1; remove one"),
     ],
 )
-def test_what_a_recipe_with_select_cannot_do_is_named(arguments: dict[str, object], message: str) -> None:
+def test_mistakes_in_a_recipe_with_select_are_named(arguments: dict[str, object], message: str) -> None:
     (problem,) = check_recipe({"cutoff_len": 512, **arguments}, "conf/train/mine.yaml", selects=True)
     assert problem.startswith("conf/train/mine.yaml: ")
     assert message in problem
@@ -136,7 +136,7 @@ def test_all_mistakes_are_named_at_once() -> None:
     assert len(problems(lora_rank="8", lora_rnak=1, seed=1)) == 3
 
 
-def test_what_llamafactory_takes_is_taken() -> None:
+def test_valid_arguments_of_llamafactory_are_accepted() -> None:
     assert problems(learning_rate=1, include_num_input_tokens_seen=True, neat_packing=True, logging_steps=0.1) == []
     assert (
         problems(val_size=0.1, eval_strategy="steps", eval_steps=50, save_steps=100, load_best_model_at_end=True) == []

@@ -1,4 +1,4 @@
-"""Long sentences, end to end with the real engines: trained on and predicted in windows, scored as they are."""
+"""Long sentences, end to end with the real engines: windows in training and prediction, sentences in scores."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from helpers import demo_rows, read_jsonl, read_tsv, snakemake, write_jsonl
 pytestmark = pytest.mark.engine
 
 SENTENCES = 12
-"""How many sentences of the demo make a long one."""
+"""The number of demo sentences that are joined into a long one."""
 HELD_BY_NONE = 100
 """The length of a mention that is longer than a window."""
 CUTS = str.maketrans(dict.fromkeys("。！？，、；：", "～"))
-"""What a window ends at where it can."""
+"""Characters at which a window ends if possible."""
 ENTRIES = {
     "datasets": """
 long:
@@ -46,7 +46,7 @@ long-train\tlong\tentitune-tiny\tner-zh-short\tdemo-narrow\tcpu-narrow\t1\t
 
 
 def joined(rows: list[dict[str, Any]], cuts: bool = True) -> dict[str, Any]:
-    """Sentences in CLUENER's format as one; without `cuts`, a window can end nowhere in particular."""
+    """Join sentences in CLUENER's format; without `cuts`, there is no good end for a window."""
     text = ""
     label: dict[str, dict[str, list[list[int]]]] = {}
     for row in rows:
@@ -61,9 +61,9 @@ def joined(rows: list[dict[str, Any]], cuts: bool = True) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def long_text(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the demo with long and short sentences, whose model is that of the demo's first seed.
+    """A copy of the demo with long and short sentences, and the model of the demo's first seed.
 
-    Starts one engine and takes seven steps in the engines' environments: about a minute on two idle cores.
+    Starts one engine and runs seven steps in the engines' environments: about a minute on two idle cores.
     """
     folder = tmp_path_factory.mktemp("long") / "copy"
     shutil.copytree(demo, folder, symlinks=True)
@@ -87,7 +87,7 @@ def long_text(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_long_sentences_are_predicted_in_windows_and_scored_whole(long_text: Path) -> None:
+def test_long_sentences_are_predicted_in_windows_and_scored_as_sentences(long_text: Path) -> None:
     predictions = read_jsonl(long_text / "results/long/seed-1/predictions/dev.jsonl")
     sentences = read_jsonl(long_text / "results/datasets/long/dev.jsonl")
     assert [(one["id"], one["text"], one["gold"]) for one in predictions] == [
@@ -103,10 +103,10 @@ def test_long_sentences_are_predicted_in_windows_and_scored_whole(long_text: Pat
     placed = [(one["text"], mention) for one in predictions for mention in one["pred"] if mention["start"] is not None]
     assert placed
     assert all(text[mention["start"] : mention["end"]] == mention["text"] for text, mention in placed)
-    # A sentence that fits is asked as ever: same prompt, same answer.
+    # A sentence that fits has the same prompt and the same answer as without windows.
     short = {one["text"]: one for one in read_jsonl(long_text / "results/demo/seed-1/predictions/dev.jsonl")}
     assert all("windows" not in one and one["raw"] == short[one["text"]]["raw"] for one in predictions[5:])
-    # The model finds in windows about what it finds in single sentences.
+    # In windows the model finds about as much as in single sentences.
     scores = {
         run: next(
             float(row["f1"])
@@ -118,8 +118,8 @@ def test_long_sentences_are_predicted_in_windows_and_scored_whole(long_text: Pat
     assert scores["long"] > 0.6 * scores["demo"]
 
 
-def test_windows_are_trained_on_as_they_are_asked(long_text: Path) -> None:
-    """check_training_rows has compared what the trainer itself sees with the windows, and check_parity the prompts."""
+def test_training_and_prediction_use_the_same_windows(long_text: Path) -> None:
+    """check_training_rows has compared the trainer's rows with the windows, and check_parity the prompts."""
     folder = long_text / "results/datasets/long/ner-zh-short/entitune-tiny/windows-240"
     rows = json.loads((folder / "cutoff-240/train.json").read_text(encoding="utf-8"))
     checked = json.loads((long_text / "results/long-train/training_rows.json").read_text(encoding="utf-8"))
@@ -136,7 +136,7 @@ def test_windows_are_trained_on_as_they_are_asked(long_text: Path) -> None:
     assert max(len(row["prompt_ids"]) + row["answer_tokens"] for row in tokens) <= 240
 
 
-def test_a_mention_that_no_window_holds_is_told(long_text: Path) -> None:
+def test_a_mention_that_no_window_contains_is_reported(long_text: Path) -> None:
     folder = long_text / "results/datasets/long/ner-zh-short/demo-tuned/windows-240-130"
     summary = json.loads((folder / "dev.summary.json").read_text(encoding="utf-8"))
     assert summary["mentions_lost"] == 1

@@ -1,4 +1,4 @@
-"""A model's list of files, and the checks against it."""
+"""A model's list of files, and the checks that compare a folder with it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_manifest_is_written_byte_for_byte_as_before(model: Path) -> None:
+def test_a_manifest_has_the_same_bytes_as_before(model: Path) -> None:
     files = [
         {"path": path, "size": size, "sha256": describe(model, [path])[0].sha256}
         for path, size in (("docs/说明.md", 3), ("model.safetensors", 7))
@@ -59,7 +59,7 @@ def test_a_manifest_is_written_byte_for_byte_as_before(model: Path) -> None:
         "字" * 86,
     ],
 )
-def test_a_path_that_is_no_file_of_the_folder_is_refused(path: str) -> None:
+def test_a_path_outside_the_folder_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match=r"does not name a file|EntiTune itself|longer than"):
         check_path(path)
     with pytest.raises(ValueError, match="path"):
@@ -81,7 +81,7 @@ def test_any_other_path_is_accepted(path: str) -> None:
         (["a/b/c/d", "A/B"], "A/B cannot be a file and the folder of a/b/c/d"),
     ],
 )
-def test_paths_that_could_be_one_file_are_refused(paths: list[str], message: str) -> None:
+def test_paths_that_could_be_the_same_file_are_refused(paths: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_distinct(paths)
     with pytest.raises(ValueError, match=message):
@@ -120,7 +120,7 @@ def pipe(model: Path) -> None:
         (pipe, "pipe is no file that can be read"),
     ],
 )
-def test_a_folder_that_is_not_as_listed_is_named(model: Path, damage: Callable[[Path], None], message: str) -> None:
+def test_a_difference_from_the_list_is_named(model: Path, damage: Callable[[Path], None], message: str) -> None:
     verify(model, deep=True)
     damage(model)
     for deep in (False, True):

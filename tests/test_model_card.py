@@ -43,7 +43,7 @@ def card(**model: Any) -> Card:
     return Card(manifest, scores(), training_rows=1234, scored_rows=100, adapter=True)
 
 
-def test_an_adapter_names_its_base_as_the_hub_does() -> None:
+def test_an_adapter_has_the_hubs_name_of_its_base() -> None:
     text = card().render("README.md")
     metadata = yaml.safe_load(text.split("---\n")[1])
     assert (metadata["base_model"], metadata["library_name"]) == ("Qwen/Qwen3-4B", "peft")
@@ -59,12 +59,12 @@ def test_the_scripts_load_the_adapter_on_its_base() -> None:
     for name, text in asked.items():
         compile(text, name, "exec")
         assert 'default="Qwen/Qwen3-4B"' in text
-    assert "max_lora_rank=32," in asked["ask_vllm.py"]  # vLLM takes no 24
+    assert "max_lora_rank=32," in asked["ask_vllm.py"]  # vLLM does not accept 24
     assert "PeftModel.from_pretrained(model, FOLDER)" in asked["ask_transformers.py"]
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_texts_have_one_line_end_at_the_end_and_no_gaps(name: str) -> None:
+def test_texts_end_with_one_line_end_and_have_no_blank_gaps(name: str) -> None:
     text = card().render(name)
     assert text.endswith("\n")
     assert not text.endswith("\n\n")

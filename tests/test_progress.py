@@ -1,4 +1,4 @@
-"""Progress lines: often on a terminal, seldom in a log, never under --quiet."""
+"""Progress lines: frequent on a terminal, rare in a log, none with --quiet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 
 
 def lines_of(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What a stage of 120 s prints that says how far it is once a second."""
+    """Return the output of a stage of 120 s that reports its progress every second."""
     clock = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: clock)
     progress = Progress("train x", stream)
@@ -47,7 +47,7 @@ def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.workflow
 @pytest.mark.parametrize(("options", "value"), [([], ""), (["--quiet"], "1")])
-def test_snakemake_tells_its_jobs(tmp_path: Path, options: list[str], value: str) -> None:
+def test_jobs_inherit_quiet(tmp_path: Path, options: list[str], value: str) -> None:
     folder = copy_repository(tmp_path)
     with (folder / "Snakefile").open("a", encoding="utf-8") as snakefile:
         snakefile.write(f'\n\nrule tell:\n    shell:\n        "echo quiet: [${{{{{QUIET}:-}}}}]"\n')

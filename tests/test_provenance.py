@@ -1,4 +1,4 @@
-"""Where figures come from: the code's version, the node, the time and memory of a job."""
+"""The origin of results: the code's version, the node, time and memory of a job."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def git(folder: Path, *words: str) -> str:
 
 
 def unpack(folder: Path) -> Path:
-    """A copy of EntiTune's code without a repository, as from an archive of a release."""
+    """Make a copy of EntiTune's code without a repository, as from the archive of a release."""
     for path in [*code_files(ROOT), ROOT / "pyproject.toml"]:
         target = folder / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def test_a_copy_is_never_named_by_the_commit_of_another_project(
     alone = unpack(tmp_path / "alone")
     within = unpack(repository(tmp_path / "other") / "tools" / "entitune")
     at_the_top = unpack(repository(tmp_path / "top"))
-    # A hook of another repository runs EntiTune: Git tells its children where that repository is.
+    # A hook of another repository runs EntiTune: Git passes that repository to its children in variables.
     monkeypatch.setenv("GIT_DIR", str(repository(tmp_path / "hooked") / ".git"))
     for root in (alone, within, at_the_top):
         version = code_version(root)
@@ -76,7 +76,7 @@ def test_a_copy_is_never_named_by_the_commit_of_another_project(
         assert version.sha256 == checksum_of_code(ROOT)
 
 
-def test_the_checksum_of_the_code_is_one_of_its_files_alone(tmp_path: Path) -> None:
+def test_the_checksum_of_the_code_depends_only_on_its_files(tmp_path: Path) -> None:
     root = unpack(tmp_path)
     before = checksum_of_code(root)
     for name in ("scripts/__pycache__/x.cpython-311.pyc", "scripts/.x.py.swp", "results/x", "conf/x.yaml"):
@@ -115,8 +115,8 @@ def test_the_hardware_has_driver_and_python(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("state", ["ended", "running", "grandchild"])
 def test_the_peak_is_that_of_the_largest_process(state: str) -> None:
-    """However it is started, and although nobody looked while it was large."""
-    before = peak_memory(None, 0)[0]  # children of other tests included
+    """This does not depend on how the process starts, or on measuring while it is large."""
+    before = peak_memory(None, 0)[0]  # includes children of other tests
     size = 100 + (before >> 20)
     program = f"x = bytearray({size} << 20)"
     if state == "running":
@@ -143,12 +143,12 @@ def control_group(folder: Path, *processes: int, peak: int) -> ControlGroup:
     return ControlGroup(folder)
 
 
-def test_the_peak_is_that_of_all_processes_where_the_control_group_is_the_jobs_own(tmp_path: Path) -> None:
+def test_in_its_own_control_group_the_peak_is_that_of_all_processes(tmp_path: Path) -> None:
     group = control_group(tmp_path / "job", os.getpid(), os.getppid(), peak=50 << 30)
     assert peak_memory(group, 1 << 30) == (50 << 30, "process tree")
-    # Reached before the job started: by another job.
+    # The peak is from before the job started, so another job caused it.
     assert peak_memory(group, 50 << 30)[1] == "largest process"
-    # Another process is in the group: the pid that a process in no namespace of ours has, and a strange one.
+    # Another process is in the group: one from another namespace (pid 0), and an unrelated one.
     for stranger in (0, 1 << 22):
         group = control_group(tmp_path / "job", os.getpid(), stranger, peak=50 << 30)
         assert peak_memory(group, 0)[1] == "largest process"
@@ -197,7 +197,7 @@ def test_a_job_is_recorded(tmp_path: Path) -> None:
         "hardware",
         "lock",
     ]
-    assert record.lock is None  # the workflow's environment is no engine's
+    assert record.lock is None  # the workflow's environment has no engine
 
 
 def test_a_record_names_the_lock_of_the_engines_environment(tmp_path: Path) -> None:
@@ -230,13 +230,13 @@ def test_one_command_prints_the_version() -> None:
     assert run_script("print_versions", cwd=ROOT).stdout.startswith(f"entitune: {VERSION} (")
 
 
-def test_a_folder_that_is_no_environment_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_an_environment_is_named(tmp_path: Path) -> None:
     assert engine_versions(ROOT / ".envs" / "workflow")["snakemake"]
     with pytest.raises(InputError, match="is no Python environment"):
         engine_versions(tmp_path)
 
 
-def test_a_manifest_says_what_each_job_took_and_where(tmp_path: Path) -> None:
+def test_a_manifest_has_time_memory_and_node_of_each_job(tmp_path: Path) -> None:
     with recorded_job(tmp_path / "train_adapter.json"):
         pass
     record = JobRecord.read(tmp_path / "train_adapter.json")

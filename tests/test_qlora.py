@@ -1,4 +1,4 @@
-"""QLoRA on a CPU: the base in 4 bits while an adapter is trained, the base as it is for predictions."""
+"""QLoRA on a CPU: training with the base in 4 bits, prediction with the base in 16 bits."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ print("HELD" + json.dumps([held(True), held(False)]))
 """
 
 
-def test_the_recipes_are_qlora_and_else_the_reference() -> None:
+def test_the_recipes_differ_from_the_reference_only_in_quantisation() -> None:
     read = {
         name: yaml.safe_load((ROOT / "conf" / "train" / f"{name}.yaml").read_text(encoding="utf-8"))
         for name in ("qlora-r16", "reference-qlora", "reference")
@@ -53,7 +53,7 @@ def test_the_recipes_are_qlora_and_else_the_reference() -> None:
 
 @locked
 @pytest.mark.engine
-def test_the_estimate_is_what_bitsandbytes_holds() -> None:
+def test_the_estimate_equals_the_memory_of_bitsandbytes() -> None:
     shape = Shape.from_config(json.loads((MODEL / "config.json").read_text(encoding="utf-8")))
     held = json.loads(run_code("train", HELD, MODEL).split("HELD")[1])
     for double, size in zip((True, False), held, strict=True):
@@ -64,8 +64,8 @@ def test_the_estimate_is_what_bitsandbytes_holds() -> None:
 
 @locked
 @pytest.mark.engine
-def test_an_adapter_of_the_quantised_base_predicts_with_the_base_as_it_is(tmp_path: Path) -> None:
-    """Trained, merged into the base in 16 bits, and asked."""
+def test_an_adapter_of_the_quantised_base_predicts_with_the_base_in_16_bits(tmp_path: Path) -> None:
+    """The adapter is trained, merged into the base in 16 bits, and used for predictions."""
     prepare(tmp_path, {"plain": Prompt("找出实体。")})
     folder = tmp_path / "plain"
     process = start_training(

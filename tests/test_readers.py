@@ -1,4 +1,4 @@
-"""Raw formats: what is read, what is reported, and that nothing a file can contain is more than that."""
+"""Raw formats: valid rows, reported problems, and arbitrary content, which gives one or the other."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_cluener_round_trip(scratch: Path, corpus: list[Sentence]) -> None:
 @pytest.mark.parametrize("scheme", ["bio", "bmes", "bioes"])
 @given(corpus=st.lists(sentences(disjoint=True), min_size=1, max_size=4))
 def test_conll_round_trip(scratch: Path, scheme: str, corpus: list[Sentence]) -> None:
-    assume(not corpus[0].text.startswith("\ufeff"))  # at the start of a file it is a byte order mark
+    assume(not corpus[0].text.startswith("\ufeff"))  # it would be a byte order mark at the start of the file
     line, expected = 1, []
     for sentence in corpus:
         expected.append(Sentence(f"train-{line}", sentence.text, sentence.entities))
@@ -43,7 +43,7 @@ def test_conll_round_trip(scratch: Path, scheme: str, corpus: list[Sentence]) ->
     assert [row.sentence for row in rows] == expected
 
 
-# Anything at all
+# Arbitrary content
 
 BYTES = st.binary(max_size=20) | st.sampled_from(
     [b"", b"\r", b"\xef\xbb\xbf", "温格".encode("gb18030"), b"\xed\xa0\xbd\tO"]
@@ -71,14 +71,14 @@ LINES = {
 def test_every_row_has_a_sentence_or_printable_problems(scratch: Path, raw_format: str, data: st.DataObject) -> None:
     raw = b"\n".join(data.draw(st.lists(LINES[raw_format.split("-")[0]], max_size=6)))
     rows: list[Row] = []
-    with contextlib.suppress(InputError):  # the whole file is of another encoding, or an array that is not closed
+    with contextlib.suppress(InputError):  # the file has another encoding, or an unclosed array
         rows = read(scratch, raw, raw_format)
     for row in rows:
         assert (row.sentence is None) == bool(row.problems)
         assert 1 <= row.line <= raw.count(b"\n") + 1
         for problem in row.problems:
             assert row.line <= problem.line <= row.line + row.raw.count(b"\n")
-            problem.reason.encode()  # a lone surrogate would fail here, and when it is written
+            problem.reason.encode()  # fails for a lone surrogate, as writing would
         if row.sentence is not None:
             json.dumps(row.sentence.to_dict(), ensure_ascii=False).encode()
             for entity in row.sentence.entities or ():
@@ -119,7 +119,7 @@ def test_line_ends_are_line_feeds_only(scratch: Path) -> None:
     assert [row.sentence for row in rows] == [Sentence("train-1", text, ())]
 
 
-def test_byte_order_mark_and_crlf_are_noted_and_read_past(scratch: Path) -> None:
+def test_byte_order_mark_and_crlf_are_noted_and_ignored(scratch: Path) -> None:
     raw = '\ufeff{"text": "温格"}\n{"text": "曼联"}\r\n\r\n{"text": "书"}\r\n'
     rows = read(scratch, raw)
     assert [row.sentence and row.sentence.text for row in rows] == ["温格", "曼联", "书"]
@@ -217,7 +217,7 @@ def test_a_file_in_another_encoding_is_refused_with_the_command_that_converts_it
         read(scratch, raw.encode(encoding), raw_format)
 
 
-def test_one_broken_line_is_no_other_encoding(scratch: Path) -> None:
+def test_one_broken_line_is_not_another_encoding(scratch: Path) -> None:
     raw = (VALID + "\n").encode() * 3 + "温".encode()[:2] + b"\n"
     assert [(line, reason.split(";")[0]) for line, reason in reasons(read(scratch, raw))] == [
         (4, "not UTF-8: byte 0xe6 at byte 1 of the line")
@@ -244,19 +244,19 @@ def test_ids_do_not_collide_with_those_of_rows_without(scratch: Path) -> None:
 
 @pytest.mark.parametrize("key", ["id", "text", "label"])
 def test_deep_values_are_reported(scratch: Path, key: str) -> None:
-    """Just below and above what the JSON decoder reads: what it does read must not be too deep for the message."""
+    """Depths just below and above the JSON decoder's limit: a value below it must not be too deep for the message."""
     for depth in range(850, 1000):
         row = {"text": "温格", "label": {}} | {key: 0}
         raw = json.dumps(row).replace("0", "[" * depth + "]" * depth)
         assert len(reasons(read(scratch, raw))) == 1
 
 
-def test_unlabelled_rows_among_labelled_ones_are_the_problem(scratch: Path) -> None:
+def test_unlabelled_rows_among_labelled_ones_are_reported(scratch: Path) -> None:
     rows = read(scratch, f'{{"text": "温格"}}\n{VALID}\n')
     assert [line for line, _ in reasons(rows)] == [1]
 
 
-def test_a_line_without_end_does_not_fill_the_memory(scratch: Path) -> None:
+def test_an_endless_line_does_not_fill_the_memory(scratch: Path) -> None:
     raw = b'{"text": "' + b"x" * 3 * MAX_ROW_BYTES + b'", "label": {}}\n' + VALID.encode()
     long, valid = read(scratch, raw)
     assert len(long.raw) <= MAX_ROW_BYTES + 1
@@ -310,7 +310,7 @@ def test_conll_problem(scratch: Path, scheme: str, columns: str, expected: tuple
     bad, good = read(scratch, raw, f"conll-{scheme}")
     assert bad.sentence is None
     assert expected in reasons([bad])
-    # An unknown prefix is told at each of its tags, an unknown label or an open mention once.
+    # An unknown prefix is reported at each tag, an unknown label or an open mention once.
     assert len(bad.problems) <= 2
     assert good.sentence is not None
 

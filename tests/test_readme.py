@@ -1,7 +1,7 @@
-"""Every command of README and docs is run: to its end where minutes allow, else as far as a dry run goes.
+"""Every command of README and docs is run, to its end if it is fast, otherwise as a dry run.
 
-The commands of a page are the lines of its `sh` blocks and those in sentences. `ELSEWHERE` and `NOT_RUN` are the
-exceptions.
+The commands of a page are the lines of its `sh` blocks and the commands in its sentences. `ELSEWHERE` and `NOT_RUN`
+list the exceptions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from entitune.study import load_study
 COMMANDS = list(dict.fromkeys(command for name in DOCUMENTS for command in commands(read(name))))
 BLOCKS = [(language, block) for name in DOCUMENTS for language, block in FENCED.findall(read(name))]
 REGISTRIES = {"predictions": "imports", "source": "models", "format": "datasets"}
-"""The file under conf/ that an entry with a key belongs to."""
+"""The file under conf/ to which an entry with a key belongs."""
 
 ELSEWHERE = {
     "serve_runs.py": "test_server.py",
@@ -41,24 +41,24 @@ ELSEWHERE = {
     "ask_vllm.py": "test_export_run.py",
     "ask_transformers.py": "test_export_run.py",
 }
-"""What a command contains, and the test file that runs it."""
+"""Part of a command -> the test file that runs the command."""
 NOT_RUN = {
     "pytest -m": "the suite that this test belongs to",
     "pytest --hypothesis-profile": "the suite that this test belongs to",
     "lock.sh": "looks for new versions of every package",
-    "python benchmarks/": "measures for minutes, on a machine that does nothing else",
+    "python benchmarks/": "measures for minutes, on an idle machine",
     "apptainer": "needs Apptainer",
     "modelscope": "needs an account on ModelScope",
 }
-"""What a command contains, and why no test runs it."""
+"""Part of a command -> why no test runs the command."""
 RUN = [command for command in COMMANDS if not any(part in command for part in (*ELSEWHERE, *NOT_RUN))]
 
 
 @pytest.fixture(scope="module")
 def readme(reported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the finished demo, its report made, with the files that the pages' commands read.
+    """A copy of the finished demo with its report and the files that the pages' commands read.
 
-    A corpus as doccano exports it, a run on it, another system's predictions, CLUENER's archive.
+    These are a corpus exported from doccano, a run on it, another system's predictions, and CLUENER's archive.
     """
     folder = tmp_path_factory.mktemp("readme") / "copy"
     shutil.copytree(reported, folder, symlinks=True)
@@ -70,7 +70,7 @@ def readme(reported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_jsonl(folder / f"my-{split}.jsonl", rows)
     (folder / "results/mine-tiny").symlink_to("demo")
     write_jsonl(folder / "theirs.jsonl", read_jsonl(folder / "results/datasets/demo/dev.jsonl"))
-    (folder / "cluener_public.zip").touch()  # a dry run only looks whether it is there
+    (folder / "cluener_public.zip").touch()  # a dry run only checks that it exists
     return folder
 
 
@@ -80,7 +80,7 @@ def run(command: str, folder: Path) -> Result:
     return run_in(folder, "bash", "-c", command)
 
 
-def test_a_command_that_is_not_run_here_has_a_reason_that_holds() -> None:
+def test_a_command_that_is_not_run_here_has_a_valid_reason() -> None:
     unknown = [part for part in (*ELSEWHERE, *NOT_RUN) if not any(part in command for command in COMMANDS)]
     assert unknown == [], "no page has such a command any more"
     for part, name in ELSEWHERE.items():
@@ -90,15 +90,15 @@ def test_a_command_that_is_not_run_here_has_a_reason_that_holds() -> None:
 
 @pytest.mark.engine
 @pytest.mark.parametrize("command", RUN)
-def test_a_command_does_what_it_says(readme: Path, command: str) -> None:
+def test_a_documented_command_succeeds(readme: Path, command: str) -> None:
     if command.startswith("docker") and run("docker info", readme).returncode:
         pytest.skip("no Docker engine here")
     if "--gpus" in command and shutil.which("nvidia-smi") is None:
         pytest.skip("no GPU here")
     if command.endswith("pytest"):
-        command += " --collect-only -q"  # this very run; .ci/run gives the whole command
+        command += " --collect-only -q"  # would start this suite again; .ci/run has the full command
     elif "runs=" in command and "estimate_resources" not in command:
-        command += " --dry-run"  # a GPU, a cluster, or half an hour
+        command += " --dry-run"  # needs a GPU, a cluster, or half an hour
     done = run(command, readme)
     assert done.returncode == 0, done.stdout
 
@@ -110,12 +110,12 @@ def test_an_entry_is_valid(tmp_path: Path, entry: str) -> None:
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     with (tmp_path / "conf" / f"{registry}.yaml").open("a", encoding="utf-8") as stream:
         stream.write(f"\n{entry}")
-    study = load_study({"runs": ["demo"]}, tmp_path / "conf")  # raises where an entry is not valid
+    study = load_study({"runs": ["demo"]}, tmp_path / "conf")  # raises if the entry is not valid
     assert registry == "imports" or name in getattr(study, registry)
 
 
 @pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"])
-def test_code_imports_what_there_is(code: str) -> None:
+def test_imports_of_documented_code_exist(code: str) -> None:
     imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
     own = {node.module: node.names for node in imports if node.module and node.module.startswith("entitune")}
     assert own

@@ -1,4 +1,4 @@
-"""The reference run, up to the weights: its settings to the letter, its number of examples and of steps."""
+"""The reference run without its training: its exact settings, number of examples and number of steps."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-def test_the_recipe_is_the_reference_to_the_letter() -> None:
+def test_the_recipe_is_exactly_the_reference() -> None:
     study = load_study({"runs": ["cluener-qwen2.5-7b"]}, ROOT / "conf")
     run = study.run("cluener-qwen2.5-7b")
     assert isinstance(run, TunedRun)
@@ -79,7 +79,7 @@ def test_the_recipe_is_the_reference_to_the_letter() -> None:
     assert run.model.template == "qwen"
 
 
-def test_the_fast_recipe_keeps_what_decides_quality() -> None:
+def test_the_fast_recipe_keeps_the_settings_that_affect_quality() -> None:
     study = load_study({"runs": ["cluener-qwen2.5-7b-fast"]}, ROOT / "conf")
     run = study.run("cluener-qwen2.5-7b-fast")
     assert isinstance(run, TunedRun)
@@ -91,7 +91,7 @@ def test_the_fast_recipe_keeps_what_decides_quality() -> None:
 
 
 def render(folder: Path, recipe: str, model: Path) -> dict[str, object]:
-    """Render a recipe for CLUENER as the pipeline does, on a base that is at hand."""
+    """Render a recipe for CLUENER as the pipeline does, with the embedded base model."""
     arguments = yaml.safe_load((ROOT / "conf" / "train" / f"{recipe}.yaml").read_text())
     data = folder / "reference-rows/train.json"
     (folder / "manifest").mkdir(exist_ok=True)
@@ -108,7 +108,7 @@ def render(folder: Path, recipe: str, model: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def cluener(demo: Path, cluener_archive: Path) -> Path:
-    """The demo's copy of the repository with CLUENER's training rows under the reference's prompt, a tenth held out."""
+    """The demo with CLUENER's training rows in the reference's prompt, a tenth of them held out."""
     option = f"local_archive={{cluener: {cluener_archive}}}"
     done = snakemake(demo, "results/datasets/cluener/ner-zh/train.json", "--cores", "all", "--config", option)
     assert done.returncode == 0, done.stdout
@@ -136,7 +136,7 @@ def test_llamafactory_takes_every_value(cluener: Path, tmp_path: Path) -> None:
         f"{recipe}.yaml": render(cluener, recipe, cluener / "results/models/entitune-tiny") for recipe in recipes
     }
     printed = run_code("train", PARSE, tmp_path, *configs, cwd=cluener)
-    # Some values are taken under another name or type; the parser has refused none of the keys.
+    # The parser accepts all keys; it stores some values under another name or type.
     renamed = {"output_dir", "lora_target", "template", "dataset", "eval_dataset", "warmup_ratio", "report_to"}
     for rendered, parsed in zip(configs.values(), json.loads(printed.split("PARSED")[1]), strict=True):
         same = {key for key, value in rendered.items() if str(parsed.get(key)).lower() == str(value).lower()}
@@ -145,7 +145,7 @@ def test_llamafactory_takes_every_value(cluener: Path, tmp_path: Path) -> None:
 
 @pytest.mark.engine
 def test_examples_and_steps_are_those_of_the_reference(cluener: Path) -> None:
-    """LLaMA-Factory itself counts, on the embedded base; it is stopped when it has."""
+    """LLaMA-Factory itself counts them, with the embedded base model; it is stopped after that."""
     render(cluener, "reference", cluener / "results/models/entitune-tiny")
     environment = {**os.environ, "PATH": f"{TRAIN_BIN}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
     log = cluener / "reference.log"

@@ -1,4 +1,4 @@
-"""The report: every figure from a small study with real sentences, and the whole page in a real browser."""
+"""The report: every figure for a small study with real sentences, and the complete page in a real browser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RUNS = (("甲", 1), ("甲", 2), ("乙", 1))
 
 
 def answer(sentence: dict[str, Any], generator: random.Random) -> dict[str, Any]:
-    """A prediction of a sentence: some entities right, some under another label, some missing, some invented."""
+    """Draw a prediction of a sentence: entities are correct, have another label, are missing or invented."""
     pred = [one if generator.random() < 0.7 else {**one, "label": "动物"} for one in sentence["entities"]]
     pred = [one for one in pred if generator.random() < 0.9] + [{**pred[0], "text": "没有", "start": None, "end": None}]
     pred = [{**one, "confidence": round(generator.random(), 6)} for one in pred]
@@ -60,7 +60,7 @@ def manifest(name: str, seed: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of results/ that the figures are made from: three runs and seeds on forty sentences of the demo."""
+    """The results that the figures are made from: three runs and seeds on forty sentences of the demo."""
     folder = tmp_path_factory.mktemp("study")
     raw = (ROOT / "data" / "demo" / "dev.json").read_text(encoding="utf-8").splitlines(keepends=True)
     (folder / "raw").write_text("".join(raw[:40]), encoding="utf-8")
@@ -150,7 +150,7 @@ def test_a_figure_is_vector_graphics_with_its_text(study: Path, script: str) -> 
 
 
 def texts_of(figure: Path) -> list[tuple[str, float]]:
-    """The texts of a figure from top to bottom, and how far down each is."""
+    """Return the texts of a figure from top to bottom, with their vertical positions."""
     found = []
 
     def walk(node: ElementTree.Element, top: float) -> None:
@@ -165,7 +165,7 @@ def texts_of(figure: Path) -> list[tuple[str, float]]:
     return sorted(found, key=lambda one: one[1])
 
 
-def test_labels_come_before_averages_and_the_mean_behind_its_seeds(study: Path) -> None:
+def test_labels_come_before_averages_and_the_mean_after_its_seeds(study: Path) -> None:
     must_run("plot_labels", "--seeds", study / "seeds.tsv", "--output", study / "labels.svg")
     texts = [text for text, _ in texts_of(study / "labels.svg") if text in (*LABELS, "micro", "macro", "(other)")]
     assert texts == [*LABELS, "micro", "macro", "(other)"] * 2
@@ -187,14 +187,14 @@ def test_stages_are_in_the_order_of_a_run(study: Path, tmp_path: Path) -> None:
     assert [text for text in texts if text in shown] == shown
 
 
-def test_a_p_value_at_its_floor_is_shown_as_a_bound(study: Path) -> None:
+def test_the_smallest_p_value_is_shown_as_a_bound(study: Path) -> None:
     must_run("plot_differences", "--comparison", study / "comparison.tsv", "--output", study / "differences.svg")
     texts = [text for text, _ in texts_of(study / "differences.svg") if ", p " in text]
     assert all(re.fullmatch(r"[+-]\d\.\d{4} \(.*\), p = [01]\.\d{4}", text) for text in texts)
     table = (study / "comparison.tsv").read_text(encoding="utf-8").splitlines()
     header, rows = table[0].split("\t"), [line.split("\t") for line in table[1:]]
     for row in rows:
-        row[header.index("p_bootstrap")] = "0.000100"  # 1 / 10,001 in a table
+        row[header.index("p_bootstrap")] = "0.000100"  # 1 / 10,001, as in the table
     (study / "floor.tsv").write_text("\n".join("\t".join(row) for row in (header, *rows)) + "\n", encoding="utf-8")
     must_run("plot_differences", "--comparison", study / "floor.tsv", "--output", study / "floor.svg")
     texts = [text for text, _ in texts_of(study / "floor.svg") if ", p " in text]
@@ -229,7 +229,7 @@ def test_runs_that_cannot_be_compared_give_an_empty_plot(study: Path) -> None:
     assert "<svg" in (study / "none.svg").read_text(encoding="utf-8")
 
 
-def test_the_run_table_has_settings_cost_and_provenance(study: Path) -> None:
+def test_the_run_table_has_settings_costs_and_provenance(study: Path) -> None:
     manifests = [study / f"{name}-{seed}" / "manifest.json" for name, seed in RUNS]
     must_run(
         "tabulate_runs", "--manifests", *manifests, "--metrics", study / "metrics.tsv", "--output", study / "runs.html"
@@ -242,7 +242,7 @@ def test_the_run_table_has_settings_cost_and_provenance(study: Path) -> None:
     assert "<td>train: 2 of 9 rows left out: broken JSON (2)</td>" in page
 
 
-def test_errors_are_highlighted_where_they_stand(study: Path) -> None:
+def test_errors_are_highlighted_in_their_sentences(study: Path) -> None:
     examples = study / "errors" / "examples.jsonl"
     must_run("show_errors", "--examples", examples, "--title", "<甲>", "--output", study / "errors.html")
     page = (study / "errors.html").read_text(encoding="utf-8")
@@ -251,7 +251,7 @@ def test_errors_are_highlighted_where_they_stand(study: Path) -> None:
     assert "class=wrong>没有<small>" in page
 
 
-# A box is drawn for a code point that no font has; so a character that looks like U+10FFFE is one.
+# No font has U+10FFFE, so it is drawn as a box. A character that looks the same is a missing character.
 BOXES = """<canvas id=c width=40 height=40></canvas><p id=boxes></p><script>
 const context = document.getElementById("c").getContext("2d", {willReadFrequently: true});
 context.font = "24px %s";

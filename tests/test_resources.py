@@ -1,4 +1,4 @@
-"""Estimates of memory and time: against known models, the reference's log, and what autograd really saves."""
+"""Estimates of memory and time, compared with known models, the reference's log, and autograd's saved tensors."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def total(parts: dict[str, float]) -> float:
     return sum(parts.values()) / GB
 
 
-def test_the_shape_is_the_published_config() -> None:
-    # The hub's checksum of config.json at the revision that the registry pins.
+def test_the_shape_equals_the_published_config() -> None:
+    # The hub's checksum of config.json at the revision pinned in conf/models.yaml.
     published = "7463bb0ea78315365e6c6b74de4e73bbcc8359dfb0c5a737584e077d42c0b03c"
     assert sha256(ROOT / "conf/shapes/qwen2.5-7b-instruct.json") == published
 
@@ -44,7 +44,7 @@ def test_parameters_are_those_of_the_published_weights() -> None:
 
 @pytest.mark.parametrize(
     ("model", "parameters"),
-    [  # as the hub shows them; Qwen3's without the copy of the tied embeddings that its files hold
+    [  # as on the hub; for Qwen3 without the copy of the tied embeddings in its files
         ("qwen2.5-0.5b-instruct", 494_032_768),
         ("qwen2.5-1.5b-instruct", 1_543_714_304),
         ("qwen2.5-14b-instruct", 14_770_033_664),
@@ -76,7 +76,7 @@ def test_a_run_of_the_sheet_fits_each_size_of_card(run: str, card: str, tmp_path
     assert result.returncode == 0, result.stderr
 
 
-def test_the_table_of_sizes_in_the_docs_is_what_the_command_prints(tmp_path: Path) -> None:
+def test_the_table_of_sizes_in_the_docs_equals_the_output_of_the_command(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     printed = estimate(tmp_path, "--sizes").stdout.strip()
     assert printed.count("\n| qwen3-") == 6
@@ -84,14 +84,14 @@ def test_the_table_of_sizes_in_the_docs_is_what_the_command_prints(tmp_path: Pat
     assert printed in page, "copy what `python scripts/estimate_resources.py --sizes` prints to docs/gpu.md"
 
 
-def test_trainable_parameters_are_those_of_the_references_log() -> None:
+def test_trainable_parameters_equal_those_of_the_references_log() -> None:
     assert memory_estimate.lora_parameters(QWEN, REFERENCE.rank, REFERENCE.target) == 20_185_088
     assert memory_estimate.lora_parameters(QWEN, 64) == 8 * 20_185_088
     assert memory_estimate.lora_parameters(QWEN, 8, "q_proj, v_proj") == 28 * 8 * (3584 + 3584 + 3584 + 512)
 
 
-def test_examples_and_steps_are_those_of_the_references_log() -> None:
-    """Its Trainer left out the last, incomplete accumulation of an epoch; today's makes a step of it."""
+def test_examples_and_steps_equal_those_of_the_references_log() -> None:
+    """The reference's Trainer left out the last, incomplete accumulation of an epoch; the current one does not."""
     rows = 10_748 - held_out_rows(0.1, 10_748)
     reference = plan(ARGUMENTS, rows, whole_accumulations=True)
     assert (reference.examples, reference.steps_per_epoch, reference.steps) == (9_673, 302, 906)
@@ -99,7 +99,7 @@ def test_examples_and_steps_are_those_of_the_references_log() -> None:
     assert plan(ARGUMENTS, rows, processes=2).steps == 3 * 152
 
 
-def test_a_recipe_means_the_same_for_every_corpus() -> None:
+def test_a_recipe_has_the_same_effect_on_every_corpus() -> None:
     for rows in (40, 1_000, 50_000):
         length = plan(ARGUMENTS, rows, whole_accumulations=True)
         assert length.examples == rows
@@ -112,14 +112,14 @@ def test_too_few_rows_for_a_step_are_refused() -> None:
         plan({"gradient_accumulation_steps": 8}, 16, whole_accumulations=True)
 
 
-def test_the_references_memory_is_estimated_from_below() -> None:
-    # 30.8 GB is what nvidia-smi showed: an older transformers, which copied the logits more often, and blocks that
-    # the allocator did not give back.
+def test_the_estimate_is_a_lower_bound_of_the_references_memory() -> None:
+    # nvidia-smi showed 30.8 GB: an older transformers copied the logits more often, and the allocator kept free
+    # blocks.
     at_cutoff = total(memory_estimate.training_memory(QWEN, REFERENCE, REFERENCE.cutoff))
     assert 0.8 < at_cutoff / 30.8 < 1
 
 
-def test_recipes_for_any_corpus_differ_in_the_bits_alone() -> None:
+def test_recipes_for_any_corpus_differ_only_in_the_bits() -> None:
     def read(name: str) -> dict[str, Any]:
         return dict(yaml.safe_load((ROOT / "conf" / "train" / f"{name}.yaml").read_text(encoding="utf-8")))
 
@@ -127,7 +127,7 @@ def test_recipes_for_any_corpus_differ_in_the_bits_alone() -> None:
     assert read("lora-r16") == {key: value for key, value in read("qlora-r16").items() if key not in bits}
 
 
-def test_levers_act_in_the_right_direction() -> None:
+def test_settings_change_memory_and_time_in_the_right_direction() -> None:
     def memory(**changes: Any) -> float:
         return total(memory_estimate.training_memory(QWEN, replace(REFERENCE, **changes), 400))
 
@@ -139,15 +139,15 @@ def test_levers_act_in_the_right_direction() -> None:
     def seconds(recipe: Recipe, **options: Any) -> float:
         return memory_estimate.training_seconds(QWEN, recipe, 300, 3 * 9_673, 312, **options)
 
-    assert seconds(REFERENCE) == pytest.approx(6_306, rel=0.1)  # what the share of the peak was taken from
+    assert seconds(REFERENCE) == pytest.approx(6_306, rel=0.1)  # the share of the peak was computed from this time
     assert seconds(replace(REFERENCE, checkpointing=False)) == pytest.approx(seconds(REFERENCE) * 2 / 3, rel=0.02)
     assert seconds(REFERENCE, mfu=0.4) == seconds(REFERENCE) / 2
     assert seconds(REFERENCE, gpus=2) == seconds(REFERENCE) / 2
 
 
-def test_the_kv_cache_is_that_of_the_models_attention() -> None:
+def test_the_kv_cache_follows_from_the_attention_heads() -> None:
     parts = memory_estimate.prediction_memory(QWEN, max_model_len=1024, max_num_seqs=256)
-    assert parts["KV cache"] == 256 * 1024 * 57_344  # bytes a token: 2 x 28 layers x 4 heads x 128 x 2
+    assert parts["KV cache"] == 256 * 1024 * 57_344  # bytes per token: 2 x 28 layers x 4 heads x 128 x 2
 
 
 @pytest.mark.parametrize(
@@ -166,14 +166,14 @@ def test_a_gpus_throughput_is_found_by_its_name(name: str, tflops: float | None)
     assert memory_estimate.peak_tflops(name) == tflops
 
 
-def test_what_is_not_counted_is_refused() -> None:
+def test_unsupported_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="only LoRA"):
         Recipe.from_arguments({"finetuning_type": "full", "cutoff_len": 1024})
     with pytest.raises(ValueError, match="16 or 4 bits"):
         Recipe.from_arguments({"quantization_bit": 8, "cutoff_len": 1024})
 
 
-def test_a_refusal_names_the_memory_and_what_fits() -> None:
+def test_a_refusal_names_the_memory_and_the_runs_that_fit() -> None:
     text = memory_estimate.refusal("big", 26.4 * GB, None, ["demo", "cluener-tiny"])
     assert "run big needs a GPU with 26.4 GB of memory, this machine has none" in text
     assert "Runs that fit here: demo, cluener-tiny" in text
@@ -184,7 +184,7 @@ def test_a_refusal_names_the_memory_and_what_fits() -> None:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    """A repository with two runs, one of which needs a GPU, and nothing derived yet."""
+    """A repository without results and with two runs; one of them needs a GPU."""
     shutil.copytree(ROOT / "conf" / "train", tmp_path / "conf" / "train")
     files = {
         "config.yaml": {"runs": ["small"]},
@@ -221,7 +221,7 @@ def study(tmp_path: Path) -> Path:
 
 
 def estimate(study: Path, *arguments: str, gpu: str = "", driver: str = "580.65.06") -> Result:
-    """Run estimate_resources where nvidia-smi prints `gpu` and `driver`, or is not there."""
+    """Run estimate_resources with an nvidia-smi that prints `gpu` and `driver`, or without one."""
     bin_dir = study / "bin"
     bin_dir.mkdir(exist_ok=True)
     smi = bin_dir / "nvidia-smi"
@@ -232,15 +232,15 @@ def estimate(study: Path, *arguments: str, gpu: str = "", driver: str = "580.65.
     return run_script("estimate_resources", *arguments, cwd=study, env={"PATH": path})
 
 
-def test_before_anything_is_there_rows_are_guessed_from_characters(study: Path) -> None:
+def test_without_data_rows_are_estimated_from_characters(study: Path) -> None:
     result = estimate(study)
     assert result.returncode == 0, result.stderr
     assert "No GPU here; shown for the reference's, NVIDIA A100-PCIE-40GB" in result.stdout
-    # 400 characters of prompt and 200 of sentence and answer, at 1.5 a token
+    # 400 characters of prompt and 200 of sentence and answer, at 1.5 characters per token
     assert "training 20,185,088 parameters, 4 rows of 400 tokens (about a row, by the prompt)" in result.stdout
     assert "the same prompt in every row: 267 tokens, 67% of a row" in result.stdout
     assert "small" not in result.stdout  # needs no GPU
-    assert " on 1 x " not in result.stdout  # no rows, no time
+    assert " on 1 x " not in result.stdout  # without rows there is no time
 
     alpaca = study / "results/datasets/corpus/plain/train.json"
     alpaca.parent.mkdir(parents=True)
@@ -253,12 +253,12 @@ def test_before_anything_is_there_rows_are_guessed_from_characters(study: Path) 
     assert "1 h 40 min on 1 x NVIDIA A100-PCIE-40GB at 20% of 312 TFLOPS" in result.stdout
 
 
-def test_a_vocabulary_made_for_other_languages_spells_chinese() -> None:
+def test_vocabularies_for_other_languages_need_more_tokens() -> None:
     assert memory_estimate.tokens_of(300, QWEN) == 200
     assert memory_estimate.tokens_of(300, Shape.from_config(SMOLLM2)) == 300
 
 
-def test_a_run_that_does_not_fit_is_refused_with_those_that_do(study: Path) -> None:
+def test_a_refusal_lists_the_runs_that_fit(study: Path) -> None:
     result = estimate(study, "--runs", "big", "--check")
     assert result.returncode == 1
     assert "run big needs a GPU with 20.2 GB of memory, this machine has none" in result.stderr
@@ -282,7 +282,7 @@ def test_a_driver_that_is_too_old_is_refused_before_the_first_job(study: Path) -
     assert "which needs 580 or newer. Set `cuda: 12` in conf/config.yaml" in result.stderr
 
 
-def test_encoded_rows_and_a_finished_training_make_it_exact(study: Path) -> None:
+def test_encoded_rows_and_a_finished_training_make_the_estimate_exact(study: Path) -> None:
     # 240 tokens before the sentence, 5 after it
     rows = [
         {"id": str(i), "prompt_ids": [7] * 240 + [i + 10] * 35 + [8] * 5, "answer_tokens": 20} for i in range(10_748)
@@ -356,16 +356,16 @@ print(json.dumps([[saved_bytes(one, 3, gc) - saved_bytes(one, 2, gc) for gc in (
 
 
 @pytest.mark.engine
-def test_activations_are_what_autograd_saves() -> None:
+def test_activations_equal_the_tensors_that_autograd_saves() -> None:
     small = {"hidden_size": 256, "intermediate_size": 704, "vocab_size": 512}
     small |= {"num_attention_heads": 8, "num_key_value_heads": 2}
-    # Qwen3's heads are wider than the hidden size, and it normalises queries and keys.
+    # The heads of Qwen3 are wider than its hidden size, and it normalises queries and keys.
     configs = [QWEN_7B | small, QWEN3_8B | small | {"head_dim": 48}]
     counted = json.loads(run_code("train", COUNT_SAVED, json.dumps(configs)).splitlines()[-1])
     tokens = 2 * 256
     for config, (layer, checkpointed) in zip(configs, counted, strict=True):
         shape = Shape.from_config(config)
-        # autocast's copies, once a batch: nothing at full size
+        # autocast's copies, once per batch: negligible at full size
         lora = 2 * memory_estimate.lora_parameters(shape, 8) / shape.layers
         assert layer == pytest.approx(memory_estimate.layer_activation_bytes(shape, 256, 8) * tokens + lora, rel=0.01)
         assert checkpointed == 2 * shape.hidden * tokens

@@ -1,4 +1,4 @@
-"""Scoring: against the reference's table, seqeval strict and nervaluate; what is counted; the scripts around it."""
+"""Scoring, compared with the reference's table, seqeval strict and nervaluate; counts; the scripts."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_the_reference_table_to_the_fourth_decimal(tmp_path: Path) -> None:
         assert table[label] == tuple(f"{value:.4f}" for value in values[:3])
     assert table["macro"][2] == "0.7970"
     assert table["micro"] == ("0.7986", "0.7991", "0.7989")
-    # The reference prints 0.7988: it computed F1 from precision and recall that it had already rounded.
+    # The reference prints 0.7988, because it computed F1 from rounded precision and recall.
     assert f"{2 * 0.7986 * 0.7991 / (0.7986 + 0.7991):.4f}" == "0.7988"
 
 
@@ -90,13 +90,13 @@ def counts_of(records: list[Prediction], labels: list[str]) -> dict[str, dict[st
     }
 
 
-def test_what_pairs_and_spans_count() -> None:
+def test_counts_of_pairs_and_spans() -> None:
     gold = [entity("a", "X", 0, 1), entity("a", "X", 2, 3), entity("b", "Y", 4, 5)]
     pred = [
         entity("a", "X", 0, 1),
         entity("a", "X", 0, 1),  # the same span twice counts once
         entity("b", "Y", 4, 5),
-        entity("b", "Z"),  # no place in the sentence, named twice: one pair, two false positive spans
+        entity("b", "Z"),  # not in the sentence, named twice: one pair, two false positive spans
         entity("b", "Z"),
         entity("动物", "Y", 4, 5),  # a label that the dataset does not have
     ]
@@ -110,7 +110,7 @@ def test_other_is_in_micro_and_not_in_macro() -> None:
     counted = tally([record([entity("a", "X", 0, 1)], [entity("a", "X", 0, 1), entity("动物", "X", 0, 1)])], ["a", "b"])
     values = dict(zip(counted["pairs"].names, measure(counted["pairs"].totals).tolist(), strict=True))
     assert values["a"] == [1, 1, 1]
-    assert values["b"] == [0, 0, 0]  # no gold and no prediction: 0, and part of the mean
+    assert values["b"] == [0, 0, 0]  # no gold and no prediction: counts as 0 in the mean
     assert values[OTHER] == [0, 0, 0]
     assert values["micro"] == pytest.approx([1 / 2, 1, 2 / 3])
     assert values["macro"] == [0.5, 0.5, 0.5]
@@ -167,14 +167,14 @@ def test_a_bad_line_is_named(
         list(read(path))
 
 
-# --- against seqeval and nervaluate -------------------------------------------------------------------------------
+# --- comparison with seqeval and nervaluate --------------------------------------------------------------------------
 
 Span = tuple[str, int, int]
 
 
 @st.composite
 def flat_spans(draw: st.DrawFn, length: int) -> list[Span]:
-    """Spans that do not overlap, as BIO tags can write them."""
+    """Draw spans that do not overlap, as BIO tags require."""
     bounds = sorted(draw(st.sets(st.integers(0, length), max_size=6)))
     return [
         (draw(st.sampled_from("abc")), start, end) for start, end in itertools.pairwise(bounds) if draw(st.booleans())
@@ -216,7 +216,7 @@ def test_spans_equal_seqeval_strict(corpus: list[tuple[list[Span], list[Span]]])
     assert counted.totals[ours, 0].tolist() == by_label[3].tolist()
     micro = precision_recall_fscore_support(gold, pred, average="micro", **options)
     assert values[counted.names.index("micro")].tolist() == pytest.approx(list(micro[:3]))
-    if len(present) == 3:  # seqeval's macro is over the labels that occur, ours over the dataset's
+    if len(present) == 3:  # seqeval's macro is the mean over occurring labels, ours over the dataset's
         macro = precision_recall_fscore_support(gold, pred, average="macro", **options)
         assert values[counted.names.index("macro")].tolist() == pytest.approx(list(macro[:3]))
 
@@ -251,13 +251,13 @@ def test_the_seqeval_report_agrees_with_spans(corpus: list[tuple[list[Span], lis
             assert values[:3] == pytest.approx(measured[name.removesuffix(" avg")], abs=6e-5)
 
 
-def test_the_seqeval_report_says_what_bio_cannot_write() -> None:
+def test_the_seqeval_report_lists_entities_that_bio_cannot_represent() -> None:
     gold = [entity("a", "甲乙丙", 0, 3), entity("b", "乙", 1, 2), entity("a", "丁", 3, 4)]
     pred = [
         *gold,
         entity("a", "没有"),
         entity("a", "没有"),
-        entity("动物", "戊", 4, 5),  # a label that the dataset does not have is a row of its own
+        entity("动物", "戊", 4, 5),  # an unknown label has its own row
         entity("-", "己", 5, 6),
     ]
     report = seqeval_report([record(gold, pred, 7, "甲乙丙丁戊己"), record([], [], 8, "甲")], ["a", "b"])
@@ -280,10 +280,10 @@ def test_the_seqeval_report_says_what_bio_cannot_write() -> None:
         seqeval_report([record(None, [])], ["a"])
 
 
-# --- the scripts --------------------------------------------------------------------------------------------------
+# --- the scripts -----------------------------------------------------------------------------------------------------
 
 
-def test_score_predictions_writes_the_contract(tmp_path: Path) -> None:
+def test_score_predictions_writes_the_documented_files(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "p.jsonl", noisy(random.Random(1)))
     (tmp_path / "train.summary.json").write_text('{"rows": 9, "dropped": 2, "kinds": {"broken JSON": 2}}')
     (tmp_path / "dev.summary.json").write_text('{"mentions": 5, "mentions_lost": 0, "kinds": {}}')
@@ -351,7 +351,7 @@ def test_combine_metrics_refuses_another_table(tmp_path: Path) -> None:
     assert not (tmp_path / "m.tsv").exists()
 
 
-# --- CLUENER ------------------------------------------------------------------------------------------------------
+# --- CLUENER ---------------------------------------------------------------------------------------------------------
 
 
 def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]], Sequence[Any]]) -> list[Prediction]:
@@ -371,9 +371,7 @@ def cluener_records(archive: Path, split: str, predict: Callable[[str, list[Any]
 
 
 @pytest.mark.parametrize(("split", "f1"), [("dev", 0.9997), ("train", 0.9991)])
-def test_docs_evaluation_says_how_well_grounding_finds_the_spans_of_cluener(
-    cluener_archive: Path, split: str, f1: float
-) -> None:
+def test_the_documented_f1_of_grounding_on_cluener(cluener_archive: Path, split: str, f1: float) -> None:
     spans = tally(cluener_records(cluener_archive, split, ground), LABELS)["spans"]
     gold, predicted, correct = spans.totals.sum(axis=0)
     assert round(2 * correct / (gold + predicted), 4) == f1

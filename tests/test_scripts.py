@@ -1,4 +1,4 @@
-"""The pipeline's small scripts, as a person runs them."""
+"""The pipeline's small scripts, run by hand."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ SENTENCES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)
-def test_every_script_explains_itself(path: Path) -> None:
+def test_every_script_has_a_help_text(path: Path) -> None:
     done = run_script(path.stem, "--help")
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
     assert run_script(path.stem, "--no-such-option").returncode == 2
 
 
-def test_examples_in_docstrings_and_pages_use_options_that_scripts_have() -> None:
+def test_options_in_docstrings_and_pages_exist() -> None:
     texts = [path for folder in ("scripts", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
     texts += [ROOT / name for name in pages()]
     unknown, found = [], 0
@@ -247,8 +247,8 @@ def test_rendered_config_names_seed_and_files(tmp_path: Path) -> None:
     assert "template" not in rendered
 
 
-def test_the_same_recipe_follows_the_number_of_rows(tmp_path: Path) -> None:
-    """Steps are those of the rows; a training shorter than logging_steps still logs its loss once."""
+def test_a_rendered_config_depends_on_the_number_of_rows(tmp_path: Path) -> None:
+    """The number of steps depends on the rows. A training shorter than logging_steps still logs its loss once."""
     arguments = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8, "num_train_epochs": 3.0}
     for rows, steps, logged in ((9_673, 906, 10), (330, 30, 10), (40, 3, 3)):
         train = json.dumps(list(range(rows)))
@@ -271,7 +271,7 @@ def test_shards_are_contiguous_and_complete() -> None:
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-def test_prompts_that_leave_no_room_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_prompts_without_room_for_an_answer_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     records = [Tokens("a", [1] * 90, 20)]
     check_lengths(records, 10, 100, "tokens.jsonl")
     assert "1 gold answers (the first: a) are longer than max_tokens" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""A recipe with `select`: the best checkpoint on held-out rows is the adapter, and exactly what is stale reruns.
+"""A recipe with `select`: the best checkpoint on held-out rows is the adapter, and only stale steps rerun.
 
 One training of 40 steps (about a minute with its two engine starts) serves all tests.
 """
@@ -28,7 +28,7 @@ ANSWERS = {"predict_shard", "select_checkpoint", "merge_adapter", "read_answers"
 
 @pytest.fixture(scope="module")
 def chosen(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the demo in which such a run has finished, on 80 of the rows that are not held out."""
+    """A copy of the demo in which such a run has finished, trained on 80 of the other rows."""
     folder = tmp_path_factory.mktemp("select") / "copy"
     shutil.copytree(demo, folder, symlinks=True)
     with (folder / "conf/runs.tsv").open("a", encoding="utf-8") as stream:
@@ -55,7 +55,7 @@ def would_run(folder: Path) -> set[str]:
     return set(re.findall(r"^(?:local)?rule (\w+):", done.stdout, re.MULTILINE))
 
 
-def test_held_out_rows_judge_and_are_not_trained_on(chosen: Path) -> None:
+def test_held_out_rows_choose_the_checkpoint_and_are_not_trained_on(chosen: Path) -> None:
     data = chosen / "results/datasets/demo"
     (registered,) = data.glob("ner-zh-short/entitune-tiny/cutoff-512.held_out-0.1.rows-80.seed-1/train.json")
     trained = {text_key(row["input"]) for row in json.loads(registered.read_text(encoding="utf-8"))}
@@ -124,14 +124,14 @@ def test_another_share(chosen: Path) -> None:
     assert would_run(chosen) == set()
 
 
-def test_other_decode_settings_train_nothing(chosen: Path) -> None:
+def test_other_decode_settings_rerun_no_training(chosen: Path) -> None:
     replace(chosen, "conf/decode.yaml", "max_tokens: 200", "max_tokens: 100")
     assert would_run(chosen) == {"check_lengths", "register_held_out"} | ANSWERS
     replace(chosen, "conf/decode.yaml", "max_tokens: 100", "max_tokens: 200")
 
 
 def test_examples_of_a_prompt_are_never_held_out(chosen: Path) -> None:
-    """Half of the rows are held out: by chance, five examples would not all be kept."""
+    """Half of the rows are held out, so five examples would hardly all be kept by chance."""
     held_out, examples = f"{FEW_SHOT}/selected/held_out.held_out-0.5.seed-1.jsonl", f"{FEW_SHOT}/examples.jsonl"
     done = snakemake(chosen, held_out, "--cores", "all")
     assert done.returncode == 0, done.stdout

@@ -1,4 +1,4 @@
-"""Rows of a training split: nested subsets, and rows that are held out share no sentence with those that are kept."""
+"""Rows of a training split: subsets are nested, and held-out rows share no sentence with the other rows."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def keys(sentences: list[Sentence]) -> set[str]:
 
 RIGHT, NONE = '[{"label": "name", "text": "甲"}]', "[]"
 HUNDRED = split_of(*(f"第{number}句" for number in range(100)))
-# Few texts, so that most rows have a duplicate, some with other width, case or punctuation.
+# Few texts, so most rows have duplicates, some with another width, case or punctuation.
 texts = st.sampled_from(["甲", "甲。", "Ａb", "ab", "AB！", "乙丙", "乙，丙", "。", "！", "丁", "戊", "己", "庚"])
 
 
 @given(st.lists(texts, min_size=2, max_size=60), st.floats(0.05, 0.95), st.integers(0, 5))
-def test_what_is_held_out_shares_no_sentence_with_what_is_kept(corpus: list[str], share: float, seed: int) -> None:
+def test_held_out_rows_share_no_sentence_with_other_rows(corpus: list[str], share: float, seed: int) -> None:
     sentences = split_of(*corpus)
     try:
         kept, held = hold_out(sentences, share, seed)
@@ -61,10 +61,10 @@ def test_the_sentences_of_another_split_are_left_out(corpus: list[str], other: l
     st.integers(1, 10),
     st.integers(0, 5),
 )
-def test_nothing_that_is_chosen_shares_a_sentence_with_what_it_judges(
+def test_training_and_evaluation_rows_share_no_sentence(
     corpus: list[str], dev: list[str], test: list[str], share: float, number: int, seed: int
 ) -> None:
-    """Examples, held-out rows and the rows of a learning curve, each with the others, dev and test."""
+    """Compare examples, held-out rows and rows of a learning curve with each other, dev and test."""
     train, judged = split_of(*corpus), [*split_of(*dev, name="dev"), *split_of(*test, name="test")]
     pool = without(train, judged)
     examples = draw_examples(pool, min(3, len(pool)), seed)
@@ -103,12 +103,12 @@ def test_subsets_are_nested_and_do_not_depend_on_the_order(seed: int, order: lis
     assert set(select_rows([sentences[position] for position in order], few, seed)) == set(smaller)
 
 
-def test_seeds_choose_other_rows_and_every_row_alike() -> None:
+def test_seeds_choose_other_rows_and_every_row_equally_often() -> None:
     chosen = [sentence.id for seed in range(200) for sentence in select_rows(HUNDRED, 10, seed)]
     assert all(5 <= chosen.count(sentence.id) <= 40 for sentence in HUNDRED)  # 20 are expected
 
 
-def test_what_cannot_be_chosen_is_named() -> None:
+def test_impossible_selections_are_named() -> None:
     with pytest.raises(InputError, match="cannot choose 101 rows: there are 100"):
         select_rows(HUNDRED, 101, 1)
     with pytest.raises(InputError, match="cannot choose 0 rows"):
@@ -172,7 +172,7 @@ def test_draw_examples(tmp_path: Path) -> None:
 
 
 def candidates(folder: Path, raws: dict[int, str]) -> list[object]:
-    """The arguments of select_checkpoint for candidates whose answers to one sentence are `raws`, by step."""
+    """Return select_checkpoint's arguments for candidates with the answers `raws` (by step) to one sentence."""
     for step in raws:
         (folder / f"checkpoint-{step}").mkdir(parents=True)
         (folder / f"checkpoint-{step}" / "adapter_config.json").write_text(f"{step}", encoding="utf-8")
@@ -199,7 +199,7 @@ def candidates(folder: Path, raws: dict[int, str]) -> list[object]:
 
 
 @pytest.mark.parametrize(
-    ("raws", "chosen", "told"),
+    ("raws", "chosen", "reason"),
     [
         ({20: NONE, 3: RIGHT, 100: RIGHT}, "3", "chosen: step 3 of 100, by F1 on 1 held-out sentences"),
         ({20: RIGHT}, "20", "the training wrote one checkpoint, so there is no choice"),
@@ -207,11 +207,11 @@ def candidates(folder: Path, raws: dict[int, str]) -> list[object]:
     ],
 )
 def test_the_earliest_of_the_best_checkpoints_is_chosen(
-    tmp_path: Path, raws: dict[int, str], chosen: str, told: str
+    tmp_path: Path, raws: dict[int, str], chosen: str, reason: str
 ) -> None:
     done = run_script("select_checkpoint", *candidates(tmp_path / "candidates", raws))
     assert done.returncode == 0, done.stderr
-    assert told in done.stdout
+    assert reason in done.stdout
     assert (tmp_path / "best" / "adapter_config.json").read_text(encoding="utf-8") == chosen
     assert [one.step for one in read_checkpoint_scores(tmp_path / "s.tsv") if one.chosen == "yes"] == [int(chosen)]
 

@@ -1,4 +1,4 @@
-"""The real server on the CPU: asked by the client, the page and the official client, stopped, killed, and failing."""
+"""The real server on a CPU: EntiTune's client, the page and the official client; stops, kills and failures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ KEY = "a-key-of-the-tests"
 
 
 def free_port() -> int:
-    """A port that is free, and so is the one after it."""
+    """Return a free port such that the next port is free too."""
     while True:
         with socket.create_server(("127.0.0.1", 0)) as second, contextlib.suppress(OSError):
             port = int(second.getsockname()[1]) - 1
@@ -54,7 +54,7 @@ def command(*options: object) -> list[str]:
 
 @dataclass
 class Server:
-    """serve_runs.py that has said that it is ready."""
+    """A running serve_runs.py that has reported that it is ready."""
 
     process: subprocess.Popen[str]
     port: int
@@ -66,7 +66,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def log(self, folder: Path) -> str:
-        """vLLM's own output."""
+        """Return vLLM's own output."""
         return (folder / f"logs/serve_runs.{self.port}.log").read_text(encoding="utf-8")
 
     def post(self, body: dict[str, Any], key: str = KEY) -> requests.Response:
@@ -76,7 +76,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(folder: Path, *options: object) -> Iterator[Server]:
-    """A server in `folder`, killed with all that it started when the block ends. It finds no C++ compiler."""
+    """Run a server in `folder` without a C++ compiler; kill it with all its children when the block ends."""
     port = free_port()
     process = subprocess.Popen(
         command("--port", port, *options),
@@ -106,7 +106,7 @@ def serving(folder: Path, *options: object) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def server(demo: Path) -> Iterator[Server]:
-    """The demo's first seed behind a key in a file, with the page."""
+    """The server of the demo's first seed, with a key in a file, and with the page."""
     (demo / "key").write_text(KEY + "\n")
     with serving(demo, "--runs", "demo", "--ui", "--api-key-file", "key") as started:
         yield started
@@ -118,7 +118,7 @@ def extract(folder: Path, server: Server, *options: object, stdin: str | None = 
 
 
 def predictions(folder: Path) -> list[dict[str, Any]]:
-    """The batch path's predictions, in the client's form."""
+    """Return the batch predictions in the client's form."""
     records = read_jsonl(folder / "results/demo/seed-1/predictions/dev.jsonl")
     return [
         {"text": one["text"], "entities": one["pred"], **{key: one[key] for key in ("raw", "finish_reason", "status")}}
@@ -126,14 +126,14 @@ def predictions(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def test_the_client_gets_what_the_batch_path_predicts(demo: Path, server: Server, tmp_path: Path) -> None:
+def test_the_client_gets_the_batch_predictions(demo: Path, server: Server, tmp_path: Path) -> None:
     expected = predictions(demo)
     sentences, output = tmp_path / "sentences.txt", tmp_path / "entities.jsonl"
     sentences.write_text("".join(one["text"] + "\n" for one in expected), encoding="utf-8")
     done = extract(demo, server, "--input", sentences, "--output", output)
     assert done.returncode == 0, done.stderr
     assert read_jsonl(output) == expected
-    # Interrupted after forty lines and a half. The first is another answer, to see that it is not asked for again.
+    # Interrupted after forty and a half lines. The first answer is changed, to check that it is not requested again.
     kept = [{**expected[0], "raw": "kept"}, *expected[1:40]]
     output.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept) + '{"text": "', "utf-8")
     done = extract(demo, server, "--input", sentences, "--output", output)
@@ -159,7 +159,7 @@ def test_the_client_adds_confidences(demo: Path, server: Server, tmp_path: Path)
     assert all(float(one) >= 0.5 for one in rows)
 
 
-def test_more_requests_than_the_server_takes_are_asked_again(demo: Path, server: Server) -> None:
+def test_requests_beyond_the_limit_are_retried(demo: Path, server: Server) -> None:
     expected = predictions(demo)
     records = expected * 4
     done = extract(demo, server, "--concurrency", 300, stdin="".join(one["text"] + "\n" for one in records) + "\n")
@@ -170,7 +170,7 @@ def test_more_requests_than_the_server_takes_are_asked_again(demo: Path, server:
     assert "503" in refused
 
 
-def test_the_client_says_what_is_wrong(demo: Path, server: Server, tmp_path: Path) -> None:
+def test_the_client_reports_refused_sentences(demo: Path, server: Server, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("another")
     done = extract(demo, server, "--api-key-file", tmp_path / "key", stdin="温格\n")
     assert "requires an API key, or another one" in done.stderr
@@ -205,10 +205,10 @@ def test_documents_get_the_answers_of_their_sentences(demo: Path, server: Server
     assert all(found["text"][one["start"] : one["end"]] == one["text"] for one in placed)
 
 
-def test_a_long_text_is_asked_in_the_windows_of_the_batch_path(
+def test_a_long_text_is_split_into_the_windows_of_batch_prediction(
     demo: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client counts tokens with the server, the pipeline with the trainer's template."""
+    """The client counts tokens with the server, and the pipeline with the trainer's template."""
     monkeypatch.chdir(demo)
     run = dataclasses.replace(finished_run(read_study(), "demo"), windows=True)
     text = "".join(one["text"] for one in predictions(demo)[:60])
@@ -232,7 +232,7 @@ def test_a_long_text_is_asked_in_the_windows_of_the_batch_path(
     assert str(result(run, found, 1.0, "en")).count("<mark") >= len(divided(placed)[0]) > 0
 
 
-def test_what_is_printed_can_be_pasted(demo: Path, server: Server) -> None:
+def test_the_printed_curl_command_works(demo: Path, server: Server) -> None:
     assert "Models: demo\n" in server.said
     assert KEY not in server.said + server.log(demo)
     line = next(line for line in server.said.splitlines() if line.startswith("curl "))
@@ -294,15 +294,15 @@ def test_the_runs_own_schema_is_the_only_grammar(demo: Path, server: Server) -> 
     assert server.post(body).status_code == 200
 
 
-def test_the_server_has_its_own_names_alone(server: Server) -> None:
+def test_the_server_answers_only_to_its_own_names(server: Server) -> None:
     headers = {"Authorization": f"Bearer {KEY}", "Host": f"evil.example:{server.port}"}
     assert requests.get(f"{server.url}/v1/models", headers=headers, timeout=300).status_code == 403
     headers["Host"] = f"localhost:{server.port}"
     assert requests.get(f"{server.url}/v1/models", headers=headers, timeout=300).status_code == 200
 
 
-def test_half_sent_requests_do_not_keep_others_waiting(server: Server) -> None:
-    """tests/test_connections.py has the bounds one by one."""
+def test_incomplete_requests_do_not_block_others(server: Server) -> None:
+    """tests/test_connections.py tests each limit."""
     half = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
     with contextlib.ExitStack() as stack:
         for number in range(400):
@@ -312,12 +312,12 @@ def test_half_sent_requests_do_not_keep_others_waiting(server: Server) -> None:
         assert server.post(body).status_code == 200
         assert open_one.recv(100).startswith(b"HTTP/1.1 408")
     headers = {"X-Long": "x" * 10_000_000}
-    with contextlib.suppress(requests.ConnectionError):  # it may be closed before all is sent
+    with contextlib.suppress(requests.ConnectionError):  # it may be closed before everything is sent
         assert requests.get(f"{server.url}/health", headers=headers, timeout=300).status_code == 431
     assert requests.get(f"{server.url}/health", timeout=300).status_code == 200
 
 
-def test_a_second_start_leaves_the_log_of_the_first_alone(demo: Path, server: Server) -> None:
+def test_a_second_start_does_not_change_the_log_of_the_first(demo: Path, server: Server) -> None:
     before = server.log(demo)
     assert before
     for options in (["--port", server.port], ["--port", free_port(), "--log", f"logs/serve_runs.{server.port}.log"]):
@@ -329,7 +329,7 @@ def test_a_second_start_leaves_the_log_of_the_first_alone(demo: Path, server: Se
 
 
 SHOTS = os.environ.get("SCREENSHOTS")
-"""A folder for screenshots of the page, to be looked at."""
+"""A folder for screenshots of the page."""
 
 
 @pytest.mark.browser
@@ -371,7 +371,7 @@ def test_the_page_shows_entities_in_a_browser(demo: Path, server: Server, tmp_pa
 
 
 @pytest.mark.browser
-def test_the_page_says_why_a_text_has_no_answer_and_has_examples(server: Server, tmp_path: Path) -> None:
+def test_the_page_explains_a_missing_answer_and_has_examples(server: Server, tmp_path: Path) -> None:
     with window(tmp_path / "profile") as page:
         page.open(f"http://127.0.0.1:{server.port + 1}/")
         page.click("input[value=English]")
@@ -388,7 +388,7 @@ def test_the_page_says_why_a_text_has_no_answer_and_has_examples(server: Server,
 @pytest.mark.parametrize("language", ["zh", "en"])
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.browser
-def test_the_page_fits_a_phone_and_the_readers_colours(
+def test_the_page_fits_a_phone_and_follows_the_theme(
     server: Server, tmp_path: Path, language: str, colours: str
 ) -> None:
     with window(tmp_path / "profile") as page:
@@ -416,7 +416,7 @@ def test_the_page_fits_a_phone_and_the_readers_colours(
                     "}).map(mark => mark.textContent)"
                 )
                 == []
-            ), f"labels apart from their words at {width} pixels"
+            ), f"labels are separated from their words at {width} pixels"
         if SHOTS:
             page.screenshot(Path(SHOTS) / f"phone-{language}-{colours}.png")
         ink, ground = (
@@ -425,8 +425,8 @@ def test_the_page_fits_a_phone_and_the_readers_colours(
         assert (ink > ground) == (colours == "dark")
 
 
-def test_sigterm_lets_requests_under_way_finish(server: Server) -> None:
-    """The last test of this server."""
+def test_after_sigterm_running_requests_finish(server: Server) -> None:
+    """This is the last test of this server, because it stops it."""
     body = {"model": "demo", "messages": [{"role": "user", "content": "好"}], "max_tokens": 400, "ignore_eos": True}
     with ThreadPoolExecutor(40) as pool:
         answers = [pool.submit(server.post, body) for _ in range(40)]
@@ -447,7 +447,7 @@ def test_sigterm_lets_requests_under_way_finish(server: Server) -> None:
 
 @pytest.fixture(scope="module")
 def forsaken() -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """Clients whose server was killed, by its address. They wait for half a minute, and tests run meanwhile."""
+    """Clients of killed servers, by address. They wait for half a minute, during which other tests run."""
     clients: dict[str, subprocess.Popen[str]] = {}
     yield clients
     for client in clients.values():
@@ -456,7 +456,7 @@ def forsaken() -> Iterator[dict[str, subprocess.Popen[str]]]:
 
 
 def test_several_runs_and_a_kill(demo: Path, forsaken: dict[str, subprocess.Popen[str]]) -> None:
-    """An adapter beside its base, as on a GPU; and nothing outlives the script, however it goes."""
+    """Serve an adapter unmerged, as on a GPU. After SIGKILL of the script, no process is left."""
     with serving(demo, "--runs", "demo,demo-zeroshot") as started:
         models = requests.get(f"{started.url}/v1/models", timeout=300).json()["data"]
         assert {model["id"] for model in models} == {"entitune-tiny", "demo", "demo-zeroshot"}
@@ -491,7 +491,7 @@ def test_several_runs_and_a_kill(demo: Path, forsaken: dict[str, subprocess.Pope
         assert left == []
 
 
-def test_the_check_is_a_target(demo: Path) -> None:
+def test_the_serving_check(demo: Path) -> None:
     target = "results/demo/seed-1/serving_check.json"
     done = snakemake(demo, target, "--cores", "all")
     assert done.returncode == 0, done.stdout
@@ -506,7 +506,7 @@ def test_the_check_is_a_target(demo: Path) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_outlives_a_script_that_ends_while_its_server_loads(demo: Path, signum: signal.Signals) -> None:
+def test_no_process_is_left_if_the_script_ends_while_the_server_loads(demo: Path, signum: signal.Signals) -> None:
     process = subprocess.Popen(command("--runs", "demo", "--port", free_port()), cwd=demo, env=ENVIRONMENT)
     script = psutil.Process(process.pid)
     family: list[psutil.Process] = []
@@ -522,7 +522,7 @@ def test_nothing_outlives_a_script_that_ends_while_its_server_loads(demo: Path, 
 
 
 def failing(folder: Path, *options: object, limit_kb: int | None = None) -> str:
-    """What a server that cannot start says; it must not take long."""
+    """Return the output of a server that cannot start; it must end soon."""
     call = command("--runs", "demo", "--port", free_port(), *options)
     shell = f'ulimit -v {limit_kb or "unlimited"}; exec "$@"'
     done = subprocess.run(
@@ -533,15 +533,15 @@ def failing(folder: Path, *options: object, limit_kb: int | None = None) -> str:
     return done.stderr
 
 
-def test_a_server_that_is_not_ready_in_time_is_given_up(demo: Path) -> None:
+def test_a_server_that_is_not_ready_in_time_is_stopped(demo: Path) -> None:
     assert "vLLM was not ready within 2 s (--start-timeout); the end of logs" in failing(demo, "--start-timeout", 2)
 
 
-def test_a_server_without_memory_says_so(demo: Path) -> None:
+def test_a_server_without_memory_names_the_cause(demo: Path) -> None:
     assert "while loading: out of memory; reduce" in failing(demo, limit_kb=2_000_000)
 
 
-def test_a_server_that_dies_while_loading_says_why(demo: Path) -> None:
+def test_a_server_that_dies_while_loading_shows_the_error(demo: Path) -> None:
     config = demo / "results/demo/seed-1/merged/config.json"
     whole = config.read_bytes()
     config.write_bytes(whole.replace(b"Qwen2ForCausalLM", b"Qwen2ForNothing_"))
@@ -554,7 +554,7 @@ def test_a_server_that_dies_while_loading_says_why(demo: Path) -> None:
 
 
 def test_a_client_whose_server_was_killed_ends_with_a_message(forsaken: dict[str, subprocess.Popen[str]]) -> None:
-    """The client of test_several_runs_and_a_kill."""
+    """This is the client started by test_several_runs_and_a_kill."""
     ((url, client),) = forsaken.items()
     _, told = client.communicate()
     assert client.returncode == 1

@@ -1,4 +1,4 @@
-"""What is checked before a server starts, and what stands in front of it."""
+"""Checks before a server starts, and the middleware in front of it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ PROMPT = Prompt("找出实体", "系统", [["找出实体\n好", "[]"]])
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    """The repository's study; what runs have made is looked for in an empty folder."""
+    """The repository's study, in an empty folder without results."""
     monkeypatch.chdir(tmp_path)
     return read_study(conf=ROOT / "conf")
 
@@ -63,7 +63,7 @@ def write_manifest(model: Path) -> None:
 
 
 def finish(study: Study, name: str, rank: int = 8, base: str | None = None) -> FinishedRun:
-    """Write the files of a finished run that are read before a server starts, small as they are."""
+    """Write small versions of the files of a finished run that are read before a server starts."""
     run = study.run(name)
     assert isinstance(run, BaseRun)
     folder, model = Path(run.files(run.seeds[0]).folder), Path(paths.model(run.model.name)).parent
@@ -90,7 +90,7 @@ def refusal(study: Study, name: str, seed: int | None = None) -> str:
     return str(caught.value)
 
 
-def test_a_run_that_is_not_finished_is_refused_with_the_command_that_finishes_it(study: Study) -> None:
+def test_an_unfinished_run_is_refused_with_the_command_that_finishes_it(study: Study) -> None:
     finish(study, "demo")
     Path("results/demo/seed-1/merged/manifest.json").unlink()
     Path("results/demo/seed-1/adapter/adapter_config.json").unlink()
@@ -165,7 +165,7 @@ def test_on_a_cpu_the_merged_model_has_the_name_of_the_run(study: Study) -> None
     assert json.loads(option(command, "--default-chat-template-kwargs")[0]) == {"enable_thinking": False}
 
 
-def test_several_runs_are_adapters_beside_their_base(study: Study) -> None:
+def test_several_runs_are_adapters_with_their_base(study: Study) -> None:
     runs = [finish(study, "demo", rank=24), finish(study, "demo-structured"), finish(study, "demo-5shot")]
     check_together(runs)
     command = server_command(runs, Path("python"), ENTRY, "127.0.0.1", 8000)
@@ -180,7 +180,7 @@ def test_several_runs_are_adapters_beside_their_base(study: Study) -> None:
     assert option(command, "--max-model-len") == ["1024"]  # of demo-5shot
 
 
-def test_on_a_gpu_the_adapter_is_served_as_it_is(study: Study) -> None:
+def test_on_a_gpu_the_adapter_is_served_unmerged(study: Study) -> None:
     command = server_command([finish(study, "cluener-qwen2.5-7b")], Path("python"), TRUSTED, "127.0.0.1", 8000)
     assert option(command, "--served-model-name") == ["qwen2.5-7b-instruct"]
     assert json.loads(option(command, "--lora-modules")[0])["name"] == "cluener-qwen2.5-7b"
@@ -189,7 +189,7 @@ def test_on_a_gpu_the_adapter_is_served_as_it_is(study: Study) -> None:
     assert "--trust-remote-code" in command
 
 
-def test_runs_that_one_server_cannot_hold_are_refused(study: Study) -> None:
+def test_runs_that_cannot_share_a_server_are_refused(study: Study) -> None:
     with pytest.raises(InputError, match="start one server for each base model"):
         check_together([finish(study, "demo"), finish(study, "cluener-qwen2.5-7b")])
     with pytest.raises(InputError, match="rank 1024 is above vLLM's largest"):
@@ -219,7 +219,7 @@ def test_the_key_is_in_a_file_or_the_environment_and_nowhere_else(
     assert f"$(cat '{file}')" in line
 
 
-def test_other_addresses_than_loopback_demand_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_addresses_than_loopback_need_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [is_loopback(host) for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost")] == [True] * 4
     assert [is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.7", "example.org")] == [False] * 4
     monkeypatch.delenv("ENTITUNE_API_KEY", raising=False)
@@ -248,12 +248,12 @@ def test_a_port_that_is_taken_is_named() -> None:
         ("", 137),
     ],
 )
-def test_a_lack_of_memory_is_called_that(tmp_path: Path, line: str, returncode: int) -> None:
+def test_a_lack_of_memory_is_named(tmp_path: Path, line: str, returncode: int) -> None:
     (tmp_path / "log").write_text(f"INFO\n{line}\nINFO\n")
     assert "out of memory; reduce" in str(failure("vLLM ended", ServerLog(tmp_path / "log"), returncode))
 
 
-def test_of_a_failure_the_first_error_is_shown(tmp_path: Path) -> None:
+def test_the_first_error_of_a_failure_is_shown(tmp_path: Path) -> None:
     first = "(EngineCore pid=7) ERROR 11-25 [core.py:1510] ModuleNotFoundError: No module named 'x'\n"
     (tmp_path / "log").write_text(first + "line\n" * 40 + "RuntimeError: Engine core initialization failed.\n")
     message = str(failure("vLLM ended", ServerLog(tmp_path / "log"), 1))
@@ -261,11 +261,11 @@ def test_of_a_failure_the_first_error_is_shown(tmp_path: Path) -> None:
     assert "memory" not in message
 
 
-# --- what stands in front of vLLM's routes -------------------------------------------------------------------------
+# --- the middleware in front of vLLM's routes ------------------------------------------------------------------------
 
 
 class Echo:
-    """An application behind the guard that answers with the body it got, when it is let."""
+    """An application behind the guard that answers with the body that it got, as soon as a test allows it."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -325,23 +325,23 @@ def guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
     return guard_with(monkeypatch)
 
 
-def test_the_guard_passes_on_what_it_was_sent(guard: Guard) -> None:
+def test_the_guard_forwards_the_request(guard: Guard) -> None:
     assert asyncio.run(request(guard, parts=(b'{"user"', b"", b': "u"}'))) == (200, b'{"user": "u"}')
 
 
 @pytest.mark.parametrize("path", ["/invocations", "/v1/completions", "/tokenize", "/docs", "/v1/chat/completions/"])
-def test_the_guard_knows_few_paths(guard: Guard, path: str) -> None:
+def test_the_guard_allows_few_paths(guard: Guard, path: str) -> None:
     assert asyncio.run(request(guard, path))[0] == 404
 
 
-def test_the_guard_bounds_a_request_whatever_its_header_says(guard: Guard) -> None:
+def test_the_guard_limits_a_request_regardless_of_its_header(guard: Guard) -> None:
     half = MAX_BODY // 2
     parts = (b'{"user": "'.ljust(half, b"x"), b'"}'.rjust(half, b"x"))
     assert asyncio.run(request(guard, parts=parts))[0] == 200
     assert asyncio.run(request(guard, parts=(*parts, b" ")))[0] == 413
 
 
-def test_the_guard_bounds_how_many_are_under_way(guard: Guard) -> None:
+def test_the_guard_limits_the_number_of_running_requests(guard: Guard) -> None:
     async def scenario() -> list[int]:
         application = guard.app
         assert isinstance(application, Echo)
@@ -357,7 +357,7 @@ def test_the_guard_bounds_how_many_are_under_way(guard: Guard) -> None:
     assert asyncio.run(scenario()) == [503, 200, 200, 200]
 
 
-def test_the_guard_refuses_what_would_make_the_engine_compile(guard: Guard) -> None:
+def test_the_guard_refuses_requests_that_would_make_the_engine_compile(guard: Guard) -> None:
     status, body = asyncio.run(request(guard, parts=(b'{"structured_outputs": {"regex": "(?:.{0,998}){0,998}q"}}',)))
     assert status == 400
     assert "structured_outputs may only be the constraint of the run" in json.loads(body)["error"]["message"]
@@ -380,12 +380,12 @@ def test_the_guard_refuses_what_would_make_the_engine_compile(guard: Guard) -> N
         ("[::1", 403),
     ],
 )
-def test_the_guard_answers_to_its_own_names_alone(guard: Guard, host: str, status: int) -> None:
+def test_the_guard_answers_only_to_its_own_names(guard: Guard, host: str, status: int) -> None:
     for path in ("/v1/chat/completions", "/health"):
         assert asyncio.run(request(guard, path, hosts=(host.encode(),)))[0] == status
 
 
-def test_the_guard_wants_one_host(guard: Guard) -> None:
+def test_the_guard_requires_exactly_one_host(guard: Guard) -> None:
     assert asyncio.run(request(guard, hosts=()))[0] == 403
     assert asyncio.run(request(guard, hosts=(HOST, b"evil.example")))[0] == 403
 
@@ -401,7 +401,7 @@ def test_a_server_at_all_addresses_answers_to_any_address_and_its_names(
     assert guard_settings([finish(study, "demo")], "127.0.0.1").any_address is False
 
 
-def test_a_draining_guard_finishes_what_is_under_way_and_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_draining_guard_finishes_running_requests_and_accepts_no_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     application = Echo()
     guard = guard_with(monkeypatch, application)
     ended: list[int] = []
@@ -423,7 +423,7 @@ def test_a_draining_guard_finishes_what_is_under_way_and_takes_nothing_more(monk
     assert ended == [0, 0], "nothing was under way"
 
 
-def test_a_client_that_does_not_take_its_answer_is_given_up(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_does_not_read_its_answer_times_out(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("entitune.serving.middleware.SECONDS_TO_TAKE", 0.01)
 
     async def scenario() -> None:
@@ -459,7 +459,7 @@ def test_a_client_that_leaves_before_its_request_is_complete_is_forgotten(guard:
 
 
 async def two_models(scope: Any, receive: Any, send: Any) -> None:
-    """The application of a server of two models that wants a key."""
+    """The application of a server of two models that requires a key."""
     wanted = scope["path"] == "/v1/models" and scope.get("key", True)
     content = {"object": "list", "data": [{"id": "demo"}, {"id": "a/b+c=1"}]} if wanted else {"error": "Unauthorized"}
     await send({"type": "http.response.start", "status": 200 if wanted else 401, "headers": []})
@@ -489,7 +489,7 @@ def test_the_guard_knows_the_format_and_the_version_of_each_run(study: Study) ->
     assert settings.limit == 256
 
 
-def test_the_guard_knows_what_marks_up_a_chat(study: Study, guard: Guard) -> None:
+def test_the_guard_knows_the_markup_of_a_chat(study: Study, guard: Guard) -> None:
     assert control_tokens_of(ROOT / "data/models/entitune-tiny") == ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
     assert control_tokens_of(Path("nowhere")) == ()
     held = b'{"messages": [{"role": "user", "content": [{"type": "text", "text": "a<|im_end|>b"}]}]}'
@@ -505,8 +505,8 @@ print("\\n".join(["FOUND", *control_tokens(AutoTokenizer.from_pretrained(sys.arg
 
 
 @pytest.mark.engine
-def test_server_and_encoding_agree_on_what_marks_up_a_chat(tmp_path: Path) -> None:
-    """Tokens that are not special mark up a chat too where its template writes them."""
+def test_server_and_encoding_agree_on_the_markup_of_a_chat(tmp_path: Path) -> None:
+    """Ordinary tokens also count as chat markup if the chat template writes them."""
     source = ROOT / "data/models/entitune-tiny"
     tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
     template = dict.fromkeys(("id", "content", "special", "single_word", "lstrip", "rstrip", "normalized"), False)
@@ -526,7 +526,7 @@ def test_server_and_encoding_agree_on_what_marks_up_a_chat(tmp_path: Path) -> No
     assert sorted(run_code("train", CONTROL_TOKENS, tmp_path).split("FOUND\n")[1].splitlines()) == found
 
 
-def test_the_version_of_a_run_changes_with_what_its_answers_depend_on(study: Study) -> None:
+def test_the_version_of_a_run_changes_with_everything_that_affects_its_answers(study: Study) -> None:
     run = finish(study, "demo")
     before = identity_of(run)
     assert identity_of(finish(study, "demo")) == before
@@ -539,7 +539,7 @@ def test_the_version_of_a_run_changes_with_what_its_answers_depend_on(study: Stu
         "run": dataclasses.replace(run, name="other"),
     }
     for what, other in changed.items():
-        expected = {what, "adapter"}  # which all of these have anew
+        expected = {what, "adapter"}  # which changes in all these cases
         assert {key for key, value in identity_of(other).items() if value != before[key]} == expected
         assert version_of(other) != version_of(finish(study, "demo"))
         (run.adapter / "adapter_model.safetensors").write_bytes(b"trained anew")
@@ -559,7 +559,7 @@ def test_a_port_that_does_not_exist_is_named(port: str) -> None:
     assert done.stderr == f"error: there is no port {port}; choose one from 1 to 65535 with --port\n"
 
 
-def test_a_log_is_continued_and_belongs_to_one_server(tmp_path: Path) -> None:
+def test_a_log_is_appended_to_and_belongs_to_one_server(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "server.log"
     with open_log(path) as (first, output):
         os.write(output, b"torch.OutOfMemoryError: of the first\n")
@@ -573,7 +573,7 @@ def test_a_log_is_continued_and_belongs_to_one_server(tmp_path: Path) -> None:
     assert path.read_text() == "torch.OutOfMemoryError: of the first\nof the second\n"
 
 
-def test_a_busy_server_is_asked_again(study: Study) -> None:
+def test_requests_to_a_busy_server_are_retried(study: Study) -> None:
     class Busy(BaseHTTPRequestHandler):
         answers: list[int] = [503, 429, 200]  # noqa: RUF012
 

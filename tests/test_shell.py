@@ -1,4 +1,4 @@
-"""The variables that rules' shell commands inherit."""
+"""The environment variables of shell commands in rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo on a real Slurm, interrupted in every way, asserted from Slurm's own records."""
+"""The demo on a real Slurm with all kinds of interruptions, checked with Slurm's own records."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ __all__ = ["slurm"]
 pytestmark = [pytest.mark.engine, pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
 
 ROW = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
-# The recipe asks for a GPU and trains on the CPU. Decode settings that do so would take the environment of vLLM for
-# CUDA, so that request is added here, with Snakemake's own option.
+# The recipe requests a GPU but trains on the CPU. The same in the decode settings would select vLLM's environment for
+# CUDA, so the GPU of predictions is requested with Snakemake's own option.
 TARGET = ["results/metrics.tsv", "--workflow-profile", "profiles/slurm", "--config", "runs=demo"]
 TARGET += ["--set-resources", "predict_shard:gpu=1", "--slurm-init-seconds-before-status-checks", "3"]
 RUN = Path("results/demo/seed-1")
 ANSWERS = "results/groups/demo@part-1/answers/dev"
 EPOCH = 80
-"""Optimisation steps after each of which a checkpoint stands."""
+"""A checkpoint is written every so many optimisation steps."""
 
 
 def of_rule(name: str) -> list[dict[str, str]]:
-    """Jobs of a rule in the order of submission; the plug-in writes the rule's name into their comments."""
+    """Return the jobs of a rule in the order of submission; the plug-in writes the rule's name into their comments."""
     found = [job for job in jobs().values() if re.fullmatch(rf"rule_{name}(_wildcards_.*)?", job.get("Comment", ""))]
     return sorted(found, key=lambda job: int(job["JobId"]))
 
@@ -57,7 +57,7 @@ def running(name: str) -> list[dict[str, str]]:
 
 @contextlib.contextmanager
 def submitter_in(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Snakemake, submitting; it is gone when the block ends, however that ends."""
+    """Start a submitting Snakemake; it is killed when the block ends."""
     with (folder / "snakemake.log").open("ab") as log:
         submitter = subprocess.Popen(
             [str(BIN / "snakemake"), *TARGET],
@@ -65,7 +65,7 @@ def submitter_in(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
             env=ENVIRONMENT,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # A shell starts what it puts into the background with SIGINT ignored, and children inherit that.
+            # A shell starts background processes with SIGINT ignored, and their children inherit this.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
@@ -86,7 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cancelled(folder: Path, slurm: None) -> dict[str, str]:
-    """The training's job after its submitter was interrupted in the middle of it."""
+    """The job of a training whose submitter was interrupted during the training."""
     with submitter_in(folder) as submitter:
 
         def checkpoint() -> bool:
@@ -102,7 +102,7 @@ def cancelled(folder: Path, slurm: None) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def finished(folder: Path, cancelled: dict[str, str]) -> Path:
-    """The same command again: the training requeued and killed, the first prediction killed."""
+    """Run the same command again; requeue and kill the training, and kill the first prediction."""
     with submitter_in(folder) as submitter:
 
         def second_epoch() -> bool:
@@ -121,10 +121,10 @@ def finished(folder: Path, cancelled: dict[str, str]) -> Path:
 
 
 def processes_in(folder: Path) -> list[str]:
-    """The command lines of processes that work in a folder."""
+    """Return the command lines of processes whose working folder is `folder`."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it ended meanwhile
+        with contextlib.suppress(OSError):  # the process has ended
             if (process / "cwd").readlink() == folder:
                 found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
     return found
@@ -150,7 +150,7 @@ def test_every_rule_that_is_not_local_ran_as_a_job(finished: Path) -> None:
 
 def test_training_and_prediction_held_the_gpu_one_at_a_time(finished: Path) -> None:
     held = [job for rule in ("train_adapter", "predict_shard") for job in of_rule(rule)]
-    # Slurm starts a job only when it has what TresPerJob names.
+    # Slurm starts a job only when the resources in TresPerJob are free.
     assert {job["TresPerJob"] for job in of_rule("train_adapter")} == {"gres:gpu:fake:1"}
     assert {job["TresPerJob"] for job in of_rule("predict_shard")} == {"gres:gpu:1"}
     assert not [job for rule in ("encode_split", "merge_adapter") for job in of_rule(rule) if "TresPerJob" in job]
@@ -159,14 +159,14 @@ def test_training_and_prediction_held_the_gpu_one_at_a_time(finished: Path) -> N
 
 
 def test_time_and_memory_are_those_of_the_recipe(finished: Path) -> None:
-    """Of the first attempt; the job that was killed and submitted again asked for twice as much."""
+    """Checks the first attempt; the second attempt of the killed job requested twice as much."""
     asked = [(job["TimeLimit"], job["MinMemoryNode"], job["CPUs/Task"]) for job in of_rule("train_adapter")]
     assert asked == [("00:15:00", "4000M", "1"), ("00:15:00", "4000M", "1"), ("00:30:00", "8000M", "1")]
     assert [job["MinMemoryNode"] for job in of_rule("predict_shard")].count("6000M") == 2
 
 
-def test_a_preempted_training_goes_on(finished: Path, demo: Path) -> None:
-    """Cancelled, requeued and killed: the same adapter, to the last bit, as without."""
+def test_a_preempted_training_resumes(finished: Path, demo: Path) -> None:
+    """A training that was cancelled, requeued and killed gives the same adapter, to the last bit."""
     _, requeued, again = of_rule("train_adapter")
     assert (requeued["Restarts"], again["JobState"]) == ("1", "COMPLETED")
     assert requeued["JobState"] != "COMPLETED"
@@ -175,14 +175,14 @@ def test_a_preempted_training_goes_on(finished: Path, demo: Path) -> None:
     assert losses(finished / RUN / "adapter") == losses(demo / RUN / "adapter")
 
 
-def test_a_killed_shard_ran_again_alone(finished: Path, demo: Path, tmp_path: Path) -> None:
+def test_only_the_killed_shard_ran_again(finished: Path, demo: Path, tmp_path: Path) -> None:
     states = [(job["Comment"], job["JobState"] == "COMPLETED") for job in of_rule("predict_shard")]
     killed = states[0][0]
     assert [done for comment, done in states if comment == killed] == [False, True]
     assert [done for comment, done in states if comment != killed] == [True]
     merged, whole = (read_jsonl(path / RUN / "predictions" / "dev.jsonl") for path in (finished, demo))
     assert [record["id"] for record in merged] == [record["id"] for record in whole]
-    # The same shard without an interruption: the same answers, to the last byte.
+    # Without an interruption the shard has the same answers, to the last byte.
     (shard,) = re.findall(r"\d-of-\d", killed)
     number, _, shards = shard.partition("-of-")
     decode = yaml.safe_load((finished / "conf/decode.yaml").read_text(encoding="utf-8"))["cpu"] | {"dtype": "auto"}
@@ -204,10 +204,10 @@ def test_a_second_submission_runs_nothing(finished: Path) -> None:
 
 
 def test_two_tasks_train_as_two_nodes(demo: Path) -> None:
-    """Rank and meeting point from Slurm's environment: two tasks of one process each, as on two nodes."""
+    """Two tasks of one process each, as on two nodes, read rank and rendezvous address from Slurm's variables."""
     config = yaml.safe_load((demo / RUN / "train.yaml").read_text(encoding="utf-8"))
     config |= {"per_device_train_batch_size": 4, "max_steps": 4, "logging_steps": 1}
-    del config["neftune_noise_alpha"]  # each process draws its noise for itself
+    del config["neftune_noise_alpha"]  # each process draws its own noise
     logged = []
     for name, nodes, accumulation in (("together", 1, 2), ("apart", 2, 1)):
         config |= {"train_sampling_strategy": "random", "gradient_accumulation_steps": accumulation}
@@ -222,8 +222,8 @@ def test_two_tasks_train_as_two_nodes(demo: Path) -> None:
     assert (demo / "logs" / "apart.1.log").is_file()
 
 
-def test_a_second_job_for_the_same_training_is_told_of_the_first(tmp_path: Path) -> None:
-    """Two submissions of one run: the second waits for the first, and goes on where it has stopped."""
+def test_a_second_job_for_the_same_training_waits_for_the_first(tmp_path: Path) -> None:
+    """A second submission of a run waits for the first, and resumes where the first has stopped."""
     prepare(tmp_path, {"plain": Prompt("找出实体。")})
     recipe = {"max_steps": 400, "save_steps": 50, "save_strategy": "steps", "logging_steps": 1}
     words = training_command(tmp_path / "plain", "run", RECIPE | recipe)

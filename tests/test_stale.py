@@ -1,4 +1,4 @@
-"""Exactly what is stale reruns: change one thing over finished results, and see by dry run what would run again."""
+"""Only stale steps rerun: each test changes one thing and checks with a dry run which steps would run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SCORE = {"score_predictions", "write_manifest", "combine_metrics"}
 
 IMPORT = "from __future__ import annotations\n"
 CODE = (IMPORT, f"{IMPORT}\nCHANGED = True\n")
-"""What is replaced in a module, so that it does something else."""
+"""A replacement in a module that changes what it does."""
 
 
 def would_run(folder: Path, *arguments: str) -> set[tuple[str, str]]:
-    """(rule, wildcards) of every job of a dry run, the target rule `all` left out."""
+    """Return (rule, wildcards) of every job of a dry run, without the target rule `all`."""
     done = snakemake(folder, "results/metrics.tsv", "-n", "--cores", "all", *arguments)
     assert done.returncode == 0, done.stdout
     jobs = set()
@@ -41,7 +41,7 @@ def rules(jobs: set[tuple[str, str]]) -> set[str]:
 
 @pytest.fixture
 def edit(demo: Path) -> Iterator[Callable[[str, str, str], None]]:
-    """Replace text in a file of the demo's copy; put back, with its times, when the test ends."""
+    """Replace text in a file of the demo's copy; restore the file and its times when the test ends."""
     kept: dict[Path, tuple[bytes, os.stat_result]] = {}
 
     def replace(name: str, old: str, new: str) -> None:
@@ -106,9 +106,9 @@ def test_the_decode_settings(demo: Path, edit: Callable[..., None]) -> None:
     assert rules(would_run(demo)) == {"check_lengths"} | PREDICT | SCORE
 
 
-def test_what_a_scheduler_is_asked_for(demo: Path, edit: Callable[..., None]) -> None:
+def test_the_resources_of_a_job(demo: Path, edit: Callable[..., None]) -> None:
     edit("conf/decode.yaml", "runtime: ", "runtime: 1")
-    # The manifest records the settings; nothing that takes time runs.
+    # The manifest records the settings; no slow step runs.
     assert rules(would_run(demo)) == {"write_manifest", "combine_metrics"}
 
 
@@ -122,7 +122,7 @@ def test_a_shared_module(demo: Path, edit: Callable[..., None]) -> None:
     assert rules(would_run(demo)) == {"read_answers"} | SCORE
 
 
-def test_the_words_of_a_shared_module(demo: Path, edit: Callable[..., None]) -> None:
+def test_the_comments_of_a_shared_module(demo: Path, edit: Callable[..., None]) -> None:
     edit("scripts/entitune/files.py", '"""', '"""Another docstring. ')
     edit("scripts/entitune/files.py", IMPORT, f"# A comment.\n\n{IMPORT}")
     assert would_run(demo) == set()
@@ -147,7 +147,7 @@ TOUCHED = [
 
 @pytest.mark.parametrize("name", TOUCHED)
 def test_a_touched_file(demo: Path, edit: Callable[..., None], name: str) -> None:
-    edit(name, "", "")  # written anew with the same content: a later time, nothing else
+    edit(name, "", "")  # rewritten with the same content: only its time changes
     assert would_run(demo) == set()
 
 
@@ -162,7 +162,7 @@ def test_one_run_of_two(demo: Path, edit: Callable[..., None]) -> None:
     assert not [job for job in jobs if "run=demo," in job[1]]
 
 
-def test_another_run_beside(demo: Path) -> None:
+def test_an_additional_run(demo: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (demo / "results").rglob("*") if path.is_file()}
     jobs = would_run(demo, "--config", "runs=demo")
     assert rules(jobs) == {"combine_metrics"}

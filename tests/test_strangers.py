@@ -1,4 +1,4 @@
-"""What a stranger may write under conf/, or name a clone: a message that names the file, and nothing is executed."""
+"""Any content of conf/ and any name of a clone: a message that names the file, and nothing is executed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def conf(tmp_path: Path) -> Path:
 
 
 def problem(conf: Path) -> str | None:
-    """The message about what is wrong under `conf`; None where nothing is. Any other exception is a fault."""
+    """Return the message about a mistake under `conf`, or None. Any exception except InputError is a bug."""
     try:
         read_study(conf=conf)
     except ConfigError as error:
@@ -39,7 +39,7 @@ def problem(conf: Path) -> str | None:
     return None
 
 
-# --- whole files ---------------------------------------------------------------------------------------------------
+# --- whole files -----------------------------------------------------------------------------------------------------
 
 FILES = [
     "config.yaml",
@@ -109,16 +109,16 @@ def test_a_file_that_cannot_be_read_ends_with_a_message(conf: Path, name: str) -
     path.symlink_to(path.name)  # to itself
     assert Path(name).name in str(problem(conf))
     path.unlink()
-    os.mkfifo(path)  # nobody writes into it
+    os.mkfifo(path)  # nothing is written to it
     assert Path(name).name in str(problem(conf))
     path.unlink()
-    path.symlink_to("/dev/zero")  # has no end
+    path.symlink_to("/dev/zero")  # endless
     assert Path(name).name in str(problem(conf))
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_of_windows_is_read_as_the_same(conf: Path, name: str) -> None:
-    """With a byte order mark and CRLF line ends."""
+def test_a_file_from_windows_is_read_like_any_other(conf: Path, name: str) -> None:
+    """The file has a byte order mark and CRLF line ends."""
     expected = read_study(conf=conf)
     path = conf / name
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
@@ -126,7 +126,7 @@ def test_a_file_of_windows_is_read_as_the_same(conf: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".yaml")])
-def test_aliases_that_stand_for_billions_of_values_are_refused(conf: Path, name: str) -> None:
+def test_aliases_that_expand_to_billions_of_values_are_refused(conf: Path, name: str) -> None:
     levels = ["x: {a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     path = conf / name
@@ -134,20 +134,20 @@ def test_aliases_that_stand_for_billions_of_values_are_refused(conf: Path, name:
     assert f"{name}: its aliases (*name) stand for more than" in str(problem(conf))
 
 
-def test_a_prompt_holds_no_markup_of_chats(conf: Path) -> None:
+def test_a_prompt_with_chat_markup_is_refused(conf: Path) -> None:
     path = conf / "prompts" / "ner-zh-short.txt"
     path.write_text(path.read_text(encoding="utf-8") + "<|im_end|>", encoding="utf-8")
     assert "ner-zh-short.txt: '<|im_end|>' marks up the chats" in str(problem(conf))
 
 
 @pytest.mark.parametrize("character", ["\0", "\x1b", "\x7f", "\ufffe"])
-def test_a_prompt_holds_no_character_that_a_tokenizer_may_drop(conf: Path, character: str) -> None:
+def test_a_prompt_with_characters_that_a_tokenizer_may_drop_is_refused(conf: Path, character: str) -> None:
     path = conf / "prompts" / "ner-zh-short.txt"
     path.write_text(path.read_text(encoding="utf-8") + character, encoding="utf-8")
     assert f"ner-zh-short.txt: the character U+{ord(character):04X}" in str(problem(conf))
 
 
-# --- single values -------------------------------------------------------------------------------------------------
+# --- single values ---------------------------------------------------------------------------------------------------
 
 VALUES: list[Any] = [
     None,
@@ -170,7 +170,7 @@ KEYS: list[Any] = [None, True, 1, 1.5, "x\n", "{x}", "..", "\x1b[2J"]
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to every value within the first two entries of each mapping and list."""
+    """Yield the path to every value in the first two entries of each mapping and list."""
     yield at
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for number, (key, entry) in enumerate(entries):
@@ -179,7 +179,7 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def changed(content: Any, place: tuple[Any, ...], value: Any) -> Any:
-    """`content` with another value at a place."""
+    """Return a copy of `content` with another value at `place`."""
     if not place:
         return value
     key, *rest = place
@@ -190,14 +190,14 @@ def changed(content: Any, place: tuple[Any, ...], value: Any) -> Any:
 
 
 def renamed(content: Any, place: tuple[Any, ...], key: Any) -> Any:
-    """`content` with another key at a place."""
+    """Return a copy of `content` with another key at `place`."""
     *way, last = place
     inner = functools.reduce(operator.getitem, way, content)
     return changed(content, tuple(way), {**{one: inner[one] for one in inner if one != last}, key: inner[last]})
 
 
 def keep_little(conf: Path) -> None:
-    """Keep the runs of the demo, and the recipes that they train with."""
+    """Keep only the runs of the demo and their recipes."""
     rows = (conf / "runs.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
     (conf / "runs.tsv").write_text("".join(row for row in rows if row.startswith(("run\t", "demo\t"))), "utf-8")
     recipes = yaml.safe_load((conf / "recipes.yaml").read_text(encoding="utf-8"))
@@ -207,7 +207,7 @@ def keep_little(conf: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".yaml")])
 def test_any_value_and_any_key_is_accepted_or_named(conf: Path, name: str) -> None:
     path = conf / name
-    keep_little(conf)  # what is not changed is read with every variant
+    keep_little(conf)  # unchanged entries are read with every variant
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     for place in places(content):
         variants = [(value, changed(content, place, value)) for value in VALUES]
@@ -236,7 +236,7 @@ def test_a_label_that_only_begins_like_another_type_is_text(conf: Path, label: s
 
 @pytest.mark.parametrize("name", ["x\n", "a\nb", "{x}", "a b", "$HOME", "..", "-x", "*", "a/b", "中文", ""])
 @pytest.mark.parametrize("registry", ["datasets", "models", "prompts", "recipes", "decode"])
-def test_a_name_that_no_path_or_pattern_should_hold_is_refused(conf: Path, registry: str, name: str) -> None:
+def test_a_name_that_is_unsafe_in_paths_or_patterns_is_refused(conf: Path, registry: str, name: str) -> None:
     path = conf / f"{registry}.yaml"
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     path.write_text(yaml.safe_dump({**content, name: next(iter(content.values()))}), encoding="utf-8")
@@ -244,14 +244,14 @@ def test_a_name_that_no_path_or_pattern_should_hold_is_refused(conf: Path, regis
 
 
 @pytest.mark.parametrize("name", ["x ", "{x}", "a b", "$HOME", "..", "-x", "*", "a/b", "中文", "metrics.tsv", "models"])
-def test_a_run_that_no_path_or_pattern_should_hold_is_refused(conf: Path, name: str) -> None:
+def test_a_run_name_that_is_unsafe_in_paths_or_patterns_is_refused(conf: Path, name: str) -> None:
     row = "\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
     with (conf / "runs.tsv").open("a", encoding="utf-8") as stream:
         stream.write(name + row)
     assert f"conf/runs.tsv: row {name!r}" in str(problem(conf))
 
 
-# --- whole workflows -----------------------------------------------------------------------------------------------
+# --- whole workflows -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def conf_of_clone(clone: Path) -> Iterator[Path]:
-    """conf/ of a clone, as it was again after the test."""
+    """conf/ of a clone, restored after the test."""
     yield clone / "conf"
     shutil.rmtree(clone / "conf")
     shutil.copytree(ROOT / "conf", clone / "conf")
@@ -275,7 +275,7 @@ def dry_run(folder: Path, *arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.workflow
-def test_config_yaml_is_no_program(clone: Path, conf_of_clone: Path) -> None:
+def test_config_yaml_is_not_executed(clone: Path, conf_of_clone: Path) -> None:
     (conf_of_clone / "config.yaml").write_text(YTE)
     code, output = dry_run(clone)
     assert code == 1
@@ -284,7 +284,7 @@ def test_config_yaml_is_no_program(clone: Path, conf_of_clone: Path) -> None:
 
 @pytest.mark.workflow
 def test_nothing_under_conf_is_executed_by_a_shell(clone: Path, conf_of_clone: Path) -> None:
-    """Every value that reaches a command, as text that a shell would execute, is quoted in it or refused."""
+    """Every value that reaches a command is text that a shell would execute; it must be quoted or refused."""
     lock = yaml.safe_load((conf_of_clone / "models.yaml").read_text(encoding="utf-8"))["smollm2-135m-instruct"]["lock"]
     edit_yaml(conf_of_clone / "models.yaml", "smollm2-135m-instruct", lock=f"envs/{CODE}.txt")
     code, output = dry_run(clone)
@@ -332,8 +332,8 @@ def test_a_dataset_may_be_named_with_digits(clone: Path, conf_of_clone: Path) ->
 
 @pytest.mark.workflow
 @pytest.mark.parametrize("name", ["a$HOME", "a[b]", "a::b"])
-def test_a_clone_that_a_library_would_not_find_is_refused(tmp_path: Path, name: str) -> None:
-    """LLaMA-Factory's reader of data expands variables, patterns and chains of file systems in absolute paths."""
+def test_a_clone_whose_path_a_library_would_change_is_refused(tmp_path: Path, name: str) -> None:
+    """LLaMA-Factory's data reader expands variables, patterns and chained file systems in absolute paths."""
     code, output = dry_run(copy_repository(tmp_path / name))
     assert code == 1
     assert name in output

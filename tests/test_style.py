@@ -1,4 +1,4 @@
-"""Lint and format of everything that is committed, and what a stranger must not find in it."""
+"""Lint and format of all committed files, and text that must not be committed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_makefile_has_every_check() -> None:
 
 @pytest.mark.parametrize("caller", [".pre-commit-config.yaml", ".github/workflows/test.yml"])
 def test_pre_commit_and_the_forge_call_the_makefile(caller: str) -> None:
-    """No check is spelled twice."""
+    """No check is written twice."""
     text = (ROOT / caller).read_text(encoding="utf-8")
     assert "make check" in text
     assert [RECIPES[check] for check in CHECKS if RECIPES[check] in text] == []
@@ -55,7 +55,7 @@ def test_no_line_of_a_rule_is_longer_than_the_limit() -> None:
 
 
 @pytest.mark.workflow
-def test_snakemake_lint_finds_only_what_is_explained() -> None:
+def test_snakemake_lint_reports_only_explained_findings() -> None:
     found = set(re.findall(r"^ +\* (.*?)[.:]*$", snakemake(ROOT, "--lint").stdout, re.MULTILINE))
     explained = re.findall(r"^- \*(.*)\.\* ", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert found == set(explained)

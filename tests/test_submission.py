@@ -1,4 +1,4 @@
-"""cluener_predict.json: the format of the example that the benchmark's archive brings along."""
+"""cluener_predict.json has the format of the example in the benchmark's archive."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_published_example_is_reproduced(cluener_archive: Path) -> None:
     sentences = zipped_rows(cluener_archive, "test.json")
     compared = 0
     for line, sentence in zip(example, sentences, strict=False):
-        if "?" in line:  # lines that the example leaves to the reader
+        if "?" in line:  # placeholder lines of the example
             continue
         pred = [
             entity(label, surface, start, end + 1)
@@ -36,18 +36,18 @@ def test_the_published_example_is_reproduced(cluener_archive: Path) -> None:
             for start, end in spans
         ]
         record = prediction(str(sentence["id"]), sentence["text"], pred[::-1])
-        assert to_json(submission(record, [*LABELS, "goverment"])) == line  # the example's spelling
+        assert to_json(submission(record, [*LABELS, "goverment"])) == line  # as spelled in the example
         compared += 1
     assert compared == 4
 
 
-def test_what_is_written() -> None:
+def test_the_submission_file() -> None:
     pred = [
         entity("name", "乙", 4, 5),
         entity("name", "甲", 2, 3),
         entity("name", "甲", 0, 1),
         entity("name", "甲", 0, 1),
-        entity("address", "CS", 5, 7),  # grounded after NFKC: the surface is the sentence's
+        entity("address", "CS", 5, 7),  # grounded after NFKC: the text is that of the sentence
         entity("name", "丙"),
         entity("动物", "甲", 0, 1),
     ]
@@ -58,7 +58,7 @@ def test_what_is_written() -> None:
     assert submission(prediction("0", "甲", []), LABELS) == {"id": 0, "label": {}}
 
 
-def test_an_id_that_is_no_number_is_refused() -> None:
+def test_an_id_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(InputError, match="ids are numbers"):
         submission(prediction("test-1", "甲", []), LABELS)
 

@@ -1,4 +1,4 @@
-"""The texts that extract_entities.py reads: sentences a line, documents, columns; and the sentences of a document."""
+"""The input of extract_entities.py: one sentence per line, documents, columns; the sentences of a document."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_document_is_divided_at_the_ends_of_its_sentences(text: str, expected:
     assert parts(text) == expected
 
 
-def test_nothing_but_white_space_is_left_out_and_places_are_those_of_the_document() -> None:
+def test_only_white_space_is_left_out_and_offsets_refer_to_the_document() -> None:
     text = "  甲。乙！\n\n丙 . 丁\U00020000？戊\r"
     bounds = Document("x", text).sentences()
     outside = "".join(
@@ -44,7 +44,7 @@ def test_nothing_but_white_space_is_left_out_and_places_are_those_of_the_documen
     assert bounds == sorted(bounds)
 
 
-def test_a_whole_text_is_one_sentence_as_it_is() -> None:
+def test_an_undivided_text_is_one_unchanged_sentence() -> None:
     assert Document(1, " 甲。\n乙。 ", whole=True).sentences() == [(0, 7)]
 
 

@@ -1,7 +1,7 @@
-"""Thinking as a key of a model: a model of Qwen3's architecture that thinks unless it is told not to.
+"""The key `thinking` of a model, with a model of Qwen3's architecture that thinks by default.
 
-Its weights are random and its chat template is our own, so that trainer, encoding, parity and server are compared by
-the token ids that they make.
+Its weights are random and its chat template is our own. Trainer, encoding, parity and server are compared by their
+token ids.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def test_trainer_encoding_and_chat_template_make_the_same_tokens(encoded: Path, 
 
 
 @pytest.mark.engine
-def test_the_empty_thought_is_learnt_only_where_the_model_may_think(encoded: Path, model: Path) -> None:
+def test_the_empty_thought_is_learned_only_if_the_model_may_think(encoded: Path, model: Path) -> None:
     added = {
         token["content"]: token["id"] for token in json.loads((model / "tokenizer.json").read_text())["added_tokens"]
     }
@@ -112,7 +112,7 @@ def test_the_empty_thought_is_learnt_only_where_the_model_may_think(encoded: Pat
 
 
 @pytest.mark.engine
-def test_settings_that_would_part_training_and_serving_are_refused(encoded: Path, model: Path) -> None:
+def test_settings_with_different_prompts_in_training_and_serving_are_refused(encoded: Path, model: Path) -> None:
     folder = encoded / "nothink"
     folder.mkdir()
     prepare(folder, {"plain": PROMPTS["plain"]}, model=model, chat=ChatSettings("qwen3_nothink").to_json())
@@ -131,7 +131,7 @@ def test_settings_that_would_part_training_and_serving_are_refused(encoded: Path
 
 @pytest.fixture(scope="module")
 def server(model: Path) -> Iterator[str]:
-    """vLLM's own server with the settings of a model that shall not think as its default."""
+    """vLLM's own server with default settings for a model that must not think."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

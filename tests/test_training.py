@@ -1,4 +1,4 @@
-"""A training that diverges, is killed, damaged or started twice: the trainer itself, on a few sentences."""
+"""The trainer on a few sentences: trainings that diverge, are killed, damaged or started twice."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FILES = ("adapter_model.safetensors", "adapter_config.json", "optimizer.pt", "sc
 
 
 def write_checkpoint(folder: Path, *others: str) -> Path:
-    """A checkpoint of small files, finished as the trainer's are."""
+    """Write a checkpoint of small files that is finished like the trainer's checkpoints."""
     folder.mkdir(parents=True)
     for name in (*FILES, "README.md", *(others or ["rng_state.pth"])):
         (folder / name).write_text(name)
@@ -76,10 +76,10 @@ def test_a_changed_or_missing_file_is_damage(tmp_path: Path, name: str) -> None:
 
 
 def test_each_process_has_random_numbers(tmp_path: Path) -> None:
-    """Those of other processes are written a moment later, so that no checksum stands for them but their own."""
+    """Other processes write their files a moment later, so these files are checked on their own."""
     checkpoint = write_checkpoint(tmp_path / "checkpoint-1", "rng_state_0.pth", "rng_state_1.pth")
     assert find_damage(checkpoint, processes=3) == "rng_state_1.pth is damaged"
-    np.savez(checkpoint / "whole.npz", np.arange(1000))  # a zip archive, as torch.save's
+    np.savez(checkpoint / "whole.npz", np.arange(1000))  # a zip archive, like those of torch.save
     os.replace(checkpoint / "whole.npz", checkpoint / "rng_state_1.pth")
     assert find_damage(checkpoint, processes=2) is None
     assert find_damage(checkpoint, processes=3) == "rng_state_2.pth is missing"
@@ -90,7 +90,7 @@ def test_each_process_has_random_numbers(tmp_path: Path) -> None:
     assert find_damage(checkpoint, processes=2) == "rng_state_1.pth is damaged"
 
 
-def test_checkpoints_that_are_not_whole_are_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_incomplete_checkpoints_are_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for step in (2, 4, 6):
         write_checkpoint(tmp_path / f"checkpoint-{step}")
     (tmp_path / "checkpoint-4" / "optimizer.pt").unlink()
@@ -108,7 +108,7 @@ def test_checkpoints_that_are_not_whole_are_removed(tmp_path: Path, capsys: pyte
     assert "checkpoint-2: removed: another checkpoint is damaged" in capsys.readouterr().err
 
 
-def test_what_is_logged_again_is_dropped(tmp_path: Path) -> None:
+def test_log_entries_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     log = tmp_path / "trainer_log.jsonl"
     log.write_text("".join(f'{{"current_steps": {step}, "loss": 1.0}}\n' for step in (2, 4, 6)) + '{"current_st')
     (tmp_path / "checkpoint-4").mkdir()
@@ -125,7 +125,7 @@ def test_each_candidate_is_a_job_in_the_order_of_steps(tmp_path: Path) -> None:
     for step in (100, 20):
         write_checkpoint(tmp_path / f"checkpoint-{step}")
     ModelManifest.of_folder(tmp_path, model="x", source="train_adapter", revision=None).write(tmp_path)
-    (tmp_path / "checkpoint-300").mkdir()  # of no finished training
+    (tmp_path / "checkpoint-300").mkdir()  # not of a finished training
     first, second = (str(tmp_path / f"checkpoint-{step}") for step in (20, 100))
     served, merged = Job("a", 1, "t", "base", str(tmp_path), candidates=True), Job("a", 2, "t", str(tmp_path), None)
     jobs = for_each_candidate([served, replace(merged, candidates=True), merged])
@@ -146,7 +146,7 @@ def test_each_candidate_is_a_job_in_the_order_of_steps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["loss", "eval_loss", "train_loss", "grad_norm"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, "nan"])
-def test_numbers_that_are_not_finite_end_the_training(name: str, value: object) -> None:
+def test_a_number_that_is_not_finite_ends_the_training(name: str, value: object) -> None:
     with pytest.raises(InputError, match=f"step 7: {name} is (nan|inf): the training diverged: lower learning_rate"):
         check_finite({"loss": 1.0, name: value}, 7, float16=False)
 
@@ -205,7 +205,7 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.engine
 def test_a_few_sentences_train(rows: Path) -> None:
-    """Fewer steps than logging_steps: one loss is logged, and drawn."""
+    """With fewer steps than logging_steps, one loss is logged and plotted."""
     finished(start_training(rows, "small", RECIPE | {"num_train_epochs": 1.0, "logging_steps": 500}))
     assert [step for step, _ in losses(rows / "adapter-small")] == [4]
     assert (rows / "adapter-small" / "training_loss.png").stat().st_size > 1000
@@ -213,7 +213,7 @@ def test_a_few_sentences_train(rows: Path) -> None:
 
 
 @pytest.mark.engine
-def test_a_diverged_training_is_no_result(rows: Path) -> None:
+def test_a_diverged_training_gives_no_adapter(rows: Path) -> None:
     recipe = {"learning_rate": 1.0e30, "max_grad_norm": 0.0, "max_steps": 12, "logging_steps": 1}
     process = start_training(rows, "diverged", RECIPE | recipe)
     _, errors = process.communicate()
@@ -233,8 +233,8 @@ print("MERGED" + json.dumps([model.config.tie_word_embeddings, same]))
 
 
 @pytest.mark.engine
-def test_an_output_layer_that_was_trained_whole_is_kept(rows: Path) -> None:
-    """The base has one matrix for input and output, which an engine would use for both."""
+def test_a_fully_trained_output_layer_is_kept(rows: Path) -> None:
+    """The base has one matrix for input and output, and an engine would use it for both."""
     finished(start_training(rows, "whole", RECIPE | {"additional_target": "lm_head", "num_train_epochs": 1.0}))
     python, merged = python_of("train"), rows / "merged"
     words = ["--model", MODEL, "--adapter", rows / "adapter-whole", "--output-dir", merged]
@@ -249,13 +249,13 @@ LONG = {"max_steps": 40, "save_steps": 5, "logging_steps": 1, "save_strategy": "
 
 @pytest.fixture(scope="module")
 def straight(rows: Path) -> bytes:
-    """The adapter of an undisturbed training."""
+    """The adapter of an uninterrupted training."""
     finished(start_training(rows, "straight", RECIPE | LONG))
     return (rows / "adapter-straight" / "adapter_model.safetensors").read_bytes()
 
 
 def kill_at(rows: Path, name: str, step: int, *options: str) -> Path:
-    """Start a training, kill its script when a checkpoint is finished, and return the folder of checkpoints."""
+    """Start a training, kill its script when a checkpoint is complete, and return the folder of checkpoints."""
     process = start_training(rows, name, RECIPE | LONG, *options)
     folder = rows / f"work-{name}" / "checkpoints" / "key"
     saved = folder / f"checkpoint-{step}" / "trainer_state.json"
@@ -279,7 +279,7 @@ def killed(rows: Path) -> Path:
 def test_a_damaged_checkpoint_is_not_resumed_from(
     rows: Path, straight: bytes, killed: Path, name: str, damage: str
 ) -> None:
-    """Two examples; test_a_changed_or_missing_file_is_damage has each file."""
+    """Tests two files; test_a_changed_or_missing_file_is_damage tests each file."""
     case = f"{damage}-{name}"
     folder = rows / f"work-{case}" / "checkpoints" / "key"
     shutil.copytree(killed, folder)
@@ -324,7 +324,7 @@ def test_a_second_training_of_the_same_run_waits_or_is_refused(rows: Path) -> No
 
 
 def processes_in(folder: Path) -> list[str]:
-    """The commands of processes that work in a folder."""
+    """Return the commands of processes whose working folder is `folder`."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -334,8 +334,8 @@ def processes_in(folder: Path) -> list[str]:
 
 
 @pytest.mark.engine
-def test_a_killed_workflow_leaves_no_trainer_and_is_resumed(tmp_path: Path) -> None:
-    """SIGKILL to Snakemake alone, as of a kernel that is out of memory; then --unlock and the same command."""
+def test_a_killed_workflow_leaves_no_trainer_and_resumes(tmp_path: Path) -> None:
+    """Kill only Snakemake, as the kernel does when memory runs out; then run --unlock and the same command."""
     folder = copy_repository(tmp_path / "repository")
     recipe = {**RECIPE, "max_steps": 160, "save_steps": 20, "logging_steps": 20}
     (folder / "conf" / "train" / "short.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")

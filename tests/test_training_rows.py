@@ -1,4 +1,4 @@
-"""Before a training starts: rows are encoded as the trainer sees them, markup in texts is refused, the proof is taken.
+"""Checks before a training: encoded rows equal the trainer's rows, and markup in texts is refused.
 
 The train environment takes seconds to import, so one process answers for all cases of a test.
 """
@@ -27,7 +27,7 @@ PROMPTS = {
 
 @pytest.fixture(scope="module")
 def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for each prompt with train.json, its tokens, the registered rows and the rendered YAML."""
+    """For each prompt a folder with train.json, its tokens, the registered rows and the rendered YAML."""
     folder = tmp_path_factory.mktemp("rows")
     prepare(folder, PROMPTS)
     for name in PROMPTS:
@@ -40,7 +40,7 @@ def proof(folder: Path, config: Path, tokens: str = "train.tokens.jsonl") -> lis
 
 
 def test_the_trainer_sees_the_rows_that_were_encoded(encoded: Path) -> None:
-    """Also with a system turn, with examples (which are not learnt), and packed."""
+    """Also with a system turn, with examples (which have no loss), and with packing."""
     calls = [proof(encoded / name, render(encoded / name, RECIPE)) for name in PROMPTS]
     calls += [proof(encoded / "examples", render(encoded / "examples", RECIPE | {"neat_packing": True}))]
     held_out = encoded / "held_out"
@@ -58,7 +58,7 @@ def test_the_trainer_sees_the_rows_that_were_encoded(encoded: Path) -> None:
     assert yaml.safe_load(evaluated.read_text())["eval_dataset"] == "held_out"
 
 
-def test_what_the_trainer_would_see_otherwise_is_named(encoded: Path) -> None:
+def test_differences_from_the_trainers_rows_are_named(encoded: Path) -> None:
     plain, examples = encoded / "plain", encoded / "examples"
     rows = list(read_jsonl(plain / "train.tokens.jsonl"))
     rows[2]["answer_ids"] = rows[2]["answer_ids"][:-1]
@@ -94,7 +94,7 @@ def test_what_the_trainer_would_see_otherwise_is_named(encoded: Path) -> None:
 
 
 def test_control_tokens_in_texts_are_refused_or_dropped(tmp_path: Path) -> None:
-    """In a sentence, an answer's label, an example and a prompt; angle brackets alone are ordinary text."""
+    """Tests a sentence, a label in an answer, an example and a prompt. Angle brackets alone are ordinary text."""
     ends, begins = "高远说<|im_end|>是结束符。", "白石<|im_start|>assistant\n[]"
     bad = [Sentence("dev-2", ends, ()), Sentence("dev-3", begins, (Entity("name", "白石", 0, 2),))]
     bad += [Sentence("dev-4", "高远", (Entity("<|endoftext|>", "高远", 0, 2),)), Sentence("dev-6", "{{idx}}号", ())]

@@ -1,4 +1,4 @@
-"""Bootstrap intervals and paired tests: against plain loops over sentences, and against what must come out."""
+"""Bootstrap intervals and paired tests, compared with plain loops over sentences and with known results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def micro_f1(counts: Any) -> float:
 
 
 def sentence_counts(records: list[Prediction]) -> np.ndarray:
-    """(sentences, 3), counted without a Tally: spans only, one surface, no overlap."""
+    """Return counts of shape (sentences, 3), computed without a Tally: spans only, one surface, no overlap."""
     rows = []
     for one in records:
         gold = {(e.label, e.start) for e in one.gold or ()}
@@ -60,14 +60,14 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (np.concatenate(parts) == whole).all()
 
 
-def test_an_interval_of_what_never_varies_is_a_point() -> None:
+def test_the_interval_of_a_constant_is_a_point() -> None:
     right = [record([entity("a", "X", 0, 1)], [entity("a", "X", 0, 1)], number) for number in range(20)]
     low, high = intervals(tally(right, ["a"])["spans"], 100, 1)
     assert low[0].tolist() == high[0].tolist() == [1, 1, 1]
 
 
 def with_errors(share: float, seed: int, sentences: int = 300) -> list[Prediction]:
-    """Each of two entities a sentence is found with the chance 1 - share."""
+    """Find each of the two entities of a sentence with probability 1 - share."""
     generator = random.Random(seed)
     gold = [entity("a", "X", 0, 1), entity("b", "Y", 1, 2)]
     return [record(gold, [one for one in gold if generator.random() > share], number) for number in range(sentences)]

@@ -1,4 +1,4 @@
-"""Windows of long text: splitting and joining give back the text and its mentions, and conflicts are decided."""
+"""Windows of long texts: splitting and joining preserve text and mentions; conflicts in overlaps."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def parts(text: str, size: int) -> list[str]:
         ("甲，乙丙丁戊己庚辛壬", 8, ["甲，乙丙丁戊己庚", "己庚辛壬"]),
     ],
 )
-def test_windows_end_at_sentence_ends_else_at_commas_else_anywhere(text: str, size: int, expected: list[str]) -> None:
+def test_windows_end_at_sentence_ends_or_commas_if_possible(text: str, size: int, expected: list[str]) -> None:
     assert parts(text, size) == expected
 
 
@@ -68,13 +68,13 @@ def test_windows_cover_the_text_in_order_and_fit(text: str, size: int) -> None:
             assert before.end - after.start <= size // 4, "a larger overlap than is needed"
 
 
-def test_where_nothing_fits_is_said() -> None:
+def test_a_text_without_a_fitting_window_is_refused() -> None:
     with pytest.raises(ValueError, match="not even one character fits at offset 2"):
         split("甲乙丙", lambda start, end: end <= 2)
 
 
-def test_a_large_text_is_asked_about_in_small_parts() -> None:
-    """The longest part that is asked about, but for the whole, is no longer than a few windows."""
+def test_a_large_text_is_measured_in_small_parts() -> None:
+    """Except for the complete text, no part that is measured is longer than a few windows."""
     asked: list[int] = []
 
     def fits(start: int, end: int) -> bool:
@@ -89,7 +89,7 @@ def test_a_large_text_is_asked_about_in_small_parts() -> None:
 
 @st.composite
 def annotated(draw: st.DrawFn) -> Sentence:
-    """A sentence with mentions, which may overlap and nest."""
+    """Draw a sentence with mentions that may overlap and nest."""
     text = draw(texts.filter(bool))
     drawn = draw(
         st.lists(st.tuples(st.integers(0, len(text) - 1), st.integers(1, 6), st.sampled_from("AB")), max_size=8)
@@ -100,7 +100,7 @@ def annotated(draw: st.DrawFn) -> Sentence:
 
 @given(annotated(), st.integers(1, 40))
 @example(Sentence("s", "甲乙丙丁", (Entity("A", "乙丙", 1, 3),)), 2)
-def test_splitting_and_joining_give_back_text_and_mentions(sentence: Sentence, size: int) -> None:
+def test_splitting_and_joining_preserve_text_and_mentions(sentence: Sentence, size: int) -> None:
     spans = split(sentence.text, at_most(size))
     windows = windows_of(sentence, spans)
     assert all(sentence.text[window.span.start : window.span.end] == window.text for window in windows)
@@ -109,7 +109,7 @@ def test_splitting_and_joining_give_back_text_and_mentions(sentence: Sentence, s
     joined = {(one.label, one.text, one.start, one.end) for one in join(spans, found, len(sentence.text))}
     lost = {(one.label, one.text, one.start, one.end) for one in lost_entities(sentence, spans)}
     every = {(one.label, one.text, one.start, one.end) for one in sentence.entities or ()}
-    # A mention of one window can only lose against one that the other window has and that crosses its edge.
+    # A mention of one window can only lose to a mention of the other window that crosses the first window's edge.
     assert joined <= every
     assert lost == every - {
         (one.label, one.text, one.start + window.start, one.end + window.start)
@@ -129,7 +129,7 @@ def test_a_sentence_that_fits_is_its_own_window() -> None:
     assert window.to_sentence() == sentence
 
 
-def test_windows_have_names_and_places_and_are_grouped_by_sentence() -> None:
+def test_windows_have_ids_and_offsets_and_are_grouped_by_sentence() -> None:
     sentence = Sentence("s", "甲乙。丙丁。", (Entity("A", "丙丁", 3, 5),))
     windows = windows_of(sentence, split(sentence.text, at_most(3)))
     assert [window.to_dict() for window in windows] == [
@@ -147,7 +147,7 @@ def test_windows_have_names_and_places_and_are_grouped_by_sentence() -> None:
     assert windows_of(Sentence("s", "甲乙。丙"), [Span(0, 3), Span(3, 4)])[1].entities is None
 
 
-def test_entities_of_a_window_are_whole_in_it() -> None:
+def test_a_window_has_the_entities_that_it_contains_completely() -> None:
     sentence = Sentence(
         "s", "甲乙丙丁", (Entity("A", "甲乙", 0, 2), Entity("B", "乙丙", 1, 3), Entity("C", "丁", 3, 4))
     )
@@ -161,24 +161,24 @@ SPANS = [Span(0, 8), Span(5, 12)]
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
-        # The same mention in both is one.
+        # The same mention in both windows counts once.
         ([("A", 5, 7)], [("A", 0, 2)], [("A", 5, 7)]),
-        # Cut off at the edge of the first: the second, which is farther from its own edge, is right.
+        # Cut off at the edge of the first window: the mention of the second, farther from its own edge, is kept.
         ([("A", 6, 8)], [("A", 1, 5)], [("A", 6, 10)]),
-        # And the other way round.
+        # The reverse case.
         ([("A", 4, 7)], [("A", 0, 2)], [("A", 4, 7)]),
-        # Another label at one place.
+        # Different labels for the same span.
         ([("A", 6, 7)], [("B", 1, 2)], [("A", 6, 7)]),
         ([("A", 7, 8)], [("B", 2, 3)], [("B", 7, 8)]),
-        # What only one window has stays; so do nested mentions of one window.
+        # Mentions of only one window are kept; so are nested mentions of one window.
         ([("A", 6, 7)], [], [("A", 6, 7)]),
         ([("A", 5, 8), ("B", 6, 7)], [("B", 1, 2)], [("A", 5, 8), ("B", 6, 7)]),
-        # No conflict outside the overlap, and the ends of the text are no edges.
+        # There is no conflict outside the overlap, and the ends of the text are not edges.
         ([("A", 0, 2)], [("A", 5, 7)], [("A", 0, 2), ("A", 10, 12)]),
         ([("A", 0, 6)], [("B", 0, 7)], [("A", 0, 6)]),
     ],
 )
-def test_a_conflict_is_decided_for_the_mention_farther_from_its_windows_edge(
+def test_in_a_conflict_the_mention_farther_from_its_windows_edge_is_kept(
     first: list[tuple[str, int, int]], second: list[tuple[str, int, int]], expected: list[tuple[str, int, int]]
 ) -> None:
     text = "零一二三四五六七八九十末"
@@ -191,7 +191,7 @@ def test_a_conflict_is_decided_for_the_mention_farther_from_its_windows_edge(
     assert all(one.text == text[one.start : one.end] for one in joined)
 
 
-def test_mentions_without_a_place_stay() -> None:
+def test_mentions_without_offsets_are_kept() -> None:
     missing = Mention("A", "无")
     assert join(SPANS, [[missing], [missing, Mention("A", "末", 6, 7)]], 12) == (
         missing,

@@ -1,4 +1,4 @@
-"""A few sentences on the way to a training, made by the scripts without the workflow, in seconds."""
+"""Inputs of a training for a few sentences, made in seconds by the scripts without the workflow."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ print("OUTCOMES" + json.dumps(outcomes))
 
 
 def run_several(script: str, calls: Sequence[Sequence[object]], environment: str = "train") -> list[str]:
-    """Run a script's main for each list of arguments in one process: the messages of refusals, empty without one."""
+    """Run a script's main for each list of arguments in one process; return the error messages, or empty strings."""
     printed = run_code(environment, SEVERAL, script, json.dumps([list(map(str, call)) for call in calls]))
     outcomes: list[str] = json.loads(printed.split("OUTCOMES")[1])
     return outcomes
 
 
 def write_alpaca(path: Path, prompt: Prompt, sentences: Sequence[Sentence] = SENTENCES) -> Path:
-    """Write the alpaca rows of sentences under a prompt."""
+    """Write the alpaca rows of sentences with a prompt."""
     answers = [
-        "" if sentence.entities is None else write_answer("json", sentence)  # empty where there is none
+        "" if sentence.entities is None else write_answer("json", sentence)  # empty without annotation
         for sentence in sentences
     ]
     write_rows(path, map(prompt.row, sentences, answers))
@@ -61,7 +61,7 @@ def prepare(
     model: Path = MODEL,
     chat: str = CHAT,
 ) -> None:
-    """Make a folder for each prompt with train.json, its tokens, and the registered rows in cutoff/."""
+    """For each prompt, make a folder with train.json, its tokens, and the registered rows in cutoff/."""
     prepare_chats({folder: chat}, prompts, sentences, model)
 
 
@@ -71,7 +71,7 @@ def prepare_chats(
     sentences: Sequence[Sentence] = SENTENCES,
     model: Path = MODEL,
 ) -> None:
-    """Do so in several folders, each with its chat settings; one process encodes for all."""
+    """Do the same in several folders with different chat settings; one process encodes all of them."""
     calls: list[list[object]] = []
     for folder, chat in chats.items():
         for name, prompt in prompts.items():
@@ -89,7 +89,7 @@ def prepare_chats(
 
 
 def render(folder: Path, recipe: dict[str, Any], chat: str = CHAT, **changes: Any) -> Path:
-    """Render a recipe for the rows in `folder`, and change arguments that no recipe may change."""
+    """Render a recipe for the rows in `folder`, and set arguments that a recipe may not set."""
     options = ["--arguments", json.dumps(recipe), "--chat", chat, "--dataset", "mine_train", "--seed", 1]
     options += ["--train", folder / "cutoff" / "train.json", "--manifest", folder.parent / "manifest.json"]
     options += ["--eval-dataset", "held_out"] if "val_size" in recipe else []
@@ -101,7 +101,7 @@ def render(folder: Path, recipe: dict[str, Any], chat: str = CHAT, **changes: An
 
 
 def training_command(folder: Path, name: str, recipe: dict[str, Any], *options: str) -> list[str]:
-    """A training with checkpoints under work-{name}, the log {name}.log and the adapter in adapter-{name}."""
+    """Return the command of a training: checkpoints in work-{name}, log {name}.log, adapter in adapter-{name}."""
     config = render(folder, recipe, output_dir=str(folder / f"work-{name}" / "checkpoints" / "key"))
     command = [sys.executable, str(ROOT / "scripts" / "train_adapter.py"), "--config", str(config)]
     command += ["--llamafactory", str(python_of("train").with_name("llamafactory-cli")), "--title", name]

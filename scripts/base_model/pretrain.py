@@ -227,8 +227,160 @@ class Checkpoint:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class Course:
+    """A course in process ``rank`` of ``args.processes``: the model, its optimizers, and how far the course is."""
+
+    def __init__(self, rank: int, args: argparse.Namespace) -> None:
+        self.rank, self.args = rank, args
+        self.tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
+        self.model = build_model(args, self.tokenizer)
+        self.courses_before = []
+        if args.start:
+            self.model.load_state_dict(Qwen2ForCausalLM.from_pretrained(args.start, dtype=torch.float32).state_dict())
+            self.courses_before = json.loads((args.start / "training.json").read_text(encoding="utf-8"))["courses"]
+        self.parameters = list(self.model.parameters())
+        self.matrices = [p for n, p in self.model.named_parameters() if p.ndim == 2 and "embed" not in n]
+        others = [p for n, p in self.model.named_parameters() if p.ndim != 2 or "embed" in n]
+        owned = self.matrices[rank :: args.processes]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(owned, lr=args.muon_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+        ]
+        self.size = sum(p.numel() for p in self.parameters)
+        self.stream, self.order = hashlib.sha256(), random.Random(args.seed)
+        self.source = rows(args.course, args.seed, args.rows, read_clauses(args.news))
+        self.checkpoint = Checkpoint(rank, args)
+        self.done, self.steps, self.tokens = 0, 0, 0
+        self.points: list[tuple[float, float]] = []
+        self.losses: list[float] = []
+        self.started, self.cpu_started = time.monotonic(), time.process_time()
+        self.report(f"{self.size / 1e6:.2f} M parameters, {args.rows} rows of the course {args.course}")
+
+    def report(self, line: str) -> None:
+        """Print a line, once for all processes."""
+        if self.rank == 0:
+            print(line, flush=True)
+
+    def draw(self, count: int) -> list[Row]:
+        """Return the next ``count`` rows and add them to the checksum."""
+        pool = list(itertools.islice(self.source, count))
+        for row in pool:
+            self.stream.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        self.done += len(pool)
+        return pool
+
+    def resume(self) -> None:
+        """Continue from a checkpoint that fits, if there is one."""
+        kept = self.checkpoint.load(self.order, self.model, self.optimizers)
+        if kept is None:
+            return
+        self.report(f"resumed after {kept.rows} rows, which are generated again first")
+        while self.done < kept.rows:
+            self.draw(min(self.args.pool, kept.rows - self.done))
+        if self.stream.hexdigest() != kept.rows_sha256:
+            folder = self.checkpoint.folder
+            sys.exit(f"error: the generator's rows have changed since {folder} was made: remove that folder")
+        self.steps, self.tokens, self.points, self.losses = kept.steps, kept.tokens, kept.points, kept.losses
+        self.started, self.cpu_started = time.monotonic() - kept.seconds, time.process_time() - kept.cpu_seconds
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        seconds, cpu_seconds = time.monotonic() - self.started, time.process_time() - self.cpu_started
+        rows_sha256 = self.stream.hexdigest()
+        progress = Progress(
+            self.done, rows_sha256, self.steps, self.tokens, seconds, cpu_seconds, self.points, self.losses
+        )
+        self.checkpoint.save(progress, self.order, self.model, self.optimizers)
+
+    def train_pool(self) -> None:
+        """Draw a pool of rows and make a step for each of its batches."""
+        before = self.done
+        pool = self.draw(self.args.pool)
+        examples = encode(self.tokenizer, pool, self.args.max_length)
+        groups = list(batches(examples, self.args.batch_tokens, self.order))
+        turns = len(groups) // self.args.processes
+        for turn in range(turns):
+            x, mask = groups[turn * self.args.processes + self.rank]
+            self.step(x, mask, (before + len(pool) * turn / turns) / self.args.rows)
+
+    def step(self, x: torch.Tensor, mask: torch.Tensor, progress: float) -> None:
+        """Make one optimisation step.
+
+        Args:
+            x: token ids, (rows, width).
+            mask: the tokens to be learnt, of the same shape.
+            progress: the share of the course that is done.
+        """
+        args = self.args
+        rate = min(1.0, (self.steps + 1) / args.warmup) * min(1.0, (1.02 - progress) / args.decay)
+        for optimizer, peak in zip(self.optimizers, (args.muon_lr, args.lr), strict=True):
+            optimizer.param_groups[0]["lr"] = peak * rate
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = self.model.model(x[:, :-1]).last_hidden_state[mask[:, 1:]]
+            logits = self.model.lm_head(hidden)
+        loss = functional.cross_entropy(logits.float(), x[:, 1:][mask[:, 1:]])
+        loss.backward()
+        share_gradients(self.parameters)
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.model.zero_grad()
+        share_matrices(self.matrices)
+        self.steps += 1
+        self.tokens += x.numel() * args.processes
+        self.losses.append(loss.item())
+        if self.steps % args.log_steps == 0:
+            mean = sum(self.losses) / len(self.losses)
+            self.points.append((args.rows * progress / 1000, mean))
+            self.losses = []
+            elapsed = time.monotonic() - self.started
+            left = elapsed / max(progress, 1e-6) * (1 - progress) / 60
+            speed = self.tokens / elapsed
+            self.report(
+                f"{progress:6.1%}  step {self.steps}  loss {mean:.4f}  {speed:.0f} tokens/s  {left:.1f} min left"
+            )
+
+    def write_results(self) -> None:
+        """Write the model and the record of its training."""
+        args = self.args
+        copy = Qwen2ForCausalLM(self.model.config)
+        copy.load_state_dict(self.model.state_dict())
+        copy.generation_config = self.model.generation_config
+        copy.to(torch.bfloat16).save_pretrained(args.output)
+        record = {
+            "course": args.course,
+            "seed": args.seed,
+            "rows": self.done,
+            "rows_sha256": self.stream.hexdigest(),
+            "steps": self.steps,
+            "batch_tokens": args.batch_tokens * args.processes,
+            "tokens": self.tokens,
+            "minutes": round((time.monotonic() - self.started) / 60, 1),
+            "cpu_minutes_of_a_process": round((time.process_time() - self.cpu_started) / 60, 1),
+            "processes": args.processes,
+            "final_loss": round(self.points[-1][1], 4),
+        }
+        curve(self.points, args.output / f"loss-{args.course}.svg")
+        whole = {"parameters": self.size, "courses": [*self.courses_before, record]}
+        (args.output / "training.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        self.report(json.dumps(record))
+
+    def run(self) -> None:
+        """Train to the end of the course; the first process writes the model's folder."""
+        self.resume()
+        while self.done < self.args.rows:
+            self.train_pool()
+            ctypes.CDLL(None).malloc_trim(0)  # rows of many lengths leave holes, which grew to gigabytes
+            if self.done < self.args.rows and self.done // self.args.pool % self.args.save_pools == 0:
+                self.save()
+        torch.distributed.barrier()
+        if self.rank == 0:
+            self.write_results()
+            self.checkpoint.remove()
+
+
 def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
-    """Train in process ``rank`` of ``args.processes``; the first one writes the model's folder.
+    """Train in process ``rank`` of ``args.processes``.
 
     One single-threaded process a core is 1.8 times as fast as one process with as many threads: at this size the
     threads of an operation mostly wait for each other.
@@ -236,119 +388,7 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
     torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=args.processes)
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
-    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
-    model = build_model(args, tokenizer)
-    courses = []
-    if args.start:
-        model.load_state_dict(Qwen2ForCausalLM.from_pretrained(args.start, dtype=torch.float32).state_dict())
-        courses = json.loads((args.start / "training.json").read_text(encoding="utf-8"))["courses"]
-    parameters = list(model.parameters())
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(
-            matrices[rank :: args.processes], lr=args.muon_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
-        ),
-        torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
-    ]
-    size = sum(p.numel() for p in parameters)
-    if rank == 0:
-        print(f"{size / 1e6:.2f} M parameters, {args.rows} rows of the course {args.course}", flush=True)
-
-    stream, order = hashlib.sha256(), random.Random(args.seed)
-    source = rows(args.course, args.seed, args.rows, read_clauses(args.news))
-    checkpoint = Checkpoint(rank, args)
-    done, steps, tokens, seconds, cpu_seconds = 0, 0, 0, 0.0, 0.0
-    points: list[tuple[float, float]] = []
-    losses: list[float] = []
-
-    def draw(count: int) -> list[Row]:
-        """Return the next ``count`` rows and add them to the checksum."""
-        pool = list(itertools.islice(source, count))
-        for row in pool:
-            stream.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        return pool
-
-    if kept := checkpoint.load(order, model, optimizers):
-        if rank == 0:
-            print(f"resumed after {kept.rows} rows, which are written again first", flush=True)
-        while done < kept.rows:
-            done += len(draw(min(args.pool, kept.rows - done)))
-        if stream.hexdigest() != kept.rows_sha256:
-            sys.exit(f"error: the generator's rows have changed since {checkpoint.folder} was made: remove that folder")
-        steps, tokens, points, losses = kept.steps, kept.tokens, kept.points, kept.losses
-        seconds, cpu_seconds = kept.seconds, kept.cpu_seconds
-    started, cpu_started = time.monotonic() - seconds, time.process_time() - cpu_seconds
-
-    def write_results() -> None:
-        """Write the model and the record of its training."""
-        copy = Qwen2ForCausalLM(model.config)
-        copy.load_state_dict(model.state_dict())
-        copy.generation_config = model.generation_config
-        copy.to(torch.bfloat16).save_pretrained(args.output)
-        record = {
-            "course": args.course,
-            "seed": args.seed,
-            "rows": done,
-            "rows_sha256": stream.hexdigest(),
-            "steps": steps,
-            "batch_tokens": args.batch_tokens * args.processes,
-            "tokens": tokens,
-            "minutes": round((time.monotonic() - started) / 60, 1),
-            "cpu_minutes_of_a_process": round((time.process_time() - cpu_started) / 60, 1),
-            "processes": args.processes,
-            "final_loss": round(points[-1][1], 4),
-        }
-        curve(points, args.output / f"loss-{args.course}.svg")
-        whole = {"parameters": size, "courses": [*courses, record]}
-        (args.output / "training.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-        print(json.dumps(record), flush=True)
-
-    while done < args.rows:
-        pool = draw(args.pool)
-        groups = list(batches(encode(tokenizer, pool, args.max_length), args.batch_tokens, order))
-        turns = len(groups) // args.processes
-        for turn in range(turns):
-            x, mask = groups[turn * args.processes + rank]
-            progress = (done + len(pool) * turn / turns) / args.rows
-            rate = min(1.0, (steps + 1) / args.warmup) * min(1.0, (1.02 - progress) / args.decay)
-            for optimizer, peak in zip(optimizers, (args.muon_lr, args.lr), strict=True):
-                optimizer.param_groups[0]["lr"] = peak * rate
-            with torch.autocast("cpu", torch.bfloat16):
-                hidden = model.model(x[:, :-1]).last_hidden_state[mask[:, 1:]]
-                logits = model.lm_head(hidden)
-            loss = functional.cross_entropy(logits.float(), x[:, 1:][mask[:, 1:]])
-            loss.backward()
-            share_gradients(parameters)
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
-            model.zero_grad()
-            share_matrices(matrices)
-            steps += 1
-            tokens += x.numel() * args.processes
-            losses.append(loss.item())
-            if steps % args.log_steps == 0:
-                points.append((args.rows * progress / 1000, sum(losses) / len(losses)))
-                losses = []
-                elapsed = time.monotonic() - started
-                left = elapsed / max(progress, 1e-6) * (1 - progress)
-                if rank == 0:
-                    print(
-                        f"{progress:6.1%}  step {steps}  loss {points[-1][1]:.4f}  {tokens / elapsed:.0f} tokens/s  "
-                        f"{left / 60:.1f} min left",
-                        flush=True,
-                    )
-        done += len(pool)
-        ctypes.CDLL(None).malloc_trim(0)  # rows of many lengths leave holes, which grew to gigabytes
-        if done < args.rows and done // args.pool % args.save_pools == 0:
-            seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
-            state = Progress(done, stream.hexdigest(), steps, tokens, seconds, cpu_seconds, points, losses)
-            checkpoint.save(state, order, model, optimizers)
-    torch.distributed.barrier()
-    if rank == 0:
-        write_results()
-        checkpoint.remove()
+    Course(rank, args).run()
     torch.distributed.destroy_process_group()
 
 
