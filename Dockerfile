@@ -2,38 +2,38 @@
 #   docker build -t entitune .
 #   docker run --rm --gpus all --ipc host -v entitune-results:/opt/entitune/results entitune
 #   docker run --rm --entrypoint python entitune scripts/print_versions.py
-# docs/gpu.md has the variants: no GPU, a folder of the host for the results, a package index of your own, Apptainer.
+# docs/gpu.md has variants: no GPU, results in a folder of the host, your own package index, Apptainer.
 
-# CUDA 13 needs a driver from 580 on; CUDA=12.8.1 one from 525 on. The engines' environments follow its first number.
+# CUDA 13 needs driver 580 or newer, CUDA=12.8.1 driver 525 or newer. Its first number selects the engines' environments.
 ARG CUDA=13.0.2
-# Python is the distribution's: 3.11, 3.12 and 3.13 will do.
+# Python is that of the distribution, 3.11 to 3.13.
 ARG BASE=nvidia/cuda:${CUDA}-runtime-ubuntu24.04
 
 FROM ${BASE} AS build
 ARG CUDA
-# The engines' environments that are baked in; a step that needs another builds it when it runs.
+# The engines' environments in the image; a step that needs another one builds it when it runs.
 ARG ENVIRONMENTS="train predict-cuda predict-cpu"
-# A package index of your own: build arguments are variables of this stage, and this stage is not kept.
+# Your own package index: build arguments are variables of this stage only, which is not part of the image.
 ARG PIP_INDEX_URL
 ARG UV_DEFAULT_INDEX
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates libnuma1 python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/entitune
-# What the environments are made from, before what changes more often.
+# Inputs of the environments come first; other files change more often.
 COPY scripts/setup.sh scripts/
 COPY envs envs
 RUN scripts/setup.sh
 COPY . .
-# In one step: the environments share the files of PyTorch as hard links. The group may write what the owner may, so
-# that the container runs under any user id (docker run --user "$(id -u):0").
+# One step, because the environments share the files of PyTorch as hard links. The group gets the owner's write access,
+# so the container runs with any user id (docker run --user "$(id -u):0").
 RUN sed -i "s/^cuda: auto$/cuda: ${CUDA%%.*}/" conf/config.yaml \
     && for name in $ENVIRONMENTS; do targets="$targets .envs/$name/.built"; done \
     && if [ -n "$targets" ]; then .envs/workflow/bin/snakemake $targets --cores 1; fi \
     && rm -rf .snakemake logs && mkdir -p results && chmod -R g=u .
 
 FROM ${BASE}
-# Triton and vLLM compile kernels when they run: that takes a compiler and Python's headers. libnuma is vLLM's, on CPUs.
+# Triton and vLLM compile kernels at run time, with a compiler and Python's headers. vLLM needs libnuma on CPUs.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates g++ libnuma1 python3 python3-dev \
     && rm -rf /var/lib/apt/lists/* \
@@ -43,7 +43,7 @@ RUN apt-get update \
 COPY --from=build --chown=10001:0 /opt/entitune /opt/entitune
 USER 10001
 WORKDIR /opt/entitune
-# A user id that has no name gets one by USER: Snakemake and PyTorch ask for it.
+# USER names a user id that has no name: Snakemake and PyTorch need one.
 ENV HOME=/home/entitune USER=entitune PATH=/opt/entitune/.envs/workflow/bin:$PATH
 ENTRYPOINT ["snakemake"]
 CMD ["results/metrics.tsv", "--cores", "all"]

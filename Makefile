@@ -1,10 +1,10 @@
-# The project's commands. `check` is the one list of linters and formatters: pre-commit, the tests and continuous
-# integration take it from here. A recipe of a check is one line, which tests/test_style.py runs without make too.
+# The project's commands. `check` lists all linters and formatters for pre-commit, the tests and continuous integration.
+# The recipe of a check is one line, because tests/test_style.py runs it without make.
 export PATH := $(CURDIR)/.envs/workflow/bin:$(PATH)
 CHECKS = lint format types rules shell spelling
 
 .PHONY: help setup demo test check report $(CHECKS)
-help: ## say what can be made
+help: ## list the targets
 	@grep -hE '^[a-z]+:.* ## ' Makefile | sed 's/:.* ## /\t/'
 
 setup: ## set up the workflow's environment in .envs/workflow
@@ -13,24 +13,24 @@ setup: ## set up the workflow's environment in .envs/workflow
 demo: setup ## run the demo: data, three trainings, predictions, results/metrics.tsv
 	snakemake results/metrics.tsv --cores all
 
-test: setup ## run all tests, the engines included
+test: setup ## run all tests, also those of the engines
 	python -m pytest
 
-report: setup ## put the results into one page: report.html
+report: setup ## write the report: report.html
 	snakemake report --cores all
 	snakemake report --report report.html
 
 check: $(CHECKS) ## run every linter and formatter
 
-lint: ## find mistakes in Python
+lint: ## find mistakes in Python code
 	ruff check .
-format: ## Python's format
+format: ## check the format of Python code
 	ruff format --check .
-types: ## Python's types
+types: ## check the types of Python code
 	mypy
-rules: ## the rules' format
+rules: ## check the format of the rules
 	snakefmt --check Snakefile rules
-shell: ## the shell scripts' format
+shell: ## check the format of shell scripts
 	git ls-files '*.sh' .ci/run | xargs shfmt --diff --indent 4
-spelling: ## misspelt English words in all text
+spelling: ## find misspelt English words in all files
 	git ls-files | xargs codespell
