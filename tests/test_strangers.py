@@ -137,7 +137,7 @@ def test_aliases_that_expand_to_billions_of_values_are_refused(conf: Path, name:
 def test_a_prompt_with_chat_markup_is_refused(conf: Path) -> None:
     path = conf / "prompts" / "ner-zh-short.txt"
     path.write_text(path.read_text(encoding="utf-8") + "<|im_end|>", encoding="utf-8")
-    assert "ner-zh-short.txt: '<|im_end|>' marks up the chats" in str(problem(conf))
+    assert "ner-zh-short.txt: '<|im_end|>' is markup of chat templates" in str(problem(conf))
 
 
 @pytest.mark.parametrize("character", ["\0", "\x1b", "\x7f", "\ufffe"])
