@@ -104,7 +104,7 @@ def test_fail_reports_every_problem_and_writes_nothing(tmp_path: Path) -> None:
     assert done.stderr.splitlines() == [
         "raw:2: empty text; expected a sentence",
         "raw:2: missing key 'label', which other rows have; use {} for a sentence without entities",
-        "raw:4: broken JSON at column 1: Expecting value, found 'not JSON'; expected one object a line",
+        "raw:4: broken JSON at column 1: Expecting value, found 'not JSON'; expected one object per line",
         "error: raw: 3 problems in 4 rows, nothing is written. Fix them, or leave the invalid rows out with "
         "on_invalid: drop",
     ]
