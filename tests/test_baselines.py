@@ -137,7 +137,7 @@ def test_the_crf_learns_and_predicts(crf_python: Path, tmp_path: Path) -> None:
     (tmp_path / "bad").write_text("no model", encoding="utf-8")
     for script, given, message in (
         ("predict_crf", ["--sentences", dev, "--model", tmp_path / "bad"], "not a model of train_crf"),
-        ("train_crf", ["--sentences", write_jsonl(tmp_path / "u", [{"id": "1", "text": "甲"}])], "u:1: no entities"),
+        ("train_crf", ["--sentences", write_jsonl(tmp_path / "u", [{"id": "1", "text": "甲"}])], "u:1: unlabelled"),
         ("train_crf", ["--sentences", write_jsonl(tmp_path / "e", corpus(1, 0))], "no entity in 0 sentences"),
     ):
         refused = run_script(script, *given, "--output", tmp_path / "no", python=crf_python)
@@ -185,7 +185,7 @@ def test_rows_are_matched_by_id_and_text_in_any_order(tmp_path: Path) -> None:
     for rows in (ROWS, ROWS[::-1]):
         done = imported(tmp_path, rows)
         assert done.returncode == 0, done.stderr
-        assert "4 sentences, 4 mentions, 1 of them without a place in their sentence" in done.stdout
+        assert "4 sentences, 4 mentions, 1 of them not found in their sentence" in done.stdout
         predictions = list(read_predictions(tmp_path / "out.jsonl"))
         assert [Sentence(one.id, one.text, one.gold) for one in predictions] == SPLIT
         assert [one.pred for one in predictions] == [
@@ -215,16 +215,16 @@ def test_predictions_can_be_imported_again(tmp_path: Path) -> None:
         ([*ROWS, {"id": "7", "entities": []}], ":5: a second row for id '7'"),
         (
             [*ROWS, {"text": "同一句", "entities": []}],
-            ":5: the sentence '同一句' is in more rows than the split has it",
+            ":5: the sentence '同一句' has more rows than occurrences in the split",
         ),
-        ([{**ROWS[0], "text": "别句"}, *ROWS[1:]], ":1: id '7' is the sentence '末句' in the split, not '别句'"),
-        ([{"entities": []}], ":1: expected a text or an id, and either entities or pred"),
-        ([{"id": "7"}], ":1: expected a text or an id, and either entities or pred"),
+        ([{**ROWS[0], "text": "别句"}, *ROWS[1:]], ":1: the sentence with id '7' is '末句' in the split, not '别句'"),
+        ([{"entities": []}], ":1: expected text or id, and either entities or pred"),
+        ([{"id": "7"}], ":1: expected text or id, and either entities or pred"),
         ([{"id": "7", "entities": [{"label": "a"}]}], ":1: expected entities with end, label, start, text"),
         ([{"id": "7", "entities": [{"label": "a", "text": "末", "start": 0}]}], ":1: expected entities with"),
-        ([with_place("末", 1, 2), *ROWS[1:]], ":1: '末' is not at 1 to 2"),
-        ([with_place("句", -1, 2), *ROWS[1:]], ":1: '句' is not at -1 to 2"),
-        ([with_place("末句", 0, 3), *ROWS[1:]], ":1: '末句' is not at 0 to 3"),
+        ([with_place("末", 1, 2), *ROWS[1:]], ":1: '末' is not at offsets 1 to 2"),
+        ([with_place("句", -1, 2), *ROWS[1:]], ":1: '句' is not at offsets -1 to 2"),
+        ([with_place("末句", 0, 3), *ROWS[1:]], ":1: '末句' is not at offsets 0 to 3"),
     ],
 )
 def test_predictions_that_cannot_be_imported_are_named(
@@ -259,7 +259,7 @@ def test_predictions_in_the_formats_of_corpora_are_imported(tmp_path: Path) -> N
 
     for name, content, message in (
         ("conll-bio", bio.replace("I-name", "I-org"), "conll-bio:2"),
-        ("cluener", '{"text": "无"}\n', "cluener:1: no mentions"),
+        ("cluener", '{"text": "无"}\n', "cluener:1: no list of mentions"),
         ("cluener", '{"text": "五", "label": {}}\n', "cluener:1: the split has no sentence '五'"),
     ):
         (tmp_path / name).write_text(content, encoding="utf-8")
