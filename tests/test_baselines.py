@@ -215,16 +215,16 @@ def test_predictions_can_be_imported_again(tmp_path: Path) -> None:
         ([*ROWS, {"id": "7", "entities": []}], ":5: a second row for id '7'"),
         (
             [*ROWS, {"text": "同一句", "entities": []}],
-            ":5: the sentence '同一句' is in more rows than the split has it",
+            ":5: the sentence '同一句' has more rows than occurrences in the split",
         ),
-        ([{**ROWS[0], "text": "别句"}, *ROWS[1:]], ":1: id '7' is the sentence '末句' in the split, not '别句'"),
-        ([{"entities": []}], ":1: expected a text or an id, and either entities or pred"),
-        ([{"id": "7"}], ":1: expected a text or an id, and either entities or pred"),
+        ([{**ROWS[0], "text": "别句"}, *ROWS[1:]], ":1: the sentence with id '7' is '末句' in the split, not '别句'"),
+        ([{"entities": []}], ":1: expected text or id, and either entities or pred"),
+        ([{"id": "7"}], ":1: expected text or id, and either entities or pred"),
         ([{"id": "7", "entities": [{"label": "a"}]}], ":1: expected entities with end, label, start, text"),
         ([{"id": "7", "entities": [{"label": "a", "text": "末", "start": 0}]}], ":1: expected entities with"),
-        ([with_place("末", 1, 2), *ROWS[1:]], ":1: '末' is not at 1 to 2"),
-        ([with_place("句", -1, 2), *ROWS[1:]], ":1: '句' is not at -1 to 2"),
-        ([with_place("末句", 0, 3), *ROWS[1:]], ":1: '末句' is not at 0 to 3"),
+        ([with_place("末", 1, 2), *ROWS[1:]], ":1: '末' is not at offsets 1 to 2"),
+        ([with_place("句", -1, 2), *ROWS[1:]], ":1: '句' is not at offsets -1 to 2"),
+        ([with_place("末句", 0, 3), *ROWS[1:]], ":1: '末句' is not at offsets 0 to 3"),
     ],
 )
 def test_predictions_that_cannot_be_imported_are_named(
@@ -259,7 +259,7 @@ def test_predictions_in_the_formats_of_corpora_are_imported(tmp_path: Path) -> N
 
     for name, content, message in (
         ("conll-bio", bio.replace("I-name", "I-org"), "conll-bio:2"),
-        ("cluener", '{"text": "无"}\n', "cluener:1: no mentions"),
+        ("cluener", '{"text": "无"}\n', "cluener:1: no list of mentions"),
         ("cluener", '{"text": "五", "label": {}}\n', "cluener:1: the split has no sentence '五'"),
     ):
         (tmp_path / name).write_text(content, encoding="utf-8")

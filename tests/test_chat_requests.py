@@ -93,7 +93,7 @@ def test_other_keys_are_refused_by_name(key: str) -> None:
 def test_a_grammar_that_is_not_the_runs_own_is_refused(response_format: Any) -> None:
     reason = refused(response_format=response_format)
     assert reason is not None
-    assert "the JSON schema of the answers of the run that `model` names" in reason
+    assert "the JSON schema of answers of the run that `model` names" in reason
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_the_schema_must_be_that_of_the_requested_run(model: Any) -> None:
 
 @pytest.mark.parametrize("given", [{"chat_template": "{{ x }}"}, {"tools": []}, {"enable_thinking": "no"}, [True], "x"])
 def test_the_chat_template_gets_only_switches(given: Any) -> None:
-    assert refused(chat_template_kwargs=given) == "chat_template_kwargs may only have true and false as values"
+    assert refused(chat_template_kwargs=given) == "the values of chat_template_kwargs must be true or false"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_the_chat_template_gets_only_switches(given: Any) -> None:
 def test_control_tokens_are_refused_wherever_they_are(messages: Any) -> None:
     body = json.dumps({"model": "demo", "messages": messages}).encode()
     reason = objection(body, RUNS, ("<|im_end|>", "<|endoftext|>"))
-    assert reason == "a text holds <|im_end|>, which marks up the chats of this model and cannot be sent as text"
+    assert reason == "a text holds <|im_end|>, a control token of this model that cannot be sent as text"
     assert objection(body, RUNS, ("<|endoftext|>",)) is None
 
 

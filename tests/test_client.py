@@ -147,12 +147,12 @@ def test_a_sentence_that_the_server_refuses_gets_a_status(server: ScriptedServer
 @pytest.mark.parametrize(
     ("status", "content", "kind", "message"),
     [
-        (401, {"error": "Unauthorized"}, "key", "wants an API key, or another one"),
+        (401, {"error": "Unauthorized"}, "key", "requires an API key, or another one"),
         (403, {"error": {"message": "another name"}}, "other", "answers with status 403: another name"),
         (404, {"error": {"message": "no demo"}}, "other", "answers with status 404: no demo"),
         (301, b"", "other", "answers with status 301"),
-        (200, b"<html>", "other", "is no server of OpenAI's API"),
-        (200, {"choices": []}, "other", "is no server of OpenAI's API"),
+        (200, b"<html>", "other", "does not answer as a server of OpenAI's API"),
+        (200, {"choices": []}, "other", "does not answer as a server of OpenAI's API"),
     ],
 )
 def test_an_error_that_concerns_every_sentence_ends_the_job(
@@ -313,7 +313,7 @@ def test_an_output_of_another_run_adapter_prompt_or_input_is_not_resumed(
     assert "made with another adapter; delete it" in refused("--input", "in.txt")
 
     Path("out.jsonl.meta.json").unlink()
-    assert "out.jsonl is there, but not out.jsonl.meta.json" in refused("--input", "in.txt")
+    assert "out.jsonl exists, but out.jsonl.meta.json, which records its run, does not" in refused("--input", "in.txt")
     Path("out.jsonl.meta.json").write_text("[]")
     assert "not written by this script" in refused("--input", "in.txt")
 
@@ -333,7 +333,7 @@ def test_an_output_with_a_foreign_line_is_not_resumed(server: ScriptedServer, ru
     for wrong in ('{"text": "一"}\n', "[]\n", '{"text": 1, "status": "ok"}\n'):
         Path("out.jsonl").write_text(wrong, encoding="utf-8")
         done = command(server, "--input", "in.txt", "--output", "out.jsonl")
-        assert re.search(r"out\.jsonl(: not an output of this script|:1: expected an object in JSON)", done.stderr)
+        assert re.search(r"out\.jsonl( was not written by this script|:1: expected an object in JSON)", done.stderr)
         assert Path("out.jsonl").read_text(encoding="utf-8") == wrong
 
 

@@ -209,7 +209,7 @@ def test_predictions_without_gold_or_confidence_are_refused() -> None:
     without = Prediction(id="7", text="温格", gold=one.gold, pred=(Mention("name", "温格", 0, 2),), status="ok")
     with pytest.raises(InputError, match=r"sentence 7: a mention has no confidence; set `confidence: true`"):
         judge([without])
-    with pytest.raises(InputError, match=r"sentence 8 has no gold"):
+    with pytest.raises(InputError, match=r"sentence 8 is unlabelled, so its confidences cannot be evaluated"):
         judge([Prediction(id="8", text="", gold=None, pred=(), status="ok")])
 
 

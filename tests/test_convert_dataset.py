@@ -103,7 +103,7 @@ def test_fail_reports_every_problem_and_writes_nothing(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "raw:2: empty text; expected a sentence",
-        "raw:2: missing key 'label', which other rows have; expected {} where a sentence has no entities",
+        "raw:2: missing key 'label', which other rows have; use {} for a sentence without entities",
         "raw:4: broken JSON at column 1: Expecting value, found 'not JSON'; expected one object a line",
         "error: raw: 3 problems in 4 rows, nothing is written. Fix them, or leave the invalid rows out with "
         "on_invalid: drop",
@@ -319,15 +319,14 @@ def test_a_pipe_is_refused(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert (
-        done.stderr
-        == "error: /dev/stdin is not a file (a pipe?): write it to a file first, it is read more than once\n"
+        done.stderr == "error: /dev/stdin is not a file (a pipe?); it is read more than once: save it to a file first\n"
     )
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ('{"columns": {"tag": 1}}', "columns: format cluener does not take it"),
+        ('{"columns": {"tag": 1}}', "columns: not an option of format cluener"),
         ('{"colums": {}}', "colums: Extra inputs are not permitted"),
         ('{"mapping": {"mentions": "m"}}', "mapping.start: Field required"),
         ("{", "Invalid JSON"),

@@ -94,7 +94,7 @@ def test_damaged_answers_end_with_a_message(tmp_path: Path, kind: str) -> None:
 def test_rows_and_token_ids_of_other_rows_are_refused(tmp_path: Path, kind: str) -> None:
     path = files_of_a_step(tmp_path)["train.tokens.jsonl"]
     path.write_bytes(CHANGES[kind](path.read_bytes()))
-    with pytest.raises(InputError, match="not the rows of"):
+    with pytest.raises(InputError, match="does not have the rows of"):
         READERS[path.name](path)
 
 

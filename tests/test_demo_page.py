@@ -193,7 +193,7 @@ def test_mentions_that_cannot_be_highlighted_are_listed(run: FinishedRun, langua
 
 def test_the_page_shows_run_base_and_time(run: FinishedRun) -> None:
     about = plain(re.findall(r'<p class="soft" id="about">.*?</p>', shown(run, "甲", []), re.DOTALL)[0])
-    assert about == "Run demo · base model entitune-tiny · time 0.12 s · the answer has the right format"
+    assert about == "Run demo · base model entitune-tiny · time 0.12 s · the answer has the correct format"
 
 
 def test_the_confidence_is_shown_if_there_is_one(run: FinishedRun) -> None:

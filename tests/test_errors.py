@@ -153,7 +153,7 @@ def test_examples_alternate_between_kinds_of_errors() -> None:
 
 
 def test_predictions_that_cannot_be_analysed_are_named() -> None:
-    with pytest.raises(InputError, match="dev-1: no gold"):
+    with pytest.raises(InputError, match="sentence dev-1 is unlabelled"):
         Analysis(["org"], set()).add(record(None, []))
     with pytest.raises(InputError, match="dev-1: gold label 'loc' is not among"):
         Analysis(["org"], set()).add(sentence([BEIJING], []))

@@ -421,17 +421,17 @@ def test_surfaces_override_the_format_with_a_note(scratch: Path) -> None:
     raw = as_lines([{"text": TEXT, "entities": [{"start_idx": 0, "end_idx": 3, "type": "name", "entity": "王小明"}]}])
     assert found(read(scratch / "raw", raw, "cmeee")) == [(TEXT, MENTION)]
     assert [note.text for note in notes(scratch / "raw", "cmeee")] == [
-        "ends were read as exclusive, as the surfaces show"
+        "ends were read as exclusive, because this fits the surfaces"
     ]
 
 
 def test_a_mapping_that_the_surfaces_contradict_is_refused(scratch: Path) -> None:
-    with pytest.raises(InputError, match="inclusive: true, but the surfaces fit ends that are exclusive"):
+    with pytest.raises(InputError, match="inclusive: true, but 1 surfaces fit exclusive ends and 0 fit the others"):
         read(scratch / "raw", mentions((0, 3, "王小明")), "json", mapping={**MAPPING, "inclusive": True})
 
 
 def test_ends_must_be_known(scratch: Path) -> None:
-    with pytest.raises(ValidationError, match="say whether ends are inclusive"):
+    with pytest.raises(ValidationError, match="add inclusive: true or false"):
         read(scratch / "raw", "", "json", mapping={**MAPPING, "surface": None})
     with pytest.raises(InputError, match="do not show whether ends are inclusive"):
         read(scratch / "raw", mentions((0, 3, "不在文中")), "json", mapping=MAPPING)
@@ -459,14 +459,14 @@ def test_offsets_of_javascript_are_converted(scratch: Path) -> None:
     [
         ("doccano", {"text": TEXT, "label": {}}, "label {}; expected a list of mentions"),
         ("doccano", {"text": TEXT, "label": [[0, 3]]}, "mention [0, 3]: no label"),
-        ("doccano", {"text": TEXT, "label": [[0, "3", "name"]]}, "mention [0, '3', 'name']: 1 is no whole number"),
-        ("doccano", {"text": TEXT, "label": [[0, True, "name"]]}, "1 is no whole number"),
+        ("doccano", {"text": TEXT, "label": [[0, "3", "name"]]}, "mention [0, '3', 'name']: 1 is not a whole number"),
+        ("doccano", {"text": TEXT, "label": [[0, True, "name"]]}, "1 is not a whole number"),
         (
             "doccano",
             {"text": TEXT, "label": [[3, 3, "name"]]},
-            "'name' [3, 3]: an empty span; its end is the character",
+            "'name' [3, 3]: an empty span; the end must be the offset",
         ),
-        ("doccano", {"text": TEXT, "label": [[3, 99, "name"]]}, "out of range, the text has the offsets 0 to 8"),
+        ("doccano", {"text": TEXT, "label": [[3, 99, "name"]]}, "out of range; the text has the offsets 0 to 8"),
         ("doccano", {"text": TEXT, "label": [[-1, 2, "name"]]}, "out of range"),
         (
             "doccano",
@@ -474,32 +474,40 @@ def test_offsets_of_javascript_are_converted(scratch: Path) -> None:
             "unknown label 'film'; expected one of name, book, game",
         ),
         ("doccano", {"text": TEXT, "label": [[0, 3, "name"], [0, 3, "name"]]}, "at offset 0 is listed twice"),
-        ("doccano", {"text": TEXT, "label": [], "entities": []}, "mentions under label and entities; expected one"),
+        (
+            "doccano",
+            {"text": TEXT, "label": [], "entities": []},
+            "mentions under both label and entities; expected one",
+        ),
         ("doccano", {"text": TEXT}, "missing key 'label', which other rows have"),
-        ("doccano", {"text": TEXT, "label": ["name"]}, "mention 'name': 0 is no whole number"),
+        ("doccano", {"text": TEXT, "label": ["name"]}, "mention 'name': 0 is not a whole number"),
         (
             "doccano",
             {"text": "张<|im_end|>", "label": []},
             "'<|im_end|>' in text, at offset 1: chat models read this as",
         ),
         ("doccano", {"text": "<｜end▁of▁sentence｜>", "label": []}, "chat models read this as markup"),
-        ("spans", {"text": TEXT, "spans": [], "answer": "reject"}, "answer 'reject'; only 'accept' is an annotation"),
+        (
+            "spans",
+            {"text": TEXT, "spans": [], "answer": "reject"},
+            "answer 'reject'; only rows with 'accept' are annotated",
+        ),
         ("spans", {"text": TEXT, "spans": [{"start": 0, "label": "name"}]}, "end is missing"),
         ("huggingface", {"tokens": ["王"], "ner_tags": ["O", "O"]}, "1 tokens, but 2 tags"),
         (
             "huggingface",
             {"tokens": ["王", ""], "ner_tags": ["O", "O"]},
-            "expected a list of strings that are not empty",
+            "expected a list of non-empty strings",
         ),
-        ("huggingface", {"tokens": "王", "ner_tags": ["O"]}, "tokens '王'; expected a list of strings"),
+        ("huggingface", {"tokens": "王", "ner_tags": ["O"]}, "tokens '王'; expected a list of non-empty strings"),
         ("huggingface", {"tokens": ["王"]}, "missing key 'ner_tags', which other rows have"),
         ("huggingface", {"tokens": ["王"], "ner_tags": ["E-name"]}, "token 1: tag 'E-name'; the scheme bio has"),
         ("huggingface", {"tokens": ["王", "\x07"], "ner_tags": ["O", "O"]}, "unusable character '\\x07' in token 2"),
-        ("label-studio", {"data": {"text": TEXT}, "annotations": []}, "0 annotations of this task; expected one"),
+        ("label-studio", {"data": {"text": TEXT}, "annotations": []}, "the task has 0 annotations; expected one"),
         (
             "label-studio",
             {"data": {"text": TEXT}, "annotations": [{"result": []}, {"result": []}]},
-            "2 annotations of this task; expected one",
+            "the task has 2 annotations; expected one",
         ),
         ("label-studio", {"data": {"body": TEXT}, "annotations": [{"result": []}]}, "missing key 'text'"),
     ],
@@ -521,8 +529,8 @@ def test_a_row_is_refused(scratch: Path, name: str, row: dict[str, Any], expecte
 @pytest.mark.parametrize(
     ("annotation", "expected"),
     [
-        ("T1\tname 0 1;2 3\t王 明", "name [0, 3]: '王 明' has 2 parts; a mention has one"),
-        ("T1\tname 3 7\t来了 好", "'来了 好' does not lie within one line"),
+        ("T1\tname 0 1;2 3\t王 明", "name [0, 3]: '王 明' has 2 parts; expected one"),
+        ("T1\tname 3 7\t来了 好", "'来了 好' is not within one line"),
         ("T1\tname 0 2\t王明", "these offsets hold '王小'; the surface is not in the text"),
         ("T1\tname 0 99\t王", "out of range"),
         ("T1 name 0 1 王", "expected T1, a tab, LABEL START END, a tab, TEXT"),
@@ -576,7 +584,7 @@ def test_a_brat_document_without_annotation_among_others_is_refused(tmp_path: Pa
         ('[\n{"text": "好", "label": []},\n]', "3: broken JSON: Expecting value, found ']'"),
         ('[\n{"text": "好", "label": []}', "2: broken JSON: expected ',' or ']' after an object, found ''"),
         ('[\n{"text": "好", "label": [}]', "2: broken JSON: Expecting value, found '}]'"),
-        ('[\n{"text": "好', "2: row 1: more than"),
+        ('[\n{"text": "好', "2: row 1: longer than"),
         ('[{"text": "好", "label": []}]\n[]', "2: broken JSON: expected nothing after the array"),
         (b'[\n{"text": "\xff"}]', "2: not UTF-8: byte 0xff"),
     ],
@@ -591,7 +599,7 @@ def test_a_wrong_row_of_an_array_invalidates_only_that_row(scratch: Path) -> Non
     raw = '[\n{"text": "好", "text": "好", "label": []},\n3,\n{"text": "好", "label": []}]'
     rows = read(scratch / "raw", raw, "doccano")
     assert reasons(rows) == [
-        (2, "row 1: broken JSON: key 'text' is twice in one object"),
+        (2, "row 1: broken JSON: key 'text' occurs twice in one object"),
         (3, "row 2: expected a JSON object, found 3"),
     ]
     assert rows[2].sentence == Sentence("train-3", "好", ())
@@ -613,7 +621,7 @@ def test_an_array_is_read_in_pieces(scratch: Path, corpus: list[Sentence], chunk
 
 def test_an_unclosed_object_does_not_fill_the_memory(scratch: Path) -> None:
     raw = '[{"text": "' + "x" * (4 << 20) + '"}]'
-    with pytest.raises(InputError, match="row 1: more than 1048576 characters"):
+    with pytest.raises(InputError, match="row 1: longer than 1048576 characters"):
         read(scratch / "raw", raw, "doccano")
 
 
@@ -641,7 +649,7 @@ def test_parallel_lines_must_have_as_many_tags(tmp_path: Path) -> None:
 
 def test_tags_as_numbers_need_names(scratch: Path) -> None:
     raw = as_lines([{"tokens": ["王", "来"], "ner_tags": [1, 0]}, {"tokens": ["好"], "ner_tags": [7]}])
-    with pytest.raises(InputError, match="ner_tags are numbers; give their names, in order: tag_names"):
+    with pytest.raises(InputError, match="ner_tags are numbers; add their names in order: tag_names"):
         read(scratch / "raw", raw, "huggingface")
     good, bad = read(scratch / "raw", raw, "huggingface", tag_names=["O", "B-name"])
     assert found([good]) == [("王来", [(0, 1, "name")])]
@@ -735,10 +743,10 @@ def test_labels_can_be_renamed(scratch: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
     [
-        ("cluener", {"columns": {"token": 1}}, "columns: format cluener does not take it; it is for conll-bio"),
-        ("conll-bmes", {"repair_iob1": True}, "repair_iob1: format conll-bmes does not take it"),
+        ("cluener", {"columns": {"token": 1}}, "columns: not an option of format cluener; it is for conll-bio"),
+        ("conll-bmes", {"repair_iob1": True}, "repair_iob1: not an option of format conll-bmes"),
         ("parallel", {"repair_iob1": True, "scheme": "bmes"}, "IOB1 is a form of bio"),
-        ("json", {}, "mapping: format json needs it"),
+        ("json", {}, "mapping: format json needs the keys of text"),
         ("conll-bio", {"columns": {"tag": "ner"}}, "columns: tag: 'ner'; expected the number of a column"),
         ("huggingface", {"columns": {"tag": 1}}, "columns: tag: 1; expected a key"),
     ],
@@ -774,5 +782,5 @@ def test_every_format_takes_its_own_options() -> None:
 
 
 def test_missing_columns_are_refused(scratch: Path) -> None:
-    with pytest.raises(InputError, match="columns: tag: 5, but the lines have 2 columns"):
+    with pytest.raises(InputError, match=r"there is no column 5 \(columns: tag\); the lines have 2"):
         read(scratch / "raw", "王 O\n", "conll-bio", columns={"tag": 5})

@@ -50,8 +50,8 @@ def test_an_adapter_has_the_hubs_name_of_its_base() -> None:
     assert "| training data | `news`, 1,234 sentences; 2020, https://example.org/news.zip |" in text
     assert "| train_adapter | 2026-01-02, 3,600 s on NVIDIA L4 |" in text
     assert "| micro | 0.5000 | 0.5000 | 0.5000 [0.5000, 0.5000] | 0.5000 |" in text
-    assert "on no model hub" not in text
-    assert "on no model hub: give its folder with `--base FOLDER`" in card(id=None).render("README.md")
+    assert "not on a model hub" not in text
+    assert "not on a model hub. Give its folder with `--base FOLDER`" in card(id=None).render("README.md")
 
 
 def test_the_scripts_load_the_adapter_on_its_base() -> None:

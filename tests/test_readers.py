@@ -139,7 +139,7 @@ VALID = '{"text": "温格的书", "label": {}}'
         ('{"text": "温格"', "broken JSON at column 14: Expecting ',' delimiter, found ''"),
         ("\ufeff" + VALID, "broken JSON at column 1: Expecting value, found '\\ufeff{\"text\": '"),
         ("[1, 2]", "expected a JSON object, found [1, 2]"),
-        ('{"text": "a", "text": "b", "label": {}}', "key 'text' is twice in one object"),
+        ('{"text": "a", "text": "b", "label": {}}', "key 'text' occurs twice in one object"),
         ("[" * 100_000, "broken JSON: maximum recursion depth exceeded"),
         ("9" * 5_000, "broken JSON: Exceeds the limit"),
         ('{"label": {}}', "missing key 'text'"),
@@ -166,7 +166,7 @@ VALID = '{"text": "温格的书", "label": {}}'
         ),
         (
             '{"text": "的温格", "label": {"name": {"温格": [[1, 3]]}}}',
-            "[1, 3]: out of range, the text has the offsets 0 to 2; the surface is at [1, 2]",
+            "[1, 3]: out of range; the text has the offsets 0 to 2; the surface is at [1, 2]",
         ),
         ('{"text": "温格", "label": {"name": {"温格": [[-2, -1]]}}}', "out of range"),
         ('{"text": "温格", "label": {"name": {"": [[1, 0]]}}}', "out of range"),
@@ -231,14 +231,14 @@ def test_surrogates_encoded_one_by_one_are_named(scratch: Path) -> None:
 
 def test_duplicate_ids_name_the_first_line(scratch: Path) -> None:
     raw = '{"id": 7, "text": "温格"}\n{"id": "x", "text": "书"}\n{"id": "7", "text": "曼联"}\n'
-    assert reasons(read(scratch, raw)) == [(3, "duplicate id '7': line 1 has it too")]
+    assert reasons(read(scratch, raw)) == [(3, "duplicate id '7': line 1 has the same id")]
 
 
 def test_ids_do_not_collide_with_those_of_rows_without(scratch: Path) -> None:
     raw = '{"text": "甲"}\n{"id": "train-1", "text": "乙"}\n{"id": "train-4", "text": "丙"}\n{"text": "丁"}\n'
     assert reasons(read(scratch, raw)) == [
-        (2, "id 'train-1' is what a row without an id is called after its line"),
-        (4, "missing key 'id': line 3 already has 'train-4', this line's own"),
+        (2, "id 'train-1': rows without an id, such as line 1, get ids of this form"),
+        (4, "missing key 'id': line 3 already has 'train-4', the id that this line would get"),
     ]
 
 
@@ -260,7 +260,7 @@ def test_an_endless_line_does_not_fill_the_memory(scratch: Path) -> None:
     raw = b'{"text": "' + b"x" * 3 * MAX_ROW_BYTES + b'", "label": {}}\n' + VALID.encode()
     long, valid = read(scratch, raw)
     assert len(long.raw) <= MAX_ROW_BYTES + 1
-    assert reasons([long]) == [(1, f"line of more than {MAX_ROW_BYTES} bytes; expected one sentence a line")]
+    assert reasons([long]) == [(1, f"line of more than {MAX_ROW_BYTES} bytes; expected one sentence per line")]
     assert valid.sentence is not None
     assert valid.line == 2
 
@@ -300,7 +300,7 @@ def test_conll_labels_may_contain_hyphens(scratch: Path) -> None:
         ("bmes", "甲 B-name|乙 I-name", (2, "tag 'I-name'; the scheme bmes has O, B-LABEL, M-LABEL, E-LABEL, S-LABEL")),
         ("bioes", "甲 S-name|乙 I-name|丙 E-name", (2, "tag 'I-name' after 'S-name'; a mention begins with B-name")),
         ("bioes", "甲 O|乙", (2, "expected a token, a tab or space, and a tag; found '乙'")),
-        ("bioes", "甲 NN O", (1, "3 columns, the other lines have 2; found '甲 NN O'")),
+        ("bioes", "甲 NN O", (1, "3 columns, but other lines have 2; found '甲 NN O'")),
         ("bioes", "甲 O|\x07 O", (2, "unusable character '\\x07'; remove it")),
         ("bioes", "\u3000 O|\u3000 O", (1, "empty text; expected a sentence")),
     ],

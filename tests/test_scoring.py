@@ -244,7 +244,7 @@ def test_the_seqeval_report_agrees_with_spans(corpus: list[tuple[list[Span], lis
     counted = tally(predictions, ["a", "b", "c"])["spans"]
     measured = dict(zip(counted.names, measure(counted.totals).tolist(), strict=True))
     shown = report_values(report)
-    assert "can write all entities" in report
+    assert "can express all entities" in report
     assert bool(shown) == any(side for sentence in corpus for side in sentence)
     for name, values in shown.items():
         if name not in ("macro avg", "weighted avg"):
@@ -276,7 +276,7 @@ def test_the_seqeval_report_lists_entities_that_bio_cannot_represent() -> None:
         "- 1 predicted entities",
     ]
     assert all(line.endswith("in sentences dev-7") for line in left_out)
-    with pytest.raises(InputError, match="dev-1: no gold"):
+    with pytest.raises(InputError, match="sentence dev-1 is unlabelled"):
         seqeval_report([record(None, [])], ["a"])
 
 

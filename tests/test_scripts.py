@@ -107,7 +107,7 @@ def test_alpaca_rows_in_another_format(tmp_path: Path) -> None:
         (["--definitions", '{"a": 1}'], "--definitions: expected a JSON object of label: description"),
         (["--definitions", "{"], "--definitions: not JSON"),
         (["--definitions", '{"x": "甲类"}'], "--definitions: x not among --labels a,b"),
-        (["--definitions", '{"a": "甲类"}'], "no description is given for b"),
+        (["--definitions", '{"a": "甲类"}'], "these labels have no description: b"),
         (["--definitions", '{"a": "甲", "b": "乙"}'], "a sentence is unlabelled, which cannot be an example"),
     ],
 )
@@ -137,7 +137,7 @@ def test_labels_with_their_descriptions_fill_a_prompt() -> None:
     prompt = Prompt.build("类别：\n{definitions}\n格式：{x}\n", "有{labels}", labels)
     assert prompt.user == "类别：\n- drug：药品的通用名或商品名，如{labels}\n- body：身体部位\n格式：{x}"
     assert prompt.system == "有drug, body"
-    with pytest.raises(ValueError, match="no description is given for body, part"):
+    with pytest.raises(ValueError, match="these labels have no description: body, part"):
         Prompt.build("{definitions}", "", {"drug": "药", "body": "", "part": ""})
     assert Prompt.build("{labels}", "", {"drug": "药", "body": ""}).user == "drug, body"
 

@@ -173,7 +173,7 @@ def test_requests_beyond_the_limit_are_retried(demo: Path, server: Server) -> No
 def test_the_client_reports_refused_sentences(demo: Path, server: Server, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("another")
     done = extract(demo, server, "--api-key-file", tmp_path / "key", stdin="温格\n")
-    assert "wants an API key, or another one" in done.stderr
+    assert "requires an API key, or another one" in done.stderr
     done = extract(demo, server, "--seed", 2, stdin="温格\n")
     assert "serves another version of run demo than results/ holds" in done.stderr
     output = tmp_path / "out"
@@ -324,7 +324,7 @@ def test_a_second_start_does_not_change_the_log_of_the_first(demo: Path, server:
         call = command("--runs", "demo", *options)
         done = subprocess.run(call, cwd=demo, env=ENVIRONMENT, capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert re.search(r"is taken by another process|another server writes to", done.stderr)
+        assert re.search(r"is used by another process|another server writes to", done.stderr)
     assert server.log(demo).startswith(before)
 
 
@@ -538,7 +538,7 @@ def test_a_server_that_is_not_ready_in_time_is_stopped(demo: Path) -> None:
 
 
 def test_a_server_without_memory_names_the_cause(demo: Path) -> None:
-    assert "while loading: memory ran out" in failing(demo, limit_kb=2_000_000)
+    assert "while loading: out of memory; reduce" in failing(demo, limit_kb=2_000_000)
 
 
 def test_a_server_that_dies_while_loading_shows_the_error(demo: Path) -> None:

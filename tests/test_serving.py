@@ -102,7 +102,9 @@ def test_an_unfinished_run_is_refused_with_the_command_that_finishes_it(study: S
 
 
 def test_a_run_without_a_model_of_its_own_is_refused(study: Study) -> None:
-    assert "vote over the answers of demo" in refusal(study, "demo-vote")
+    assert "run demo-vote is a vote without a model of its own; choose the run demo instead" in refusal(
+        study, "demo-vote"
+    )
     assert "no run 'nobody'" in refusal(study, "nobody")
     assert "no seed 7; its seeds are 1, 2, 3" in refusal(study, "demo", 7)
 
@@ -118,7 +120,7 @@ def test_files_that_do_not_belong_together_are_refused(study: Study) -> None:
     assert "results/models/entitune-tiny/manifest.json is not the file that" in refusal(study, "demo")
     finish(study, "demo")
     Path("results/demo/seed-1/adapter/adapter_model.safetensors").write_bytes(b"another adapter")
-    assert "bring the run up to date" in refusal(study, "demo")
+    assert "update the run" in refusal(study, "demo")
 
 
 def test_the_prompt_is_that_of_the_run(study: Study) -> None:
@@ -188,7 +190,7 @@ def test_on_a_gpu_the_adapter_is_served_unmerged(study: Study) -> None:
 
 
 def test_runs_that_cannot_share_a_server_are_refused(study: Study) -> None:
-    with pytest.raises(InputError, match="one server has one base"):
+    with pytest.raises(InputError, match="start one server for each base model"):
         check_together([finish(study, "demo"), finish(study, "cluener-qwen2.5-7b")])
     with pytest.raises(InputError, match="rank 1024 is above vLLM's largest"):
         server_command([finish(study, "cluener-qwen2.5-7b", rank=1024)], Path("python"), ENTRY, "::1", 8000)
@@ -229,10 +231,10 @@ def test_other_addresses_than_loopback_need_a_key(monkeypatch: pytest.MonkeyPatc
 def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=f"port {port} of 127.0.0.1 is taken"):
+        with pytest.raises(InputError, match=f"port {port} of 127.0.0.1 is used"):
             check_port("127.0.0.1", port)
     check_port("127.0.0.1", port)
-    with pytest.raises(InputError, match=r"cannot listen at 203.0.113.1"):
+    with pytest.raises(InputError, match=r"cannot listen on 203.0.113.1"):
         check_port("203.0.113.1", port)
 
 
@@ -248,7 +250,7 @@ def test_a_port_that_is_taken_is_named() -> None:
 )
 def test_a_lack_of_memory_is_named(tmp_path: Path, line: str, returncode: int) -> None:
     (tmp_path / "log").write_text(f"INFO\n{line}\nINFO\n")
-    assert "memory ran out" in str(failure("vLLM ended", ServerLog(tmp_path / "log"), returncode))
+    assert "out of memory; reduce" in str(failure("vLLM ended", ServerLog(tmp_path / "log"), returncode))
 
 
 def test_the_first_error_of_a_failure_is_shown(tmp_path: Path) -> None:
@@ -554,7 +556,7 @@ def test_the_engine_compiles_nothing_on_a_cpu(study: Study) -> None:
 def test_a_port_that_does_not_exist_is_named(port: str) -> None:
     done = run_script("serve_runs", "--runs", "demo", "--port", port)
     assert done.returncode == 1
-    assert done.stderr == f"error: there is no port {port}: choose one from 1 to 65535 with --port\n"
+    assert done.stderr == f"error: there is no port {port}; choose one from 1 to 65535 with --port\n"
 
 
 def test_a_log_is_appended_to_and_belongs_to_one_server(tmp_path: Path) -> None:
@@ -563,7 +565,7 @@ def test_a_log_is_appended_to_and_belongs_to_one_server(tmp_path: Path) -> None:
         os.write(output, b"torch.OutOfMemoryError: of the first\n")
         with pytest.raises(InputError, match=r"another server writes to .*server.log"), open_log(path):
             pass
-        assert "memory ran out" in str(failure("ended", first))
+        assert "out of memory; reduce" in str(failure("ended", first))
     with open_log(path) as (second, output):
         os.write(output, b"of the second\n")
         assert second.text() == "of the second\n"

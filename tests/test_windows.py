@@ -69,7 +69,7 @@ def test_windows_cover_the_text_in_order_and_fit(text: str, size: int) -> None:
 
 
 def test_a_text_without_a_fitting_window_is_refused() -> None:
-    with pytest.raises(ValueError, match="not even one character fits, at 2"):
+    with pytest.raises(ValueError, match="not even one character fits at offset 2"):
         split("甲乙丙", lambda start, end: end <= 2)
 
 

@@ -1,1 +1,1 @@
-"""Raw corpora: rows, the formats that people have, canonical sentences."""
+"""Raw corpora: the formats that are read, their rows, and the sentences made from them."""

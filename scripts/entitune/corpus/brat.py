@@ -1,7 +1,7 @@
 """brat: a folder or archive of documents, each a ``.txt`` and an ``.ann`` file of the same name.
 
-A line of a document is a sentence, called DOCUMENT-LINE. Text-bound annotations (``T1<tab>Label start end<tab>text``)
-are mentions; relations, events, attributes and notes are not read.
+Each line of a document is a sentence with the id DOCUMENT-LINE. Text-bound annotations
+(``T1<tab>Label start end<tab>text``) are mentions. Relations, events, attributes and notes are not read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from entitune.corpus.rows import Draft, Kind, Problem, Reading, Row, offsets_pro
 from entitune.corpus.sources import Member, Source, not_utf8, note_line_ends, open_members
 
 MAX_DOCUMENT_BYTES = 16 << 20
-"""A document is read whole."""
+"""The largest document: each one is read into memory."""
 
 _MENTION = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t?(.*)")
 
@@ -62,7 +62,7 @@ def _read_document(
 
 
 def _decode(content: bytes, file: str) -> tuple[str, Problem | None]:
-    """The text of a file, its line ends as they are, or "" and what is wrong."""
+    """Decode a file and keep its line ends. Return (text, None), or ("", problem) if it is not UTF-8."""
     try:
         return content.decode(), None
     except UnicodeDecodeError as error:
@@ -72,9 +72,9 @@ def _decode(content: bytes, file: str) -> tuple[str, Problem | None]:
 
 
 def _lines(text: str) -> dict[int, tuple[int, int]]:
-    """The lines of a document that are not blank: number -> where its text begins and ends.
+    """Return the lines of a document that are not blank: number -> start and end of its text.
 
-    Offsets of annotations count the characters of the file, both of a CRLF and a byte order mark too.
+    Annotation offsets count every character of the file: a CRLF counts as two, a byte order mark as one.
     """
     lines = {}
     start = 0
@@ -89,7 +89,7 @@ def _lines(text: str) -> dict[int, tuple[int, int]]:
 def _read_annotation(
     annotation: Member, file: str, text: str, lines: dict[int, tuple[int, int]], drafts: list[Draft], reading: Reading
 ) -> None:
-    """Add the mentions of a document to the drafts of its lines; a problem goes to all lines that it concerns."""
+    """Add the mentions of a document to the drafts of its lines, and each problem to all lines that it concerns."""
     with annotation.open() as stream:
         content, problem = _decode(stream.read(MAX_DOCUMENT_BYTES), file)
     if problem:
@@ -115,7 +115,7 @@ def _read_annotation(
         touched = drafts[bisect.bisect_right(lasts, start) : bisect.bisect_left(firsts, end)]
         reason = offsets_problem(text, start, end, None, inclusive=False)
         if len(spans) > 2:
-            kind, reason = Kind.DISCONTINUOUS, f"{quote(surface)} has {len(spans) // 2} parts; a mention has one"
+            kind, reason = Kind.DISCONTINUOUS, f"{quote(surface)} has {len(spans) // 2} parts; expected one"
         elif reason is None and len(touched) == 1:
             place = lines[touched[0].line]
             if place[0] <= start and end <= place[1]:
@@ -135,4 +135,4 @@ def _read_annotation(
 
 
 def _across(surface: str) -> str:
-    return f"{quote(surface)} does not lie within one line, and a line is a sentence"
+    return f"{quote(surface)} is not within one line; each line is a sentence"

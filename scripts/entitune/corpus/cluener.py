@@ -1,7 +1,7 @@
 """CLUENER: ``{"id": optional, "text": ..., "label": {label: {surface: [[start, inclusive end], ...]}}}``.
 
-One object per line, or one array of them. A file in which no row has the key `label` is unlabelled: its sentences have
-no entities. Other keys are not read.
+The file has one object per line, or one array of objects. A file in which no row has the key `label` is unlabelled.
+Other keys are not read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from entitune.corpus.sources import Source
 
 
 def read_cluener(source: Source, reading: Reading) -> Iterator[Row]:
-    """Read a raw split of CLUENER. A row without `id` is called SPLIT-LINE."""
+    """Read a raw split of CLUENER. A row without `id` gets the id SPLIT-LINE."""
     labelled = any("label" in (row.value or ()) for row in read_objects(source))
     ids = Ids(reading.split, "row" if is_array(source.path) else "line")
     for row in read_objects(source, reading):
@@ -30,7 +30,7 @@ def read_cluener(source: Source, reading: Reading) -> Iterator[Row]:
 
 
 def read_text(value: Json, key: str, draft: Draft) -> str:
-    """The text under a key, or "" where there is none; the draft has it, or what is wrong with it."""
+    """Return the text under a key and set it in the draft. Where there is none, return "" and add a problem."""
     if key not in value:
         draft.problem(Kind.KEY, f"missing key {key!r}")
         return ""
@@ -44,9 +44,7 @@ def read_text(value: Json, key: str, draft: Draft) -> str:
 
 def _read_labels(row: Json, text: str, draft: Draft) -> None:
     if "label" not in row:
-        draft.problem(
-            Kind.KEY, "missing key 'label', which other rows have; expected {} where a sentence has no entities"
-        )
+        draft.problem(Kind.KEY, "missing key 'label', which other rows have; use {} for a sentence without entities")
         return
     if not isinstance(row["label"], dict):
         draft.problem(Kind.VALUE, f"label {quote(row['label'])}; expected {{label: {{surface: [[start, end], ...]}}}}")
@@ -66,7 +64,7 @@ def _read_labels(row: Json, text: str, draft: Draft) -> None:
 
 
 def _read_span(text: str, label: str, surface: str, span: Any, draft: Draft) -> None:
-    # type() rather than isinstance(): true is not an offset.
+    # type() and not isinstance(), because a bool is an int and true is not an offset.
     if not isinstance(span, list) or len(span) != 2 or type(span[0]) is not int or type(span[1]) is not int:
         kind, reason = Kind.VALUE, "expected [start, end], two whole numbers"
     else:

@@ -1,8 +1,9 @@
 """CoNLL: a token per line, with its tag in another column; a blank line (or ``-DOCSTART-``) ends a sentence.
 
-Columns are separated by tabs, or by spaces where a line has no tab. The first column is the token and the last the tag
-unless `columns` says otherwise. A token may be any text, a space or U+3000 too, and the text of a sentence is its
-tokens joined. Lines that begin with ``# `` before a sentence are comments if they are not tokens.
+Columns are separated by tabs, or by spaces where a line has no tab. The first column is the token and the last one the
+tag, unless `columns` gives other columns. A token may be any text, including a space or U+3000. The text of a sentence
+is its tokens joined. A line before a sentence that begins with ``# `` is a comment if it has not as many columns as the
+tokens' lines.
 """
 
 from __future__ import annotations
@@ -20,32 +21,32 @@ from entitune.corpus.sources import Source, decode, note_file, note_line_ends, r
 from entitune.corpus.tags import read_tags
 
 _SAMPLE = 200
-"""How many sentences are looked at to learn the number of columns."""
+"""How many sentences are read to find the number of columns."""
 
-# A line of two columns: a token without spaces, or a single space or tab, and its tag.
+# A line of two columns. The token has no spaces, or it is a single character, which may be a space or a tab.
 _TWO_COLUMNS = re.compile(r"^([^ \t\n]+|.)[ \t]+([^ \t\n]+)[ \t]*$", re.MULTILINE)
 _COMMENT = re.compile(r"#(?:[ \t]|begin document|end document)")
 
 
 class Layout(NamedTuple):
-    """Which columns a file has."""
+    """The columns of a file: their number, and the positions of the token and the tag."""
 
     columns: int
     token: int
     tag: int
     numbered: bool
-    """Every token has its position in its word after it, as in Weibo NER: 王0 明1."""
+    """Each token ends with its position in its word, as in Weibo NER: 王0 明1."""
 
 
 class Block(NamedTuple):
-    """The lines of a sentence, and the number of the first. Of one that is too long, enough to see that it is."""
+    """The lines of a sentence, and the number of the first one. A sentence that is too long is cut off."""
 
     first: int
     lines: list[bytes]
 
 
 def read_conll(source: Source, reading: Reading, scheme: Scheme) -> Iterator[Row]:
-    """Read a raw split. A sentence is called SPLIT-LINE by its first token's line."""
+    """Read a raw split. The id of a sentence is SPLIT-LINE, with the line of its first token."""
     note_file(source.path, reading)
     layout = find_layout(source, reading.options.columns)
     for block in _blocks(source, layout, reading):
@@ -64,9 +65,9 @@ def read_conll(source: Source, reading: Reading, scheme: Scheme) -> Iterator[Row
 def read_tagged(
     tokens: Sequence[str], tags: Sequence[str], scheme: Scheme, draft: Draft, reading: Reading, first: int = 0
 ) -> None:
-    """Make a sentence of tokens and their tags, in `draft`.
+    """Add the text and the mentions of tagged tokens to `draft`.
 
-    `first` is the line of the first token where each has a line of its own. Without it, messages count tokens from 1.
+    `first` is the line of the first token if each token has its own line. Without it, messages count tokens from 1.
     """
     separator = " " if reading.options.spaces else ""
     text = separator.join(tokens)
@@ -93,7 +94,7 @@ def read_tagged(
 
 
 def find_layout(source: Source, columns: Columns | None) -> Layout:
-    """Learn from the first sentences how many columns there are. Raises InputError where `columns` has others."""
+    """Find the columns from the first sentences. Raises InputError if a column of `columns` does not exist."""
     token, tag = 0, -1
     if columns:
         token, tag = (
@@ -108,14 +109,14 @@ def find_layout(source: Source, columns: Columns | None) -> Layout:
     count = max(count, 2)
     for key, column in (("token", token), ("tag", tag)):
         if not -count <= column < count:
-            raise InputError(f"{source.name}: columns: {key}: {column}, but the lines have {count} columns")
+            raise InputError(f"{source.name}: there is no column {column} (columns: {key}); the lines have {count}")
     tokens = [[fields[token] for fields in sentence if len(fields) == count] for sentence in sentences]
     numbered = any(tokens) and all(_positions(sentence) is not None for sentence in tokens)
     return Layout(count, token % count, tag % count, numbered)
 
 
 def split_columns(line: str) -> list[str]:
-    """The columns of a line: between tabs, or between spaces where there is no tab. A token may be a space or a tab."""
+    """Split a line into columns at its tabs, or at its spaces if it has no tab. A token may be a space or a tab."""
     found = _TWO_COLUMNS.fullmatch(line)
     if found:
         return [found[1], found[2]]
@@ -144,7 +145,7 @@ def _raw_blocks(source: Source) -> Iterator[Block]:
 
 
 def _blocks(source: Source, layout: Layout, reading: Reading) -> Iterator[Block]:
-    """The sentences without the comments in front of them."""
+    """Yield the sentences without the comments before them."""
     for first, lines in _raw_blocks(source):
         comments = 0
         while comments < len(lines) and lines[comments].startswith(b"#") and _is_comment(lines[comments], layout):
@@ -161,12 +162,12 @@ def _is_comment(line: bytes, layout: Layout) -> bool:
 
 
 def _read_columns(block: Block, raw: bytes, layout: Layout, draft: Draft) -> list[tuple[str, str]]:
-    """The (token, tag) of each line of a sentence; lines that have none are problems."""
+    """Return the (token, tag) of each line of a sentence. A line without them is a problem of the draft."""
     if len(raw) > MAX_ROW_BYTES:
         draft.problem(Kind.SIZE, f"sentence of more than {MAX_ROW_BYTES} bytes; expected a blank line after each")
         return []
     if layout.columns == 2 and layout.token == 0 and layout.tag == 1:
-        # All lines at once, which is several times faster; one by one only where they are not of the usual form.
+        # Reading all lines at once is several times faster. Only unusual lines are read one by one.
         try:
             columns: list[tuple[str, str]] = _TWO_COLUMNS.findall(raw.decode().replace("\r\n", "\n"))
         except UnicodeDecodeError:
@@ -185,13 +186,13 @@ def _read_columns(block: Block, raw: bytes, layout: Layout, draft: Draft) -> lis
         elif len(fields) < 2:
             draft.problem(Kind.COLUMNS, f"expected a token, a tab or space, and a tag; found {quote(text)}", number)
         else:
-            reason = f"{len(fields)} columns, the other lines have {layout.columns}; found {quote(text)}"
+            reason = f"{len(fields)} columns, but other lines have {layout.columns}; found {quote(text)}"
             draft.problem(Kind.COLUMNS, reason, number)
     return [] if draft.problems else columns
 
 
 def _positions(tokens: Sequence[str]) -> list[str] | None:
-    """The tokens without their positions in their words, or None where they have none: 王0 明1 来0 -> 王 明 来."""
+    """Remove the positions in words from tokens: 王0 明1 来0 -> 王 明 来. Return None if a token has none."""
     bare = []
     position = -1
     for token in tokens:
@@ -212,7 +213,7 @@ def _drop_positions(
     bare = _positions([token for token, _ in columns])
     if bare is None:
         draft.problem(
-            Kind.COLUMNS, "a token without its position in its word (王0 明1), which the tokens of other sentences have"
+            Kind.COLUMNS, "a token without its position in its word; tokens of other sentences have one (王0 明1)"
         )
         return []
     reading.note("digits after tokens (positions in words, as in Weibo NER) were removed", block.first, len(columns))

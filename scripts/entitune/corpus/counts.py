@@ -9,7 +9,7 @@ from entitune.corpus.rows import Row
 
 
 class Counts:
-    """What became of a split's rows. Takes 16 bytes per sentence, a hundred MB at most for a million of them."""
+    """Counts the rows of a split. Takes 16 bytes per sentence."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -40,11 +40,11 @@ class Counts:
         return self.rows - self.sentences
 
     def duplicates(self) -> tuple[int, int]:
-        """How many sentences repeat an earlier one, and how many of these are annotated differently."""
+        """Return how many sentences repeat an earlier one, and how many of these have another annotation."""
         texts = _distinct(self.texts)
         return self.sentences - texts, _distinct(self._annotated) - texts
 
 
 def _distinct(hashes: array[int]) -> int:
-    """How many different numbers there are, in less memory than a set of them takes."""
+    """Count the different numbers, in less memory than a set takes."""
     return len(hashes[:1]) + sum(before != after for before, after in itertools.pairwise(sorted(hashes)))

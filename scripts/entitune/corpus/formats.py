@@ -1,4 +1,4 @@
-"""The raw formats of corpora: how each is read, and how sentences are written in those that annotation tools import."""
+"""The raw formats of corpora: a reader for each, and a writer for those that annotation tools import."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Dialect(NamedTuple):
     """A raw format."""
 
     about: str
-    """What it is, for messages and pages."""
+    """A short description, for messages and pages."""
     labels: str
-    """Where labels are, for messages."""
+    """Where the file has its labels, for messages."""
     read: Reader
     options: frozenset[str] = frozenset()
-    """The keys of `CorpusOptions` that it takes, in addition to those that every format takes."""
+    """The keys of `CorpusOptions` that it takes, in addition to EVERY_FORMAT."""
     write: Writer | None = None
-    """The rows of sentences, as JSON; None where sentences are not written in this format."""
+    """Makes the JSON rows of sentences; None if sentences are not written in this format."""
     array: bool = False
     """Whether the rows are written as one JSON array rather than as JSON lines."""
 
@@ -109,17 +109,17 @@ FORMATS: Mapping[str, Dialect] = {
     "brat": Dialect("brat's .txt and .ann files", "the .ann files", read_brat),
     "boson": Dialect("Boson's marks, {{label:text}}", "the marks", read_boson),
 }
-"""Format -> how it is read and written."""
+"""The name of each format -> its reader and writer."""
 
 
 def check_options(name: str, options: CorpusOptions) -> None:
-    """Raise ValueError where an option is given that the format does not take, or one is missing."""
+    """Raise ValueError if the format does not take an option that is given, or lacks one that it needs."""
     dialect = FORMATS[name]
     for key in sorted(options.model_fields_set - dialect.options - EVERY_FORMAT):
         takers = ", ".join(other for other, one in FORMATS.items() if key in one.options)
-        raise ValueError(f"{key}: format {name} does not take it; it is for {takers}")
+        raise ValueError(f"{key}: not an option of format {name}; it is for {takers}")
     if "mapping" in dialect.options and options.mapping is None:
-        raise ValueError(f"mapping: format {name} needs it: where rows have text, mentions, start, end and label")
+        raise ValueError(f"mapping: format {name} needs the keys of text, mentions, start, end and label in its rows")
     if options.repair_iob1 and (options.scheme or "bio") != "bio":
         raise ValueError(f"repair_iob1: IOB1 is a form of bio, not of {options.scheme}")
     for key, place in options.columns or ():
@@ -135,17 +135,25 @@ def read_split(
     labels: Sequence[str] | None = None,
     options: CorpusOptions | None = None,
 ) -> tuple[Reading, Iterator[Row]]:
-    """Read a raw split in a format: the rows, and the reading's notes, which are complete when all rows have been read.
+    """Read a raw split.
 
-    `labels` are the dataset's labels, or None where any label is welcome. The rows raise InputError where a file cannot
-    be read on.
+    Args:
+        source: the files of the split.
+        name: its format, a key of FORMATS.
+        split: its name, which becomes part of the ids.
+        labels: the dataset's labels; None accepts any label.
+        options: those of the dataset's entry.
+
+    Returns:
+        The reading, whose notes are complete when all rows have been read, and the rows. The rows raise InputError
+        where the rest of a file cannot be read.
     """
     reading = Reading(split, labels, options, source.name)
     return reading, _check_encoding(FORMATS[name].read(source, reading), source)
 
 
 def _check_encoding(rows: Iterator[Row], source: Source) -> Iterator[Row]:
-    """Pass rows on. Raises InputError where one is not UTF-8 because the whole file is of another encoding."""
+    """Yield the rows. Raises InputError if one is not UTF-8 because the file has another encoding."""
     checked = False
     for row in rows:
         if not checked and any(problem.kind is Kind.ENCODING for problem in row.problems):

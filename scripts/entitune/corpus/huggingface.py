@@ -1,6 +1,7 @@
-"""``tokens`` and ``ner_tags`` as the datasets of Hugging Face have them: JSON lines, a JSON array, or parquet.
+"""``tokens`` and ``ner_tags``, as in the datasets of Hugging Face: JSON lines, a JSON array, or parquet.
 
-Tags are names, or numbers with a list of names: `tag_names`, or the ClassLabel that a parquet file of `datasets` keeps.
+Tags are names or numbers. The names of numbers are those of the option `tag_names`, or of the ClassLabel that the
+library `datasets` stores in parquet files.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _BATCH = 1000
 def read_huggingface(source: Source, reading: Reading, scheme: Scheme) -> Iterator[Row]:
     """Read rows of tokens and tags. A file in which no row has tags is unlabelled.
 
-    Raises InputError where a file is damaged, or tags are numbers without names.
+    Raises InputError if a file is damaged, or if tags are numbers without names.
     """
     columns = reading.options.columns
     token_key = str(columns.token) if columns and columns.token is not None else "tokens"
@@ -36,7 +37,7 @@ def read_huggingface(source: Source, reading: Reading, scheme: Scheme) -> Iterat
         labelled = tag_key in keys
         names = names or known_names
         if token_key not in keys:
-            raise InputError(f"{source.name}: no column {token_key!r}; it has: {', '.join(keys)}")
+            raise InputError(f"{source.name}: there is no column {token_key!r}; the columns are {', '.join(keys)}")
         rows = _read_parquet(source, [key for key in ("id", token_key, tag_key) if key in keys])
         unit = "row"
     else:
@@ -50,20 +51,20 @@ def read_huggingface(source: Source, reading: Reading, scheme: Scheme) -> Iterat
         if row.value is not None:
             name = ids.name(row.number, row.value.get("id", ABSENT), draft)
             _read_row(row.value, token_key, tag_key if labelled else None, names, scheme, draft, reading, source.name)
-            if draft.problems and not row.raw:  # a row of a parquet file has no text of its own
+            if draft.problems and not row.raw:  # parquet has no raw text for a row
                 draft.raw = json.dumps(row.value, ensure_ascii=False, default=str).encode()
         yield draft.finish(name, labelled)
 
 
 def read_parquet_head(source: Source, count: int) -> tuple[list[str] | None, list[Json]]:
-    """The names of the tags of a parquet file, where it keeps them, and its first rows."""
+    """Return the names of a parquet file's tags (None if it has none), and its first rows."""
     keys, names = _read_parquet_schema(source, "ner_tags")
     rows = itertools.islice(_read_parquet(source, keys), count)
     return names, [row.value for row in rows if row.value is not None]
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file is parquet, by its beginning."""
+    """Return whether a file is parquet, by its first bytes."""
     with path.open("rb") as stream:
         return stream.read(4) == b"PAR1"
 
@@ -81,9 +82,7 @@ def _read_row(
     tokens = row.get(token_key)
     if not isinstance(tokens, list) or not all(token and isinstance(token, str) for token in tokens):
         found = f"{token_key} {quote(tokens)}" if token_key in row else f"missing key {token_key!r}"
-        draft.problem(
-            Kind.VALUE if token_key in row else Kind.KEY, f"{found}; expected a list of strings that are not empty"
-        )
+        draft.problem(Kind.VALUE if token_key in row else Kind.KEY, f"{found}; expected a list of non-empty strings")
         return
     tags: Any = row.get(tag_key) if tag_key else ["O"] * len(tokens)
     if not isinstance(tags, list):
@@ -96,7 +95,7 @@ def _read_row(
     if tags and isinstance(tags[0], int):
         if names is None:
             raise InputError(
-                f"{file}:{draft.line}: {tag_key} are numbers; give their names, in order: tag_names: [O, B-..., ...]"
+                f"{file}:{draft.line}: {tag_key} are numbers; add their names in order: tag_names: [O, B-..., ...]"
             )
         if wrong := [tag for tag in tags if type(tag) is not int or not 0 <= tag < len(names)]:
             draft.problem(Kind.TAG, f"tag {quote(wrong[0])}; expected a number from 0 to {len(names) - 1}")
@@ -109,7 +108,7 @@ def _read_row(
 
 
 def _read_parquet_schema(source: Source, tag_key: str) -> tuple[list[str], list[str] | None]:
-    """The columns of a file, and the names of its tags where the file keeps them."""
+    """Return the columns of a file, and the names of its tags (None if it has none)."""
     with _open_parquet(source) as file:
         schema = file.schema_arrow
         names = None
@@ -130,13 +129,13 @@ def _read_parquet(source: Source, columns: list[str]) -> Iterator[JsonRow]:
 
 @contextlib.contextmanager
 def _open_parquet(source: Source) -> Iterator[Any]:
-    """Open a file with pyarrow, which is loaded for parquet alone. Raises InputError where the file is damaged."""
+    """Open a parquet file. pyarrow is imported here alone. Raises InputError if the file is damaged."""
     import pyarrow
     from pyarrow import parquet
 
     try:
-        # Without buffers for the columns of the whole file, which pyarrow keeps until it has been read.
+        # With pre_buffer, pyarrow would keep the columns of the whole file in memory.
         with parquet.ParquetFile(source.path, pre_buffer=False) as file:
             yield file
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{source.name}: a damaged parquet file ({error})") from None
+        raise InputError(f"{source.name}: the parquet file is damaged ({error})") from None

@@ -1,4 +1,4 @@
-"""Boson: a text per line with its mentions marked in it, ``{{label:text}}``."""
+"""Boson: one text per line, in which mentions are marked as ``{{label:text}}``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MARK = re.compile(r"\{\{([^{}:\s]+):([^{}]+)\}\}")
 
 
 def read_boson(source: Source, reading: Reading) -> Iterator[Row]:
-    """Read a raw split. A sentence is called SPLIT-LINE."""
+    """Read a raw split. The id of a sentence is SPLIT-LINE."""
     note_file(source.path, reading)
     for number, line in read_lines(source.path):
         if line.isspace():

@@ -1,7 +1,7 @@
-"""The JSON objects of a file: one per line, or all in one array. Streamed, with the place of each.
+"""Stream the JSON objects of a file, one per line or all in one array, with the line and the text of each.
 
-The standard library's decoder does the work. A library for streams of JSON (ijson) does not tell the line of
-an object or its text, and keeps the last of two equal keys.
+This uses the standard library's decoder. ijson, a library for JSON streams, gives neither the line nor the text of an
+object, and silently keeps only the last of two equal keys.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from entitune.corpus.rows import MAX_ROW_BYTES, Draft, Kind, Reading, quote
 from entitune.corpus.sources import Source, decode, not_utf8, note_file, note_line_ends, read_lines
 
 Json: TypeAlias = dict[str, Any]
-"""An object of a JSON file, whose values may be anything."""
+"""A JSON object."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _CHUNK_BYTES = 1 << 18
 
 
 class JsonRow(NamedTuple):
-    """An object of a file, or what is wrong with it.
+    """An object of a file, or the problem with it.
 
-    `number` counts rows in an array and lines otherwise, as ids do.
+    `number` is the number of the row in an array, or of the line in JSON lines, from 1.
     """
 
     number: int
@@ -39,7 +39,7 @@ class JsonRow(NamedTuple):
     in_array: bool = False
 
     def draft(self, reading: Reading) -> Draft:
-        """What becomes the row; the reason why there is no object is in it."""
+        """Begin the draft of the row, with the problem if there is no object."""
         draft = Draft(reading, self.line, self.raw, prefix=f"row {self.number}: " if self.in_array else "")
         if self.value is None:
             draft.problem(self.kind, self.reason)
@@ -47,9 +47,10 @@ class JsonRow(NamedTuple):
 
 
 def read_objects(source: Source, reading: Reading | None = None) -> Iterator[JsonRow]:
-    """Yield the objects of a file of JSON lines, blank lines left out, or of one JSON array.
+    """Yield the objects of a file of JSON lines, without blank lines, or of one JSON array.
 
-    What was read past is noted in `reading`. Raises InputError where the rest of an array cannot be read.
+    Notes of the file, such as a byte order mark, go to `reading`. Raises InputError if the rest of an array cannot be
+    read.
     """
     if reading:
         note_file(source.path, reading)
@@ -65,18 +66,18 @@ def read_objects(source: Source, reading: Reading | None = None) -> Iterator[Jso
 
 
 def is_array(path: Path) -> bool:
-    """Whether a file is one JSON array of objects, by its beginning."""
+    """Return whether a file is one JSON array of objects, by its first characters."""
     with path.open("rb") as stream:
         beginning = stream.read(_CHUNK_BYTES).removeprefix(codecs.BOM_UTF8)
     return re.match(rb"\s*\[\s*\{", beginning) is not None
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> Json:
-    """An object of a JSON text. Of two equal keys, the first value would otherwise be lost silently."""
+    """Make an object of its pairs. Raises ValueError if a key occurs twice: one value would be lost silently."""
     value = dict(pairs)
     if len(value) != len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"key {quote(next(key for key in keys if keys.count(key) > 1))} is twice in one object")
+        raise ValueError(f"key {quote(next(key for key in keys if keys.count(key) > 1))} occurs twice in one object")
     return value
 
 
@@ -106,7 +107,7 @@ def _row(number: int, line: int, raw: bytes, value: Any, in_array: bool = False)
 
 
 class _Array:
-    """An array that is decoded element by element, with no more of it in memory than one element may take."""
+    """Decodes an array element by element. About two elements of the largest size fit in its buffer."""
 
     def __init__(self, stream: IO[bytes], name: str) -> None:
         self._stream = stream
@@ -114,7 +115,7 @@ class _Array:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._buffer = ""
         self._position = 0
-        self._line = 1  # of the position
+        self._line = 1  # the line of the position
         self._at_end = False
 
     def rows(self) -> Iterator[JsonRow]:
@@ -147,13 +148,13 @@ class _Array:
                 value, end = _DECODER.raw_decode(self._buffer, start)
             except json.JSONDecodeError:
                 raise
-            except ValueError as error:  # a key twice; where the object ends is still to be found
+            except ValueError as error:  # a key occurs twice; the end of the object is still needed
                 problem = f"broken JSON: {error}"
                 value, end = _PLAIN_DECODER.raw_decode(self._buffer, start)
         except json.JSONDecodeError as error:
             if (not self._at_end and error.pos > len(self._buffer) - 8) or "Unterminated" in error.msg:
                 raise InputError(
-                    f"{self._name}:{self._line}: row {number}: more than {MAX_ROW_BYTES} characters, or not closed"
+                    f"{self._name}:{self._line}: row {number}: longer than {MAX_ROW_BYTES} characters, or not closed"
                 ) from None
             self._move(error.pos - start)
             raise self._broken(error.msg) from None
@@ -176,14 +177,14 @@ class _Array:
     def _skip_space(self) -> None:
         while True:
             found = _SPACE.match(self._buffer, self._position)
-            assert found is not None, "the pattern matches nothing as well"
+            assert found is not None, "the pattern also matches the empty text"
             self._move(len(found[0]))
             if self._position < len(self._buffer) or self._at_end:
                 return
             self._fill()
 
     def _fill(self) -> None:
-        """Read on until an element of the largest size is in the buffer."""
+        """Read until the buffer holds an element of the largest size."""
         if self._at_end or len(self._buffer) - self._position > MAX_ROW_BYTES:
             return
         parts = [self._buffer[self._position :]]

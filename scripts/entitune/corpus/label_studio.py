@@ -1,7 +1,7 @@
-"""Label Studio: its export of tasks (JSON) and the short one (JSON-MIN), and tasks with predictions to import.
+"""Label Studio: its full export (JSON), its short export (JSON-MIN), and tasks with predictions to import.
 
-A task has its text under `text` of its `data`. The regions of an annotation that have labels are mentions; choices and
-relations are not read. Predictions are read as annotations only if the options say so.
+The text of a task is `text` in its `data`. Regions with labels are mentions; choices and relations are not read.
+Predictions are read as annotations only with the option `use_predictions`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from entitune.records import Sentence
 _REGION = DialectReader(
     Dialect(Mapping(mentions="", start="start", end="end", label="labels", surface="text", inclusive=False)), False
 )
-_ANNOTATIONS = ("annotations", "completions")  # the second until version 1.0
+_ANNOTATIONS = ("annotations", "completions")  # versions before 1.0 have completions
 _SAMPLE = 1000
 
 
 def read_label_studio(source: Source, reading: Reading) -> Iterator[Row]:
-    """Read an export. A file without annotations is unlabelled; a task without any among others is a problem."""
+    """Read an export. A file without annotations is unlabelled; if other tasks have some, each task needs one."""
     text_key = reading.options.text_key or "text"
     short_key = find_short_key(source)
     labelled = short_key is not None or any(
@@ -48,14 +48,14 @@ def read_label_studio(source: Source, reading: Reading) -> Iterator[Row]:
 
 
 def is_task(row: Json) -> bool:
-    """Whether a row is a task of the full export or to import."""
+    """Return whether a row is a task of the full export, or a task to import."""
     return isinstance(row.get("data"), dict) and any(
         isinstance(row.get(key), list) for key in (*_ANNOTATIONS, "predictions")
     )
 
 
 def find_short_key(source: Source) -> str | None:
-    """The key of the regions in the short export: the name of the control that the labels come from, or None."""
+    """Return the key of the regions in the short export, or None. It is the name of the labelling control."""
     for row in itertools.islice(read_objects(source), _SAMPLE):
         for key, value in (row.value or {}).items():
             if isinstance(value, list) and any(isinstance(one, dict) and "labels" in one for one in value):
@@ -64,7 +64,7 @@ def find_short_key(source: Source) -> str | None:
 
 
 def annotations_of(task: Json, predictions: bool) -> list[Any]:
-    """The annotations of a task that a person did not cancel, or its predictions."""
+    """Return the annotations of a task, without cancelled ones, or its predictions."""
     if predictions:
         found = task.get("predictions")
         return found if isinstance(found, list) else []
@@ -75,11 +75,11 @@ def annotations_of(task: Json, predictions: bool) -> list[Any]:
 
 
 def _regions(task: Json, short_key: str | None, draft: Draft, reading: Reading) -> list[Json]:
-    """The regions with labels of a task; what is wrong goes to `draft`."""
+    """Return the regions of a task that have labels, and add problems to `draft`."""
     if short_key is not None:
         regions = task.get(short_key, ABSENT)
         if regions is ABSENT:
-            draft.problem(Kind.KEY, f"missing key {short_key!r}, which other tasks have: not annotated")
+            draft.problem(Kind.KEY, f"missing key {short_key!r}, which other tasks have: the task is not annotated")
         elif not isinstance(regions, list):
             draft.problem(Kind.VALUE, f"{short_key} {quote(regions)}; expected a list of regions")
         return regions if isinstance(regions, list) else []
@@ -87,7 +87,7 @@ def _regions(task: Json, short_key: str | None, draft: Draft, reading: Reading) 
     what = "predictions" if reading.options.use_predictions else "annotations"
     if len(found) != 1:
         kind = Kind.ANNOTATIONS if found else Kind.KEY
-        draft.problem(kind, f"{len(found)} {what} of this task; expected one")
+        draft.problem(kind, f"the task has {len(found)} {what}; expected one")
         return []
     results = found[0].get("result") if isinstance(found[0], dict) else None
     if not isinstance(results, list):
@@ -100,12 +100,12 @@ def _regions(task: Json, short_key: str | None, draft: Draft, reading: Reading) 
             regions.append(value)
         else:
             other = result.get("type") if isinstance(result, dict) else result
-            reading.note(f"results that are no labelled regions ({quote(other)}) were not read", draft.line)
+            reading.note(f"results that are not labelled regions ({quote(other)}) were not read", draft.line)
     return regions
 
 
 def write_label_studio(sentences: Iterable[Sentence]) -> Iterator[Json]:
-    """Tasks with predictions, for a labelling interface with ``<Text name="text">`` and ``<Labels name="label">``."""
+    """Yield tasks with predictions, for an interface with ``<Text name="text">`` and ``<Labels name="label">``."""
     for sentence in sentences:
         results = [
             {

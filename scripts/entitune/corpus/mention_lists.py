@@ -1,4 +1,4 @@
-"""JSON rows with a text and a list of mentions with offsets: one reader and writer, and a table of dialects."""
+"""JSON rows with a text and a list of mentions with offsets: one reader and one writer for a table of dialects."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from entitune.corpus.sources import Source
 from entitune.records import Entity, Sentence
 
 _SAMPLE = 1000
-"""How many mentions with a surface are looked at to learn whether ends are inclusive."""
+"""How many mentions with a surface are read to find out whether ends are inclusive."""
 
 SENTENCE_ID = "sentence_id"
-"""The key of a sentence's own id in what is written for annotation tools, which renumber their rows."""
+"""The key of a sentence's id in files for annotation tools. The tools renumber the rows."""
 
 Path: TypeAlias = tuple[str | int, ...]
 
 
 class Dialect(NamedTuple):
-    """Where rows have what is needed, as `Mapping`, and what else is particular."""
+    """The keys of rows."""
 
     mapping: Mapping
     accepted: str | None = None
-    """The key that has 'accept' in a row whose annotation was accepted."""
+    """The key that is 'accept' in rows whose annotation was accepted; None if there is no such key."""
 
 
 def _dialect(mentions: str, start: Place, end: Place, label: Place, inclusive: bool = False, **more: Any) -> Dialect:
@@ -37,7 +37,7 @@ def _dialect(mentions: str, start: Place, end: Place, label: Place, inclusive: b
 
 
 DIALECTS: dict[str, tuple[Dialect, ...]] = {
-    # the exports JSONL and JSONL (text label), and JSONL (relation); the first is what is written
+    # the exports JSONL and JSONL (text label), then JSONL (relation); the first one is also written
     "doccano": (
         _dialect("label", 0, 1, 2),
         _dialect("labels", 0, 1, 2),
@@ -52,18 +52,18 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
     "spans": (_dialect("spans", "start", "end", "label", accepted="answer"),),  # spaCy and prodigy
     "entitune": (_dialect("entities", "start", "end", "label", surface="text"),),
 }
-"""Format -> its dialects: a row is read by the one whose list of mentions it has."""
+"""Format -> its dialects. A row is read in the dialect whose key of mentions it has."""
 
 
 def read_mention_lists(source: Source, reading: Reading, dialects: Sequence[Dialect] = ()) -> Iterator[Row]:
-    """Read JSON lines or an array; without `dialects`, as the mapping of the options says.
+    """Read JSON lines or an array; without `dialects`, by the mapping of the options.
 
-    A file in which no row has a list of mentions is unlabelled. Whether ends are inclusive is what the surfaces show,
-    where rows have them. Raises InputError where that differs from the mapping, or cannot be known.
+    A file in which no row has a list of mentions is unlabelled. If mentions have surfaces, these show whether ends are
+    inclusive. Raises InputError if they contradict the mapping, or if neither of them decides.
     """
     if not dialects:
         if reading.options.mapping is None:
-            raise InputError(f"{source.name}: format json needs a mapping, which says where rows have their mentions")
+            raise InputError(f"{source.name}: format json needs the option mapping: the keys of text and mentions")
         dialects = (Dialect(reading.options.mapping),)
     readers, labelled = _survey(source, reading, dialects)
     ids = Ids(reading.split, "row" if is_array(source.path) else "line")
@@ -76,7 +76,7 @@ def read_mention_lists(source: Source, reading: Reading, dialects: Sequence[Dial
 
 
 class DialectReader:
-    """A dialect with its places taken apart, and with what is known of its ends."""
+    """A dialect with each place as a tuple of keys, and with `inclusive` decided."""
 
     def __init__(self, dialect: Dialect, inclusive: bool | None) -> None:
         mapping = dialect.mapping
@@ -87,19 +87,19 @@ class DialectReader:
         self.accepted = dialect.accepted
 
     def takes(self, mention: object) -> bool:
-        """Whether a mention is a list or an object, as the dialect has it."""
+        """Return whether a mention has the dialect's type: a list or an object."""
         return isinstance(mention, list if isinstance(self.start[0], int) else dict)
 
 
 def parts(place: Place) -> Path:
-    """The keys of a place, from the outermost: "span.begin" -> ("span", "begin")."""
+    """Return the keys of a place, the outermost first: "span.begin" -> ("span", "begin")."""
     if isinstance(place, int):
         return (place,)
     return tuple(int(part) if part.isdecimal() else part for part in place.split("."))
 
 
 def find(value: Any, path: Path) -> Any:
-    """What is at a place of a JSON value, or ABSENT."""
+    """Return the value at a place in a JSON value, or ABSENT."""
     for part in path:
         try:
             value = value[part]
@@ -130,19 +130,19 @@ def read_row(
     key = ".".join(map(str, reader.mentions))
     mentions = find(row, reader.mentions)
     if mentions is ABSENT:
-        reason = f"missing key {key!r}, which other rows have; expected [] where a sentence has no mentions"
+        reason = f"missing key {key!r}, which other rows have; use [] for a sentence without mentions"
         draft.problem(Kind.KEY, reason)
     elif not isinstance(mentions, list):
         draft.problem(Kind.VALUE, f"{key} {quote(mentions)}; expected a list of mentions")
     elif len(lists := dict.fromkeys(reader.mentions for reader in found)) > 1:
         names = " and ".join(".".join(map(str, place)) for place in lists)
-        draft.problem(Kind.VALUE, f"mentions under {names}; expected one list of mentions")
+        draft.problem(Kind.VALUE, f"mentions under both {names}; expected one list of mentions")
     else:
         for mention in mentions:
             fitting = next((reader for reader in found if reader.takes(mention)), found[0])
             read_mention(mention, text, fitting, draft, reading)
     if reader.accepted and row.get(reader.accepted, "accept") != "accept":
-        reason = f"{reader.accepted} {quote(row[reader.accepted])}; only 'accept' is an annotation"
+        reason = f"{reader.accepted} {quote(row[reader.accepted])}; only rows with 'accept' are annotated"
         draft.problem(Kind.REJECTED, reason)
     return name
 
@@ -151,10 +151,11 @@ def read_mention(mention: Any, text: str, reader: DialectReader, draft: Draft, r
     """Check a mention and add it to `draft`."""
     start, end, given = find(mention, reader.start), find(mention, reader.end), find(mention, reader.label)
     surface = find(mention, reader.surface) if reader.surface else ABSENT
-    # type() rather than isinstance(): true is not an offset.
+    # type() and not isinstance(), because a bool is an int and true is not an offset.
     if type(start) is not int or type(end) is not int:
         key = ".".join(map(str, reader.end if type(start) is int else reader.start))
-        reason = f"mention {quote(mention)}: {key} {'is missing' if ABSENT in (start, end) else 'is no whole number'}"
+        what = "is missing" if ABSENT in (start, end) else "is not a whole number"
+        reason = f"mention {quote(mention)}: {key} {what}"
         draft.problem(Kind.VALUE, reason)
         return
     labels = given if isinstance(given, list) else [given]
@@ -177,7 +178,7 @@ def read_mention(mention: Any, text: str, reader: DialectReader, draft: Draft, r
 
 
 def _from_utf16(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """Offsets that count UTF-16 units as offsets that count characters; None where there is no difference."""
+    """Convert offsets that count UTF-16 units to characters. Return None if that changes nothing or is impossible."""
     if text.isascii() or max(text) <= "\uffff":
         return None
     units = list(itertools.accumulate((2 if character > "\uffff" else 1 for character in text), initial=0))
@@ -188,7 +189,7 @@ def _from_utf16(text: str, start: int, end: int) -> tuple[int, int] | None:
 
 
 def _survey(source: Source, reading: Reading, dialects: Sequence[Dialect]) -> tuple[list[DialectReader], bool]:
-    """Read as far as is needed to know which dialects a file has, and whether it is labelled."""
+    """Read the first rows: decide whether ends are inclusive, and whether the file is labelled."""
     candidates = [DialectReader(dialect, dialect.mapping.inclusive) for dialect in dialects]
     labelled = False
     fits = {False: 0, True: 0}
@@ -211,26 +212,29 @@ def _survey(source: Source, reading: Reading, dialects: Sequence[Dialect]) -> tu
 
 
 def _settle(source: Source, reading: Reading, dialect: Dialect, fits: dict[bool, int], looked_at: int) -> DialectReader:
-    """Decide whether the ends of a dialect are inclusive, by how many of the surfaces looked at fit which kind."""
-    told = dialect.mapping.inclusive
+    """Decide whether the ends of a dialect are inclusive.
+
+    `fits` counts the surfaces that fit exclusive and inclusive ends, `looked_at` the mentions that were read.
+    """
+    declared = dialect.mapping.inclusive
     shown = None if fits[True] == fits[False] else fits[True] > fits[False]
-    if told is None and shown is None and looked_at:
+    if declared is None and shown is None and looked_at:
         raise InputError(
-            f"{source.name}: mapping: the surfaces do not show whether ends are inclusive; add inclusive: true or false"
+            f"{source.name}: mapping: the surfaces do not show whether ends are inclusive; set inclusive: true or false"
         )
-    if shown is not None and told is not None and shown != told:
+    if shown is not None and declared is not None and shown != declared:
         if reading.options.mapping:
             raise InputError(
-                f"{source.name}: mapping: inclusive: {str(told).lower()}, but the surfaces fit ends that are "
-                f"{'inclusive' if shown else 'exclusive'} ({fits[shown]} of them, against {fits[told]})"
+                f"{source.name}: mapping: inclusive: {str(declared).lower()}, but {fits[shown]} surfaces fit "
+                f"{'inclusive' if shown else 'exclusive'} ends and {fits[declared]} fit the others; change it"
             )
         about = "inclusive" if shown else "exclusive"
-        reading.note(f"ends were read as {about}, as the surfaces show", 1)
-    return DialectReader(dialect, told if shown is None else shown)
+        reading.note(f"ends were read as {about}, because this fits the surfaces", 1)
+    return DialectReader(dialect, declared if shown is None else shown)
 
 
 def write_mention_lists(sentences: Iterable[Sentence], dialect: Dialect) -> Iterator[Json]:
-    """The rows of sentences in a dialect. Mentions without a place in the sentence cannot be written."""
+    """Yield the rows of sentences in a dialect. Every mention must have offsets."""
     reader = DialectReader(dialect, dialect.mapping.inclusive)
     for sentence in sentences:
         row: Json = {}
@@ -256,7 +260,7 @@ def _write_mention(entity: Entity, reader: DialectReader) -> Json | list[Any]:
 
 
 def _put(row: Json, path: Path, value: Any) -> None:
-    """Set what is at a place of a row."""
+    """Set the value at a place in a row."""
     *outer, last = path
     for part in outer:
         row = row.setdefault(str(part), {})

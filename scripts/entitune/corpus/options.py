@@ -1,4 +1,4 @@
-"""Options of a dataset entry for reading its raw files, for what the format leaves open."""
+"""The options of a dataset's entry for reading its raw files, where the format leaves a choice."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Format: TypeAlias = Literal[
     "brat",
     "boson",
 ]
-"""The names of `formats.FORMATS`, where each has its reader."""
+"""The keys of `formats.FORMATS`."""
 
 Scheme: TypeAlias = Literal["bio", "bmes", "bioes"]
 
 Place: TypeAlias = int | str
-"""Where a value is in a JSON object or list: a key, a position in a list, or several of them joined by dots."""
+"""The place of a value in a JSON object or list: a key, a position in a list, or several of them joined by dots."""
 
 
 class _Options(BaseModel):
@@ -38,7 +38,7 @@ class _Options(BaseModel):
 
 
 class Columns(_Options):
-    """Where the tokens and the tags are."""
+    """The columns of tokens and tags."""
 
     token: Place | None = Field(
         default=None, description="CoNLL: number of the column from 0 (default 0); huggingface: key (default tokens)"
@@ -51,12 +51,12 @@ class Columns(_Options):
 
 
 class Mapping(_Options):
-    """Where JSON rows of another dialect have what is needed. A place is a key, or keys joined by dots (span.begin)."""
+    """The places of text and mentions in JSON rows. A place is a key, or several keys joined by dots (span.begin)."""
 
     text: Place = Field(default="text", description="the sentence")
     id: Place = Field(default="id", description="the sentence's id; rows may have none")
     mentions: Place = Field(description="the list of mentions")
-    start: Place = Field(description="in a mention: the offset of its first character; a position where it is a list")
+    start: Place = Field(description="in a mention: the offset of its first character; a position if it is a list")
     end: Place = Field(description="in a mention: the offset of its end")
     label: Place = Field(description="in a mention: its label, or a list of labels")
     surface: Place | None = Field(default=None, description="in a mention: its text, which offsets are checked against")
@@ -69,13 +69,13 @@ class Mapping(_Options):
     def _check_inclusive(self) -> Self:
         if self.surface is None and self.inclusive is None:
             raise ValueError(
-                "say whether ends are inclusive (inclusive: true or false), or where the mention's text is (surface)"
+                "add inclusive: true or false (whether ends are inclusive), or surface (the place of a mention's text)"
             )
         return self
 
 
 class CorpusOptions(_Options):
-    """How raw files are read, where the format alone does not say it. Each format takes some of these keys."""
+    """Options for reading raw files, in addition to the format. Each format takes some of these keys."""
 
     columns: Columns | None = Field(default=None, description="where tokens and tags are (CoNLL, huggingface)")
     scheme: Scheme | None = Field(
@@ -111,7 +111,7 @@ class CorpusOptions(_Options):
 
 
 def parse_options(value: str) -> CorpusOptions:
-    """Options as JSON on a command line, for argparse."""
+    """Read options from JSON on a command line, for argparse."""
     try:
         return CorpusOptions.model_validate_json(value)
     except ValidationError as error:

@@ -1,6 +1,7 @@
-"""Two parallel files, a sentence per line in one and its tags, separated by spaces, in the other.
+"""Two parallel files: one with a sentence per line, the other with the sentence's tags, separated by spaces.
 
-The tokens of a sentence are separated by spaces, or are its characters where it has as many characters as tags.
+The tokens of a sentence are separated by spaces. If their number is not that of the tags, but the number of characters
+is, each character is a token.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from entitune.corpus.sources import Source, decode, is_folder, lines_of, note_fi
 def read_parallel(source: Source, reading: Reading, scheme: Scheme) -> Iterator[Row]:
     """Read two files, sentences and tags, or a folder or archive of just these two.
 
-    Raises InputError where there are not two files, or one is longer.
+    Raises InputError if there are not two files, or if they differ in their number of lines.
     """
     for path in source.paths:
         if path.is_file():
@@ -30,8 +31,8 @@ def read_parallel(source: Source, reading: Reading, scheme: Scheme) -> Iterator[
         for sentence, tags in lines:
             if sentence is None or tags is None:
                 number = (sentence or tags)[0]
-                ends, longer = names if sentence is None else reversed(names)
-                raise InputError(f"{longer}:{number}: {ends} has only {number - 1} lines; expected as many in both")
+                shorter, longer = names if sentence is None else reversed(names)
+                raise InputError(f"{longer}:{number}: {shorter} has only {number - 1} lines; expected as many in both")
             number, line = sentence
             if not line.isspace() or not tags[1].isspace():
                 yield _read_pair(number, line, tags[1], names[1], scheme, reading)
@@ -39,10 +40,10 @@ def read_parallel(source: Source, reading: Reading, scheme: Scheme) -> Iterator[
 
 @contextlib.contextmanager
 def open_pair(source: Source) -> Iterator[tuple[tuple[str, str], tuple[IO[bytes], IO[bytes]]]]:
-    """Open the file of sentences and that of tags, with their names for messages, the sentences first.
+    """Open the file of sentences and the file of tags, in this order, with their names for messages.
 
-    Two paths are in that order, and so are two files that were packed. Of another folder or archive, the file of tags
-    is the one whose first line is tags.
+    Two paths are in this order, and so are two files in a packed archive. In any other folder or archive, the file
+    whose first line consists of tags is the file of tags.
     """
     with contextlib.ExitStack() as stack:
         if len(source.paths) == 2:
@@ -55,7 +56,7 @@ def open_pair(source: Source) -> Iterator[tuple[tuple[str, str], tuple[IO[bytes]
         if len(members) != 2:
             found = ", ".join(member.name for member in members) or "none"
             raise InputError(f"{source.name}: expected two files, sentences and tags; it has: {found}")
-        names = source.names  # of two files that were packed
+        names = source.names  # two for files that were packed
         if len(names) != 2:
             heads = []
             for member in members:
@@ -68,7 +69,7 @@ def open_pair(source: Source) -> Iterator[tuple[tuple[str, str], tuple[IO[bytes]
 
 
 def looks_like_tags(line: bytes) -> bool:
-    """Whether a line is nothing but tags: O and PREFIX-LABEL."""
+    """Return whether a line consists of tags: O and PREFIX-LABEL."""
     tags = decode(line)[0].split()
     return bool(tags) and all(tag == "O" or tag[:2] in ("B-", "I-", "M-", "E-", "S-") for tag in tags)
 

@@ -1,4 +1,4 @@
-"""Problems of a split, grouped by kind: a thousand lines with the same fault are one line of a message."""
+"""The problems of a split, grouped by kind: a thousand lines with the same problem give one line of a message."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from entitune.corpus.rows import Kind, Note, Problem
 
 _PLACES = 5
-"""How many places of a kind are named in addition to the first."""
+"""How many places of a kind a message names in addition to the first."""
 
 
 class Problems:
-    """The problems of a split: the first of each kind in full, the places of some others, and counts."""
+    """Collects the problems of a split: the first of each kind in full, the places of some others, and counts."""
 
     def __init__(self, source: str) -> None:
-        """`source` is what messages call the split."""
+        """`source` is the name of the split in messages."""
         self.count = 0
         self.by_kind: dict[Kind, int] = {}
         self._source = source
@@ -36,13 +36,13 @@ class Problems:
         return message
 
     def examples(self) -> Iterator[tuple[Kind, int, str]]:
-        """Each kind in the order in which it was met, how often, and the first problem."""
+        """Return each kind in order of its first problem: the kind, its count, and the first problem as a message."""
         return ((kind, self.by_kind[kind], first) for kind, first in self._first.items())
 
     def lines(self, limit: int | None = None) -> Iterator[str]:
-        """One line per kind, in the order in which they were met: the first problem, and how many more there are.
+        """Yield one line per kind, in order of its first problem: this problem, and how many more there are.
 
-        With a `limit`, no more lines than that and one that says how many problems they leave out.
+        With a `limit`, yield at most that many lines, and one more with the number of problems that are left out.
         """
         kinds = list(self._first)
         for kind in kinds[:limit]:
@@ -55,7 +55,7 @@ class Problems:
 
 
 def note_lines(notes: list[Note]) -> Iterator[str]:
-    """What was read past or changed in a split, as messages."""
+    """Yield notes as messages."""
     for note in notes:
         times = f" ({note.times} times)" if note.times > 1 else ""
         yield f"{note.file}:{note.line}: note: {note.text}{times}"

@@ -1,4 +1,4 @@
-"""What format is a file? For messages about a wrong `format`, and for scripts/inspect_corpus.py."""
+"""Recognise the format of a file, for messages about a wrong `format` and for scripts/inspect_corpus.py."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from entitune.corpus.rows import offsets_problem
 from entitune.corpus.sources import Source, decode, is_folder, open_members, read_lines
 
 _SAMPLE = 300
-"""How many rows, or lines in front of a row, are looked at."""
+"""How many rows or lines are read."""
 
 _STRAY = 0.02
-"""Which share of a file's tags may be wrong without making it another format."""
+"""The share of tags that may be wrong in a file of a tagged format."""
 
 _TAG = re.compile(r"O|[BIMES]-\S+")
 _TOKEN_KEYS = ("tokens", "words", "chars", "characters", "token")
@@ -35,7 +35,7 @@ _TAG_KEYS = ("ner_tags", "tags", "labels", "label", "ner")
 
 
 class Recognised(NamedTuple):
-    """A format, with the options that the file needs."""
+    """A format, and the options with which the file can be read."""
 
     format: str
     options: dict[str, JsonValue]
@@ -43,18 +43,18 @@ class Recognised(NamedTuple):
     labelled: bool = True
 
     def entry(self) -> str:
-        """The keys of a dataset entry, as YAML in one line."""
+        """Return the keys of a dataset entry, as YAML in one line."""
         return ", ".join(f"{key}: {flow(value)}" for key, value in {"format": self.format, **self.options}.items())
 
 
 def flow(value: JsonValue) -> str:
-    """A value as YAML in one line."""
+    """Return a value as YAML in one line."""
     text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6, sort_keys=False)
     return text.removesuffix("\n").removesuffix("\n...")
 
 
 def recognise(source: Source) -> Recognised | None:
-    """Say what a raw split is by its first rows, or None where that is not certain."""
+    """Recognise a raw split by its first rows. Return None if the format is not certain."""
     try:
         if len(source.paths) == 2 or is_folder(source.paths[0]):
             return _recognise_folder(source)
@@ -65,12 +65,12 @@ def recognise(source: Source) -> Recognised | None:
         if beginning.lstrip()[:1] in (b"{", b"[") and (rows := sample_rows(source)):
             return _recognise_json(source, rows)
         return _recognise_lines(source)
-    except InputError:  # damaged: reading it later reports the problem
+    except InputError:  # the file is damaged, which is reported when it is read
         return None
 
 
 def sample_rows(source: Source) -> list[Json]:
-    """The first rows of a JSON file; none where it is something else."""
+    """Return the first rows of a JSON file; an empty list for any other file."""
     if len(source.paths) != 1 or is_folder(source.paths[0]) or is_parquet(source.path):
         return []
     try:
@@ -80,7 +80,7 @@ def sample_rows(source: Source) -> list[Json]:
 
 
 def looks_annotated(row: Json) -> list[str]:
-    """The keys of a JSON row whose values have offsets in them: lists or objects that hold two numbers or more."""
+    """Return the keys of a JSON row whose values may hold offsets: nested lists or objects with two numbers or more."""
 
     def numbers(value: Any) -> int:
         if isinstance(value, list | dict):
@@ -128,10 +128,10 @@ def _recognise_json(source: Source, rows: Sequence[Json]) -> Recognised | None:
 
 
 def _mention_list(rows: Sequence[Json]) -> Recognised | None:
-    """The dialect whose keys the rows have, and whose mentions fit."""
+    """Return the dialect that fits the keys and the mentions of the rows best."""
     scores: Counter[str] = Counter()
     others: set[str] = set()
-    """Dialects that have the keys of a row, but not its mentions."""
+    """Dialects that fit the keys of a row, but not its mentions."""
     for name, dialects in DIALECTS.items():
         for dialect in dialects:
             reader = DialectReader(dialect, dialect.mapping.inclusive)
@@ -210,14 +210,14 @@ def _recognise_lines(source: Source) -> Recognised | None:
 
 
 def _is_tags(sentences: Sequence[Sequence[Sequence[str]]], column: int, columns: int) -> bool:
-    """Whether a column is nothing but tags. One of O alone is not, where there are others."""
+    """Return whether a column consists of tags. In a file of three or more columns, one of only O does not count."""
     tags = Counter(fields[column] for sentence in sentences for fields in sentence)
     known = sum(count for tag, count in tags.items() if _TAG.fullmatch(tag))
     return known > 0 and known >= tags.total() * (1 - _STRAY) and (tags.keys() != {"O"} or columns == 2)
 
 
 def _table(lines: Iterable[str], columns: int) -> Iterator[list[list[str]]]:
-    """The columns of each line, by sentence; lines of another number of columns are left out."""
+    """Yield the columns of each line, by sentence. Lines with another number of columns are left out."""
     sentence: list[list[str]] = []
     for line in [*lines, ""]:
         if not line.strip(" \t\r") or line.startswith("-DOCSTART-"):
@@ -229,7 +229,10 @@ def _table(lines: Iterable[str], columns: int) -> Iterator[list[list[str]]]:
 
 
 def _tag_options(sentences: Sequence[Sequence[str]], key: str) -> dict[str, JsonValue]:
-    """The scheme of tags and whether they are IOB1, as options; `key` is how the format says the scheme."""
+    """Return options for the scheme of the tags, and for IOB1.
+
+    `key` is the option that holds the scheme: "scheme", or "format" for the formats conll-SCHEME.
+    """
     used = Counter(tag[:1] for tags in sentences for tag in tags if tag != "O")
     prefixes = {prefix for prefix, count in used.items() if count > used.total() * _STRAY}
     scheme: Scheme = "bio"
@@ -251,14 +254,14 @@ def _tag_options(sentences: Sequence[Sequence[str]], key: str) -> dict[str, Json
 
 
 def _are_words(tokens: Iterable[str]) -> bool:
-    """Whether most tokens are words of several Latin letters, which spaces separate."""
+    """Return whether most tokens are words of at least two Latin letters, which a text separates by spaces."""
     sample = list(itertools.islice(tokens, 3000))
     words = sum(len(token) > 1 and token.isascii() and token.isalpha() for token in sample)
     return words > len(sample) / 2
 
 
 def _mapping(rows: Sequence[Json]) -> Recognised | None:
-    """A mapping for rows of an unknown dialect, where their values leave no doubt."""
+    """Find a mapping for rows of an unknown dialect. Return None if their values leave a doubt."""
     text_key = next(
         (key for key in sorted(rows[0], key=lambda key: -len(str(rows[0][key]))) if isinstance(rows[0][key], str)), None
     )
@@ -278,7 +281,7 @@ def _mapping(rows: Sequence[Json]) -> Recognised | None:
 
 
 def _mapping_of(samples: Sequence[tuple[str, Any]]) -> dict[str, JsonValue] | None:
-    """Where mentions have start, end, label and surface; None where that is not certain."""
+    """Find the places of start, end, label and surface in mentions. Return None if they are not certain."""
     if not samples:
         return None
     leaves = [_leaves(mention) for _, mention in samples]
@@ -309,7 +312,7 @@ def _mapping_of(samples: Sequence[tuple[str, Any]]) -> dict[str, JsonValue] | No
                 continue
             inclusive = one_character
         if others:
-            # brat's numbers of mentions, T1, begin again in each row: there may be fewer of them than labels
+            # mention numbers as in brat (T1, T2) restart in each row, so there may be fewer of them than labels
             labels = [place for place in others if not all(re.fullmatch(r"[A-Z]\d+", one[place]) for one in leaves)]
             label = min(labels or others, key=lambda place: len({one[place] for one in leaves}))
             found = {"start": start, "end": end, "label": label, "surface": surface, "inclusive": inclusive}
@@ -322,7 +325,7 @@ def _mapping_of(samples: Sequence[tuple[str, Any]]) -> dict[str, JsonValue] | No
 
 
 def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
-    """The values of a mention that are not objects, by their place."""
+    """Return the values of a mention that are not objects: place -> value."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     leaves: dict[str, Any] = {}
     for key, inner in pairs:

@@ -1,8 +1,8 @@
-"""Rows of a raw split, and what is wrong with them.
+"""The rows of a raw split, and their problems.
 
-A row is what becomes one sentence: a line or an object of a JSON file, a sentence of a CoNLL file, a line of a brat
-document. A reader yields every row in the file's order, each either with its sentence or with everything that is wrong
-with it. It raises InputError only where the rest of the file cannot be read.
+A row becomes one sentence. It is a line or an object of a JSON file, a sentence of a CoNLL file, or a line of a brat
+document. A reader yields every row in the order of the file, either with its sentence or with all of its problems. It
+raises InputError only if the rest of the file cannot be read.
 """
 
 from __future__ import annotations
@@ -17,30 +17,29 @@ from typing import NamedTuple
 from entitune.corpus.options import CorpusOptions
 from entitune.records import Entity, Sentence
 
-# A file that is one single line, or a CoNLL file without blank lines, must not fill the memory.
+# A file of one long line, or a CoNLL file without blank lines, must not fill the memory.
 MAX_ROW_BYTES = 1 << 20
 
 MAX_LABELS = 1000
-"""How many different labels of a file are counted: a wrong mapping can make every mention a label of its own."""
+"""How many different labels of a file are counted: with a wrong mapping, each mention may have a different label."""
 
-# Control characters other than tab and line feed, lone surrogates (JSON can escape them, UTF-8 cannot hold them) and
-# noncharacters: a tokenizer drops or changes them, so that offsets would no longer fit.
+# Control characters other than tab and line feed, lone surrogates (JSON can escape them, UTF-8 cannot encode them) and
+# noncharacters. A tokenizer drops or changes them, so offsets would be wrong.
 UNUSABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
-# What most chat models have as special tokens, <|im_end|> or with the full-width bars of DeepSeek: a tokenizer makes
-# one token of it, and the sentence would end the user's turn. The tokens of the model itself are checked where the
-# split is encoded.
+# Special tokens of most chat models: <|im_end|>, or with the full-width bars of DeepSeek. A tokenizer would make one
+# token of it, which ends the user's turn. The tokens of the chosen model are checked when the split is encoded.
 MARKUP = re.compile(r"<[|｜][^|｜\n]{1,64}[|｜]>")
 
 ABSENT = object()
-"""What a row has under a key that it does not have."""
+"""Stands for the value of a missing key; None is a value of its own."""
 
-_REPR = reprlib.Repr()  # bounded in length and in depth, and with escapes for what cannot be printed
+_REPR = reprlib.Repr()  # limits length and depth, and escapes characters that cannot be printed
 _REPR.maxstring = _REPR.maxother = 60
 
 
 class Kind(StrEnum):
-    """Kinds of problems: a message per kind, with a count, is what a user reads."""
+    """The kinds of problems. A user reads one message per kind, with a count."""
 
     ENCODING = "not UTF-8"
     SIZE = "row too long"
@@ -66,19 +65,19 @@ class Kind(StrEnum):
 
 
 class Problem(NamedTuple):
-    """What is wrong in a raw file, and the fix. `line` is 1-based."""
+    """A problem in a raw file. `reason` includes the fix, and `line` is 1-based."""
 
     line: int
     reason: str
     kind: Kind
     file: str = ""
-    """The file, as messages name it, where the split has more than one."""
+    """The name of the file in messages, if the split has several."""
 
 
 class Row(NamedTuple):
-    """A row as it is in the raw file: `sentence` is None exactly where there are `problems`.
+    """A row of the raw file. It has either a `sentence` or `problems`.
 
-    `line` is the 1-based number of the row's first line, `raw` the row's bytes (at most about `MAX_ROW_BYTES`).
+    `line` is the 1-based number of the row's first line, and `raw` is the row's bytes (about `MAX_ROW_BYTES` at most).
     """
 
     line: int
@@ -88,7 +87,7 @@ class Row(NamedTuple):
 
 
 class Note(NamedTuple):
-    """Something that was read past or changed without loss: how often, and the first place."""
+    """Something that was skipped or changed without loss: what, how often, and the first place."""
 
     text: str
     times: int
@@ -97,7 +96,7 @@ class Note(NamedTuple):
 
 
 class Reading:
-    """One pass through a raw split: what a reader is told, and what it tells in addition to the rows."""
+    """One reading of a raw split: the reader's settings, and what it reports in addition to the rows."""
 
     def __init__(
         self, split: str, labels: Sequence[str] | None = None, options: CorpusOptions | None = None, source: str = ""
@@ -105,37 +104,37 @@ class Reading:
         """Begin to read a split.
 
         Args:
-            split: the split's name, which is part of the ids of its sentences.
-            labels: the dataset's labels; None: any label is accepted.
+            split: the split's name, which becomes part of the ids of its sentences.
+            labels: the dataset's labels; None accepts any label.
             options: those of the dataset's entry.
-            source: what messages call the file.
+            source: the name of the file in messages.
         """
         self.split = split
         self.labels = labels
         self.options = options or CorpusOptions()
         self.source = source
         self.label_counts: Counter[str] = Counter()
-        """Label -> mentions of it in the file, in refused rows too, under the names of the dataset."""
+        """Label of the dataset -> its mentions in the file, including rows with problems."""
         self._notes: dict[str, tuple[int, str, int]] = {}
 
     def note(self, text: str, line: int, count: int = 1, file: str = "") -> None:
-        """Count `count` more of what `text` tells; of the first, its place is kept."""
+        """Note something `count` times. Notes with the same text are added up and keep the first place."""
         before, first_file, first_line = self._notes.get(text, (0, file or self.source, line))
         self._notes[text] = before + count, first_file, first_line
 
     @property
     def notes(self) -> list[Note]:
-        """What was read past or changed, in the order in which it was met."""
+        """The notes, in the order in which they first appeared."""
         return [Note(text, *rest) for text, rest in self._notes.items()]
 
 
 class Draft:
-    """A row that is being read. What is wrong with it is collected, so that a user sees all of it at once."""
+    """A row that is being read. It collects all problems, so that a user sees them at once."""
 
     __slots__ = ("_entities", "_file", "_prefix", "_reading", "_text", "line", "problems", "raw")
 
     def __init__(self, reading: Reading, line: int, raw: bytes, file: str = "", prefix: str = "") -> None:
-        """`file` is the file as messages name it, where the split has several; `prefix` begins each reason."""
+        """`file` is the name of the file in messages, if the split has several. `prefix` begins each reason."""
         self.line = line
         self.raw = raw
         self.problems: list[Problem] = []
@@ -146,13 +145,14 @@ class Draft:
         self._entities: dict[tuple[int, int, str], Entity] = {}
 
     def problem(self, kind: Kind, reason: str, line: int = 0, file: str = "") -> None:
-        """Note what is wrong; `line` and `file` are those of the row unless they are given."""
+        """Add a problem. By default, `line` and `file` are those of the row."""
         self.problems.append(Problem(line or self.line, self._prefix + reason, kind, file or self._file))
 
     def set_text(self, text: str, where: Callable[[int], tuple[str, int]] | None = None) -> None:
-        """Take the text of the sentence and check its characters.
+        """Set the text of the sentence and check its characters.
 
-        `where` says of an offset how a message names it and on which line it is; default: the offset itself.
+        `where` maps an offset to its description in messages and to its line (0: the row's). By default, messages name
+        the offset.
         """
         self._text = text
         if not text.strip():
@@ -166,12 +166,12 @@ class Draft:
             place, line = where(markup.start()) if where else (f" in text, at offset {markup.start()}", 0)
             self.problem(
                 Kind.MARKUP,
-                f"{quote(markup[0])}{place}: chat models read this as markup, not as text; remove or replace it",
+                f"{quote(markup[0])}{place}: chat models read this as markup; remove or replace it",
                 line,
             )
 
     def label(self, label: str, line: int = 0) -> str:
-        """The dataset's name of a label, which is checked. `line` is that of the mention, unless it is the row's."""
+        """Return the dataset's name of a label. An unknown label is a problem, at `line` or at the row's line."""
         label = self._reading.options.rename.get(label, label)
         labels = self._reading.labels
         if labels is not None and label not in labels:
@@ -179,7 +179,7 @@ class Draft:
         return label
 
     def add(self, label: str, start: int, end: int, line: int = 0) -> None:
-        """Add a mention whose half-open offsets fit the text. `label` has been checked."""
+        """Add a mention. The half-open offsets fit the text, and `label` has been checked by the caller."""
         counts = self._reading.label_counts
         if label in counts or len(counts) < MAX_LABELS:
             counts[label] += 1
@@ -189,7 +189,7 @@ class Draft:
         self._entities[start, end, label] = Entity(label, surface, start, end)
 
     def finish(self, name: str, labelled: bool = True) -> Row:
-        """The row, with a sentence of that id unless there are problems."""
+        """Return the row. If it has no problems, its sentence has the id `name`."""
         if self.problems:
             return Row(self.line, self.raw, None, self.problems)
         entities = tuple(self._entities[key] for key in sorted(self._entities)) if labelled else None
@@ -197,10 +197,10 @@ class Draft:
 
 
 class Ids:
-    """The ids of a file's rows: the rows' own, or SPLIT-NUMBER where a row has none. No two rows share one."""
+    """Names the rows of a file: by their own ids, or SPLIT-NUMBER for rows without an id. No two rows share an id."""
 
     def __init__(self, split: str, unit: str = "line") -> None:
-        """`unit` is what the rows' numbers count, as messages call it."""
+        """`unit` is the word in messages for what the rows' numbers count."""
         self._split = split
         self._unit = unit
         self._first: dict[str, int] = {}
@@ -208,13 +208,13 @@ class Ids:
         self._first_without = 0
 
     def name(self, number: int, given: object, draft: Draft) -> str:
-        """The id of a row. `given` is its own, or ABSENT; `number` is its number in the file, from 1."""
+        """Return the id of a row. `given` is its own id or ABSENT; `number` is its number in the file, from 1."""
         name = f"{self._split}-{number}"
         if given is ABSENT:
             self._first_without = self._first_without or number
             if name in self._first:
                 before = f"{self._unit} {self._first[name]} already has {name!r}"
-                draft.problem(Kind.ID, f"missing key 'id': {before}, this {self._unit}'s own")
+                draft.problem(Kind.ID, f"missing key 'id': {before}, the id that this {self._unit} would get")
             return name
         if isinstance(given, bool) or not isinstance(given, int | str) or given == "":
             draft.problem(Kind.VALUE, f"id {quote(given)}; expected a string or a whole number")
@@ -223,30 +223,34 @@ class Ids:
         if isinstance(given, str) and (unusable := UNUSABLE.search(given)):
             draft.problem(Kind.CHARACTER, f"unusable character {unusable[0]!r} in id {quote(given)}; remove it")
         if name in self._first:
-            draft.problem(Kind.ID, f"duplicate id {quote(name)}: {self._unit} {self._first[name]} has it too")
+            draft.problem(Kind.ID, f"duplicate id {quote(name)}: {self._unit} {self._first[name]} has the same id")
         elif (match := self._numbered.fullmatch(name)) and 0 < self._first_without <= int(match[1]) < number:
-            draft.problem(Kind.ID, f"id {quote(name)} is what a row without an id is called after its {self._unit}")
+            without = f"{self._unit} {self._first_without}"
+            draft.problem(Kind.ID, f"id {quote(name)}: rows without an id, such as {without}, get ids of this form")
         self._first.setdefault(name, number)
         return name
 
 
 def quote(value: object) -> str:
-    """`value` as a message shows it: printable, and not longer than a message should be."""
+    """Return `value` for a message: printable, and limited in length."""
     return _REPR.repr(value)
 
 
 def offsets_problem(text: str, start: int, end: int, surface: str | None, inclusive: bool) -> str | None:
-    """What is wrong with the half-open offsets of a mention, or None. `inclusive`: how the file writes its ends."""
+    """Return what is wrong with the half-open offsets of a mention, or None.
+
+    `inclusive` tells whether ends are inclusive in the file, and so in the message.
+    """
     if not text:
-        return None  # the missing text is what is reported
+        return None  # the missing text has been reported
     if 0 <= start < end <= len(text):
         if surface is None or text[start:end] == surface:
             return None
         reason = f"these offsets hold {quote(text[start:end])}"
     elif start == end and not inclusive:
-        reason = "an empty span; its end is the character after the last"
+        reason = "an empty span; the end must be the offset after the last character"
     else:
-        reason = f"out of range, the text has the offsets 0 to {len(text) - 1}"
+        reason = f"out of range; the text has the offsets 0 to {len(text) - 1}"
     if surface is None:
         return reason
     place = text.find(surface) if surface else -1

@@ -1,8 +1,7 @@
-"""Which rows of the training split a run is trained on, which are held out to judge it, which a prompt shows.
+"""Select rows of the training split: for training, for evaluation (held out), and as examples in a prompt.
 
-Everything that is held out is disjoint from what is kept: rows with the same sentence (equal after normalisation) are
-held out together or kept together, so none of them judges a model that was trained on it. The choice depends on the
-seed and the rows alone, not on their order in the file.
+Rows with the same sentence (equal after normalisation) are held out together or kept together, so no model is evaluated
+on a sentence that it was trained on. Which rows are held out depends only on the seed and the rows, not on their order.
 """
 
 from __future__ import annotations
@@ -17,30 +16,40 @@ from entitune.corpus.same_text import text_key
 from entitune.records import Sentence
 
 HELD_OUT = "held_out"
-"""What LLaMA-Factory calls the rows that are held out."""
+"""The name of the held-out rows for LLaMA-Factory."""
 
 
 def without(sentences: Sequence[Sentence], others: Iterable[Sentence]) -> list[Sentence]:
-    """The sentences that are not among `others`, not even with other punctuation or letter case."""
+    """Return the sentences that are not among `others`. Punctuation and letter case make no difference."""
     keys = {text_key(other.text) for other in others}
     return [sentence for sentence in sentences if text_key(sentence.text) not in keys]
 
 
 def held_out_rows(share: float, rows: int) -> int:
-    """How many of so many rows are held out, at most."""
+    """Return how many rows are held out at most, given their share and the number of all rows."""
     return round(share * rows)
 
 
 def hold_out(
     sentences: Sequence[Sentence], share: float, seed: int, never: Iterable[Sentence] = ()
 ) -> tuple[list[Sentence], list[Sentence]]:
-    """Divide a split into rows that are kept and rows that are held out, both in the order of the split.
+    """Divide a split into rows to keep and rows to hold out.
 
-    `share` of the rows is held out, rounded to whole rows; fewer where the rows of one sentence would exceed it. A row
-    with the sentence of one of `never` is kept. Raises InputError where no row would be held out or none kept.
+    Args:
+        sentences: the rows of the split.
+        share: the share of rows to hold out, between 0 and 1, rounded to whole rows. Fewer are held out if rows with
+            the same sentence would exceed it.
+        seed: chooses the rows.
+        never: sentences that are never held out.
+
+    Returns:
+        The rows to keep and the rows to hold out, both in the order of the split.
+
+    Raises:
+        InputError: no row would be held out, or none kept.
     """
     if not 0 < share < 1:
-        raise InputError(f"cannot hold out a share of {share}; expected a number between 0 and 1, as 0.1")
+        raise InputError(f"cannot hold out a share of {share}; expected a number between 0 and 1, such as 0.1")
     groups: defaultdict[str, list[int]] = defaultdict(list)
     for position, sentence in enumerate(sentences):
         groups[text_key(sentence.text)].append(position)
@@ -52,7 +61,7 @@ def hold_out(
     if not 0 < len(held) < len(sentences):
         raise InputError(
             f"cannot hold out a share of {share} of {len(sentences)} rows ({len(groups)} different sentences): no row"
-            " would be held out, or none kept; choose another share or add rows"
+            " would be held out, or none kept; choose another share, or add rows"
         )
     kept = [sentence for position, sentence in enumerate(sentences) if position not in held]
     return kept, [sentences[position] for position in sorted(held)]
@@ -61,7 +70,7 @@ def hold_out(
 def select_rows(sentences: Sequence[Sentence], rows: int, seed: int) -> list[Sentence]:
     """Choose `rows` rows, in the order of the split. With the same seed, a larger choice contains a smaller one.
 
-    Raises InputError where there are not as many.
+    Raises InputError if there are fewer rows.
     """
     if not 0 < rows <= len(sentences):
         raise InputError(f"cannot choose {rows} rows: there are {len(sentences)}")
@@ -72,7 +81,7 @@ def select_rows(sentences: Sequence[Sentence], rows: int, seed: int) -> list[Sen
 def draw_examples(sentences: Sequence[Sentence], count: int, seed: int) -> list[Sentence]:
     """Draw the sentences that a prompt shows as examples, in the order in which it shows them.
 
-    Raises InputError where there are not as many.
+    Raises InputError if there are fewer sentences.
     """
     if count > len(sentences):
         raise InputError(f"cannot draw {count} examples: there are {len(sentences)} sentences")
@@ -80,5 +89,5 @@ def draw_examples(sentences: Sequence[Sentence], count: int, seed: int) -> list[
 
 
 def _rank(seed: int, name: str) -> bytes:
-    """A number drawn for a row or sentence: the same whatever else is in the file."""
+    """Return the random rank of a row or sentence. It does not depend on the other rows of the file."""
     return hashlib.sha256(f"{seed}\n{name}".encode()).digest()

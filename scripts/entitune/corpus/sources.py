@@ -1,6 +1,6 @@
-r"""Where the rows of a split come from: a file, two parallel files, or the files of a folder or an archive.
+r"""The files of a raw split: one file, two parallel files, or the files of a folder or an archive.
 
-Lines are cut at `\n` only: U+2028 and the like are characters of the text.
+Lines end at `\n` only: other separators, such as U+2028, are characters of the text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from entitune.files import atomic_write
 
 
 class Source(NamedTuple):
-    """A raw split, and how messages call it."""
+    """The files of a raw split, and their names in messages."""
 
     paths: tuple[Path, ...]
     names: tuple[str, ...]
@@ -37,23 +37,23 @@ class Source(NamedTuple):
     def of(cls, paths: Sequence[str | Path], names: Sequence[str] = ()) -> Source:
         """Check that the paths are files or folders. Raises OSError or InputError.
 
-        `names` are the user's own files where `paths` are copies of them; there may be fewer names than paths.
+        `names` are the user's own files, if `paths` are copies of them. A path without a name has the path as its name.
         """
         for path in paths:
             mode = Path(path).stat().st_mode
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                raise InputError(f"{path} is not a file (a pipe?): write it to a file first, it is read more than once")
+                raise InputError(f"{path} is not a file (a pipe?); it is read more than once: save it to a file first")
         given = tuple(names) if len(names) >= len(paths) else (*names, *map(str, paths[len(names) :]))
         return cls(tuple(map(Path, paths)), given)
 
     @property
     def name(self) -> str:
-        """What messages call the split."""
+        """The name of the split in messages."""
         return self.names[0]
 
     @property
     def path(self) -> Path:
-        """The only file. Raises InputError where there are several or it is a folder."""
+        """The only file. Raises InputError if there are several paths or if it is a folder."""
         if len(self.paths) != 1:
             raise InputError(f"{' '.join(map(str, self.paths))}: expected one file")
         if self.paths[0].is_dir():
@@ -65,16 +65,16 @@ class Source(NamedTuple):
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield each line's 1-based number and its bytes with the line end, without a byte order mark.
+    """Yield each line's 1-based number and its bytes, with the line end and without a byte order mark.
 
-    Of a line that is too long, the beginning.
+    A line of more than MAX_ROW_BYTES is cut off, and has no line end.
     """
     with path.open("rb") as stream:
         yield from lines_of(stream)
 
 
 def lines_of(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """`read_lines` of an open file."""
+    """Do what `read_lines` does, for an open file."""
     for number, line in enumerate(iter(partial(stream.readline, MAX_ROW_BYTES + 1), b""), 1):
         if len(line) > MAX_ROW_BYTES:
             rest = line
@@ -85,27 +85,27 @@ def lines_of(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def begins_with_mark(path: Path) -> bool:
-    """Whether a file begins with the byte order mark of UTF-8."""
+    """Return whether a file begins with the byte order mark of UTF-8."""
     with path.open("rb") as stream:
         return stream.read(3) == codecs.BOM_UTF8
 
 
 def note_file(path: Path, reading: Reading) -> None:
-    """Note the byte order mark of a file, which is read past."""
+    """Note that the byte order mark of a file is skipped, if it has one."""
     if begins_with_mark(path):
         reading.note("a byte order mark was skipped", 1)
 
 
 def note_line_ends(raw: bytes, line: int, reading: Reading, file: str = "") -> None:
-    """Note the lines of a row that end with CRLF, which is read as a line end."""
+    """Note the lines of a row that end with CRLF."""
     if b"\r" in raw and (count := raw.count(b"\r\n")):
         reading.note("lines that end with CRLF were read as if they ended with LF", line, count, file)
 
 
 def decode(line: bytes) -> tuple[str, str | None]:
-    """The text of a line without its end, or "" and the reason why there is none."""
+    """Decode a line without its line end. Return (text, None), or ("", reason) if it is too long or not UTF-8."""
     if len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
-        return "", f"line of more than {MAX_ROW_BYTES} bytes; expected one sentence a line"
+        return "", f"line of more than {MAX_ROW_BYTES} bytes; expected one sentence per line"
     content = line[:-2] if line.endswith(b"\r\n") else line.removesuffix(b"\n")
     try:
         return content.decode(), None
@@ -114,17 +114,17 @@ def decode(line: bytes) -> tuple[str, str | None]:
 
 
 def not_utf8(content: bytes, error: UnicodeDecodeError) -> str:
-    """The beginning of a message about bytes that are not UTF-8."""
+    """Return the beginning of a message about bytes that are not UTF-8."""
     found = content[error.start : error.start + 3]
     surrogate = "half of a surrogate pair (CESU-8), " if re.fullmatch(b"\xed[\xa0-\xbf][\x80-\xbf]", found) else ""
     return f"not UTF-8: {surrogate}byte 0x{content[error.start]:02x} at byte {error.start + 1}"
 
 
 def other_encoding(path: Path) -> str | None:
-    """What a whole file that is not UTF-8 is, with the command that converts it; None where that is not certain.
+    """Return the encoding of a file that is not UTF-8, with the command that converts it; None if it is not certain.
 
-    GB18030 reads almost any bytes, so that one line tells nothing: all of the file must be GB18030, and no line may
-    be Chinese in UTF-8 (two characters of three bytes, which a line of GB18030 hardly is by accident).
+    Almost any bytes can be decoded as GB18030. So the whole file must be GB18030, and no line may be Chinese in UTF-8:
+    two characters of three bytes each, which is unlikely by chance in a line of GB18030.
     """
     with path.open("rb") as stream:
         beginning = stream.read(2)
@@ -153,11 +153,11 @@ _DECOMPRESSORS: dict[bytes, Callable[[Path], IO[bytes]]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
 }
-"""The first bytes of a compressed file -> what reads it."""
+"""The first bytes of a compressed file -> the function that opens it."""
 
 
 _DAMAGES = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
-"""What the libraries raise for an archive that is damaged."""
+"""The exceptions that the libraries raise for a damaged archive."""
 
 
 class Member(NamedTuple):
@@ -168,7 +168,7 @@ class Member(NamedTuple):
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path is a folder, or a zip or tar archive of one."""
+    """Return whether a path is a folder, or a zip or tar archive of one."""
     if path.is_dir() or zipfile.is_zipfile(path):
         return True
     try:
@@ -179,9 +179,9 @@ def is_folder(path: Path) -> bool:
 
 @contextlib.contextmanager
 def open_members(source: Source) -> Iterator[list[Member]]:
-    """The files of a folder, or of a zip or tar archive; hidden files are left out.
+    """Open the files of a folder, or of a zip or tar archive. Hidden files are left out.
 
-    Raises InputError where `source` is none of these or is damaged.
+    Raises InputError if `source` is not one of these or is damaged.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -206,7 +206,7 @@ def _members(path: Path, stack: contextlib.ExitStack) -> list[Member]:
     beginning = stream.read(6)
     stream.seek(0)
     for magic, decompress in _DECOMPRESSORS.items():
-        if beginning.startswith(magic):  # members are read in any order, which a compressed stream does not allow
+        if beginning.startswith(magic):  # members are read in any order, so the stream must be seekable
             stream = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
             with decompress(path) as content:
                 shutil.copyfileobj(content, stream)
@@ -226,9 +226,9 @@ def _open_tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 def pack(paths: Sequence[Path], output: Path) -> None:
-    """Write the files of a folder, or several files, to one tar archive, which the readers take in their place.
+    """Write the files of a folder, or several files, to one tar archive that the readers accept instead of them.
 
-    Names and bytes are kept; dates and owners are not, so that the same files give the same archive.
+    The archive has no dates or owners, so the same files give the same bytes.
     """
     with atomic_write(output, "wb") as stream, tarfile.open(fileobj=stream, mode="w") as tar:
         for path in paths:

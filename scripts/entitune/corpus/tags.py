@@ -1,4 +1,4 @@
-"""Tags of tokens in the schemes BIO, BMES and BIOES: the mentions that they mark."""
+"""Read the mentions that tags in the schemes BIO, BMES and BIOES mark."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from entitune.corpus.options import Scheme
 from entitune.corpus.rows import Kind, quote
 
-# The prefixes of a mention's first, further and last token and of a mention of one token. BIO has no last two.
+# The prefixes of a mention's first, inner and last token, and of a mention of one token. BIO lacks the last two.
 _PREFIXES: dict[Scheme, tuple[str, str, str | None, str | None]] = {
     "bio": ("B", "I", None, None),
     "bmes": ("B", "M", "E", "S"),
@@ -19,7 +19,7 @@ SCHEMES: tuple[Scheme, ...] = tuple(_PREFIXES)
 
 
 class Span(NamedTuple):
-    """A mention: from token `start` to before token `end`."""
+    """A mention: the tokens from `start` up to, but not including, `end`."""
 
     start: int
     end: int
@@ -27,7 +27,7 @@ class Span(NamedTuple):
 
 
 class TagProblem(NamedTuple):
-    """What is wrong with the tag of a token."""
+    """A problem with the tag of a token."""
 
     token: int
     kind: Kind
@@ -35,21 +35,21 @@ class TagProblem(NamedTuple):
 
 
 class Marked(NamedTuple):
-    """What the tags of a sentence mark, in order."""
+    """The mentions that the tags of a sentence mark, and the problems, both in order."""
 
     spans: list[Span]
     problems: list[TagProblem]
     repaired: int
-    """How many I- tags that continue no mention were taken to begin one."""
+    """How many I- tags that continue no mention were read as B-."""
 
 
 def read_tags(tags: Sequence[str], scheme: Scheme, repair_iob1: bool = False) -> Marked:
-    """Read the tags of a sentence. With `repair_iob1`, an I- tag of BIO that continues no mention begins one."""
+    """Read the tags of a sentence. With `repair_iob1`, a BIO tag I- that continues no mention is read as B-."""
     begin, inside, last, single = _PREFIXES[scheme]
     spans: list[Span] = []
     problems: list[TagProblem] = []
     repaired = 0
-    label, start = None, 0  # of the mention that is open, if any
+    label, start = None, 0  # of the open mention, if there is one
     for position, tag in enumerate(tags):
         if tag == "O" and label is None:
             continue
@@ -76,7 +76,7 @@ def read_tags(tags: Sequence[str], scheme: Scheme, repair_iob1: bool = False) ->
         if label is not None and last is None:
             spans.append(Span(start, position, label))
         label = None
-        if prefix in (begin, inside):  # what follows a wrong tag is read as if the mention had begun
+        if prefix in (begin, inside):  # after a wrong tag, reading continues as if the mention had begun
             label, start = name, position
         elif prefix == single:
             spans.append(Span(position, position + 1, name))

@@ -1,1 +1,1 @@
-"""Scores, error categories, audits of data, significance of differences."""
+"""Scores, error categories, audits of corpora, and significance tests."""

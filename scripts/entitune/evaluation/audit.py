@@ -1,6 +1,6 @@
-"""What is in a corpus before anything is trained on it: distributions, duplicates, leakage, doubtful annotation.
+"""Audit a corpus before training: distributions, duplicates, leakage, doubtful annotation.
 
-Every figure is a (measure, label, value); docs/contracts.md explains each measure and its labels.
+Every figure is a tuple (measure, label, value); docs/contracts.md explains the measures and their labels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ALL = "all"
 
 
 def audit_split(sentences: Sequence[Sentence], labels: Sequence[str]) -> Iterator[Figure]:
-    """The figures of one split by itself. What needs annotation is left out for an unlabelled split."""
+    """Yield the figures of one split. Those about annotation are left out for an unlabelled split."""
     yield "sentences", ALL, len(sentences)
     lengths = [len(sentence.text) for sentence in sentences]
     yield from _spread("sentence_length", lengths)
@@ -103,7 +103,7 @@ def _annotation(sentences: Sequence[Sentence], labels: Sequence[str]) -> Iterato
 
 
 def _doubts(text: str, entities: Sequence[Entity]) -> Iterator[str]:
-    """The name of each thing in one sentence that may be an annotation error."""
+    """Yield the measure that counts it, for each possible annotation error in one sentence."""
     marks = defaultdict(set)
     labels_of = defaultdict(set)
     for entity in entities:
@@ -121,7 +121,7 @@ def _doubts(text: str, entities: Sequence[Entity]) -> Iterator[str]:
             yield "unmarked_pairs"
         for start in unmarked:
             yield "unmarked_occurrences"
-            before = bisect.bisect(starts, start)  # the mentions that begin here or before
+            before = bisect.bisect(starts, start)  # how many mentions begin here or earlier
             if before and reaches[before - 1] >= start + len(surface):
                 yield "unmarked_occurrences_in_mentions"
     for names_of in labels_of.values():
@@ -132,9 +132,9 @@ def _doubts(text: str, entities: Sequence[Entity]) -> Iterator[str]:
 
 
 def _occurrence_finder(text: str) -> Callable[[str], Iterator[int]]:
-    """A function that finds where a surface begins in `text`, overlapping occurrences too.
+    """Return a function that finds the starts of a surface in `text`, including overlapping occurrences.
 
-    It tries the places of the rarest character, so that many surfaces in a long text do not each scan it.
+    It tries the places of the surface's rarest character, so the text is not scanned again for each surface.
     """
     positions = defaultdict(list)
     for position, character in enumerate(text):
@@ -153,7 +153,7 @@ def _occurrence_finder(text: str) -> Callable[[str], Iterator[int]]:
 def audit_against(
     sentences: Sequence[Sentence], other: Sequence[Sentence], name: str, labels: Sequence[str]
 ) -> Iterator[Figure]:
-    """What a split shares with the split `name`: its sentences that are there too, and its mentions that are not."""
+    """Yield how many sentences of a split are also in the split `name`, and how many mentions are not."""
     texts = {sentence.text for sentence in other}
     yield f"sentences_in_{name}", "exact", sum(sentence.text in texts for sentence in sentences)
     normalised, theirs = [normalise(one.text) for one in sentences], [normalise(one.text) for one in other]
@@ -174,7 +174,7 @@ def audit_against(
 
 
 def audit_tokens(rows: Sequence[Tokens], name: str, cutoff: int) -> Iterator[Figure]:
-    """How near the sentences of one encoded split come to `cutoff`, prompt and answer together; `name` names them."""
+    """Yield the lengths of prompt and answer together, in tokens, of one encoded split, compared with `cutoff`."""
     lengths = [row.length for row in rows]
     yield "tokens_mean", name, statistics.fmean(lengths)
     yield "tokens_max", name, max(lengths)
@@ -184,5 +184,5 @@ def audit_tokens(rows: Sequence[Tokens], name: str, cutoff: int) -> Iterator[Fig
 
 
 def entities_of(sentence: Sentence) -> tuple[Entity, ...]:
-    """The entities of a labelled sentence."""
+    """Return the entities of a labelled sentence."""
     return sentence.entities or ()

@@ -1,4 +1,4 @@
-"""Ranges of numbers that tables count by. The last of each has no upper end."""
+"""Ranges of numbers for tables. The last range of each list has no upper end."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ ENTITY_NUMBERS: Buckets = ((0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, None))
 
 
 def bucket(value: int, buckets: Buckets) -> str:
-    """The name of the bucket that holds a value: `3`, `5-6` or `10+`."""
+    """Return the name of the bucket that holds a value: `3`, `5-6` or `10+`."""
     return _name(*next(bounds for bounds in reversed(buckets) if value >= bounds[0]))
 
 
 def names(buckets: Buckets) -> list[str]:
-    """The names of the buckets, in order."""
+    """Return the names of the buckets, in order."""
     return [_name(*bounds) for bounds in buckets]
 
 

@@ -1,6 +1,6 @@
-"""What confidences are worth: precision and recall above a threshold, and whether a confidence is a probability.
+"""Evaluate confidences: precision and recall above a threshold, and calibration.
 
-A mention is right as under scoring `spans`. Mentions of all sentences are taken together.
+A mention is correct if the scoring `spans` counts it as correct. The mentions of all sentences are pooled.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Threshold:
-    """Scores where only mentions with at least this confidence count as predicted."""
+    """The scores if only mentions with at least this confidence count as predicted."""
 
     threshold: float
     precision: float
@@ -31,7 +31,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Bin:
-    """The mentions whose confidence is in one range: their mean confidence, and the share that is right."""
+    """The mentions with a confidence in one range: their number, mean confidence, and the share that is correct."""
 
     mentions: int
     confidence: float
@@ -40,14 +40,14 @@ class Bin:
 
 @dataclass(frozen=True)
 class Judged:
-    """The predicted mentions of some sentences, in no order, and how many gold entities the sentences have."""
+    """The predicted mentions of some sentences, and the number of their gold entities."""
 
     confidences: NDArray[np.float64]
     right: NDArray[np.bool_]
     gold: int
 
     def at_thresholds(self, thresholds: Iterable[float]) -> Iterator[Threshold]:
-        """Yield the scores above each threshold that a mention reaches; a value is 0 where its denominator is 0."""
+        """Yield the scores at each threshold that a mention reaches. A value is 0 if its denominator is 0."""
         for threshold in thresholds:
             counted = self.confidences >= threshold
             if not counted.any():
@@ -56,7 +56,7 @@ class Judged:
             yield Threshold(threshold, *map(float, ratios(counts)))
 
     def bins(self) -> list[Bin]:
-        """The mentions in BINS ranges of confidence of equal width, without the empty ones, lowest first."""
+        """Divide the mentions into BINS ranges of confidence of equal width. Return non-empty ones, lowest first."""
         numbers = np.minimum((self.confidences * BINS).astype(int), BINS - 1)
         members = (numbers == number for number in range(BINS))
         return [
@@ -66,9 +66,9 @@ class Judged:
         ]
 
     def calibration_error(self) -> float:
-        """The expected calibration error, 0 to 1: how far confidences are from the shares that are right.
+        """Return the expected calibration error, 0 to 1: how far confidences are from the shares that are correct.
 
-        The mean over mentions of |share right - mean confidence| of the bin that a mention is in (Naeini, Cooper &
+        This is the mean over mentions of |share correct - mean confidence| in the bin of the mention (Naeini, Cooper &
         Hauskrecht 2015, "Obtaining Well Calibrated Probabilities Using Bayesian Binning"; Guo et al. 2017, "On
         Calibration of Modern Neural Networks", equation 3).
         """
@@ -77,7 +77,7 @@ class Judged:
 
 
 def judge(predictions: Iterable[Prediction]) -> Judged:
-    """Tell which mentions are right.
+    """Decide which predicted mentions are correct.
 
     A span that an answer names several times counts once, with its highest confidence.
 
@@ -89,7 +89,7 @@ def judge(predictions: Iterable[Prediction]) -> Judged:
     gold_count = 0
     for prediction in predictions:
         if prediction.gold is None:
-            raise InputError(f"sentence {prediction.id} has no gold entities: its confidences cannot be judged")
+            raise InputError(f"sentence {prediction.id} is unlabelled, so its confidences cannot be evaluated")
         gold = {span_of(one) for one in prediction.gold}
         gold_count += len(gold)
         for mention in distinct(sorted(prediction.pred, key=lambda one: -(one.confidence or 0.0))):

@@ -1,4 +1,4 @@
-"""The scores of a training's checkpoints on held-out rows: which one is a run's adapter, and why."""
+"""The scores of a training's checkpoints on held-out rows, by which the run's adapter is chosen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from entitune.cli import InputError
 from entitune.tsv import COUNTS, MEASURES, read_tsv
 
 SCORING = "spans"
-"""The scoring whose micro F1 chooses."""
+"""The scoring whose micro F1 decides."""
 COLUMNS = ("step", "sentences", *MEASURES, "f1_low", "f1_high", *COUNTS, "chosen")
 
 
@@ -34,7 +34,7 @@ class CheckpointScore:
 
 
 def read_checkpoint_scores(path: str | Path) -> list[CheckpointScore]:
-    """Read a table of checkpoints. Raises InputError where it is none, or where not one is chosen."""
+    """Read checkpoints.tsv. Raises InputError if it is not such a table, or if not exactly one checkpoint is chosen."""
     try:
         scores = TypeAdapter(list[CheckpointScore]).validate_python(read_tsv(path, COLUMNS))
     except ValidationError as error:
@@ -42,5 +42,5 @@ def read_checkpoint_scores(path: str | Path) -> list[CheckpointScore]:
         row, column = problem["loc"][:2]
         raise InputError(f"{path}:{int(row) + 2}: {column}: {problem['msg']}") from None
     if [score.chosen for score in scores].count("yes") != 1:
-        raise InputError(f"{path}: expected one chosen checkpoint")
+        raise InputError(f"{path}: expected exactly one row with `yes` in the column chosen")
     return scores

@@ -1,4 +1,4 @@
-"""The errors of one run, counted: by category and label, by what is hard about a sentence, with examples to read."""
+"""Count the errors of one run by category and label and by properties of the sentences, and choose examples to read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from entitune.records import STATUSES, Entity, Mention, Prediction, Sentence, St
 from entitune.tsv import COUNTS, MEASURES, OTHER, Row
 
 NONE = "(none)"
-"""In the confusion matrix: no mention, or no prediction, with these characters."""
+"""In the confusion matrix: no gold entity, or no prediction, with these characters."""
 EXAMPLES = 50
 SIDES = ("false_positives", "false_negatives")
 BREAKDOWN = [
@@ -32,12 +32,12 @@ CONFUSION_COLUMNS = ("gold", "predicted", "spans")
 BREAKDOWN_COLUMNS = ("dimension", "value", *MEASURES, *COUNTS)
 
 Kind: TypeAlias = tuple[str, str, str]
-"""What errors have in common: (category, gold label or NONE, predicted label or NONE)."""
+"""A kind of error: (category, gold label or NONE, predicted label or NONE)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The two sides of an error; None where it has none."""
+    """The two sides of an error; None for a missing side."""
 
     gold: Entity | None
     pred: Mention | None
@@ -80,10 +80,10 @@ class Example:
 
 
 class Analysis:
-    """The counts of one run; sentences stream into `add`."""
+    """The counts of one run. `add` counts a sentence."""
 
     def __init__(self, labels: Sequence[str], seen: set[str]) -> None:
-        """`seen`: the surfaces that the training split marks."""
+        """`labels` are those of the dataset, `seen` the surfaces of the training split's entities."""
         self.labels = tuple(labels)
         self._known = frozenset(labels)
         self._seen = seen
@@ -95,7 +95,7 @@ class Analysis:
         self._sizes: Counter[Kind] = Counter()
 
     def add(self, prediction: Prediction) -> None:
-        """Count one sentence. Raises InputError where it has no gold or a gold label that is not the dataset's."""
+        """Count one sentence. Raises InputError if it is unlabelled or a gold label is not one of the dataset's."""
         gold, predicted = distinct(gold_of(prediction, self._known)), distinct(prediction.pred)
         self.answers[prediction.status] += 1
         errors = errors_of(prediction)
@@ -143,7 +143,7 @@ class Analysis:
             self._label(error.pred) if error.pred else NONE,
         )
         self._sizes[kind] += 1
-        # Clearest first: a sentence with few errors, then a short one. A heap of what to drop next, so negated.
+        # The clearest examples have few errors, then short sentences. The heap drops its smallest item, so negate.
         candidate = (-errors, -len(prediction.text), -self._sizes[kind], error, prediction)
         candidates = self._candidates[kind]
         if len(candidates) < EXAMPLES:
@@ -152,11 +152,11 @@ class Analysis:
             heapq.heappushpop(candidates, candidate)
 
     def answer_rows(self) -> Iterator[Row]:
-        """How many answers have each status."""
+        """Return the number of answers with each status."""
         return ({"status": status, "answers": self.answers[status]} for status in STATUSES)
 
     def category_rows(self) -> Iterator[Row]:
-        """The errors of each category and label; categories without errors have no row."""
+        """Yield the errors of each category and label; categories without errors have no row."""
         for category in CATEGORIES:
             for label in (*self.labels, OTHER):
                 counts = {side: self.categories[category, label, side] for side in SIDES}
@@ -164,14 +164,14 @@ class Analysis:
                     yield {"category": category, "label": label, **counts}
 
     def confusion_rows(self) -> Iterator[Row]:
-        """The whole confusion matrix, zeros included."""
+        """Yield the complete confusion matrix, including zeros."""
         for gold in (*self.labels, NONE):
             for predicted in (*self.labels, OTHER, NONE):
                 if (gold, predicted) != (NONE, NONE):
                     yield {"gold": gold, "predicted": predicted, "spans": self.confusion[gold, predicted]}
 
     def breakdown_rows(self) -> Iterator[Row]:
-        """Precision, recall and F1 of each group of BREAKDOWN that has entities."""
+        """Yield precision, recall and F1 of each group of BREAKDOWN that has entities."""
         for dimension, value in BREAKDOWN:
             counts = [self.breakdown[dimension, value, name] for name in COUNTS]
             if any(counts):
@@ -181,7 +181,7 @@ class Analysis:
                 )
 
     def examples(self) -> Iterator[Example]:
-        """The EXAMPLES most instructive errors: in turn the clearest of each kind of error, frequent kinds first."""
+        """Yield EXAMPLES errors at most: in turn the clearest one of each kind, frequent kinds first."""
         kinds = sorted(self._sizes, key=lambda kind: (-self._sizes[kind], kind))
         queues = [(kind, sorted(self._candidates[kind], reverse=True)) for kind in kinds]
         chosen = [(kind, queue[turn]) for turn in range(EXAMPLES) for kind, queue in queues if turn < len(queue)]
@@ -202,5 +202,5 @@ class Analysis:
 
 
 def surfaces(sentences: Iterable[Sentence]) -> set[str]:
-    """The surfaces that are marked somewhere, under any label."""
+    """Return the surfaces of all entities."""
     return {entity.text for sentence in sentences for entity in sentence.entities or ()}

@@ -1,16 +1,16 @@
-"""What kind of error each false positive and false negative of scoring `spans` is.
+"""The error category of each false positive and false negative of the scoring `spans`.
 
-Each false positive and each false negative gets exactly one category, so the numbers add up to those of the scores. A
-wrong prediction and the missed mention that it replaces are one error, counted on both sides:
+Each false positive and each false negative has exactly one category, so the numbers add up to those of the scores. A
+wrong prediction and the missed gold entity that it replaces are one error, which is counted on both sides:
 
-1. `wrong_label`: the same characters under another label.
-2. `shorter`, `longer`, `shifted`: the right label, and characters that lie within the mention, contain it, or do
-   neither but overlap it. Those with the longest overlap are put together first.
-3. `wrong_label_and_boundary`: another label, and characters that overlap the mention.
+1. `wrong_label`: the same characters with another label.
+2. `shorter`, `longer`, `shifted`: the right label, and characters that are within the gold entity, contain it, or only
+   overlap it. Pairs with the longest overlap are matched first.
+3. `wrong_label_and_boundary`: another label, and characters that overlap the gold entity.
 
-What has no counterpart is, as a prediction, `hallucinated` (its text is not in the sentence), `repeated` (named more
-often than the sentence has it) or `spurious`; as a mention, `unparseable` or `truncated` where the answer was, else
-`missed`.
+A prediction without a counterpart is `hallucinated` (its text is not in the sentence), `repeated` (named more often
+than it occurs in the sentence) or `spurious`. A gold entity without a counterpart has the category `unparseable` or
+`truncated` if this is the status of the answer, else `missed`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Named = TypeVar("Named", bound=Entity | Mention)
 
 @dataclass(frozen=True)
 class Error:
-    """One error: a missed mention, a wrong prediction, or both in one. At least one of the two is there."""
+    """One error: a missed gold entity, a wrong prediction, or both."""
 
     category: str
     gold: Entity | None
@@ -43,7 +43,7 @@ class Error:
 
 
 class _Interval(NamedTuple):
-    """A mention in its sentence; `key` tells it from others."""
+    """A gold entity or a mention in its sentence, identified by `key`."""
 
     start: int
     end: int
@@ -52,12 +52,12 @@ class _Interval(NamedTuple):
 
 
 def span_of(one: Entity | Mention) -> Span:
-    """What `spans` compares: (label, start, end)."""
+    """Return what the scoring `spans` compares: (label, start, end)."""
     return one.label, one.start, one.end
 
 
 def distinct(entities: Sequence[Named]) -> list[Named]:
-    """The entities that `spans` counts: each span once, a mention without a place as often as it is named."""
+    """Return the entities that `spans` counts: each span once, and every mention without a place."""
     spans: dict[Span, Named] = {}
     for one in entities:
         if one.start is not None:
@@ -66,9 +66,9 @@ def distinct(entities: Sequence[Named]) -> list[Named]:
 
 
 def errors_of(prediction: Prediction) -> list[Error]:
-    """The errors of one sentence: those with both sides, then missed mentions, then wrong predictions.
+    """Return the errors of one sentence: those with both sides, then missed entities, then wrong predictions.
 
-    Time grows with the number of mentions, and with the number of pairs of a gold and a predicted one that overlap.
+    The time grows with the number of mentions and with the number of overlapping pairs of a gold and a predicted one.
     """
     gold, predicted = distinct(prediction.gold or ()), distinct(prediction.pred)
     right = {span_of(one) for one in gold} & {span_of(one) for one in predicted}
@@ -84,16 +84,16 @@ def errors_of(prediction: Prediction) -> list[Error]:
     return found
 
 
-_ALIKE: tuple[Callable[[_Interval], Hashable], ...] = (
+_MATCH_KEYS: tuple[Callable[[_Interval], Hashable], ...] = (
     lambda one: (one.start, one.end),
     lambda one: one.label,
     lambda one: None,
 )
-"""What a missed mention and the prediction that replaces it have in common, the best first."""
+"""What a missed entity and the prediction that replaces it must have in common, the best match first."""
 
 
 def _counterparts(missed: Mapping[int, Entity], wrong: Mapping[int, Mention]) -> list[tuple[_Interval, _Interval]]:
-    """Put missed mentions and wrong predictions together, each with one other at most."""
+    """Match missed entities and wrong predictions one to one."""
     golds = {i: _Interval(one.start, one.end, one.label, i) for i, one in missed.items()}
     preds = {
         j: _Interval(one.start, one.end, one.label, j)
@@ -101,11 +101,11 @@ def _counterparts(missed: Mapping[int, Entity], wrong: Mapping[int, Mention]) ->
         if one.start is not None and one.end is not None
     }
     pairs = []
-    for alike in _ALIKE:
+    for match_key in _MATCH_KEYS:
         groups: defaultdict[Hashable, tuple[list[_Interval], list[_Interval]]] = defaultdict(lambda: ([], []))
         for side, intervals in enumerate((golds, preds)):
             for interval in intervals.values():
-                groups[alike(interval)][side].append(interval)
+                groups[match_key(interval)][side].append(interval)
         for group in groups.values():
             for _, i, j in sorted(_overlaps(*group)):
                 if i in golds and j in preds:
@@ -114,9 +114,10 @@ def _counterparts(missed: Mapping[int, Entity], wrong: Mapping[int, Mention]) ->
 
 
 def _overlaps(golds: Sequence[_Interval], preds: Sequence[_Interval]) -> Iterator[tuple[int, int, int]]:
-    """(minus the number of shared characters, i, j) of each two that overlap.
+    """Yield (-number of shared characters, key of the gold entity, key of the prediction) for each overlapping pair.
 
-    A sweep from left to right: of the intervals that began before, those of the other side that have not ended overlap.
+    This sweeps from left to right. An interval overlaps the open intervals of the other side: those that have begun and
+    not ended.
     """
     begun: tuple[list[_Interval], list[_Interval]] = ([], [])
     for one, side in sorted([(gold, 0) for gold in golds] + [(pred, 1) for pred in preds]):

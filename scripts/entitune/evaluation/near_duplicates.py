@@ -1,9 +1,9 @@
-"""Sentences that say almost the same: a Jaccard similarity of their character trigrams of at least NEAR.
+"""Find near-duplicate sentences: the Jaccard similarity of their character trigrams is at least NEAR.
 
-All of them are found, without comparing all pairs. Prefix filtering (Bayardo, Ma & Srikant 2007, "Scaling up all pairs
-similarity search"): two sets that are that similar share one of their few rarest members. Positional filtering (Xiao,
-Wang, Lin & Yu 2008, "Efficient similarity joins for near duplicate detection"): the position of the first shared member
-in both sets limits how many they can share.
+All of them are found without comparing all pairs, by two filters. Prefix filtering (Bayardo, Ma & Srikant 2007,
+"Scaling up all pairs similarity search"): two similar sets share one of their few rarest members. Positional filtering
+(Xiao, Wang, Lin & Yu 2008, "Efficient similarity joins for near duplicate detection"): the positions of the first
+shared member in both sets limit how many members they can share.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ Grams: TypeAlias = tuple[int, ...]
 
 
 def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -> list[int]:
-    """The positions of texts that have a near-duplicate among `others`; without `others`, among the texts before them.
+    """Return the positions of texts that have a near-duplicate among `others`.
 
-    Give it normalised texts. An empty text is a near-duplicate of none.
+    Without `others`, it must be among the texts before it. The texts must be normalised. An empty text has no
+    near-duplicates.
     """
     frequency = Counter(gram for text in (*texts, *(others or ())) for gram in _trigrams(text))
     ranks = {gram: rank for rank, gram in enumerate(sorted(frequency, key=lambda gram: (frequency[gram], gram)))}
@@ -41,11 +42,11 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -
 
 
 class _Index:
-    """Sets of trigrams, to ask whether one of them is similar to another."""
+    """An index of trigram sets that finds whether one of them is similar to a given set."""
 
     def __init__(self) -> None:
         self._known: set[Grams] = set()
-        # For each trigram of a prefix: the sets that have it, by their size and by its position in them.
+        # For each trigram of a prefix: the sets that contain it, by their size and its position in them.
         self._sets: defaultdict[int, defaultdict[tuple[int, int], list[frozenset[int]]]] = defaultdict(
             lambda: defaultdict(list)
         )
@@ -66,7 +67,7 @@ class _Index:
         for position, gram in enumerate(_prefix(grams)):
             for (other_size, other_position), candidates in self._sets.get(gram, _NOTHING).items():
                 if not _similar_enough(min(size - position, other_size - other_position), size, other_size):
-                    continue  # they cannot share more than what follows their first shared trigram
+                    continue  # they share at most this trigram and those after it
                 for other in candidates:
                     if id(other) not in compared:
                         compared.add(id(other))
@@ -79,7 +80,10 @@ _NOTHING: dict[tuple[int, int], list[frozenset[int]]] = {}
 
 
 def _prefix(grams: Grams) -> Grams:
-    """The rarest trigrams: a similar set has at least one of them. They are all but those that it may lack, and one."""
+    """Return the rarest trigrams, of which each similar set has at least one.
+
+    Their number is one more than the number of trigrams that a similar set may lack.
+    """
     return grams[: len(grams) + 1 + -NEAR.numerator * len(grams) // NEAR.denominator]
 
 

@@ -1,11 +1,11 @@
 """Precision, recall and F1 of named entities, with bootstrap intervals.
 
-Two scorings. `pairs`: per sentence the set of (label, text). `spans`: per sentence the set of (label, start, end); a
-predicted mention without a place in the sentence is a false positive, once for each time it is named.
+There are two scorings. `pairs` compares the set of (label, text) of each sentence. `spans` compares the set of (label,
+start, end); a predicted mention without a place in the sentence counts as a false positive each time it is named.
 
-Everything is computed from one small thing, the `Tally`: the distinct rows of per-sentence counts and how many
-sentences have each. Sentences stream into it, so memory does not grow with the file; a bootstrap over sentences needs
-nothing else. The formulas and their sources are in docs/evaluation.md.
+All values are computed from a `Tally`: the distinct rows of per-sentence counts, and how many sentences have each row.
+This is all that a bootstrap over sentences needs, and memory does not grow with the number of sentences. The formulas
+and their sources are in docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ SCORINGS = ("pairs", "spans")
 LEVEL = 0.95
 
 Row: TypeAlias = tuple[int, ...]
-"""The counts of one sentence: for each thing counted, 3 * label + 0 (gold), 1 (predicted) or 2 (correct), sorted."""
+"""The counts of one sentence as sorted codes: 3 * label + 0 for each gold one, + 1 for predicted, + 2 for correct."""
 Floats: TypeAlias = NDArray[np.float64]
 
-_CHUNK = 2_000_000  # weights drawn at once, 16 MB
+_CHUNK = 2_000_000  # weights that are drawn at once: 16 MB
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Per-sentence counts: `weights[i]` sentences have, for each label and last for OTHER, the three counts `rows[i]`.
+    """Per-sentence counts: `weights[i]` sentences have the counts `rows[i]`.
 
-    With several runs, `rows` has an axis of runs before that of labels.
+    The shape of `rows` is (distinct rows, labels + 1, 3): OTHER is the last label, and the counts are gold, predicted,
+    correct. With several runs, there is an axis of runs before that of the labels.
     """
 
     labels: tuple[str, ...]
@@ -47,12 +48,12 @@ class Tally:
 
     @property
     def totals(self) -> Floats:
-        """The counts of the whole split."""
+        """The counts of the complete split."""
         return np.tensordot(self.weights.astype(float), self.rows, axes=1)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What `measure` returns values for, in its order."""
+        """The names of the values that `measure` returns, in order."""
         return (*self.labels, OTHER, MICRO, MACRO)
 
 
@@ -60,7 +61,7 @@ _values = attrgetter("label", "text", "start", "end")
 
 
 class RowMaker:
-    """Makes the rows of sentences, for one set of labels."""
+    """Makes the rows of sentences for a list of labels."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         if not labels or len(set(labels)) < len(labels) or set(NOT_LABELS) & set(labels):
@@ -70,12 +71,12 @@ class RowMaker:
         self._other = 3 * len(labels)
 
     def rows(self, prediction: Prediction) -> tuple[Row, Row]:
-        """The rows of one sentence: (pairs, spans)."""
+        """Return the rows of one sentence: (pairs, spans)."""
         gold = list(map(_values, gold_of(prediction, self._codes)))
         named = list(map(_values, prediction.pred))
         pairs = {(label, text) for label, text, _, _ in gold}
         spans = {(label, start, end) for label, _, start, end in gold}
-        if gold == named:  # most sentences of a good run
+        if gold == named:  # a shortcut for most sentences of a good run
             return self._row(pairs, pairs), self._row(spans, spans)
         predicted = [(label, start, end) for label, _, start, end in named]
         unplaced = [span for span in predicted if span[1] is None]
@@ -98,13 +99,13 @@ class RowMaker:
 
 
 def gold_of(prediction: Prediction, labels: Collection[str]) -> tuple[Entity, ...]:
-    """The gold entities of a sentence.
+    """Return the gold entities of a sentence.
 
-    Raises InputError where the sentence is unlabelled or a gold label is not among `labels`.
+    Raises InputError if the sentence is unlabelled or a gold label is not among `labels`.
     """
     if prediction.gold is None:
         raise InputError(
-            f"sentence {prediction.id}: no gold; an unlabelled split can be neither scored nor analysed nor compared"
+            f"sentence {prediction.id} is unlabelled: without gold entities a split cannot be scored or analysed"
         )
     for entity in prediction.gold:
         if entity.label not in labels:
@@ -133,16 +134,16 @@ def tally(predictions: Iterable[Prediction], labels: Sequence[str]) -> dict[str,
 def tally_together(runs: Sequence[Iterable[Prediction]], labels: Sequence[str]) -> dict[str, Tally]:
     """Count the sentences of several runs on one split together, for paired tests.
 
-    Raises InputError where the runs do not have the same sentences in the same order.
+    Raises InputError if the runs do not have the same sentences in the same order.
     """
     maker = RowMaker(labels)
     counters: dict[str, Counter[tuple[Row, ...]]] = {scoring: Counter() for scoring in SCORINGS}
     for predictions in zip_longest(*runs):
         if None in predictions:
-            raise InputError("the runs differ in their number of sentences: they cannot be compared")
+            raise InputError("the runs cannot be compared: they differ in their number of sentences")
         first = predictions[0]
         if any(one.id != first.id or one.gold != first.gold for one in predictions):
-            raise InputError(f"the runs differ in sentence {first.id} or its gold: they cannot be compared")
+            raise InputError(f"the runs cannot be compared: sentence {first.id} or its gold entities differ")
         rows = [maker.rows(one) for one in predictions]
         for position, scoring in enumerate(SCORINGS):
             counters[scoring][tuple(row[position] for row in rows)] += 1
@@ -166,15 +167,19 @@ def _dense(rows: Sequence[Row], labels: int) -> Floats:
 
 def _weights(counter: Counter[Any]) -> NDArray[np.int64]:
     if not counter:
-        raise InputError("no sentence to score")
+        raise InputError("there are no sentences to score")
     return np.fromiter(counter.values(), dtype=np.int64, count=len(counter))
 
 
 def measure(counts: Floats) -> Floats:
-    """Precision, recall and F1 from counts of the shape (..., labels + 1, 3), OTHER last.
+    """Compute precision, recall and F1.
 
-    Returns the shape (..., labels + 3, 3): the labels, OTHER, micro and macro; precision, recall and F1.
-    A value is 0 where its denominator is 0.
+    Args:
+        counts: shape (..., labels + 1, 3): the labels, then OTHER; gold, predicted and correct.
+
+    Returns:
+        Shape (..., labels + 3, 3): the labels, OTHER, micro and macro; precision, recall and F1. A value is 0 if its
+        denominator is 0.
     """
     with_micro = np.concatenate([counts, counts.sum(axis=-2, keepdims=True)], axis=-2)
     values = ratios(with_micro)
@@ -183,9 +188,9 @@ def measure(counts: Floats) -> Floats:
 
 
 def ratios(counts: Floats) -> Floats:
-    """Precision, recall and F1 from gold, predicted and correct counts, both on the last axis of the shape (..., 3).
+    """Compute precision, recall and F1 on the last axis from gold, predicted and correct counts: both (..., 3).
 
-    A value is 0 where its denominator is 0.
+    A value is 0 if its denominator is 0.
     """
     gold, predicted, correct = np.moveaxis(counts, -1, 0)
     return np.stack([_ratio(correct, predicted), _ratio(correct, gold), _ratio(2 * correct, gold + predicted)], axis=-1)
@@ -196,10 +201,10 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def resampled_counts(counted: Tally, resamples: int, seed: int) -> Iterator[Floats]:
-    """Draw bootstrap resamples of the sentences: their counts, in chunks of shape (part of resamples, *rows[0].shape).
+    """Draw bootstrap resamples of the sentences. Yield their counts in chunks of shape (resamples, *rows[0].shape).
 
-    Sentences with the same row are the same to every measure, so drawing how often each row occurs (a multinomial)
-    is the same as drawing sentences with replacement. Memory is bounded by _CHUNK.
+    Sentences with the same row are interchangeable. So we draw how often each row occurs (a multinomial), which is
+    equivalent to drawing sentences with replacement. _CHUNK limits the memory.
     """
     generator = np.random.default_rng(seed)
     sentences = int(counted.weights.sum())
@@ -207,18 +212,18 @@ def resampled_counts(counted: Tally, resamples: int, seed: int) -> Iterator[Floa
     flat = counted.rows.reshape(len(chances), -1)
     for size in in_chunks(resamples, len(chances)):
         drawn = generator.multinomial(sentences, chances, size=size)
-        yield (drawn.astype(float) @ flat).reshape(size, *counted.rows.shape[1:])  # integers below 2^53: exact
+        yield (drawn.astype(float) @ flat).reshape(size, *counted.rows.shape[1:])  # exact: integers below 2^53
 
 
 def in_chunks(resamples: int, rows: int) -> Iterator[int]:
-    """How many resamples to draw at a time: a chunk of weights, `rows` a resample, stays below _CHUNK."""
+    """Yield how many resamples to draw at a time, so that a chunk has at most _CHUNK weights, `rows` per resample."""
     step = max(1, _CHUNK // rows)
     for start in range(0, resamples, step):
         yield min(step, resamples - start)
 
 
 def intervals(counted: Tally, resamples: int, seed: int) -> tuple[Floats, Floats]:
-    """Lower and upper bounds of `measure(counted.totals)`: the percentile bootstrap over sentences at LEVEL."""
+    """Return lower and upper bounds of `measure(counted.totals)`: the percentile bootstrap over sentences at LEVEL."""
     sampled = np.concatenate([measure(counts) for counts in resampled_counts(counted, resamples, seed)])
     low, high = np.quantile(sampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return low, high

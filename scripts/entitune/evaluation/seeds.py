@@ -1,4 +1,4 @@
-"""Scores over the seeds of a run."""
+"""Read scores, and average them over the seeds of a run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class SeedMean:
-    """Scores that differ in their seed only: their mean, and their sample standard deviation (None for one seed)."""
+    """The mean and the sample standard deviation (None for one seed) of the scores of all seeds of a run."""
 
     run: str
     dataset: str
@@ -54,14 +54,14 @@ class SeedMean:
     f1: float
     f1_sd: float | None
     f1_low: float
-    """The lowest bound of the seeds' intervals."""
+    """The lowest of the seeds' lower bounds."""
     f1_high: float
-    """The highest bound of the seeds' intervals."""
+    """The highest of the seeds' upper bounds."""
     support: int
 
 
 def read_scores(path: str | Path) -> list[Score]:
-    """Read a table of scores. Raises InputError where it is none."""
+    """Read a table of scores. Raises InputError if it is not such a table."""
     rows = read_tsv(path, METRICS_COLUMNS)
     try:
         return TypeAdapter(list[Score]).validate_python(rows)
@@ -72,9 +72,9 @@ def read_scores(path: str | Path) -> list[Score]:
 
 
 def over_seeds(scores: Iterable[Score]) -> list[SeedMean]:
-    """One mean for each run, dataset, split, scoring and label, in the order in which they first appear.
+    """Return a mean for each run, dataset, split, scoring and label, in the order of first appearance.
 
-    A label that only some seeds have rows for (OTHER) counts those seeds.
+    If only some seeds have a row for a label (OTHER), the mean is over those seeds.
     """
     groups: dict[tuple[str, ...], list[Score]] = {}
     for score in scores:
@@ -97,5 +97,5 @@ def _mean(group: Sequence[Score]) -> SeedMean:
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean and the sample standard deviation; the deviation of a single value is None."""
+    """Return the mean and the sample standard deviation, which is None for a single value."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None

@@ -1,4 +1,4 @@
-"""Is one run better than another? Paired tests over the sentences of one split; formulas in docs/evaluation.md."""
+"""Test whether one run is better than another, with paired tests over sentences. Formulas: docs/evaluation.md."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from entitune.evaluation.scoring import LEVEL, Floats, Tally, in_chunks, measure, resampled_counts
 
-_TIE = 1e-12  # two F1 that differ by less are equal: sums in another order
+_TIE = 1e-12  # F1 values that differ by less are equal; sums in another order differ by rounding
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """F1 of run a minus F1 of run b, each a mean over seeds: one value for each of `Tally.names`."""
+    """F1 of run a minus F1 of run b, each the mean over its seeds. Each array has a value for each of `Tally.names`."""
 
     difference: Floats
     low: Floats
@@ -24,10 +24,17 @@ class Comparison:
 
 
 def compare(counted: Tally, seeds: int, resamples: int, seed: int) -> Comparison:
-    """Compare two runs, counted together: the first `seeds` of the counted are run a's, the others run b's.
+    """Compare two runs.
 
-    The interval is the percentile bootstrap of the difference at LEVEL. Both p-values are two-sided and at least
-    1 / (resamples + 1).
+    Args:
+        counted: the counts of all seeds of both runs, those of run a first.
+        seeds: the number of run a's seeds.
+        resamples: how many resamples each test draws.
+        seed: the seed of the draws.
+
+    Returns:
+        The difference, with the percentile bootstrap interval at LEVEL. Both p-values are two-sided and at least
+        1 / (resamples + 1).
     """
 
     def difference(counts: Floats) -> Floats:
@@ -39,7 +46,7 @@ def compare(counted: Tally, seeds: int, resamples: int, seed: int) -> Comparison
     sampled = _collect(resampled_counts(counted, resamples, seed), difference)
     low, high = np.quantile(sampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
 
-    # Two runs need not have as many seeds, so what trades places is a sentence's mean over the seeds.
+    # Two runs may have different numbers of seeds, so a sentence's means over the seeds are exchanged.
     means = np.stack([counted.rows[:, :seeds].mean(axis=1), counted.rows[:, seeds:].mean(axis=1)], axis=1)
     averaged = Tally(counted.labels, means, counted.weights)
     shuffled = _collect(_traded_counts(averaged, resamples, seed), _difference_of_two)
@@ -53,7 +60,7 @@ def compare(counted: Tally, seeds: int, resamples: int, seed: int) -> Comparison
 
 
 def show_p(p_value: float, resamples: int) -> str:
-    """A p-value to read. At the smallest value that so many resamples can give, only that it is not larger is known."""
+    """Format a p-value. The smallest possible value with `resamples` is only an upper bound, so it is shown with ≤."""
     smallest = 1 / (resamples + 1)
     return f"p ≤ {smallest:.1g}" if p_value <= smallest + 5e-7 else f"p = {p_value:.4f}"  # tables have six decimals
 
@@ -65,9 +72,9 @@ def _difference_of_two(counts: Floats) -> Floats:
 
 
 def _traded_counts(counted: Tally, resamples: int, seed: int) -> Iterator[Floats]:
-    """Counts after two runs have traded their answers on about half of the sentences, chosen by chance.
+    """Yield counts after two runs have exchanged their answers on randomly chosen sentences, about half of them.
 
-    Of the sentences with one row, how many traded is binomial: that is all that the counts depend on.
+    The counts depend only on how many sentences with each row were exchanged, which is binomial.
     """
     generator = np.random.default_rng(seed)
     gain = counted.rows[:, 1] - counted.rows[:, 0]
@@ -82,7 +89,7 @@ def _collect(chunks: Iterator[Floats], statistic: Callable[[Floats], Floats]) ->
 
 
 def _p_value(under_null: Floats, observed: Floats) -> Floats:
-    """Two-sided, with the observed value counted among the draws, so that it is never 0."""
+    """Return the two-sided p-value. The observed value counts as one of the draws, so it is never 0."""
     extreme = np.abs(under_null) >= np.abs(observed) - _TIE
     p_value: Floats = (extreme.sum(axis=0) + 1) / (len(under_null) + 1)
     return p_value

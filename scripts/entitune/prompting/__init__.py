@@ -1,1 +1,1 @@
-"""From a sentence to a chat, and from an answer to a prediction."""
+"""Chats from sentences, and predictions from answers."""

@@ -1,8 +1,8 @@
-"""Which characters of a copy are which characters of the original, where the copy was changed.
+"""Align the characters of a changed copy of a text with those of the original.
 
-`difflib` takes time that grows with the square of the length, and with its cube on some texts. This takes time linear
-in the lengths (times their logarithm): it aligns what is certain first and compares exhaustively in small gaps only.
-What it leaves unaligned in a large gap is unknown, never wrong.
+`difflib` takes quadratic time in the length, and cubic time on some texts. This takes linear time (times the
+logarithm): it first aligns unambiguous pieces, and compares exhaustively only in small gaps. Characters in large gaps
+may stay unaligned.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from collections.abc import Iterator
 UNKNOWN = -1
 
 _ANCHOR_SIZES = (16, 6)
-"""Lengths of the pieces that are looked for in both texts: first those that hardly repeat by chance, then shorter."""
+"""Lengths of the pieces that are searched for in both texts: first long ones, which rarely repeat by chance."""
 _SMALL_GAP = 4096
-"""Gaps in which the product of both lengths is at most this are compared character by character."""
+"""The largest product of both lengths at which a gap is compared character by character."""
 
 _Gap = tuple[int, int, int, int]
 """Start and end in the copy, start and end in the original."""
 
 
 def align(copy: str, original: str) -> list[int]:
-    """The offset in `original` of each character of `copy`, or UNKNOWN; offsets ascend.
+    """Return the offset in `original` of each character of `copy`, or UNKNOWN. The offsets ascend.
 
     Aligned characters are equal, or equal after NFKC (full-width and half-width forms).
     """
@@ -44,14 +44,14 @@ def align(copy: str, original: str) -> list[int]:
 
 
 def _fold(text: str) -> str:
-    """The text with characters replaced by their NFKC form where that is one character, so that offsets stay."""
+    """Replace characters by their NFKC form if that is a single character, so that offsets do not change."""
     if unicodedata.is_normalized("NFKC", text):
         return text
     return "".join(form if len(form := unicodedata.normalize("NFKC", char)) == 1 else char for char in text)
 
 
 def _strip(gap: _Gap, copy: str, original: str, offsets: list[int]) -> Iterator[_Gap]:
-    """Align what both sides of a gap begin and end with; yield the gap that is left, unless a side of it is empty."""
+    """Align the common beginning and end of both sides of a gap. Yield the rest, unless one side of it is empty."""
     a, a_end, b, b_end = gap
     while a < a_end and b < b_end and copy[a] == original[b]:
         offsets[a] = b
@@ -64,7 +64,7 @@ def _strip(gap: _Gap, copy: str, original: str, offsets: list[int]) -> Iterator[
 
 
 def _split_at_anchors(gap: _Gap, copy: str, original: str, size: int, offsets: list[int]) -> Iterator[_Gap]:
-    """Align the pieces of `size` characters that occur once on each side, in the same order; yield the gaps between."""
+    """Align pieces of `size` characters that occur once on each side, in the same order. Yield the gaps between."""
     a, a_end, b, b_end = gap
     in_original = _unique_pieces(original, b, b_end, size)
     pairs = [
@@ -73,7 +73,7 @@ def _split_at_anchors(gap: _Gap, copy: str, original: str, size: int, offsets: l
         if piece in in_original
     ]
     for offset, target in _longest_ascending(pairs):
-        if offset < a or target < b:  # within the anchor before
+        if offset < a or target < b:  # within the previous anchor
             continue
         yield a, offset, b, target
         for step in range(size):
@@ -83,7 +83,7 @@ def _split_at_anchors(gap: _Gap, copy: str, original: str, size: int, offsets: l
 
 
 def _unique_pieces(text: str, start: int, end: int, size: int) -> dict[str, int]:
-    """The pieces of `size` characters that occur once between two offsets, with their offsets, in ascending order."""
+    """Return the pieces of `size` characters that occur once between two offsets: piece -> offset, ascending."""
     found: dict[str, int] = {}
     repeated = set()
     for offset in range(start, end - size + 1):
@@ -95,8 +95,8 @@ def _unique_pieces(text: str, start: int, end: int, size: int) -> dict[str, int]
 
 
 def _longest_ascending(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The longest part of `pairs`, whose first values ascend, in which the second values ascend as well."""
-    lasts: list[int] = []  # the smallest second value that ends an ascending part of each length
+    """Return the longest subsequence of `pairs` whose second values ascend. The first values of `pairs` ascend."""
+    lasts: list[int] = []  # for each length, the smallest second value that ends an ascending subsequence
     ends: list[int] = []  # the index of that pair
     before: list[int] = []
     for index, (_, value) in enumerate(pairs):

@@ -1,4 +1,4 @@
-"""How a model is talked to: one record for encoding, training, parity, prediction, server and client."""
+"""The chat settings of a model, shared by encoding, training, parity check, prediction, server and client."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class ChatSettings:
 
 
 def control_tokens(tokenizer: Any) -> dict[int, str]:
-    """Find the tokens that mark up a chat: a text that holds one would end a turn or begin one.
+    """Find the control tokens of a tokenizer: a text that contains one would end a turn or begin one.
 
     Args:
         tokenizer: a tokenizer of transformers.
 
     Returns:
-        Token id -> text, of those that `is_control_token` names.
+        Token id -> text, for each token that `is_control_token` accepts.
     """
     marks = (tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token)
     unknown = None if tokenizer.unk_token in marks else tokenizer.unk_token
@@ -59,7 +59,7 @@ def control_tokens(tokenizer: Any) -> dict[int, str]:
 
 
 def text_of_template(template: Any) -> str:
-    """The text of a model's chat template, or of its named templates, as a tokenizer or its configuration has them."""
+    """Return the text of a chat template: a string, or several named templates, as tokenizers store them."""
     if isinstance(template, str):
         return template
     named = template.values() if isinstance(template, Mapping) else [one["template"] for one in template or ()]
@@ -67,25 +67,25 @@ def text_of_template(template: Any) -> str:
 
 
 def is_control_token(content: str, special: bool, template: str, unknown: str | None) -> bool:
-    """Whether a token that was added to a vocabulary marks up chats.
+    """Return whether an added token of a vocabulary is a control token.
 
     Args:
-        content: its text.
-        special: whether the tokenizer calls it special.
-        template: the model's chat template; a word of it that is one token, as <think>, marks up a chat too.
-        unknown: the token of unknown characters, which marks up nothing; None where it has another use as well.
+        content: the text of the token.
+        special: whether the tokenizer marks the token as special.
+        template: the model's chat template. A token that is a word of it, such as <think>, is a control token too.
+        unknown: the token for unknown characters, which is no control token. None if it has another use as well.
     """
     return (special and content != unknown) or (content.split() == [content] and content in template)
 
 
 def blank(row: Mapping[str, Any]) -> dict[str, Any]:
-    """An alpaca row of the same turns with plain words in all of them, to tell markup from content."""
+    """Return the alpaca row with the same turns and plain words in them, to tell markup from content."""
     texts = {key: "x" if row[key] else "" for key in ("system", "instruction", "input", "output")}
     return {**row, **texts, "history": [["x", "x"] for _ in row["history"]]}
 
 
 def add_chat_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--chat`, the settings of the model, as scripts take them."""
+    """Add the option `--chat`: the chat settings of the model."""
     parser.add_argument(
         "--chat",
         type=ChatSettings.from_json,

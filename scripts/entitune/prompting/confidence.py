@@ -1,13 +1,14 @@
-"""How sure a model is of each mention, from the probabilities of the tokens that it answered with.
+"""The confidence of each mention, from the probabilities of the answer's tokens.
 
-The confidence of a mention is the product of the probabilities of the tokens that name it, each given all before it:
+The confidence of a mention is the product of the probabilities of the tokens that name it, each given all tokens before
+it:
 
     confidence = exp(sum of log p(token | prompt, tokens before))
 
-It is the probability, in the model, that it writes exactly this mention where it wrote it (the sequence probability of
-Malinin & Gales 2021, "Uncertainty Estimation in Autoregressive Structured Prediction", ICLR, section 3, for a part of
-the sequence). An answer's format says which characters name a mention (`Named.ranges`); a token counts if it writes
-one of them. docs/evaluation.md says what was measured.
+It is the model's probability of writing exactly this mention at this place of the answer. This is the sequence
+probability of Malinin & Gales 2021, "Uncertainty Estimation in Autoregressive Structured Prediction", ICLR, section 3,
+for a part of the sequence. The answer format defines which characters name a mention (`Named.ranges`), and a token
+counts if it writes one of them. docs/evaluation.md has measurements.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ Tokens: TypeAlias = Sequence[Token]
 
 
 class TokenProbabilities:
-    """The tokens of one answer, found in its text."""
+    """The tokens of one answer with their places in its text."""
 
     def __init__(self, raw: str, tokens: Iterable[Token]) -> None:
         """Find each token in the text of the answer.
 
-        A token without a text of its own, as a part of a character, counts with the next one that has a text. What
-        follows the text, as the token that ends a turn, counts nowhere.
+        A token without text, such as a part of a character, is counted with the next token that has text. Tokens after
+        the text, such as the end of the turn, are not counted.
         """
-        self._ends: list[int] = []  # in the answer, of the tokens that have a text
+        self._ends: list[int] = []  # where each token with text ends in the answer
         logprobs: list[float] = []
         position, waiting = 0, 0.0
         for text, logprob in tokens:
@@ -54,15 +55,15 @@ class TokenProbabilities:
         self._sums = [0.0, *accumulate(logprobs)]
 
     def confidence(self, ranges: Iterable[Range]) -> float | None:
-        """The product of the probabilities of the tokens that write characters of these ranges, each counted once.
+        """Multiply the probabilities of the tokens that write characters of these ranges, each counted once.
 
         Args:
-            ranges: in ascending order.
+            ranges: half-open offsets in the answer, in ascending order.
 
         Returns:
-            0 to 1, or None where the tokens do not write all of the ranges.
+            0 to 1, or None if the tokens do not cover the ranges.
         """
-        total, behind = 0.0, 0  # the index behind the last token that is counted
+        total, behind = 0.0, 0  # behind: the index after the last counted token
         for start, end in ranges:
             first, last = bisect_right(self._ends, start), bisect_right(self._ends, end - 1)
             if last == len(self._ends):
@@ -73,9 +74,9 @@ class TokenProbabilities:
 
 
 def _end_of(raw: str, position: int, text: str) -> int:
-    """Where a token ends whose text is to follow at a position; that position where it is not there.
+    """Return where a token ends that is expected at a position. Return the position if the token is not there.
 
-    A tokenizer may write white space without its token, and a character that is no UTF-8.
+    The text of an answer may differ from its tokens in white space, and in characters that are not UTF-8.
     """
     if raw.startswith(text, position):
         return position + len(text)

@@ -1,4 +1,4 @@
-"""Alpaca rows as token ids, by LLaMA-Factory's own template code. Needs the train environment."""
+"""Encode alpaca rows as token ids with LLaMA-Factory's template code. Needs the train environment."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from entitune.prompting.chat import ChatSettings, blank, control_tokens
 from entitune.prompting.prompt import chat_of
 
 REPLACED = "{{idx}}"
-"""What LLaMA-Factory's template replaces with the number of the turn, also where it is part of a user's text."""
+"""The placeholder that LLaMA-Factory's template replaces with the number of the turn, even in a user's text."""
 
 
 class Encoder:
-    """LLaMA-Factory's template of a model, and the tokens that mark up its chat."""
+    """LLaMA-Factory's template of a model, and the model's control tokens."""
 
     def __init__(self, model: str, chat: ChatSettings) -> None:
-        # Imported late: they take seconds, and --help should not.
+        # These imports take seconds, and --help should not.
         from llamafactory.data.template import get_template_and_fix_tokenizer
         from llamafactory.hparams import DataArguments, ModelArguments
         from llamafactory.model import load_tokenizer
@@ -27,14 +27,14 @@ class Encoder:
         self._markup: dict[tuple[bool, int], Counter[int]] = {}
 
     def encode(self, row: dict[str, Any]) -> tuple[list[int], list[int]]:
-        """Token ids of prompt and answer; those of the answer end with what ends the model's turn."""
+        """Return the token ids of the prompt and of the answer. The answer includes the end of the model's turn."""
         turns = [message for message in chat_of(row) if message["role"] != "system"]
         answer = {"role": "assistant", "content": row["output"]}
         prompt_ids, answer_ids = self._template.encode_oneturn(self._tokenizer, [*turns, answer], system=row["system"])
         return prompt_ids, answer_ids + [self._tokenizer.eos_token_id] * self._template.efficient_eos
 
     def find_problem(self, row: dict[str, Any], ids: list[int]) -> str | None:
-        """Say why a row's token ids `ids` are not those of its texts, or None."""
+        """Return why the token ids `ids` of a row do not represent its texts, or None."""
         texts = [row["instruction"], row["input"], *(user for user, _ in row["history"])]
         if any(REPLACED in text for text in texts):
             return f"the text holds {REPLACED!r}, which LLaMA-Factory's template replaces with a number"
@@ -43,7 +43,7 @@ class Encoder:
         return None
 
     def _control_tokens_in(self, row: dict[str, Any], ids: list[int]) -> list[str]:
-        """Control tokens that a row's encoding has beyond those of its turns: they are part of its texts."""
+        """Return the control tokens in a row's texts: those in its encoding that its turns do not explain."""
         turns = (bool(row["system"]), len(row["history"]))
         if turns not in self._markup:
             prompt_ids, answer_ids = self.encode(blank(row))

@@ -1,26 +1,26 @@
-"""Find the place of a mention in its sentence.
+"""Find the place of each mention in its sentence.
 
-An answer names mentions in text order, by their texts; some formats say the place as well. `ground` gives each its
-offsets:
+An answer names mentions in text order, by their texts. Some answer formats also give the place. `ground` finds offsets
+by these rules:
 
-1. A mention whose format says the place takes that place. The rules below are for the others.
-2. Longest first: a long mention takes its place before a short one, and a short one takes a place that is not taken
-   while there is one. So 北京 in 北京大学在北京 is the last two characters if 北京大学 is named too.
-3. If every remaining place overlaps a mention, it takes one of those: nested mentions are allowed.
-4. Among several places, those that keep the answer's order come first: not before the mention that precedes it in the
-   answer, not behind the one that follows it. Among those, the first in the text. So repeated mentions are grounded in
-   text order, and an answer that is not in text order still grounds.
-5. A place is given once per label. The same surface under two labels takes two places if there are two, else both
-   take the one.
-6. An exact occurrence comes before one that is equal only after Unicode's NFKC normalisation (full-width and half-width
-   forms, composed and decomposed characters). The latter is grounded at the offsets of the sentence's own characters,
-   and never within one character: 株式 is not found in ㍿.
-7. What finds no place (hallucinated, or named more often than it occurs) keeps `start` and `end` None.
+1. If the answer format gives the place of a mention, the mention takes it. The rules below are for the others.
+2. Longer mentions take their places before shorter ones. A mention takes a free place if there is one: a place that
+   overlaps no other mention. So 北京 in 北京大学在北京 is the last two characters if 北京大学 is named too.
+3. If no place is free, the mention takes one that overlaps another mention: mentions may be nested.
+4. Among several places, those that keep the order of the answer are preferred: not before the previous mention of the
+   answer, and not after the next one. Among those, the first in the text is taken. So repeated mentions are grounded in
+   text order, and an answer that is not in text order is grounded too.
+5. A place is taken once per label. If a surface is named with two labels, they take two places if there are two, and
+   share one otherwise.
+6. An exact occurrence is preferred to one that is equal only after NFKC normalisation (full-width and half-width forms,
+   composed and decomposed characters). The latter gets the offsets of the sentence's original characters, and is never
+   within one character: 株式 is not found in ㍿.
+7. A mention without a place (hallucinated, or named more often than it occurs) keeps `start` and `end` None.
 
-Letter case and white space are never changed: another spelling is another surface.
+Letter case and white space must match: another spelling is another surface.
 
-Places are searched for one at a time and what was refused once is skipped, so a sentence of 80,000 equal characters
-takes no longer than its length and the answer's ask for.
+Places are searched for one at a time, and a refused place is skipped from then on. So the time is linear in the lengths
+of sentence and answer, even for a sentence of 80,000 equal characters.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from entitune.records import Mention
 
 
 def ground(text: str, mentions: Sequence[Mention]) -> tuple[Mention, ...]:
-    """Give each mention its offsets in `text`; order, labels and texts stay as they are.
+    """Give each mention its offsets in `text`. Order, labels and texts do not change.
 
-    `start` and `end` of a mention in `mentions` are the place that the answer's format says, or None.
+    `start` and `end` of the given mentions are the place that the answer's format gives, or None.
     """
     places = _Places(text)
     spans: dict[int, tuple[int, int]] = {}
@@ -65,17 +65,17 @@ def ground(text: str, mentions: Sequence[Mention]) -> tuple[Mention, ...]:
 
 
 def occurring(surfaces: Iterable[str], text: str) -> set[str]:
-    """Those of the surfaces that have a place in `text`, exactly or after NFKC."""
+    """Return the surfaces that occur in `text`, exactly or after NFKC."""
     places = _Places(text)
     return {surface for surface in surfaces if places.best("", surface, 0, len(text)) is not None}
 
 
 class _Places:
-    """The places in one text: which characters are taken, which places are given to which label, which is next."""
+    """The places in one text: which characters are taken, and which places each label has taken."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._taken = bytearray(len(text))  # 1 where a character belongs to a mention that has its place
+        self._taken = bytearray(len(text))  # 1 where a character belongs to a grounded mention
         self._given: set[tuple[str, int, int]] = set()
         self._searches: dict[tuple[str, bool, str | None], _Search] = {}
         self._exact = _View(text)
@@ -91,7 +91,7 @@ class _Places:
         self._taken[start:end] = b"\1" * (end - start)
 
     def best(self, label: str, surface: str, low: int, high: int) -> tuple[int, int] | None:
-        """The place that rules 3 to 6 choose for a surface; `low` and `high` bound the starts that keep the order."""
+        """Choose a place for a surface by rules 2 to 6. Starts from `low` to `high` keep the order of the answer."""
         if not surface:
             return None
         for view in self._views(surface):
@@ -112,13 +112,13 @@ class _Places:
             yield self._normalised
 
     def _search(self, view: _View, surface: str, label: str | None) -> _Search:
-        """The search for places that no mention overlaps, or, given a label, for those that it does not have yet."""
+        """Return the search for free places, or, given a label, for places that the label has not taken."""
         key = (surface, view is self._exact, label)
         if key not in self._searches:
 
             def resume(start: int, end: int) -> int | None:
                 if view is not self._exact and self._text.startswith(surface, start):
-                    return start + 1  # an exact occurrence, which was refused before
+                    return start + 1  # an exact occurrence, which has been refused
                 if label is not None:
                     return start + 1 if (label, start, end) in self._given else None
                 last = self._taken.rfind(1, start, end)
@@ -132,21 +132,21 @@ class _Places:
 
 
 class _View:
-    """A text to search, and the way from its offsets to those of the sentence: here they are the same."""
+    """A text to search, with a mapping between its offsets and the sentence's. In this class they are equal."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     def form(self, surface: str) -> str:
-        """The surface as it would be written in this text."""
+        """Return the surface in the form in which this text would have it."""
         return surface
 
     def span(self, start: int, end: int) -> tuple[int, int] | None:
-        """The offsets in the sentence of a part of this text; None if it begins or ends within a character of it."""
+        """Map a span of this text to the sentence. Return None if it begins or ends within a character there."""
         return start, end
 
     def at_or_after(self, offset: int) -> int:
-        """The first offset in this text that corresponds to `offset` in the sentence or to one behind it."""
+        """Return the first offset in this text that corresponds to `offset` or a later one in the sentence."""
         return offset
 
 
@@ -158,8 +158,8 @@ class _NormalisedView(_View):
 
     def __init__(self, sentence: str) -> None:
         parts: list[str] = []
-        self._offsets = {0: 0}  # in this text -> in the sentence, where a character of the sentence begins or ends
-        self._positions = [0]  # in the sentence -> at_or_after
+        self._offsets = {0: 0}  # offset in this text -> in the sentence, at the bounds of the sentence's characters
+        self._positions = [0]  # offset in the sentence -> at_or_after
         size = start = 0
         for end in range(1, len(sentence) + 1):
             if end < len(sentence) and _continues(sentence[end]):
@@ -185,11 +185,11 @@ class _NormalisedView(_View):
 
 
 class _Search:
-    """The places of one surface in text order, without those that were refused.
+    """The places of one surface in text order, without the refused ones.
 
-    `resume` says of a place, by its start and end in the sentence, None if it can be had, else from which offset in the
-    sentence the search continues. A place that was refused once is refused for ever, so every part of the text is
-    passed once: `_skips` leads from an offset past all that is known to hold no place (a union-find).
+    `resume` takes the start and end of a place in the sentence. It returns None if the place is available, else the
+    offset in the sentence from which the search continues. A refused place stays refused, so each part of the text is
+    searched once: `_skips` maps an offset to a later one with no place between them (a union-find).
     """
 
     def __init__(self, view: _View, surface: str, resume: Callable[[int, int], int | None]) -> None:
@@ -199,7 +199,7 @@ class _Search:
         self._skips: dict[int, int] = {}
 
     def first(self, low: int) -> tuple[int, int] | None:
-        """The first place that starts at `low` in the sentence or behind it."""
+        """Return the first place that starts at `low` in the sentence or after it."""
         passed: list[int] = []
         position = self._view.at_or_after(low)
         place = None
@@ -229,6 +229,6 @@ class _Search:
 
 
 def _continues(character: str) -> bool:
-    """Whether a character may become one with those before it: a mark, a voiced sound mark, a Hangul vowel."""
+    """Return whether a character may combine with those before it: a mark, a voiced sound mark, a Hangul vowel."""
     first = unicodedata.normalize("NFKC", character)[0]
     return unicodedata.combining(first) != 0 or "\u1160" <= first <= "\u11ff"

@@ -1,4 +1,4 @@
-"""From a model's raw answer to a prediction: one way for the batch path and for what a server answers."""
+"""Make a prediction of a model's raw answer, for batch prediction and for serving."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from entitune.records import WORST_FIRST, Prediction, Sentence
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer as predict_shard writes it."""
+    """A line of the answers that predict_shard writes."""
 
     run: str
     seed: int
@@ -23,9 +23,9 @@ class Answer:
     raw: str
     finish_reason: str | None
     tokens: list[Token] | None = None
-    """Its tokens with their probabilities, where predict_shard recorded them."""
+    """The tokens with their probabilities, if predict_shard recorded them."""
     step: int | None = None
-    """The checkpoint that answered, where candidates are compared."""
+    """The step of the checkpoint that answered, if candidates are compared."""
 
 
 def read_prediction(
@@ -37,7 +37,7 @@ def read_prediction(
 ) -> Prediction:
     """Read the answer `raw` to a sentence and ground its mentions. docs/contracts.md explains the fields.
 
-    `tokens` are those of the answer with their probabilities, where they were recorded: each mention gets a confidence.
+    With the answer's `tokens` and their probabilities, each mention gets a confidence.
     """
     answer = read_answer(answer_format, raw, sentence.text)
     mentions = ground(sentence.text, answer.mentions)
@@ -59,7 +59,7 @@ def read_prediction(
 
 
 def joined(sentence: Sentence, spans: Sequence[Span], parts: Sequence[Prediction]) -> Prediction:
-    """The prediction of a sentence from those of its windows."""
+    """Join the predictions of a sentence's windows."""
     if len(parts) == 1:
         return parts[0]
     cut = any(part.finish_reason == "length" for part in parts)

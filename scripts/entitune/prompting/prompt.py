@@ -1,4 +1,4 @@
-"""A sentence as the chat that the model is trained on and asked with: one place for training, prediction, serving."""
+"""The chat in which a model gets a sentence: the same for training, prediction and serving."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ LABELS, DEFINITIONS = "{labels}", "{definitions}"
 
 @dataclass(frozen=True)
 class Prompt:
-    """The fixed part of a chat: system turn, user text before the sentence, worked examples."""
+    """The fixed part of a chat: system turn, user text before the sentence, and examples."""
 
     user: str
     system: str = ""
-    """Empty: the chat template's own default system turn."""
+    """If empty, the chat template's default system turn is used."""
     examples: list[list[str]] = field(default_factory=list)
-    """[user turn, assistant turn] pairs that precede the sentence (few-shot)."""
+    """Pairs [user turn, assistant turn] before the sentence (few-shot)."""
 
     @classmethod
     def build(
@@ -31,10 +31,17 @@ class Prompt:
         labels: Mapping[str, str],
         examples: Sequence[tuple[Sentence, str]] = (),
     ) -> Prompt:
-        """Fill in the labels and put the examples, sentences with their answers, before the sentence.
+        """Build a prompt from its texts.
 
-        `labels` are the names with a description each, which may be empty. In the texts `{labels}` becomes the names,
-        `{definitions}` a line for each with its description. Raises ValueError where a description is needed and empty.
+        Args:
+            user: the text before the sentence. `{labels}` becomes the labels' names, `{definitions}` a line with name
+                and description for each label.
+            system: the system turn, with the same placeholders.
+            labels: name -> description, which may be empty.
+            examples: sentences with their answers.
+
+        Raises:
+            ValueError: a description is needed but empty.
         """
         prompt = cls(_fill(user.strip("\n"), labels), _fill(system.strip("\n"), labels))
         shown = [[f"{prompt.user}\n{sentence.text}", answer] for sentence, answer in examples]
@@ -42,11 +49,11 @@ class Prompt:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Prompt:
-        """The prompt that an alpaca row was made with."""
+        """Return the prompt of an alpaca row."""
         return cls(row["instruction"], row["system"], row["history"])
 
     def row(self, sentence: Sentence, answer: str = "") -> dict[str, Any]:
-        """The alpaca row of a sentence with the answer that a model should give; empty where it is unlabelled."""
+        """Return the alpaca row of a sentence. `answer` is the answer to learn, and empty if it is unlabelled."""
         return {
             "id": sentence.id,
             "system": self.system,
@@ -58,21 +65,21 @@ class Prompt:
 
 
 def _fill(text: str, labels: Mapping[str, str]) -> str:
-    """A prompt's text with its placeholders replaced. Other braces are kept: the JSON example in a prompt has some."""
+    """Replace the placeholders of a prompt's text. Other braces stay: a prompt may show JSON."""
     if DEFINITIONS in text and (bare := [name for name, description in labels.items() if not description]):
-        raise ValueError(f"the prompt shows {DEFINITIONS}, but no description is given for {', '.join(bare)}")
+        raise ValueError(f"the prompt shows {DEFINITIONS}, but these labels have no description: {', '.join(bare)}")
     filled = {
         LABELS: ", ".join(labels),
         DEFINITIONS: "\n".join(f"- {name}：{description}" for name, description in labels.items()),
     }
-    # in one pass: what a description says is not a placeholder
+    # all at once, so that a placeholder in a description is not replaced
     return re.sub("|".join(map(re.escape, filled)), lambda found: filled[found[0]], text)
 
 
 def chat_of(row: dict[str, Any]) -> list[dict[str, str]]:
-    """The messages of an alpaca row up to the answer: system if it has one, examples, user.
+    """Return the messages of an alpaca row before the answer: system (if there is one), examples, user.
 
-    LLaMA-Factory joins `instruction` and `input` with one line end; so does this.
+    Like LLaMA-Factory, this joins `instruction` and `input` with one line end.
     """
     messages = [{"role": "system", "content": row["system"]}] if row["system"] else []
     for user, assistant in row["history"]:

@@ -1,4 +1,4 @@
-"""Alpaca rows, and the same rows as encoded: the one way to read them."""
+"""Read alpaca rows and encoded rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from entitune.records import Tokens, read_records
 
 
 class AlpacaRow(TypedDict):
-    """A sentence under a prompt, as docs/contracts.md says."""
+    """A sentence with its prompt and answer, as docs/contracts.md describes it."""
 
     id: str
     system: str
@@ -31,15 +31,15 @@ _ROWS = TypeAdapter(list[AlpacaRow])
 
 @dataclass(frozen=True, slots=True)
 class EncodedRow(Tokens):
-    """A row of an encoded split with its answer."""
+    """A row of an encoded split, with the token ids of its answer."""
 
     answer_ids: list[int] | None = None
     problem: str | None = None
-    """Why the row is neither trained on nor asked."""
+    """Why the row is used neither for training nor for prediction."""
 
 
 def read_alpaca(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of an alpaca file. Raises InputError where it is not as docs/contracts.md says."""
+    """Return the rows of an alpaca file. Raises InputError if it is not as docs/contracts.md describes it."""
     rows: list[dict[str, Any]] = read_json(path)
     try:
         _ROWS.validate_python(rows, strict=True)
@@ -53,15 +53,15 @@ def read_alpaca(path: str | Path) -> list[dict[str, Any]]:
 
 
 def read_encoded(path: str | Path) -> Iterator[EncodedRow]:
-    """The rows of an encoded split. Raises InputError where one is not as docs/contracts.md says."""
+    """Return the rows of an encoded split. Raises InputError if one is not as docs/contracts.md describes it."""
     return read_records(path, EncodedRow)
 
 
 def read_pairs(alpaca: str | Path, tokens: str | Path) -> list[tuple[dict[str, Any], EncodedRow]]:
-    """Each alpaca row with its encoding. Raises InputError where the two files do not have the same rows, in order."""
+    """Return each alpaca row with its encoding. Raises InputError if the files do not have the same rows in order."""
     rows, encoded = read_alpaca(alpaca), list(read_encoded(tokens))
     if [row["id"] for row in rows] != [one.id for one in encoded]:
         raise InputError(
-            f"{tokens}: not the rows of {alpaca}, in order; delete both, and the same command makes them again"
+            f"{tokens} does not have the rows of {alpaca} in order; delete both and run the same command again"
         )
     return list(zip(rows, encoded, strict=True))

@@ -1,11 +1,11 @@
-"""Long sentences in windows: where a text is split so that each part fits, and how the parts' mentions are joined.
+"""Split long sentences into windows that fit, and join the mentions of the windows.
 
-Training, prediction, the server's client and its page all split and join here. What "fits" means is theirs: it depends
-on the prompt and on the model's own tokens.
+Training, prediction, and the client of the server use this. They define what "fits": it depends on the prompt and on
+the model's tokens.
 
-A window ends at the last sentence end that fits, and the next one begins there. Where no sentence end fits, it ends at
-a comma or a space in its second half, else anywhere, and the next window begins up to a quarter of a window earlier:
-a mention that the cut goes through is whole in one of the two, if it is not longer than the overlap.
+A window ends at the last sentence end that fits, and the next one begins there. If no sentence end fits, the window
+ends at a comma or a space in its second half, or else anywhere. The next window then begins up to a quarter of a window
+earlier, so a mention at the cut is complete in one of the two windows if it is not longer than the overlap.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from entitune.prompting.answer_formats import AnswerFormat
 from entitune.records import Entity, Mention, Sentence
 
 SENTENCE_END = r"""[。！？]+[”’」』）》"']*|[.!?]+[”’」』）》"')]*(?=\s)|[\r\n\u2028\u2029]+"""
-"""Where a sentence ends. ASCII marks end one only before white space: 3.5 and example.com/?q do not."""
+"""The end of a sentence. ASCII marks end one only before white space: those in 3.5 and example.com/?q do not."""
 _SENTENCE_END = re.compile(rf"(?:{SENTENCE_END}|[；;]+)\s*")
 _PAUSE = re.compile(r"[，,、：:]+|\s+")
 _OVERLAP = 4
-"""Windows without a sentence end between them share a quarter of the first one's characters at most."""
+"""The largest overlap of two windows is the length of the first one, divided by this."""
 
 
 class Span(NamedTuple):
-    """The place of a window in its sentence: half-open offsets in Unicode code points."""
+    """The span of a window in its sentence: half-open offsets in Unicode code points."""
 
     start: int
     end: int
@@ -38,69 +38,69 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a sentence that is trained on or asked as a row of its own, with offsets of its own.
+    """A part of a sentence that is a row of its own for training and prediction. Its offsets begin at 0.
 
-    A canonical sentence is read as the one window of itself.
+    A line of a canonical file is read as a window that is the complete sentence.
     """
 
     id: str
     text: str
     entities: tuple[Entity, ...] | None = None
     sentence: str | None = None
-    """The id of the sentence that it is a part of; None where it is the whole sentence."""
+    """The id of its sentence; None if the window is the complete sentence."""
     start: int = 0
-    """Where it begins in the sentence."""
+    """The offset of the window in its sentence."""
 
     @property
     def span(self) -> Span:
-        """Its place in the sentence."""
+        """The span of the window in its sentence."""
         return Span(self.start, self.start + len(self.text))
 
     @property
     def source(self) -> str:
-        """The id of the sentence that it is, or is a part of."""
+        """The id of its sentence, also if the window is the complete sentence."""
         return self.id if self.sentence is None else self.sentence
 
     def to_sentence(self) -> Sentence:
-        """The window as a sentence."""
+        """Return the window as a sentence."""
         return Sentence(self.id, self.text, self.entities)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the line of a file of windows; `sentence` and `start` only of a part of a sentence."""
+        """Return the line of a file of windows. A complete sentence has no keys `sentence` and `start`."""
         record = self.to_sentence().to_dict()
         return record if self.sentence is None else {**record, "sentence": self.sentence, "start": self.start}
 
 
 @dataclass(frozen=True)
 class Room:
-    """The room for the prompt of a window that is asked, in the model's own tokens."""
+    """The room for the prompt and the answer of a window, in the model's tokens."""
 
     max_model_len: int
     max_tokens: int
-    """The longest answer."""
+    """The length of the longest answer."""
     empty_prompt: int
     """The length of the prompt of an empty sentence."""
     answer_format: AnswerFormat
 
     def has(self, prompt: int) -> bool:
-        """Whether there is room for a prompt of so many tokens and its answer.
+        """Return whether there is room for a prompt of `prompt` tokens and its answer.
 
-        In brackets an answer repeats the sentence: it is given twice the sentence's tokens, for the markup.
+        In the format `brackets`, an answer repeats the sentence with markup. It gets twice the sentence's tokens.
         """
         repeated = 2 * (prompt - self.empty_prompt) if self.answer_format == "brackets" else 0
         return prompt + self.max_tokens <= self.max_model_len and repeated <= self.max_tokens
 
 
 def split(text: str, fits: Callable[[int, int], bool]) -> list[Span]:
-    """Split a text into windows that fit, in order; one window where all of it does.
+    """Split a text into windows that fit, or into one window if the complete text fits.
 
     Args:
         text: the text.
-        fits: whether the part from a start to an end fits. Supposed to be true of a part where it is true of a longer
-            one, and asked for about twice the logarithm of a window's sentences.
+        fits: returns whether the part from a start to an end fits. If a part fits, each part of it must fit. For each
+            window it is called about 2 log2(n) times, n being the number of the window's sentences.
 
     Returns:
-        The windows. Together they cover the text, and each ends behind the one before.
+        The windows in order. Together they cover the text, and each ends after the previous one.
 
     Raises:
         ValueError: not even one character fits.
@@ -118,11 +118,11 @@ def split(text: str, fits: Callable[[int, int], bool]) -> list[Span]:
             start = covered = end
             continue
         end = _longest(range(covered + 1, len(text)), start, fits)
-        if end is None and start < covered:  # the overlap leaves no room for more
+        if end is None and start < covered:  # the overlap leaves no room for another character
             start = covered
             continue
         if end is None:
-            raise ValueError(f"not even one character fits, at {start}")
+            raise ValueError(f"not even one character fits at offset {start}")
         end = _last_between(pauses, max(covered, (start + end) // 2), end) or end
         spans.append(Span(start, end))
         overlap = end - (end - start) // _OVERLAP
@@ -131,7 +131,7 @@ def split(text: str, fits: Callable[[int, int], bool]) -> list[Span]:
 
 
 def _longest(ends: Sequence[int], start: int, fits: Callable[[int, int], bool]) -> int | None:
-    """The last of the ascending `ends` up to which a window from `start` fits; None where the first does not."""
+    """Return the last of the ascending `ends` at which a window from `start` fits, or None if the first does not."""
     fitting, step = -1, 1
     while fitting + step < len(ends) and fits(start, ends[fitting + step]):
         fitting, step = fitting + step, 2 * step
@@ -143,13 +143,13 @@ def _longest(ends: Sequence[int], start: int, fits: Callable[[int, int], bool]) 
 
 
 def _last_between(places: Sequence[int], low: int, high: int) -> int | None:
-    """The last of the ascending `places` that is behind `low` and not behind `high`."""
+    """Return the last of the ascending `places` that is greater than `low` and at most `high`, or None."""
     position = bisect_right(places, high)
     return places[position - 1] if position and places[position - 1] > low else None
 
 
 def windows_of(sentence: Sentence, spans: Sequence[Span]) -> list[Window]:
-    """The windows of a sentence, each with the entities that are whole in it; a single one is the sentence itself."""
+    """Return the windows of a sentence with these spans, each with the entities that are completely in it."""
     if len(spans) == 1:
         return [Window(sentence.id, sentence.text, sentence.entities)]
     return [
@@ -165,7 +165,7 @@ def windows_of(sentence: Sentence, spans: Sequence[Span]) -> list[Window]:
 
 
 def entities_in(sentence: Sentence, span: Span) -> tuple[Entity, ...]:
-    """The entities that a window holds whole, at the window's offsets."""
+    """Return the entities that are completely in a window, with the window's offsets."""
     return tuple(
         replace(entity, start=entity.start - span.start, end=entity.end - span.start)
         for entity in sentence.entities or ()
@@ -174,7 +174,7 @@ def entities_in(sentence: Sentence, span: Span) -> tuple[Entity, ...]:
 
 
 def lost_entities(sentence: Sentence, spans: Sequence[Span]) -> list[Entity]:
-    """The entities of a sentence that no window holds whole."""
+    """Return the entities of a sentence that are completely in none of its windows."""
     return [
         entity
         for entity in sentence.entities or ()
@@ -183,7 +183,7 @@ def lost_entities(sentence: Sentence, spans: Sequence[Span]) -> list[Entity]:
 
 
 def by_sentence(windows: Iterable[Window]) -> Iterator[list[Window]]:
-    """The windows of each sentence together, in order."""
+    """Group consecutive windows by their sentence."""
     for _, group in groupby(windows, key=lambda window: window.source):
         yield list(group)
 
@@ -191,21 +191,21 @@ def by_sentence(windows: Iterable[Window]) -> Iterator[list[Window]]:
 def join(spans: Sequence[Span], found: Sequence[Sequence[Mention]], length: int) -> tuple[Mention, ...]:
     """Join the mentions that were found in the windows of a text.
 
-    A mention that two windows have is one mention. Two mentions conflict where they overlap, are of different windows,
-    and neither is in the other's window too: the one that is farther from its window's edge is kept. The beginning and
-    the end of the text are no edges. Mentions without a place are all kept.
+    A mention that two windows found is one mention. Two mentions conflict if they overlap and no window found both of
+    them. Then the mention that is farther from the edges of its window is kept. The beginning and the end of the text
+    are not edges. Mentions without a place are all kept.
 
     Args:
         spans: the windows, in order.
-        found: the mentions of each window, at the window's offsets.
+        found: the mentions of each window, with the window's offsets.
         length: the length of the text in characters.
 
     Returns:
-        The mentions at the text's offsets, in the order of windows and of answers.
+        The mentions with the text's offsets, in the order of windows and of answers.
     """
-    placed: dict[Mention, dict[int, float]] = {}  # mention -> window -> distance from its edges
+    placed: dict[Mention, dict[int, float]] = {}  # mention -> window -> distance from the window's edges
     order: list[Mention] = []
-    best: dict[Mention, Mention] = {}  # from the window where it is farthest from an edge: its confidence is kept
+    best: dict[Mention, Mention] = {}  # the mention of the window where it is farthest from an edge, with confidence
     for number, (span, mentions) in enumerate(zip(spans, found, strict=True)):
         for mention in mentions:
             if mention.start is None or mention.end is None:
@@ -224,7 +224,7 @@ def join(spans: Sequence[Span], found: Sequence[Sequence[Mention]], length: int)
 
 
 def _refused(spans: Sequence[Span], placed: dict[Mention, dict[int, float]]) -> set[Mention]:
-    """The mentions that lose a conflict. Only those in an overlap of windows can have one."""
+    """Return the mentions that lose a conflict. Conflicts exist only where windows overlap."""
     shared = [Span(after.start, before.end) for before, after in pairwise(spans) if after.start < before.end]
     disputed = [one for one in placed if any(_overlap(one, zone) for zone in shared)] if shared else []
     kept: list[Mention] = []

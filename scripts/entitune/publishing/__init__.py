@@ -1,1 +1,1 @@
-"""A finished run as a self-contained folder: model card, prompt, and scripts that ask the model."""
+"""The export of a finished run as a self-contained folder: model card, prompt, and scripts that ask the model."""

@@ -1,7 +1,7 @@
-"""The texts of an exported run: the model card in the hubs' format, and scripts that ask the model.
+"""Render the texts of an exported run: the model card, and scripts that ask the model.
 
-The card is Markdown with YAML front matter: https://huggingface.co/docs/hub/model-cards, which ModelScope reads too.
-Everything in it comes from the run's manifest and scores. Needs jinja2 and PyYAML (the workflow's environment).
+The card is Markdown with YAML front matter (https://huggingface.co/docs/hub/model-cards), which ModelScope also reads.
+Its content comes from the run's manifest and scores. Needs jinja2 and PyYAML (the workflow's environment).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from entitune.engines.vllm_settings import LORA_RANKS
 from entitune.tsv import MICRO
 
 TEXTS = ("README.md", "ask_transformers.py", "ask_vllm.py")
-"""The files that are rendered, from a template each in this folder."""
+"""The files that are rendered. Each has a template in this folder."""
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -32,7 +32,7 @@ _TEMPLATES = Environment(
 
 @dataclass(frozen=True)
 class Card:
-    """What the texts say of a run. All but the numbers of sentences is in its manifest and its scores."""
+    """The content of the texts: the run's manifest, its scores, and its numbers of sentences."""
 
     manifest: Mapping[str, Any]
     """The run's manifest.json."""
@@ -41,7 +41,7 @@ class Card:
     training_rows: int
     scored_rows: int
     adapter: bool
-    """Whether the folder holds an adapter; else the merged model."""
+    """Whether the folder has the adapter; otherwise it has the merged model."""
 
     @property
     def _config(self) -> Mapping[str, Any]:
@@ -54,11 +54,11 @@ class Card:
 
     @property
     def base(self) -> str:
-        """The base model's name on the hub, else its name in the study."""
+        """The base model's name on the hub, or its name in the study if it is not on a hub."""
         return str(self._config["model"].get("id", self._config["model"]["name"]))
 
     def front_matter(self) -> dict[str, Any]:
-        """The card's metadata: https://github.com/huggingface/hub-docs/blob/main/modelcard.md."""
+        """Return the card's metadata: https://github.com/huggingface/hub-docs/blob/main/modelcard.md."""
         model, dataset = self._config["model"], self._config["dataset"]["name"]
         on_hub = {"base_model": model["id"]} if "id" in model else {}
         metrics = [
@@ -81,7 +81,7 @@ class Card:
         }
 
     def _score_cells(self) -> dict[str, list[str]]:
-        """Label -> precision, recall and F1 with its interval, of both scorings."""
+        """Return label -> precision, recall and F1 with its interval, for both scorings."""
         cells: dict[str, list[str]] = {}
         for row in self.scores:
             numbers = {key: f"{float(row[key]):.4f}" for key in ("precision", "recall", "f1", "f1_low", "f1_high")}
@@ -90,7 +90,7 @@ class Card:
         return cells
 
     def _stages(self) -> list[dict[str, str]]:
-        """What each job took, and where."""
+        """Return the date, time and machine of each job."""
         return [
             {
                 "name": name,
@@ -103,7 +103,7 @@ class Card:
         ]
 
     def render(self, name: str) -> str:
-        """The text of one of TEXTS."""
+        """Return the text of one of TEXTS."""
         config, git = self._config, self.manifest["git"]
         model, train = config["model"], config["train"]
         archive = config["dataset"].get("archive")
@@ -143,5 +143,5 @@ class Card:
 
 
 def as_yaml(value: object) -> str:
-    """A value as YAML, in its own order, without a last line end."""
+    """Write a value as YAML, with keys in their order and without a final line end."""
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120)).rstrip("\n")

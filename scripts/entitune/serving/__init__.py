@@ -1,1 +1,1 @@
-"""Finished runs behind a server: server, client and page."""
+"""Serving of finished runs: server, client and demo page."""

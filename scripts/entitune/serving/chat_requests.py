@@ -1,11 +1,11 @@
-"""What a chat request may ask of the server.
+"""Check chat requests before they reach the server.
 
-vLLM compiles a grammar for every request that constrains its answer, in the engine's own thread: a regular expression
-of thirty characters can stop all other answers for minutes. So keys are allowed one by one, and the only constraint
-that is allowed is the run's own.
+For every request that constrains its answer, vLLM compiles a grammar in the engine's thread. A regular expression of
+thirty characters can block all other answers for minutes. So only listed keys are allowed, and the only allowed
+constraint is the run's own.
 
-A text that holds a control token of the model (<|im_end|>) would end its turn and begin another one, which no chat
-template can prevent: such a request is refused.
+A text that contains a control token of the model (<|im_end|>) would end its turn and begin another one. Chat templates
+cannot prevent that, so such requests are refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.answer_formats.constraints import constraint_of
 
-WHY = "the engine would have to compile any other, and nobody else would be answered while it does"
+WHY = "the engine would compile any other, and could not answer other requests while it does"
 
 _CONTENT = ("messages", "model")
 _DRAWING = (
@@ -38,16 +38,16 @@ _IGNORED = (
     *("safety_identifier", "prompt_cache_key", "parallel_tool_calls"),
 )
 ALLOWED = frozenset((*_CONTENT, *_DRAWING, *_LENGTH, *_OUTPUT, *_IGNORED))
-"""Keys whose values vLLM checks or ignores, and that cost no more than the answer itself."""
+"""Keys whose values vLLM checks or ignores, and that add no cost to the answer."""
 CHECKED = frozenset(("response_format", "structured_outputs", "chat_template_kwargs"))
 """Keys that `objection` checks."""
 MAX_CONSTRAINED = 16 * 1024
-"""How many characters a text may have whose answer is constrained: the grammar of an answer may grow with it."""
+"""The most characters of a text with a constrained answer: the grammar of the answer may grow with the text."""
 
 
 @dataclass(frozen=True)
 class ServedRun:
-    """What the answers of a run look like, and what its requests do."""
+    """The form of a run's requests and answers."""
 
     answer_format: AnswerFormat
     labels: Sequence[str]
@@ -59,9 +59,9 @@ def objection(body: bytes, runs: Mapping[str, ServedRun], control_tokens: Collec
     """Return why a request is refused, or None.
 
     Args:
-        body: The request as sent.
-        runs: The runs that are served, by name.
-        control_tokens: What marks up a chat of the model.
+        body: the request as sent.
+        runs: the runs that are served, by name.
+        control_tokens: the control tokens of the model.
     """
     try:
         request = json.loads(body)
@@ -73,22 +73,22 @@ def objection(body: bytes, runs: Mapping[str, ServedRun], control_tokens: Collec
     if unknown := sorted(given.keys() - ALLOWED - CHECKED):
         return f"not allowed here: {', '.join(unknown)}; allowed are {', '.join(sorted(ALLOWED | CHECKED))}"
     if not _is_switches(given.get("chat_template_kwargs", {})):
-        return "chat_template_kwargs may only have true and false as values"
+        return "the values of chat_template_kwargs must be true or false"
     model = given.get("model")
     run = runs.get(model) if isinstance(model, str) else None
     if "structured_outputs" in given and not _is_own_constraint(given, run):
         return (
-            "structured_outputs may only be the constraint of the run that `model` names, for the sentence that is "
-            f"asked; {WHY}"
+            "structured_outputs may only be the constraint of the run that `model` names, for the sentence of the "
+            f"request; {WHY}"
         )
     if not _is_own_format(given.get("response_format", {"type": "text"}), run):
         return (
-            'response_format may only be {"type": "text"} or the JSON schema of the answers of the run that `model` '
-            f"names; {WHY}"
+            'response_format may only be {"type": "text"} or the JSON schema of answers of the run that `model` names; '
+            f"{WHY}"
         )
     texts = list(_strings(given.get("messages")))
     if held := [token for token in control_tokens if any(token in text for text in texts)]:
-        return f"a text holds {', '.join(held)}, which marks up the chats of this model and cannot be sent as text"
+        return f"a text holds {', '.join(held)}, a control token of this model that cannot be sent as text"
     return None
 
 
@@ -115,7 +115,7 @@ def _is_own_constraint(given: Mapping[str, Any], run: ServedRun | None) -> bool:
 
 
 def _is_own_format(response_format: Any, run: ServedRun | None) -> bool:
-    """Return whether a response format is text, or exactly the schema of the run's answers."""
+    """Return whether a response format is text, or the JSON schema of the run's answers."""
     if response_format == {"type": "text"}:
         return True
     if not isinstance(response_format, dict) or response_format.keys() != {"type", "json_schema"}:

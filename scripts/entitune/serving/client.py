@@ -1,4 +1,4 @@
-"""Ask a server for the entities of sentences, with the prompt, the reader and the grounding of the pipeline.
+"""Ask a server for the entities of sentences, with the prompt, the answer reader and the grounding of the pipeline.
 
 Needs urllib3 (every environment has it).
 """
@@ -34,29 +34,30 @@ from entitune.serving.chat_requests import MAX_CONSTRAINED
 from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun
 
 SECONDS_AWAY = 30
-"""How long a server that is not there is asked again."""
+"""How long requests are repeated while the server does not respond."""
 SECONDS_BUSY = 120
-"""How long a server that answers "busy" is asked again."""
+"""How long requests are repeated while the server answers that it is busy."""
 SECONDS_TO_CONNECT = 5
 SECONDS_TO_ANSWER = 300
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
-"""Seconds between two attempts: twice as long each time."""
+"""Seconds between two attempts. The pause doubles each time."""
 ANSWERS_AHEAD = 16
-"""How many answers may wait for an earlier one, for each request under way."""
+"""How many answers may wait for an earlier one, per concurrent request."""
 BUSY = (408, 429, 503)
 BROKEN = (500, 502, 504)
-"""Status of a server, or of a proxy, whose engine is about to go: treated as if it were away."""
+"""HTTP status of a server or proxy whose engine is stopping. The client treats it as away."""
 
 TOO_LONG, REFUSED = "too_long", "refused"
-"""Status of a sentence that got no answer, beside those that docs/contracts.md has for answers."""
+"""The status of a sentence without an answer. docs/contracts.md lists the status of answers."""
 STATUSES = (REFUSED, TOO_LONG, *WORST_FIRST)
-"""From worst to best. A text has the worst status of what was asked of it."""
+"""From worst to best. A text has the worst status of its sentences."""
 
 
 class ServerError(InputError):
-    """No sentence can be answered: the server is away, is another one, or wants a key.
+    """No sentence can be answered.
 
-    `kind` is "away", "busy", "key", "other" (another server, or another version of the run) or "broken".
+    `kind` is "away", "busy", "key" (the server requires another API key), "other" (another server, or another version
+    of the run) or "broken".
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -73,13 +74,13 @@ class Answer:
     finish_reason: str | None
     status: str
     error: str | None = None
-    """Why there is no answer, where the status is TOO_LONG or REFUSED."""
+    """Why there is no answer, if the status is TOO_LONG or REFUSED."""
     windows: tuple[Span, ...] = ()
-    """The windows that were asked, where the sentence was too long to be asked whole."""
+    """The windows that were asked, if the complete sentence was too long."""
 
     @classmethod
     def joined(cls, spans: Sequence[Span], answers: Sequence[Answer], length: int) -> Answer:
-        """The answer to a sentence of so many characters from the answers to its windows."""
+        """Join the answers to the windows of a sentence of `length` characters."""
         worst = min(answers, key=lambda answer: STATUSES.index(answer.status))
         cut = any(answer.finish_reason == "length" for answer in answers)
         return cls(
@@ -103,18 +104,18 @@ class Answer:
         }
 
 
-# --- what a run sends and reads: the only functions here that know prompt and answer --------------------------------
+# --- requests and answers of a run: the only functions here that know the prompt and the answer format --------------
 
 
 def constraint_on(run: FinishedRun, text: str) -> dict[str, str]:
-    """Return the `structured_outputs` that hold the answer to a sentence to the run's format."""
+    """Return the `structured_outputs` that constrain the answer to a sentence to the run's format."""
     return constraint_of(run.answer_format, run.labels, text).to_vllm()
 
 
 def request_of(run: FinishedRun, text: str, with_tokens: bool = False) -> dict[str, Any]:
-    """Return the body of the chat call that asks `run` for a sentence's entities.
+    """Return the body of the chat request that asks `run` for a sentence's entities.
 
-    `with_tokens` asks for the probability of each token of the answer too.
+    `with_tokens` also asks for the probability of each token of the answer.
     """
     body: dict[str, Any] = {
         "model": run.name,
@@ -134,7 +135,7 @@ def read_answer_to(
     finish_reason: str | None,
     tokens: Sequence[Token] | None = None,
 ) -> Answer:
-    """Read the answer to a sentence. `raw` is None where nothing was asked, because a blank text has no entities."""
+    """Read the answer to a sentence. `raw` is None for a blank text, which has no entities and is not sent."""
     if raw is None:
         raw = write_answer(run.answer_format, Sentence(id="", text=text, entities=()))
     prediction = read_prediction(run.answer_format, Sentence(id="", text=text), raw, finish_reason, tokens)
@@ -142,7 +143,7 @@ def read_answer_to(
 
 
 def identity_of(run: FinishedRun) -> dict[str, str]:
-    """Return what a run's answers depend on: its name, and the SHA-256 of each thing."""
+    """Return what a run's answers depend on: its name, and the SHA-256 of everything else."""
     settings = [run.answer_format, run.labels, run.decode.max_tokens, run.decode.structured]
     settings += [run.decode.max_model_len] if run.windows else []
     messages = chat_of(run.prompt.row(Sentence(id="", text="", entities=None)))
@@ -156,7 +157,7 @@ def identity_of(run: FinishedRun) -> dict[str, str]:
 
 
 def version_of(run: FinishedRun) -> str:
-    """Return one SHA-256 for all that a run's answers depend on."""
+    """Return one SHA-256 for everything that a run's answers depend on."""
     return _digest(identity_of(run))
 
 
@@ -168,7 +169,7 @@ def _digest(value: Any) -> str:
 
 
 def normalised(url: str) -> str:
-    """Return the address of a server without a final slash or /v1. Raises InputError where it is no HTTP address."""
+    """Return the address of a server without a final slash or /v1. Raises InputError if it is not an HTTP address."""
     parts = urllib.parse.urlsplit(url)
     try:
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -180,7 +181,7 @@ def normalised(url: str) -> str:
 
 
 class Client:
-    """A server that is asked for one run's entities. Threads may share it."""
+    """A client of a server, for one run. Threads may share it."""
 
     def __init__(
         self,
@@ -192,15 +193,15 @@ class Client:
         seconds_busy: float = SECONDS_BUSY,
         confidence: bool = False,
     ) -> None:
-        """`confidence` asks for the confidence of each mention, also where the run's decode settings do not."""
+        """`confidence` asks for the confidence of each mention, even if the run's decode settings do not."""
         self.url = normalised(url)
         self.run = run
         self.confidence = confidence or run.decode.confidence
         self.seconds_away, self.seconds_busy = seconds_away, seconds_busy
         self.away_since: float | None = None
-        """When the server stopped answering, where it has not answered since."""
+        """When the server stopped responding; None while it responds."""
         self.closed = threading.Event()
-        # urllib3 uses no proxy and no .netrc of the environment: those are for the internet
+        # urllib3 ignores proxies and .netrc of the environment, which are for the internet
         self.pool = urllib3.connection_from_url(
             self.url,
             maxsize=concurrency,
@@ -217,34 +218,34 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End the connections, and the pauses of threads that wait for the server."""
+        """Close the connections, and end the pauses of threads that wait for the server."""
         self.closed.set()
         self.pool.close()
 
     def check(self) -> None:
-        """Raise ServerError where the server does not serve the run, or serves another version of it."""
+        """Raise ServerError if the server does not serve the run, or serves another version of it."""
         status, content = self.call("GET", "/v1/models")
         if status != 200:
             raise self.error(status, content)
         try:
             served = {model["id"]: model for model in json.loads(content)["data"]}
         except (ValueError, KeyError, TypeError) as error:
-            raise ServerError("other", f"{self.url} is no server of OpenAI's API ({error!r})") from error
+            raise ServerError("other", f"{self.url} does not answer as a server of OpenAI's API ({error!r})") from error
         if self.run.name not in served:
             raise ServerError("other", f"{self.url} does not serve {self.run.name}; it serves {', '.join(served)}")
-        version = served[self.run.name].get("version")  # only servers of serve_runs.py say so
+        version = served[self.run.name].get("version")  # only servers of serve_runs.py have it
         if version not in (None, version_of(self.run)):
             raise ServerError(
                 "other",
                 f"{self.url} serves another version of run {self.run.name} than results/ holds (another seed, or the "
-                "run was trained anew since): start the server again, or give the --seed that it was started with",
+                "run has been trained again): restart the server, or give the --seed that it was started with",
             )
 
     def ask(self, text: str) -> Answer:
-        """Return the answer to one sentence. Raises ServerError where no sentence can be answered.
+        """Return the answer to one sentence. Raises ServerError if no sentence can be answered.
 
-        Where the run's dataset says so, a sentence without room is asked in windows, one after the other: those that
-        the pipeline splits it into.
+        If the run's dataset has windows, a sentence that is too long is asked in the windows that the pipeline would
+        split it into, one after the other.
         """
         if not self.run.windows:
             return self._ask_whole(text)[0]
@@ -260,13 +261,13 @@ class Client:
         return answers[0] if len(answers) == 1 else Answer.joined(spans, answers, len(text))
 
     def _ask_whole(self, text: str) -> tuple[Answer, int | None]:
-        """The answer to a sentence or window, and its prompt's length in tokens (None: not known)."""
+        """Return the answer to a sentence or window, and the length of its prompt in tokens (None if unknown)."""
         if not text.strip():
             return read_answer_to(self.run, text, None, "stop"), None
         return self._post(text, request_of(self.run, text, self.confidence))
 
     def _post(self, text: str, request: dict[str, Any]) -> tuple[Answer, int | None]:
-        """The answer to a request about a sentence, and its prompt's length in tokens (None: not known)."""
+        """Return the answer to a request about a sentence, and the length of its prompt in tokens (None if unknown)."""
         status, content = self.call("POST", "/v1/chat/completions", json.dumps(request).encode())
         if status == 200:
             try:
@@ -277,7 +278,8 @@ class Client:
                 recorded = choice["logprobs"]["content"] if "logprobs" in request else None
                 tokens = None if recorded is None else [Token(one["token"], one["logprob"]) for one in recorded]
             except (ValueError, KeyError, IndexError, TypeError) as error:
-                raise ServerError("other", f"{self.url} is no server of OpenAI's API ({error!r})") from error
+                message = f"{self.url} does not answer as a server of OpenAI's API ({error!r})"
+                raise ServerError("other", message) from error
             return read_answer_to(self.run, text, raw, finish_reason, tokens), prompt
         refusal = self.error(status, content)
         if refusal.kind != "refused":
@@ -287,38 +289,39 @@ class Client:
         return Answer((), "", None, TOO_LONG if too_long else REFUSED, reason), None
 
     def _count(self, text: str) -> tuple[Answer, int | None]:
-        """The length of a sentence's prompt in tokens, as an answer of one token tells it."""
+        """Return the length of a sentence's prompt in tokens, by asking for an answer of one token."""
         request = {**request_of(self.run, text), "max_tokens": 1}
         request.pop("structured_outputs", None)
         return self._post(text, request)
 
     def _has_room(self, text: str) -> bool:
-        """Whether a part of a sentence can be asked. One that is refused can: the answer to it then says why."""
+        """Return whether a part of a sentence can be asked. A refused part counts: its answer has the reason."""
         answer, prompt = self._count(text)
         return answer.status == REFUSED or (prompt is not None and self.room.has(prompt))
 
     @functools.cached_property
     def room(self) -> Room:
-        """The room that the run's decode settings give a prompt."""
+        """The room for a prompt by the run's decode settings."""
         decode, repeats = self.run.decode, self.run.answer_format == "brackets"
         empty = (self._count("")[1] or 0) if repeats else 0
         return Room(decode.max_model_len, decode.max_tokens, empty, self.run.answer_format)
 
     def error(self, status: int, content: bytes) -> ServerError:
-        """Return what a status other than 200 means; of kind "refused" where it concerns one request alone."""
-        told = f"{self.url} answers with status {status}: {message_in(content)}"
+        """Return the error for a status other than 200. Its kind is "refused" if it concerns this request alone."""
+        message = f"{self.url} answers with status {status}: {message_in(content)}"
         if status == 401:
-            return ServerError("key", f"{self.url} wants an API key, or another one: --api-key-file, or {KEY_VARIABLE}")
+            how = f"set it with --api-key-file or {KEY_VARIABLE}"
+            return ServerError("key", f"{self.url} requires an API key, or another one; {how}")
         if status in (403, 404) or status < 400:
-            return ServerError("other", told)
+            return ServerError("other", message)
         if status in BUSY:
-            return ServerError("busy", f"{told} (for {self.seconds_busy:g} s)")
-        return ServerError("broken" if status >= 500 else "refused", told)
+            return ServerError("busy", f"{message} (for {self.seconds_busy:g} s)")
+        return ServerError("broken" if status >= 500 else "refused", message)
 
     def call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """Return status and content of an answer; repeat the call while the server is away or busy.
+        """Send a request and return the status and content of the response. Repeat it while the server is away or busy.
 
-        Raises ServerError where it is away for too long.
+        Raises ServerError if it is away for too long.
         """
         pause, busy_since = FIRST_PAUSE, None
         while True:
@@ -343,7 +346,7 @@ class Client:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def note_away(self, why: str, error: Exception | None = None) -> None:
-        """Raise ServerError where no request has been answered for too long."""
+        """Note that the server did not respond. Raises ServerError if this has lasted for `seconds_away`."""
         now = time.monotonic()
         since = self.away_since = self.away_since or now
         if now - since >= self.seconds_away:
@@ -355,7 +358,7 @@ class Client:
 
 
 def message_in(content: bytes) -> str:
-    """Return what an error in the form of OpenAI's API says, else the beginning of the answer."""
+    """Return the message of an error in the form of OpenAI's API, or the beginning of any other content."""
     try:
         error = json.loads(content)["error"]
         return str(error["message"] if isinstance(error, dict) else error)
@@ -364,16 +367,16 @@ def message_in(content: bytes) -> str:
 
 
 def ask_all(client: Client, sentences: Iterable[str], concurrency: int) -> Iterator[Answer]:
-    """Yield the answer to each sentence, in order, with at most `concurrency` requests under way.
+    """Yield the answer to each sentence, in order, with at most `concurrency` concurrent requests.
 
-    Sentences are read as they are needed, so `sentences` may have no end.
+    Sentences are read as they are needed, so `sentences` may be endless.
     """
     waiting: deque[Future[Answer]] = deque()
     with ThreadPoolExecutor(concurrency) as pool:
         try:
             for text in sentences:
                 waiting.append(pool.submit(client.ask, text))
-                # An answer that takes long must not leave the server without work: later ones wait for it here.
+                # The server must have work while one answer takes long, so later answers wait for it here.
                 while waiting and (waiting[0].done() or len(waiting) >= ANSWERS_AHEAD * concurrency):
                     yield waiting.popleft().result()
             while waiting:
@@ -388,7 +391,7 @@ def extract(
 ) -> Iterator[dict[str, Any]]:
     """Yield the entities of each sentence, in order; docs/contracts.md explains the keys.
 
-    Raises ServerError where the server is away, wants a key, or serves another run.
+    Raises ServerError if the server is away, requires another API key, or does not serve the run.
     """
     with Client(url, run, key, concurrency) as client:
         client.check()

@@ -1,4 +1,4 @@
-"""A page on which a person types a sentence and sees its entities. It loads nothing from elsewhere."""
+"""A page on which a person enters a text and sees its entities. The page loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ MAX_BODY = 64 * 1024
 SECONDS_TO_ASK = 10
 """How long a browser may take to send a request."""
 SECONDS_OF_PATIENCE = 3
-"""How long a model server that is away or busy is asked again."""
+"""How long requests are repeated while the model server is away or busy."""
 CONCURRENCY = 8
 
 
 def extract_text(text: str, run: FinishedRun, url: str, key: str | None) -> Extraction:
-    """Return the mentions of a text: of one sentence, or of a document where it has several lines.
+    """Extract the mentions of a text. A text of one line is one sentence; one of several lines is a document.
 
-    Raises ServerError where the server cannot answer.
+    Raises ServerError if the server cannot answer.
     """
     with Client(url, run, key, CONCURRENCY, SECONDS_OF_PATIENCE, SECONDS_OF_PATIENCE) as client:
         return next(extractions([Document(1, text, whole="\n" not in text)], client, CONCURRENCY))
 
 
 def result(run: FinishedRun, found: Extraction, seconds: float, language: str) -> Markup:
-    """Return what the page shows of a text: its entities in colour, a legend, a table, the JSON."""
+    """Return what the page shows for a text: its entities in colour, a legend, a table and the JSON."""
     words, mentions = WORDS[language], found.mentions
     hues = hues_of(list(dict.fromkeys([*run.labels, *(mention.label for mention in mentions)])))
     counts = Counter(mention.label for mention in mentions)
@@ -73,7 +73,7 @@ def warning_of(answer: Answer, words: Mapping[str, str]) -> str:
 
 
 def divided(mentions: Sequence[Mention]) -> tuple[list[Mention], list[Mention], list[Mention]]:
-    """Return the mentions that can be marked in the text, those that overlap one of them, those without a place."""
+    """Return the mentions to mark in the text, those that overlap one of them, and those without a place."""
     shown, overlapping, missing, end = [], [], [], 0
     for mention in sorted(mentions, key=lambda one: (one.start or 0, -(one.end or 0))):
         if mention.start is None or mention.end is None:
@@ -87,7 +87,7 @@ def divided(mentions: Sequence[Mention]) -> tuple[list[Mention], list[Mention], 
 
 
 def preferred_language(header: str | None) -> str:
-    """Return the page's language that a browser's Accept-Language names first: "zh" or "en"."""
+    """Return the first language in an Accept-Language header that the page has, "zh" by default."""
     for part in (header or "").lower().split(","):
         code = part.split(";")[0].strip()[:2]
         if code in WORDS:
@@ -96,9 +96,9 @@ def preferred_language(header: str | None) -> str:
 
 
 def listen(runs: Sequence[FinishedRun], url: str, key: str | None, port: int) -> ThreadingHTTPServer:
-    """Return a server of the page, bound to a port of this machine; the caller calls its serve_forever().
+    """Return a server of the page that listens on a local port. The caller calls its serve_forever().
 
-    It asks the model server at `url` itself, so a browser never sees the key.
+    The page's server sends the requests to the model server at `url`, so a browser never sees the key.
     """
     by_name = {run.name: run for run in runs}
     codes = {words["language"]: code for code, words in WORDS.items()}
@@ -125,7 +125,7 @@ def listen(runs: Sequence[FinishedRun], url: str, key: str | None, port: int) ->
                 return
             fields = dict(urllib.parse.parse_qsl(self.rfile.read(int(length)).decode("utf-8", "replace")))
             run = by_name.get(fields.get("run", ""), runs[0])
-            text = fields.get("text", "").replace("\r\n", "\n")  # browsers send a line end so
+            text = fields.get("text", "").replace("\r\n", "\n")  # browsers send line ends as CRLF
             chosen = codes.get(fields.get("lang", ""), fields.get("language"))
             self.language = chosen if chosen in WORDS else self.language
             if not text.strip():
@@ -142,7 +142,7 @@ def listen(runs: Sequence[FinishedRun], url: str, key: str | None, port: int) ->
             self.answer(HTTPStatus.OK, run, text, shown)
 
         def is_own_browser(self) -> bool:
-            """Whether this page was asked for on this machine: another site's name may be made to lead here."""
+            """Return whether a page of this server on this machine sent the request (against DNS rebinding)."""
             own = [f"{name}:{server.server_port}" for name in ("127.0.0.1", "localhost")]
             origin = self.headers.get("Origin")
             if self.headers.get("Host") in own and origin in (None, *(f"http://{name}" for name in own)):
@@ -178,11 +178,11 @@ def listen(runs: Sequence[FinishedRun], url: str, key: str | None, port: int) ->
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Log nothing: what people type is theirs."""
+            """Log nothing, because the texts are private."""
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request: Any, client_address: Any) -> None:
-            if not isinstance(sys.exception(), ConnectionError | TimeoutError):  # else the browser has left
+            if not isinstance(sys.exception(), ConnectionError | TimeoutError):  # these mean that the browser has left
                 super().handle_error(request, client_address)
 
     server = Server(("127.0.0.1", port), Handler)

@@ -1,4 +1,4 @@
-"""The template, the style, the script and the words of the page, in Chinese and English."""
+"""The template, style and script of the demo page, and its words in Chinese and English."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ WORDS: dict[str, dict[str, str]] = {
         "language": "English",
         "title": "EntiTune entity extraction",
         "text": "Text",
-        "hint": "One line is one sentence; several lines are read sentence by sentence.",
+        "hint": "One line is one sentence. Several lines are split into sentences.",
         "run": "Run",
         "base": "base model",
         "extract": "Extract",
@@ -79,18 +79,18 @@ WORDS: dict[str, dict[str, str]] = {
         "json": "Result as JSON",
         "copy": "Copy JSON",
         "copied": "Copied",
-        "raw": "The model's own answer",
-        "ok": "the answer has the right format",
+        "raw": "The model's raw answer",
+        "ok": "the answer has the correct format",
         "repaired": "the answer had to be repaired before it could be read",
         "unparseable": "the answer could not be read, so there are no entities",
         "truncated": "the answer was too long and was cut off; its complete entities are kept",
-        "too_long": "The text is too long for the model. Shorten it, or divide it into lines: each is read by itself.",
+        "too_long": "The text is too long for the model. Shorten it, or divide it into several lines.",
         "refused": "The server refused this text:",
-        "away": "The model server does not answer. Look at the terminal of serve_runs.py and try again.",
+        "away": "The model server does not respond. Check the terminal of serve_runs.py and try again.",
         "busy": "The server is busy. Try again in a moment.",
-        "broken": "The server failed. Look at the log of serve_runs.py and try again.",
-        "too_large": "The text is too large: 64 KB at most.",
-        "own_machine": "This page is for this machine's own browser.",
+        "broken": "The server failed. Check the log of serve_runs.py and try again.",
+        "too_large": "The text is too large. The limit is 64 KB.",
+        "own_machine": "This page can only be used in a browser on the same machine.",
     },
 }
 
@@ -149,7 +149,7 @@ POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
     f"script-src 'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'"
 )
-"""The page's one script and its style, nothing else, from nowhere else."""
+"""Allows the script and style of the page, and nothing from other servers."""
 
 PAGE = """\
 <!DOCTYPE html>

@@ -1,4 +1,4 @@
-"""From texts to their mentions, and the output of extract_entities.py: JSON lines that can be continued, and CSV."""
+"""Extract the mentions of texts, and write the output of extract_entities.py: resumable JSON lines, and CSV."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Extraction:
 
     @property
     def mentions(self) -> list[Mention]:
-        """All mentions, with offsets in the whole text."""
+        """All mentions, with offsets in the complete text."""
         return [
             mention
             if mention.start is None or mention.end is None
@@ -45,7 +45,7 @@ class Extraction:
         return min((answer.status for answer in self.answers), key=STATUSES.index)
 
     def at_least(self, confidence: float) -> Extraction:
-        """Return the same without the mentions that have a lower confidence."""
+        """Return a copy without the mentions of lower confidence."""
         kept = [
             replace(answer, mentions=tuple(one for one in answer.mentions if (one.confidence or 0.0) >= confidence))
             for answer in self.answers
@@ -60,15 +60,15 @@ class Extraction:
             return {**({"line": source} if answer.error is not None else {}), "text": text, **answer.to_dict()}
         sentences = []
         for (start, end), answer in zip(self.document.sentences(), self.answers, strict=True):
-            told = answer.to_dict()
-            del told["entities"]
-            sentences.append({"start": start, "end": end, **told})
+            fields = answer.to_dict()
+            del fields["entities"]
+            sentences.append({"start": start, "end": end, **fields})
         entities = [mention.to_dict() for mention in self.mentions]
         return {"source": source, "text": text, "entities": entities, "status": self.status, "sentences": sentences}
 
 
 def extractions(documents: Iterable[Document], client: Client, concurrency: int) -> Iterator[Extraction]:
-    """Ask for the sentences of each document and yield the answers, document by document, in order."""
+    """Ask for the entities of each document's sentences. Yield the answers per document, in order."""
     asked: deque[Document] = deque()
 
     def sentences() -> Iterator[str]:
@@ -85,42 +85,47 @@ def extractions(documents: Iterable[Document], client: Client, concurrency: int)
 
 
 def finished_records(output: Path) -> list[dict[str, Any]]:
-    """Return the complete records of an output; a line that was cut off is removed from it."""
+    """Return the complete records of an output file, and remove a cut-off last line from the file."""
     content = output.read_bytes()
     os.truncate(output, content.rfind(b"\n") + 1)
     finished = list(read_jsonl(output))
     if all(isinstance(one, dict) and isinstance(one.get("text"), str) and "status" in one for one in finished):
         return finished
-    raise InputError(f"{output}: not an output of this script; delete it, or name another --output")
+    raise InputError(f"{output} was not written by this script; delete it, or choose another --output")
 
 
 def continued(output: Path, served: FinishedRun, unit: str, confidence: str | None = None) -> list[dict[str, Any]]:
-    """Return the records that the output has, which must be answers of this run; else begin the output.
+    """Return the records of an existing output file, or begin a new one.
 
-    A file beside the output tells what it was made with. Raises InputError where that is something else.
+    OUTPUT.meta.json records what the output was made with. Raises InputError if that differs from the present run and
+    options.
     """
     made_with = {**identity_of(served), "input": unit, **({"confidence": confidence} if confidence else {})}
     note = output.with_name(output.name + ".meta.json")
     if output.exists() and output.stat().st_size:
         if not note.exists():
             raise InputError(
-                f"{output} is there, but not {note.name}, which tells the run that its answers are from; delete it, or "
-                "name another --output"
+                f"{output} exists, but {note.name}, which records its run, does not; delete it, or choose another "
+                "--output"
             )
         before = read_json(note)
         if not isinstance(before, dict) or (before.keys() ^ made_with.keys()) - {"confidence"}:
-            raise InputError(f"{note}: not written by this script; delete it and {output}, or name another --output")
+            raise InputError(
+                f"{note} was not written by this script; delete it and {output}, or choose another --output"
+            )
         if other := [key for key in {**made_with, **before} if before.get(key) != made_with.get(key)]:
-            raise InputError(f"{output} was made with another {', '.join(other)}; delete it, or name another --output")
+            raise InputError(
+                f"{output} was made with another {', '.join(other)}; delete it, or choose another --output"
+            )
         return finished_records(output)
     write_json(note, made_with)
     return []
 
 
 def write_csv(path: Path, source: Path, confidence: bool = False) -> None:
-    """Write one row for each mention of a JSON-lines output, and one for each text without any.
+    """Write one row for each mention of a JSON-lines output, and one for each text without mentions.
 
-    `confidence`: whether there is a column for it.
+    `confidence` adds a column for it.
     """
     with atomic_write(path) as stream:
         rows = csv.DictWriter(stream, [*CSV_COLUMNS, *(["confidence"] if confidence else [])])

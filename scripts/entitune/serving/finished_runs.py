@@ -1,4 +1,4 @@
-"""Finished runs: what a server loads and what a client must send, read from results/ and checked.
+"""Read finished runs from results/ and check them: what a server loads and what a client sends.
 
 Needs PyYAML and pydantic (every environment has them).
 """
@@ -30,41 +30,41 @@ KEY_VARIABLE = "ENTITUNE_API_KEY"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One run and seed whose files are all there and belong together."""
+    """One run and seed with all its files, which belong together."""
 
     name: str
     model: str
-    """The base model's name; its folder is `base`."""
+    """The name of the base model."""
     labels: list[str]
     decode: Decode
     answer_format: AnswerFormat
     windows: bool
-    """Whether a text that is too long is asked in windows."""
+    """Whether texts that are too long are asked in windows."""
     prompt: Prompt
     base: Path
     adapter: Path | None
-    """The adapter's folder; None where the run did not train."""
+    """The adapter's folder; None if the run has no training."""
     merged: Path | None
-    """The merged model's folder; None where the adapter is served unmerged."""
+    """The merged model's folder; None if the adapter is served unmerged."""
 
 
 def require(files: Sequence[str], what: str) -> None:
-    """Raise InputError where files are missing, with the command that makes them."""
+    """Raise InputError if files are missing, with the command that makes them."""
     if missing := [path for path in files if not Path(path).is_file()]:
         command = f"snakemake {shlex.join(missing)} --cores all"
         raise InputError(f"{what}; missing: {', '.join(missing)}; make them with\n    {command}")
 
 
 def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRun:
-    """The run of that name and seed (default: its first).
+    """Return the run with a name and seed (default: its first seed).
 
-    Raises InputError where it is not finished, or where its files do not belong together.
+    Raises InputError if it is not finished, or if its files do not belong together.
     """
     run = study.run(name)
     if isinstance(run, VoteRun):
-        raise InputError(f"run {name} is a vote over the answers of {run.voters.name}: that is the run with models")
+        raise InputError(f"run {name} is a vote without a model of its own; choose the run {run.voters.name} instead")
     if not isinstance(run, BaseRun):
-        raise InputError(f"run {name} is of kind {run.kind}: it has no model to serve")
+        raise InputError(f"run {name} (kind {run.kind}) has no model to serve")
     seed = run.seeds[0] if seed is None else seed
     study.run_with_seed(name, seed)
 
@@ -94,7 +94,7 @@ def finished_run(study: Study, name: str, seed: int | None = None) -> FinishedRu
 
 
 def check_adapter(run: str, base: Path, adapter: Path | None) -> None:
-    """Raise InputError where an adapter was trained on another base model than the run's."""
+    """Raise InputError if an adapter was trained on another base model than the run's."""
     if adapter is None:
         return
     trained_on = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
@@ -103,24 +103,24 @@ def check_adapter(run: str, base: Path, adapter: Path | None) -> None:
 
 
 def check_manifest(manifest: str, files: Sequence[str]) -> None:
-    """Raise InputError where a file is not the one that the run's figures were made from."""
+    """Raise InputError if a file differs from the one that the run's scores were made from."""
     if problems := changed_files(manifest, files):
         raise InputError(
-            f"{problems[0]} (another base model, prompt or adapter); bring the run up to date with\n"
+            f"{problems[0]} (another base model, prompt or adapter); update the run with\n"
             f"    snakemake {manifest} --cores all"
         )
 
 
 def read_key(file: Path | None) -> str | None:
-    """The API key in a file, else the one in the environment. Never on a command line: every user can read those."""
+    """Return the API key in a file, or in the environment. No option takes it: others can read command lines."""
     key = file.read_text(encoding="utf-8").strip() if file else os.environ.get(KEY_VARIABLE) or None
     if key is not None and not re.fullmatch(r"[!-~]+", key):
-        raise InputError(f"{file or KEY_VARIABLE}: expected an API key: one word of ASCII characters")
+        raise InputError(f"{file or KEY_VARIABLE}: expected an API key of printable ASCII characters without spaces")
     return key
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server on that address."""
+    """Return whether only this machine can reach a server that listens on `host`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

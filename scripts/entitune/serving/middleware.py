@@ -1,7 +1,7 @@
-"""What a request passes before vLLM's own routes: few paths, checked and bounded requests, a bounded number at once.
+"""Check requests before they reach vLLM's routes: few paths, limited size, allowed content, limited concurrency.
 
-vLLM loads the class as middleware (--middleware entitune.serving.middleware.Guard) into the server's process. Its API
-key guards /v1 alone; /invocations, for one, answers the same questions without it.
+vLLM loads the class Guard as middleware (--middleware entitune.serving.middleware.Guard) in the server's process. The
+API key of vLLM protects only /v1; other paths, such as /invocations, answer the same requests without a key.
 """
 
 from __future__ import annotations
@@ -25,47 +25,47 @@ App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 HEALTH, MODELS, CHAT = "/health", "/v1/models", "/v1/chat/completions"
 MAX_BODY = 256 * 1024
-"""Bytes of a request's body: several times the longest prompt of the longest context under conf/."""
+"""The most bytes of a request's body: several times the longest prompt for the longest context in conf/."""
 SECONDS_FOR_BODY = 10
 STOPPING = "the server is stopping"
 SECONDS_TO_TAKE = 60
-"""How long a client may leave a part of its answer untaken."""
+"""How long a client may take to receive a part of its answer."""
 VARIABLE = "ENTITUNE_GUARD"
-"""Environment variable that holds the settings as JSON. vLLM gives a middleware no arguments."""
+"""The environment variable with the settings as JSON. vLLM passes no arguments to a middleware."""
 
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """What serve_runs.py tells the guard in the server's process."""
+    """The settings that serve_runs.py passes to the guard in the server's process."""
 
     limit: int
-    """How many chat requests may be under way at once."""
+    """The most concurrent chat requests."""
     hosts: tuple[str, ...]
-    """Names and addresses that a request may name as its host, in lower case, beside those of the loopback."""
+    """Names and addresses that requests may have as their host, in lower case, in addition to the loopback's."""
     any_address: bool
-    """Whether it may name any IP address: the server listens at all of them."""
+    """Whether the host may be any IP address, because the server listens on all of them."""
     runs: Mapping[str, ServedRun]
-    """What the requests for a run may hold, by its name."""
+    """The name of a run -> the form of its requests and answers."""
     versions: Mapping[str, str]
-    """What identifies a run's model and prompt, by the name of the run."""
+    """The name of a run -> the SHA-256 of everything that its answers depend on."""
     control_tokens: tuple[str, ...]
-    """What marks up a chat of the model: no text may hold it."""
+    """The control tokens of the model, which no text may contain."""
     seconds_to_finish: float
-    """How long requests under way may take once the server is told to stop."""
+    """How long active requests may take after the server is told to stop."""
 
     def to_json(self) -> str:
-        """Return the settings as text, to hand them to the server's process."""
+        """Write the settings for the server's process."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> GuardSettings:
-        """Return the settings that `to_json` wrote."""
+        """Read the settings that `to_json` wrote."""
         settings = json.loads(text)
         return cls(**{**settings, "runs": {name: ServedRun(**run) for name, run in settings["runs"].items()}})
 
 
 class Guard:
-    """ASGI middleware."""
+    """ASGI middleware that refuses requests or passes them on to vLLM."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -74,7 +74,7 @@ class Guard:
         self.draining = False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer a request that the guard refuses, and pass the others on."""
+        """Refuse a request or pass it on."""
         if scope["type"] == "lifespan":
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.drain)
             return await self.app(scope, receive, send)
@@ -84,14 +84,14 @@ class Guard:
         if self.draining:
             await refuse(send, 503, STOPPING)
         elif not self.is_own_host(scope):
-            await refuse(send, 403, "this server has another name; serve_runs.py --allow-host NAME allows more")
+            await refuse(send, 403, "this server has another host name; serve_runs.py --allow-host NAME adds a name")
         elif path not in (HEALTH, MODELS, CHAT) and not path.startswith(f"{MODELS}/"):
-            await refuse(send, 404, f"there is no {path}; there are {HEALTH}, {MODELS}, {MODELS}/NAME and {CHAT}")
+            await refuse(send, 404, f"there is no {path}; the paths are {HEALTH}, {MODELS}, {MODELS}/NAME and {CHAT}")
         else:
             await self.pass_on(scope, receive, send)
 
     def is_own_host(self, scope: Message) -> bool:
-        """Return whether the client means this server. Another site's name may be made to lead here (DNS rebinding)."""
+        """Return whether the request's host is this server. Another name may resolve to it (DNS rebinding)."""
         named = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         if len(named) != 1:
             return False
@@ -108,26 +108,26 @@ class Guard:
         return self.settings.any_address or address.is_loopback
 
     async def pass_on(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Read the whole request, which a header may lie about, then give it to vLLM."""
+        """Read the complete request (its headers cannot be trusted), check it, and pass it on to vLLM."""
         try:
             async with asyncio.timeout(SECONDS_FOR_BODY):
                 body = await read_body(receive)
         except TimeoutError:
             return await refuse(send, 408, f"the request did not arrive within {SECONDS_FOR_BODY} s")
         except ConnectionError:
-            return None  # nobody is there to be answered
+            return None  # the client has left
         if body is None:
-            return await refuse(send, 413, f"a request may have {MAX_BODY} bytes")
-        if self.draining:  # since a moment ago
+            return await refuse(send, 413, f"a request may have {MAX_BODY} bytes at most")
+        if self.draining:  # this may have begun while the body arrived
             return await refuse(send, 503, STOPPING)
         if scope["method"] == "GET" and scope["path"].startswith(MODELS):
             return await self.answer_models(scope, receive, send)
-        if scope["path"] != CHAT or scope["method"] != "POST":  # a server that is busy is healthy
+        if scope["path"] != CHAT or scope["method"] != "POST":  # these have no limit: a busy server is healthy
             return await self.app(scope, replay(body, receive), send)
         if reason := objection(body, self.settings.runs, self.settings.control_tokens):
             return await refuse(send, 400, reason)
         if self.active >= self.settings.limit:
-            return await refuse(send, 503, f"{self.settings.limit} requests are under way; try again later")
+            return await refuse(send, 503, f"{self.settings.limit} requests are already active; try again later")
         self.active += 1
         try:
             await self.app(scope, replay(body, receive), bounded(send))
@@ -137,7 +137,7 @@ class Guard:
                 self.finish()
 
     async def answer_models(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer with vLLM's list of models, or with the one that the path names, and with the version of each run."""
+        """Answer with vLLM's list of models, or the model in the path. Each run has its version added."""
         parts: list[Message] = []
 
         async def keep(message: Message) -> None:
@@ -158,10 +158,10 @@ class Guard:
         for model in listed["data"]:
             if model["id"] == name:
                 return await answer(send, 200, model)
-        return await refuse(send, 404, f"there is no model {name!r} here", keep=True)
+        return await refuse(send, 404, f"this server has no model {name!r}", keep=True)
 
     def drain(self) -> None:
-        """Accept no more requests and stop the server when those under way are answered."""
+        """Stop accepting requests, and stop the server when the active ones are answered."""
         self.draining = True
         if self.active:
             asyncio.get_running_loop().call_later(self.settings.seconds_to_finish, self.finish)
@@ -174,19 +174,19 @@ class Guard:
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that begins with a body that has been read."""
+    """Return a `receive` that first returns a body that has been read."""
     unread = [body]
 
     async def receive_again() -> Message:
         if unread:
             return {"type": "http.request", "body": unread.pop(), "more_body": False}
-        return await receive()  # the client's leaving, so that vLLM stops answering
+        return await receive()  # tells vLLM that the client has left, so that it stops answering
 
     return receive_again
 
 
 def bounded(send: Send) -> Send:
-    """Return a `send` that raises TimeoutError where the client takes nothing for too long."""
+    """Return a `send` that raises TimeoutError if the client receives nothing for SECONDS_TO_TAKE."""
 
     async def send_in_time(message: Message) -> None:
         async with asyncio.timeout(SECONDS_TO_TAKE):
@@ -196,7 +196,7 @@ def bounded(send: Send) -> Send:
 
 
 async def read_body(receive: Receive) -> bytes | None:
-    """Return a request's body; None where it is too long. Raises ConnectionError where the client leaves."""
+    """Return a request's body, or None if it is too long. Raises ConnectionError if the client leaves."""
     body = b""
     while True:
         message = await receive()
@@ -221,7 +221,7 @@ async def answer(send: Send, status: int, content: Any, headers: Mapping[str, st
 async def refuse(send: Send, status: int, message: str, keep: bool = False) -> None:
     """Answer with an error in the form of OpenAI's API.
 
-    The connection ends unless `keep`: a rest of the body may be on its way.
+    The connection is closed unless `keep`, because the rest of the body may still arrive.
     """
     error = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": status}}
     await answer(send, status, error, None if keep else {"connection": "close"})

@@ -1,4 +1,4 @@
-"""vLLM's server for finished runs: its command line and environment, and how it is started, awaited and stopped."""
+"""Run vLLM's server for finished runs: make its command line and environment, start it, wait for it and stop it."""
 
 from __future__ import annotations
 
@@ -30,46 +30,46 @@ from entitune.serving.chat_requests import ServedRun
 from entitune.serving.client import version_of
 from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun, is_loopback
 from entitune.serving.middleware import VARIABLE, GuardSettings
-from entitune.serving.supervisor import kept
+from entitune.serving.supervisor import supervised
 
 SECONDS_TO_FINISH = 60
-"""How long requests under way may take once the server is told to stop."""
+"""How long active requests may take after the server is told to stop."""
 SECONDS_TO_STOP = 30
-"""How long the processes may take after that."""
+"""How long the processes may take to end after that."""
 LOG_WIDTH = 300
-"""How many characters of a log's line are shown: vLLM prints its whole configuration in one."""
+"""How many characters of a log line are shown. vLLM prints its complete configuration in one line."""
 OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemoryError|MemoryError|bad_alloc|annot allocate memory|No available memory for the cache"
     r"|Free memory on device|larger than the available KV cache memory|failed to map segment"
 )
 FIRST_ERROR = re.compile(r"^(?:\(.*?\) )?(?:ERROR .*?\] )?((?:\w+\.)*\w+(?:Error|Exception): .*)$", re.MULTILINE)
 PACKAGES = Path(__file__).parent.parent.parent
-"""The folder that holds the package entitune."""
+"""The folder that contains the package entitune."""
 
 
 def check_together(runs: Sequence[FinishedRun]) -> None:
-    """Raise InputError where one server cannot hold these runs."""
+    """Raise InputError if one server cannot serve these runs together."""
     first = runs[0]
     for other in runs[1:]:
         if other.base != first.base:
             raise InputError(
-                f"{first.name} is of base model {first.model}, {other.name} of {other.model}: one server has one base; "
-                "start a server for each, with a --port of its own"
+                f"{first.name} has base model {first.model}, but {other.name} has {other.model}; "
+                "start one server for each base model, each with its own --port"
             )
         for setting in ("gpus", "dtype"):
             if getattr(other.decode, setting) != getattr(first.decode, setting):
-                raise InputError(f"{first.name} and {other.name} differ in {setting}: start a server for each")
+                raise InputError(f"{first.name} and {other.name} differ in {setting}; start one server for each")
 
 
 def server_command(runs: Sequence[FinishedRun], python: Path, entry: Model, host: str, port: int) -> list[str]:
     """Return the command line of vLLM's server for these runs.
 
     Args:
-        runs: Runs of one base model.
-        python: The interpreter of the environment that serves.
-        entry: The base model's entry in conf/models.yaml.
-        host: Name or address to listen at.
-        port: Port to listen at.
+        runs: runs of one base model.
+        python: the interpreter of the environment with vLLM.
+        entry: the base model's entry in conf/models.yaml.
+        host: the name or address to listen on.
+        port: the port to listen on.
     """
     first = runs[0]
     modules: list[FinishedRun] = []
@@ -88,15 +88,15 @@ def server_command(runs: Sequence[FinishedRun], python: Path, entry: Model, host
     if modules:  # as JSON: a run of a sweep has "=" in its name
         command += ["--lora-modules", *(json.dumps({"name": one.name, "path": str(one.adapter)}) for one in modules)]
     command += ["--host", host, "--port", str(port), "--middleware", "entitune.serving.middleware.Guard"]
-    # The statistics are for /metrics, which is closed; they took 5 % of the engine's time, 15 % of the API server's.
+    # /metrics is closed, and its statistics took 5 % of the engine's time and 15 % of the API server's.
     command += ["--disable-log-stats"]
-    # A client that sends messages alone gets the prompt that the run was trained with.
+    # The default for clients that do not send chat_template_kwargs: the settings that the run was trained with.
     command += ["--default-chat-template-kwargs", json.dumps(entry.chat.template_arguments), "--disable-fastapi-docs"]
     return command + (["--trust-remote-code"] if entry.trust_remote_code else [])
 
 
 def control_tokens_of(model: Path) -> tuple[str, ...]:
-    """Return what marks up a chat of a model, as `chat.control_tokens` finds it, from the tokenizer's files alone."""
+    """Find the control tokens of a model as `chat.control_tokens` does, from the tokenizer's files alone."""
     path, settings, jinja = (
         model / name for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
     )
@@ -118,10 +118,10 @@ def control_tokens_of(model: Path) -> tuple[str, ...]:
 
 
 def guard_settings(runs: Sequence[FinishedRun], host: str, names: Sequence[str] = ()) -> GuardSettings:
-    """Return what the guard in the server's process must know. `names` are further names of the server."""
+    """Return the settings of the guard. `names` are further host names of the server."""
     hosts = {host, *names} if is_loopback(host) else {host, *names, socket.gethostname(), socket.getfqdn()}
     return GuardSettings(
-        limit=2 * max(one.decode.max_num_seqs for one in runs),  # as many wait as are answered at once
+        limit=2 * max(one.decode.max_num_seqs for one in runs),  # as many may wait as are answered at once
         hosts=tuple(sorted(name.lower().strip("[]").rstrip(".") for name in hosts)),
         any_address=host in ("0.0.0.0", "::"),
         runs={one.name: ServedRun(one.answer_format, one.labels, one.prompt.user) for one in runs},
@@ -132,20 +132,20 @@ def guard_settings(runs: Sequence[FinishedRun], host: str, names: Sequence[str] 
 
 
 def server_environment(runs: Sequence[FinishedRun], key: str | None, guard: GuardSettings) -> dict[str, str]:
-    """Return the environment of vLLM's server. The key travels in it: every user can read command lines."""
+    """Return the environment of vLLM's server. It includes the key, because other users can read command lines."""
     decode = runs[0].decode
     environment = {name: value for name, value in os.environ.items() if name not in (KEY_VARIABLE, "VLLM_API_KEY")}
     environment |= engine_environment(decode.gpus, max(one.decode.threads for one in runs))
     environment[VARIABLE] = guard.to_json()
-    environment["VLLM_MAX_N_SEQUENCES"] = "1"  # answers to one question
+    environment["VLLM_MAX_N_SEQUENCES"] = "1"  # the most answers to one request
     environment["PYTHONPATH"] = f"{PACKAGES}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
     return environment | ({"VLLM_API_KEY": key} if key else {})
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise InputError where vLLM could not listen. It would say so after half a minute of loading."""
+    """Raise InputError if vLLM could not listen. vLLM itself would fail after half a minute of loading."""
     if not 1 <= port <= 65535:
-        raise InputError(f"there is no port {port}: choose one from 1 to 65535 with --port")
+        raise InputError(f"there is no port {port}; choose one from 1 to 65535 with --port")
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
@@ -157,28 +157,28 @@ def check_port(host: str, port: int) -> None:
 
 
 def refusal_to_listen(host: str, port: int, error: OSError) -> InputError:
-    """Return the message for an address at which the server cannot listen."""
+    """Return the error for an address on which the server cannot listen."""
     if error.errno == errno.EADDRINUSE:
-        return InputError(f"port {port} of {host} is taken by another process; choose another with --port")
-    return InputError(f"cannot listen at {host}, port {port}: {error.strerror}")
+        return InputError(f"port {port} of {host} is used by another process; choose another one with --port")
+    return InputError(f"cannot listen on {host}, port {port}: {error.strerror}")
 
 
 def reachable(host: str) -> str:
-    """Return the address under which this machine reaches a server that listens at `host`."""
+    """Return the address at which this machine reaches a server that listens on `host`."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]" if ":" in host else host
 
 
 @dataclass(frozen=True)
 class ServerLog:
-    """vLLM's own output: what one server appends to a file that may hold that of earlier servers."""
+    """The output of one server in a log file, which may begin with the output of earlier servers."""
 
     path: Path
     start: int = 0
-    """Where this server's part begins, in bytes."""
+    """The offset of this server's part, in bytes."""
 
     def text(self) -> str:
-        """The log's text since this server started."""
+        """Return what this server has written to the log."""
         with self.path.open("rb") as stream:
             stream.seek(self.start)
             return stream.read().decode("utf-8", "replace")
@@ -186,25 +186,25 @@ class ServerLog:
 
 @contextlib.contextmanager
 def open_log(path: Path) -> Iterator[tuple[ServerLog, int]]:
-    """Open a log to append to; yields it and its file descriptor.
+    """Open a log to append to. Yield it and its file descriptor.
 
-    Raises InputError where the log belongs to another server, that may still be loading.
+    Raises InputError if another server, which may still be loading, writes to the log.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the last process that writes to it has ended
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held until its last writer has ended
         except BlockingIOError as error:
-            raise InputError(f"another server writes to {path}: stop it, or choose another --port or --log") from error
+            raise InputError(f"another server writes to {path}; stop it, or choose another --port or --log") from error
         yield ServerLog(path, stream.seek(0, os.SEEK_END)), stream.fileno()
 
 
 def failure(what: str, log: ServerLog, returncode: int | None = None) -> InputError:
-    """Return why a server is not there: what happened, what it means, the end of its log."""
+    """Return the error for a server that failed: what happened, the cause if it is known, and the end of its log."""
     text = log.text()
     if returncode == 128 + signal.SIGKILL or OUT_OF_MEMORY.search(text):
-        what += ": memory ran out; smaller max_num_seqs or max_model_len in conf/decode.yaml, or a machine with more"
-    elif first := FIRST_ERROR.search(text):  # the last lines are vLLM's, which only says that something failed
+        what += ": out of memory; reduce max_num_seqs or max_model_len in conf/decode.yaml, or use a larger machine"
+    elif first := FIRST_ERROR.search(text):  # vLLM's last lines only say that something failed
         what += f": {first[1]}"
     tail = "\n".join(line[:LOG_WIDTH] for line in text.splitlines()[-15:])
     return InputError(f"{what}; the end of {log.path}:\n{tail}")
@@ -212,16 +212,16 @@ def failure(what: str, log: ServerLog, returncode: int | None = None) -> InputEr
 
 @contextlib.contextmanager
 def started(command: Sequence[str], environment: Mapping[str, str], output: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a process that is stopped when the block ends, with all that it has started.
+    """Start a process, and stop it with all processes that it has started when the block ends.
 
     `output` is the file descriptor that it writes to.
     """
     process = subprocess.Popen(
-        kept(command, SECONDS_TO_FINISH + SECONDS_TO_STOP),
+        supervised(command, SECONDS_TO_FINISH + SECONDS_TO_STOP),
         stdout=output,
         stderr=subprocess.STDOUT,
         env=environment,
-        start_new_session=True,  # Ctrl-C is for this script, which then stops the server
+        start_new_session=True,  # Ctrl-C must reach only this script, which then stops the server
         preexec_fn=functools.partial(die_with_parent, signal.SIGTERM),
     )
     try:
@@ -230,14 +230,14 @@ def started(command: Sequence[str], environment: Mapping[str, str], output: int)
         try:
             process.terminate()
             process.wait()
-        finally:  # a second Ctrl-C does not wait
+        finally:  # a second Ctrl-C interrupts the wait above
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
 def wait_until_healthy(process: subprocess.Popen[bytes], address: str, seconds: float, log: ServerLog) -> None:
-    """Raise InputError where the server ends before it is healthy, or is not healthy in time."""
+    """Wait until the server is healthy. Raises InputError if it ends before, or is not healthy in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -245,7 +245,7 @@ def wait_until_healthy(process: subprocess.Popen[bytes], address: str, seconds: 
         with contextlib.suppress(requests.RequestException), requests.Session() as session:
             session.trust_env = False
             if session.get(f"{address}/health", timeout=5).ok:
-                process.send_signal(signal.SIGUSR1)  # from now on there may be requests to finish
+                process.send_signal(signal.SIGUSR1)  # from now on, stopping must wait for active requests
                 return
         time.sleep(0.5)
     raise failure(f"vLLM was not ready within {seconds:g} s (--start-timeout)", log)

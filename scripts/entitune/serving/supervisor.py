@@ -1,9 +1,11 @@
-"""Run a command so that none of its processes outlives the process that started it, even on `kill -9`.
+"""Run a command whose whole process tree ends with its parent, even on SIGKILL.
 
-The kernel sends SIGTERM here when the starter ends. It ends the command and all that the command has started: at once,
-or, once SIGUSR1 has told that the command has work to finish, by passing on SIGUSR1 and killing after some seconds.
-vLLM's server needs this: it ignores a SIGTERM while it loads, and its engine outlives it. Its guard
-(entitune.serving.middleware) takes SIGUSR1 as the order to answer what is under way and then stop.
+The kernel sends SIGTERM to this process when its parent ends. It then kills the command and all processes that the
+command has started. After a SIGUSR1, which means that the command has work to finish, it instead sends SIGUSR1 to the
+command and kills it after some seconds.
+
+vLLM's server needs this, because it ignores SIGTERM while it loads, and its engine may outlive it. When its guard
+(entitune.serving.middleware) gets SIGUSR1, it answers the active requests and then stops the server.
 """
 
 from __future__ import annotations
@@ -19,24 +21,24 @@ from typing import Any
 from entitune.processes import die_with_parent
 
 
-def kept(command: Sequence[str], seconds: float) -> list[str]:
-    """Return the command line of a supervisor. Start it in a session of its own, with die_with_parent(SIGTERM).
+def supervised(command: Sequence[str], seconds: float) -> list[str]:
+    """Return the command line of a supervisor. Start it in a new session, with die_with_parent(SIGTERM).
 
     Args:
-        command: The command to run.
-        seconds: How long it may take to finish its work.
+        command: the command to run.
+        seconds: how long it may take to finish its work.
     """
     return [sys.executable, "-m", "entitune.serving.supervisor", str(seconds), *command]
 
 
 def main() -> None:
-    """Run the command of the arguments, whose first is the seconds that it has to finish after SIGTERM."""
+    """Run a command. The arguments are the seconds that it has to finish after SIGTERM, and the command."""
     seconds, command = float(sys.argv[1]), sys.argv[2:]
     process = subprocess.Popen(command, preexec_fn=functools.partial(die_with_parent, signal.SIGTERM))
     stopping = False
 
     def kill_all(*_: Any) -> None:
-        os.killpg(0, signal.SIGKILL)  # this process too
+        os.killpg(0, signal.SIGKILL)  # includes this process
 
     def finish(*_: Any) -> None:
         nonlocal stopping

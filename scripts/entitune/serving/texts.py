@@ -1,4 +1,4 @@
-"""What extract_entities.py reads: sentences, one a line, or documents, and the sentences of a document."""
+"""Read the input of extract_entities.py: sentences, one per line, or documents, which are split into sentences."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Document:
     """A text to extract from."""
 
     source: str | int
-    """The name of its file, or its line number (from 1) where a file holds several."""
+    """The name of its file, or its line number (from 1) if the file has several."""
     text: str
     whole: bool = False
-    """Whether it is one sentence, whatever it holds."""
+    """Whether it is one sentence and must not be split."""
 
     def sentences(self) -> list[tuple[int, int]]:
-        """Return where its sentences begin and end, without white space around them; at least one."""
+        """Return the start and end of each sentence without surrounding white space. There is at least one."""
         if self.whole:
             return [(0, len(self.text))]
         bounds = [0, *(match.end() for match in _END.finditer(self.text)), len(self.text)]
@@ -44,7 +44,7 @@ class Document:
 
 
 def read_lines(path: Path | None) -> Iterator[Document]:
-    """Yield the lines of a file, or of the standard input, as sentences, without their line ends."""
+    """Yield the lines of a file, or of standard input, as sentences without line ends."""
     name = str(path or "standard input")
     with open(path if path else 0, "rb", closefd=path is not None) as stream:
         for number, line in enumerate(_lines(stream, name), 1):
@@ -59,7 +59,7 @@ def read_files(paths: Sequence[Path]) -> Iterator[Document]:
 
 
 def read_column(path: Path, column: str) -> Iterator[Document]:
-    """Yield a column of a table (.csv, .tsv), or a key of JSON lines (.jsonl), as documents."""
+    """Yield the values in a column of a table (.csv, .tsv), or of a key in JSON lines (.jsonl), as documents."""
     with path.open("rb") as stream:
         match path.suffix:
             case ".jsonl":
@@ -78,20 +78,21 @@ def _read_json_lines(stream: BinaryIO, name: str, key: str) -> Iterator[Document
             text = json.loads(line)[key]
             text.encode("utf-8")
         except KeyError:
-            raise InputError(f"{name}:{number}: no key {key!r}") from None
+            raise InputError(f"{name}:{number}: there is no key {key!r}") from None
         except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{name}:{number}: expected an object in JSON with a text as {key!r} ({error})") from error
+            raise InputError(f"{name}:{number}: expected a JSON object with a text as {key!r} ({error})") from error
         yield Document(number, text)
 
 
 def _read_table(stream: BinaryIO, name: str, column: str, delimiter: str) -> Iterator[Document]:
-    csv.field_size_limit(sys.maxsize)  # the default is shorter than a document
+    csv.field_size_limit(sys.maxsize)  # the default limit is too small for documents
     rows = csv.reader(_lines(stream, name), delimiter=delimiter, strict=True)
     number = 1
     try:
         header = next(rows, [])
         if header.count(column) != 1:
-            raise InputError(f"{name}:1: expected one column {column!r}; there are {', '.join(header) or 'none'}")
+            found = ", ".join(header) or "none"
+            raise InputError(f"{name}:1: expected one column {column!r}; the columns are: {found}")
         while True:
             number = rows.line_num + 1
             row = next(rows, None)
@@ -99,7 +100,7 @@ def _read_table(stream: BinaryIO, name: str, column: str, delimiter: str) -> Ite
                 return
             if row and len(row) != len(header):
                 raise InputError(f"{name}:{number}: {len(row)} fields, but the header has {len(header)}")
-            if row:  # else an empty line
+            if row:  # an empty line has no fields
                 yield Document(number, row[header.index(column)])
     except csv.Error as error:
         raise InputError(f"{name}:{number}: {error}") from error

@@ -4,9 +4,9 @@
     brackets    [温格|name]的球队战胜[曼联|organization]
     occurrence  [{"label": "name", "text": "温格", "occurrence": 1}, ...]
 
-A format is a function in each of three modules: `writing`, the answer that a model learns; `constraints`, what
-structured decoding allows; `reading`, the mentions in what a model answered. The modules are apart because the steps
-are: a better reader must not make a training or a prediction stale.
+Each format has a function in three modules: `writing` (the answer that a model learns), `constraints` (the answers that
+structured decoding allows) and `reading` (the mentions in an answer). The modules are separate, so that a change of the
+reader does not make a training or a prediction stale.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What structured decoding allows as an answer. Whatever it allows is read as `ok`, and no white space can repeat."""
+"""The answers that structured decoding allows. They are all read as `ok`, and limit repeated white space."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from entitune.prompting.answer_formats.markup import escape
 
 @dataclass(frozen=True, slots=True)
 class Regex:
-    """The answers that structured decoding allows, as a regular expression that an answer matches as a whole."""
+    """The answers that structured decoding allows, as a regular expression that must match the complete answer."""
 
     pattern: str
 
     def to_vllm(self) -> dict[str, str]:
-        """The argument of vLLM's `StructuredOutputsParams`, and the value of `structured_outputs` in a request."""
+        """Return the arguments of vLLM's `StructuredOutputsParams`, which a request has as `structured_outputs`."""
         return {"regex": self.pattern}
 
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """The answers that structured decoding allows, as a grammar in xgrammar's EBNF that begins at `root`."""
+    """The answers that structured decoding allows, as a grammar in xgrammar's EBNF with the start symbol `root`."""
 
     ebnf: str
 
     def to_vllm(self) -> dict[str, str]:
-        """The argument of vLLM's `StructuredOutputsParams`, and the value of `structured_outputs` in a request."""
+        """Return the arguments of vLLM's `StructuredOutputsParams`, which a request has as `structured_outputs`."""
         return {"grammar": self.ebnf}
 
 
 Constraint: TypeAlias = Regex | Grammar
-"""What structured decoding holds an answer to. Both kinds go to vLLM in the same way, in a batch and over HTTP."""
+"""A constraint on answers. vLLM takes both kinds in the same form, in a batch and over HTTP."""
 
 
 def constraint_of(answer_format: AnswerFormat, labels: Sequence[str], text: str) -> Constraint:
-    """What an answer in that format to the sentence `text` may be, with these labels."""
+    """Return the constraint on answers to the sentence `text`, in a format and with labels."""
     return _CONSTRAINTS[answer_format](labels, text)
 
 
 # --- structured decoding: exactly what to_json can write ----------------------------------------------------------
 #
-# A JSON schema would not do: vLLM lets a grammar made from one have any white space between tokens, in which a model
-# can loop until max_tokens, or no white space at all (`disable_any_whitespace`), which is not the form that a model has
-# learned from to_json. A regular expression allows one space after each comma and colon, as to_json writes it.
+# A JSON schema does not work here. With it, vLLM allows either any white space between tokens, so that a model can loop
+# until max_tokens, or none at all (`disable_any_whitespace`), which is not what a model learns from to_json. A regular
+# expression allows one space after each comma and colon, as to_json writes it.
 
 _SPACE = r"[ \u00a0\u3000]|\\[nrt]"
 _OTHER = r'[^"\\\u0000-\u0020\u00a0\u3000]|\\["\\bf]|\\u00[01][0-9a-f]'
 _MENTION_TEXT = f'"(?:(?:{_SPACE}){{0,3}}(?:{_OTHER}))+(?:{_SPACE}){{0,3}}"'
-"""A mention's text: not empty, and no more than three white spaces in a row, for a loop could be in there as well."""
+"""A mention's text: not empty, and at most three white spaces in a row, because a model could loop here too."""
 
 
 def _json(labels: Sequence[str], _: str) -> Regex:
@@ -64,36 +64,36 @@ def _occurrence(labels: Sequence[str], _: str) -> Regex:
 
 
 def _array_of(members: str) -> Regex:
-    """An array of objects, each with `members`: a regular expression without the braces."""
+    """Return the constraint to an array of objects; `members` is a regular expression of their content."""
     return Regex(rf"\[(?:\{{{members}\}}(?:, \{{{members}\}})*)?\]")
 
 
 def _one_of(words: Sequence[str]) -> str:
-    """A regular expression of one of these words as a JSON string."""
+    """Return a regular expression that matches one of these words as a JSON string."""
     return f"(?:{'|'.join(_quote(to_json(word)) for word in words)})"
 
 
 def _quote(text: str) -> str:
-    """A regular expression of a text itself. re.escape escapes more than other engines than Python's understand."""
+    """Escape a text for a regular expression. re.escape adds escapes that other engines do not understand."""
     return re.sub(r"([\\.^$*+?{}\[\]|()/])", r"\\\1", text)
 
 
 # --- brackets: the sentence with marks ----------------------------------------------------------------------------
 
 _GRAMMAR_DEPTH = 2
-"""Mentions in mentions that the grammar allows. Compiling takes time in proportion: 10 to 25 ms for a CLUENER sentence
-at this depth, with a vocabulary of 150,000 tokens."""
+"""How deeply the grammar allows nested mentions. The time to compile is proportional to it: 10 to 25 ms for a CLUENER
+sentence at this depth, with a vocabulary of 150,000 tokens."""
 
 
 def _brackets(labels: Sequence[str], text: str) -> Grammar:
-    """The sentence itself with marks in it: a grammar for each sentence. It has an end, so a model cannot loop."""
+    """Return a grammar that allows the sentence with marks in it. Its answers are finite, so a model cannot loop."""
     return Grammar("\n".join(_rules(labels, text)))
 
 
 def _rules(labels: Sequence[str], text: str) -> Iterator[str]:
-    """The rules of the grammar: `d{depth}_{offset}` writes the rest of the sentence from a character on.
+    """Yield the rules of the grammar. `d{depth}_{offset}` writes the rest of the sentence from `offset` on.
 
-    `o{depth}_{offset}` does the same where a mark has just been opened, so that it cannot be empty.
+    `o{depth}_{offset}` does the same after a mark was opened at `offset`, and does not allow an empty mark.
     """
     yield "root ::= d0_0"
     yield "mark ::= " + " | ".join(_literal(f"|{escape(label)}]") for label in labels)
@@ -113,7 +113,7 @@ def _rules(labels: Sequence[str], text: str) -> Iterator[str]:
 
 
 def _literal(text: str) -> str:
-    """A text as a string of xgrammar's EBNF."""
+    """Quote a text for xgrammar's EBNF."""
     return '"' + "".join(_literal_character(character) for character in text) + '"'
 
 

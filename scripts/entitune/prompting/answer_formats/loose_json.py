@@ -1,10 +1,10 @@
-"""The mentions in anything that resembles JSON: what a model writes around or instead of the array that was asked for.
+"""Read mentions from anything that resembles JSON: answers that differ from the array that the prompt asks for.
 
-The repair library json-repair was measured and left out: it completes a cut-off element (EntiTune must drop it), keeps
-only the last of several objects that follow each other, and takes time that grows with the square of the length on
-unbalanced quotes (14 s for 30,000 characters), where this reader is linear. The tests compare the two where both apply.
+The library json-repair is not used. It completes a cut-off element (EntiTune must drop it) and keeps only the last of
+several consecutive objects. On unbalanced quotes it takes quadratic time (14 s for 30,000 characters), and this reader
+linear time. The tests compare the two readers where both apply.
 
-A text is read in two steps: `parse` makes nodes of it, `_walk` finds mentions in the nodes.
+A text is read in two steps: `parse` makes nodes of it, and `_walk` finds mentions in the nodes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from entitune.prompting.answer_formats.surrogates import without_lone_surrogates
 
 
 class NamedMention(NamedTuple):
-    """A mention as an answer names it. `occurrence` is the number that its object has under such a key, if any.
+    """A mention as an answer names it. `occurrence` is the number under the key `occurrence`, or None.
 
-    `range` is where the answer has the object or array that names the mention, from its first value to its end.
+    `range` is the place in the answer of the object or array that names the mention, from its first value to its end.
     """
 
     label: str
@@ -31,11 +31,12 @@ class NamedMention(NamedTuple):
 
 
 def read_loosely(raw: str) -> list[NamedMention] | None:
-    """The mentions in `raw` in order, duplicates kept; none where it says that there are none; None if it says nothing.
+    """Return the mentions in `raw`, in order and with duplicates, or None if there is no answer in it.
 
-    Never raises; takes time linear in the length. Of a cut-off answer the complete elements are kept. A number is read
-    as its own text; null, true and false name nothing, neither as a text nor as a label, and an empty
-    text names nothing. Half a surrogate pair becomes U+FFFD, because no UTF-8 file could hold it.
+    The result is empty if the answer says that there are no mentions. Never raises; takes time linear in the length.
+    The complete elements of a cut-off answer are kept. A number is read as text. An object names nothing if its text is
+    empty, or if its text or label is null, true or false. Half a surrogate pair becomes U+FFFD, because UTF-8 cannot
+    encode it.
     """
     nodes = parse(raw)
     mentions = [
@@ -50,10 +51,10 @@ def read_loosely(raw: str) -> list[NamedMention] | None:
 
 # --- text -> nodes ------------------------------------------------------------------------------------------------
 
-_MAX_DEPTH = 32  # {"result": {"name": {"温格": [[0, 1]]}}} needs 5; what is deeper is noise and is not descended into
+_MAX_DEPTH = 32  # {"result": {"name": {"温格": [[0, 1]]}}} needs 5; anything deeper is noise and is skipped
 
-# A quote closes a string only where JSON could continue: this lets the unescaped quotes of "他说"好"的" pass.
-# Every repetition is possessive and a string without an end runs to the end of the answer: linear time.
+# A quote closes a string only where JSON could continue, so "他说"好"的" with unescaped quotes is one string.
+# For linear time, every repetition is possessive, and a string without an end extends to the end of the answer.
 _CLOSES = r"(?=\s*+(?:[,:\]}，：]|\Z)|[^\S\n]*+\n|\s++[\"'])"
 _TOKEN = re.compile(
     rf"""
@@ -79,12 +80,12 @@ class Bare(str):
 
 @dataclass(slots=True)
 class Array:
-    """`complete`: not cut off by the end of the answer."""
+    """An array. It is not `complete` if the end of the answer cuts it off."""
 
     items: list[Value] = field(default_factory=list)
     complete: bool = True
     start: int = 0
-    """Where the answer has the first value."""
+    """Where the first value begins in the answer."""
     end: int = 0
 
     def add(self, value: Value, position: int) -> None:
@@ -94,28 +95,28 @@ class Array:
         self.items.append(value)
 
     def take_comma(self) -> None:
-        """Nothing: the value between two commas was added already."""
+        """Do nothing: the value before the comma has been added."""
 
     def take_colon(self) -> None:
-        """Nothing: an array has no keys."""
+        """Do nothing: an array has no keys."""
 
 
 @dataclass(slots=True)
 class Object:
-    """Pairs in order, so that a repeated key loses nothing. `key` is the one that waits for its colon and value."""
+    """An object: its pairs in order, repeated keys included. `key` is a key whose value has not been read yet."""
 
     pairs: list[tuple[str, Value]] = field(default_factory=list)
     complete: bool = True
     key: str | None = None
     has_colon: bool = False
     first_key: int = 0
-    """Where the answer has it."""
+    """Where the first key begins in the answer."""
     start: int = 0
-    """Where the answer has the first value."""
+    """Where the first value begins in the answer."""
     end: int = 0
 
     def add(self, value: Value, position: int) -> None:
-        """Take a value: as a key, or as the value of the key before it."""
+        """Take a value, either as a key or as the value of the last key."""
         if self.has_colon and self.key is not None:
             if not self.pairs:
                 self.start = position
@@ -131,7 +132,7 @@ class Object:
         self.key, self.has_colon = None, False
 
     def take_colon(self) -> None:
-        """Let the next value belong to the key."""
+        """Take the next value as the value of the key."""
         self.has_colon = self.key is not None
 
 
@@ -140,7 +141,7 @@ Value: TypeAlias = "str | Array | Object"
 
 
 def parse(raw: str) -> list[Node]:
-    """Every array and object at top level; text around them is skipped."""
+    """Return every array and object at top level. Text around them is skipped."""
     parser = _Parser()
     position = 0
     while position < len(raw):
@@ -157,13 +158,13 @@ def parse(raw: str) -> list[Node]:
 
 
 class _Parser:
-    """Makes nodes of tokens. `open_nodes` are those that wait for their end, outermost first."""
+    """Makes nodes of tokens. `open_nodes` are those without an end yet, the outermost first."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.open_nodes: list[Node] = []
-        self._too_deep = 0  # brackets that are open beyond _MAX_DEPTH
-        self._position = 0  # in the answer, behind what was read
+        self._too_deep = 0  # the number of open brackets beyond _MAX_DEPTH
+        self._position = 0  # in the answer, after the tokens that have been read
 
     def take(self, token: re.Match[str]) -> None:
         """Take the next token. The first one must be an opening bracket."""
@@ -184,11 +185,11 @@ class _Parser:
         elif kind in ("double_end", "single_end", "curly_end"):
             body = kind.removesuffix("_end")
             self.open_nodes[-1].add(_unescape(token[body]), token.start(body))
-        # else: white space, or a string that the end of the answer cut off
+        # else: white space, or a string that the end of the answer cuts off
         self._position = token.end()
 
     def finish(self) -> list[Node]:
-        """The nodes, once there are no more tokens: what is still open was cut off."""
+        """Return the nodes after the last token. Nodes that are still open have been cut off."""
         while self.open_nodes:
             self.open_nodes[-1].complete = False
             self._close_innermost()
@@ -225,7 +226,7 @@ class _Parser:
 
 
 def _unescape(body: str) -> str:
-    """The text of a JSON or Python string literal, given the text between its quotes."""
+    """Decode a JSON or Python string literal, given the text between its quotes."""
     if "\\" not in body:
         return body
 
@@ -240,8 +241,8 @@ def _unescape(body: str) -> str:
 
 # --- nodes -> mentions --------------------------------------------------------------------------------------------
 
-# In order of preference. `entity` names the text, unless another key does: {"entity": "name", "text": "温格"}.
-# `name` is also a label of CLUENER, so it names the text only if another key names the label.
+# In order of preference. `entity` is the key of the text, unless there is another one: {"entity": "name", "text":
+# "温格"}. `name` is also a label of CLUENER, so it is the key of the text only if another key has the label.
 _TEXT_KEYS = ("text", "mention", "surface", "span", "word", "value", "entity", "name", "文本", "实体")
 _LABEL_KEYS = ("label", "type", "entity_type", "category", "class", "tag", "entity", "标签", "类型", "类别")
 _FIELD_KEYS = (frozenset(_TEXT_KEYS) | frozenset(_LABEL_KEYS)) - {"name"}
@@ -250,12 +251,12 @@ _NOTHING = frozenset(("null", "None", "true", "True", "false", "False"))
 
 
 def _names_nothing(value: str) -> bool:
-    """Whether a scalar is null, true or false: without quotes, for "null" in quotes is a word."""
+    """Return whether a scalar is null, true or false without quotes."""
     return isinstance(value, Bare) and value in _NOTHING
 
 
 def _walk(node: Node, label: str | None) -> Iterator[NamedMention]:
-    """The mentions of a node. `label` is the key of the node, for answers grouped by label."""
+    """Yield the mentions of a node. `label` is the key of the node, which is a label in answers grouped by label."""
     if isinstance(node, Array):
         for item in node.items:
             if not isinstance(item, str):
@@ -280,9 +281,9 @@ def _walk(node: Node, label: str | None) -> Iterator[NamedMention]:
 
 
 def _fields(node: Object, label: str | None) -> list[NamedMention] | None:
-    """The mentions of an object that has fields for text and label, or None if it has not.
+    """Return the mentions of an object with fields for text and label, or None if it has no such fields.
 
-    The label may also be the key of the object. An object that was cut off names nothing.
+    The label may also be the key of the object. An object that was cut off has no mentions.
     """
     keys = {key for key, _ in node.pairs}
     text_key = next((key for key in _TEXT_KEYS if key in keys), None)
@@ -294,7 +295,7 @@ def _fields(node: Object, label: str | None) -> list[NamedMention] | None:
     labels: list[Value | None] = [value for key, value in node.pairs if key == label_key]
     labels = labels or [label] * len(texts)
     if any(isinstance(value, Object) or (isinstance(value, Array) and not _is_flat(value)) for value in labels):
-        return None  # it is a whole record of the corpus: {"text": …, "label": {"name": {"温格": [[0, 1]]}}}
+        return None  # it is a record of the corpus: {"text": …, "label": {"name": {"温格": [[0, 1]]}}}
     if not node.complete:
         return []
     numbers = [_number(value) for key, value in node.pairs if key == _OCCURRENCE_KEY]
@@ -310,7 +311,7 @@ def _fields(node: Object, label: str | None) -> list[NamedMention] | None:
 
 
 def _named(place: Range, label: str, text: Value, occurrence: int | None = None) -> Iterator[NamedMention]:
-    """The mentions of one label at a place: one for a scalar, one for each scalar of an array."""
+    """Yield the mentions of one label at a place: one for a scalar text, or one for each scalar of an array."""
     if isinstance(text, Array):
         for item in text.items:
             if isinstance(item, str):
@@ -320,7 +321,7 @@ def _named(place: Range, label: str, text: Value, occurrence: int | None = None)
 
 
 def _number(value: Value) -> int | None:
-    """The whole number from 1 that a scalar is, with or without quotes; None for anything else."""
+    """Return a scalar, with or without quotes, as a whole number of at least 1, or None if it is no such number."""
     return int(value) if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]{0,8}", value) else None
 
 
@@ -329,7 +330,7 @@ def _is_flat(node: Array) -> bool:
 
 
 def _holds_spans(node: Object) -> bool:
-    """Whether an object has the form {surface: [[start, end], …]} of CLUENER."""
+    """Return whether an object has the form {surface: [[start, end], …]} of CLUENER."""
     return bool(node.pairs) and all(isinstance(value, Array) and _is_numeric(value) for _, value in node.pairs)
 
 
@@ -341,7 +342,7 @@ def _is_numeric(node: Array) -> bool:
 
 
 def _says_none(node: Value) -> bool:
-    """Whether a node says that there is no entity: [], {}, {"name": []}."""
+    """Return whether a node says that there is no entity: [], {}, {"name": []}."""
     if isinstance(node, str) or not node.complete:
         return False
     if isinstance(node, Array):

@@ -1,4 +1,4 @@
-"""Mentions as an answer names them, with the characters of the answer that name each."""
+"""Mentions as an answer names them, with the characters of the answer that name them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Range: TypeAlias = tuple[int, int]
 
 
 class Named(NamedTuple):
-    """A mention, and where the answer says which one it is: its label, its text, and where the text ends.
+    """A mention, and the characters of the answer that identify it: its label, its text, and the end of the text.
 
-    The format decides which characters these are. They are what the confidence of a mention is computed from
+    The answer format defines these characters. The confidence of the mention is computed from them
     (`entitune.prompting.confidence`).
     """
 

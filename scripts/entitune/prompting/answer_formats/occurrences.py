@@ -1,6 +1,6 @@
-"""Occurrences by number, for the format `occurrence`.
+"""Number the occurrences of texts in a sentence, for the format `occurrence`.
 
-They are counted from 1, also those that overlap: 哈哈 occurs twice in 哈哈哈.
+They are counted from 1, including overlapping ones: 哈哈 occurs twice in 哈哈哈.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Iterator
 
 
 class Occurrences:
-    """The occurrences of texts in one sentence. Each text is searched for once, and only as far as is asked for."""
+    """The occurrences of texts in one sentence. Each text is searched for once, and only as far as needed."""
 
     def __init__(self, sentence: str) -> None:
         self._sentence = sentence
         self._searches: dict[str, tuple[list[int], Iterator[int]]] = {}
 
     def number(self, surface: str, start: int) -> int:
-        """Which occurrence of `surface` begins at `start`. Raises ValueError if none does."""
+        """Return the number of the occurrence of `surface` at `start`. Raises ValueError if there is none."""
         starts, search = self._search(surface)
         while (not starts or starts[-1] < start) and (found := next(search, None)) is not None:
             starts.append(found)
@@ -27,24 +27,24 @@ class Occurrences:
         return index + 1
 
     def start(self, surface: str, number: int) -> int | None:
-        """Where the `number`-th occurrence begins, counted from 1; None if there are fewer."""
+        """Return the start of the `number`-th occurrence, counted from 1, or None if there are fewer."""
         starts, search = self._search(surface)
         while len(starts) < number and (found := next(search, None)) is not None:
             starts.append(found)
         return starts[number - 1] if number <= len(starts) else None
 
     def _search(self, surface: str) -> tuple[list[int], Iterator[int]]:
-        """The starts that were found already, and the search for those that follow."""
+        """Return the starts that have been found, and an iterator over the next ones."""
         if surface not in self._searches:
             self._searches[surface] = ([], _starts(surface, self._sentence))
         return self._searches[surface]
 
 
 def _starts(surface: str, text: str) -> Iterator[int]:
-    """Every start of `surface` in `text`, overlapping ones too, in time linear in both lengths.
+    """Yield every start of `surface` in `text`, overlapping ones included, in time linear in both lengths.
 
-    Two occurrences that overlap are a period of the surface apart, at least the smallest one. So an occurrence that
-    follows after the smallest period is known by its last characters, without a comparison of the whole surface.
+    The distance of two overlapping occurrences is a period of the surface, and at least the smallest one. So an
+    occurrence at the smallest period is found by comparing its last characters instead of the complete surface.
     """
     start = text.find(surface) if surface else -1
     if start < 0:
@@ -60,8 +60,8 @@ def _starts(surface: str, text: str) -> Iterator[int]:
 
 
 def _border(text: str) -> int:
-    """The length of the longest proper prefix that is a suffix as well (Knuth, Morris & Pratt 1977)."""
-    borders = [0]  # of each part from the beginning
+    """Return the length of the longest proper prefix that is also a suffix (Knuth, Morris & Pratt 1977)."""
+    borders = [0]  # the border of each prefix
     for character in text[1:]:
         border = borders[-1]
         while border and text[border] != character:

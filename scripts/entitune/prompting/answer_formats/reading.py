@@ -1,4 +1,4 @@
-"""The mentions in what a model answered."""
+"""Read the mentions from a model's answer."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ AnswerStatus: TypeAlias = Literal["ok", "repaired", "unparseable"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The mentions that an answer names, in the answer's order, duplicates kept, and how the answer was read.
+    """The mentions that an answer names, in the answer's order and with duplicates, and how the answer was read.
 
-    `ok`: the answer has exactly the format that the prompt asked for. `repaired`: it was read in spite of a deviation.
-    `unparseable`: no answer could be found, so `mentions` is empty. A mention has `start` and `end` where the format
-    itself gives the place in the sentence; grounding finds the others.
+    `ok`: the answer has exactly the format that the prompt asks for. `repaired`: it has another format, but could be
+    read. `unparseable`: no answer was found, so `mentions` is empty. A mention has `start` and `end` if the answer
+    format gives its place in the sentence; grounding finds the other places.
     """
 
     mentions: tuple[Mention, ...]
     status: AnswerStatus
     ranges: tuple[tuple[Range, ...], ...] = field(default=(), compare=False)
-    """Where the raw answer names each mention."""
+    """For each mention, the characters of the raw answer that name it."""
 
 
 def read_answer(answer_format: AnswerFormat, raw: str, text: str) -> Answer:
     """Read the answer `raw` to the sentence `text`. Never raises; takes time linear in the lengths of both.
 
-    Reasoning is no answer: see `without_reasoning`. The complete mentions of a cut-off answer are kept. That an answer
-    was cut off is known from the engine's finish reason only, so the status `truncated` is the caller's to give. Labels
-    are kept as they are, unknown ones too.
+    Reasoning is not part of the answer: see `without_reasoning`. The complete mentions of a cut-off answer are kept.
+    Only the engine's finish reason tells that an answer was cut off, so the caller sets the status `truncated`. Labels
+    are not checked.
     """
     reader = _READERS[answer_format]
     named = reader.strictly(raw, text)
@@ -61,9 +61,9 @@ _THINK_TAG = re.compile(r"<(/?)think>")
 
 
 def without_reasoning(raw: str) -> str | None:
-    """An answer without the reasoning in it, or None if the reasoning never ends.
+    """Remove the reasoning from an answer. Return None if the reasoning has no end.
 
-    Reasoning is the text between `<think>` and `</think>`, and everything before a `</think>` that was not opened,
+    Reasoning is the text between `<think>` and `</think>`, and everything before a `</think>` without a `<think>`,
     because some chat templates put the `<think>` into the prompt.
     """
     kept = _outside_reasoning(raw)
@@ -71,7 +71,7 @@ def without_reasoning(raw: str) -> str | None:
 
 
 def _outside_reasoning(raw: str) -> list[Range] | None:
-    """The parts of an answer that are not reasoning, or None if the reasoning never ends."""
+    """Return the parts of an answer that are not reasoning, or None if the reasoning has no end."""
     kept: list[Range] = []
     start, inside = 0, False
     for tag in _THINK_TAG.finditer(raw):
@@ -86,8 +86,8 @@ def _outside_reasoning(raw: str) -> list[Range] | None:
 
 
 def _moved(ranges: Iterable[Range], kept: Sequence[Range]) -> Iterator[Range]:
-    """Ranges in the joined parts of an answer, as ranges in the whole answer."""
-    befores = [0, *accumulate(end - start for start, end in kept)]  # where each part begins among the joined
+    """Convert ranges in the joined parts of an answer to ranges in the complete answer."""
+    befores = [0, *accumulate(end - start for start, end in kept)]  # where each part begins in the joined text
     for start, end in ranges:
         for part in range(bisect_right(befores, start) - 1, bisect_left(befores, end)):
             part_start, part_end = kept[part]
@@ -97,9 +97,9 @@ def _moved(ranges: Iterable[Range], kept: Sequence[Range]) -> Iterator[Range]:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Two functions of an answer and its sentence. Both return what it names, in the answer's order, or None.
+    """Two functions that take an answer and its sentence, and return the mentions in the answer's order, or None.
 
-    None means from `strictly` that the answer has not exactly the format, from `loosely` that nothing can be read.
+    `strictly` returns None if the answer does not have exactly the format, `loosely` if nothing can be read.
     """
 
     strictly: Callable[[str, str], tuple[Named, ...] | None]

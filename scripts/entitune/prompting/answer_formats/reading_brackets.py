@@ -1,8 +1,8 @@
-"""Reading the format `brackets`: a copy of the sentence with marks.
+"""Read answers in the format `brackets`: a copy of the sentence with marks.
 
 A model sometimes changes a sentence when it copies it: a space, a quotation mark, a repeated character. So a copy that
-differs is aligned with the sentence, and a mention whose characters are all aligned has its place. The others are
-grounded by their texts, like those of other formats.
+differs is aligned with the sentence. A mention has a place if all its characters are aligned. The others are grounded
+by their texts, as in other formats.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from entitune.records import Mention
 
 
 def read_brackets_strictly(raw: str, text: str) -> tuple[Named, ...] | None:
-    """Exactly the sentence, every bracket and bar in it escaped or part of a mark."""
+    """Read exactly the sentence, in which every bracket and bar is escaped or part of a mark."""
     copy = _read_exact_copy(raw)
     if copy is None or copy.text != text or any(has_lone_surrogate(mark.label) for mark in copy.marks):
         return None
@@ -31,28 +31,28 @@ def read_brackets_strictly(raw: str, text: str) -> tuple[Named, ...] | None:
 
 
 def read_brackets_loosely(raw: str, text: str) -> tuple[Named, ...] | None:
-    """The marks in whatever resembles the sentence, or in any text; JSON where there is neither."""
+    """Read the marks in any text. Without marks, accept a changed copy of the sentence, or read JSON."""
     copy = _read_copy(without_lone_surrogates(raw))
     offsets = align(copy.text, text)
     if copy.marks:
         return tuple(Named(_placed(mark, copy.text, offsets), mark.ranges) for mark in copy.marks)
     if 2 * sum(offset != UNKNOWN for offset in offsets) >= len(text):
         return ()  # the sentence, changed, without marks
-    return read_json_loosely(raw, text)  # a model that was not trained on this format may answer in another one
+    return read_json_loosely(raw, text)  # a model that was not trained on this format may answer in JSON
 
 
 class _Mark(NamedTuple):
-    """A mention that is marked in a copy, by its offsets in the copy's text."""
+    """A mention that is marked in a copy, with its offsets in the copy's text."""
 
     label: str
     start: int
     end: int
     ranges: tuple[Range, ...]
-    """Where the answer has its markup and its text; not the markup of marks within it."""
+    """Its markup and its text in the answer, without the markup of nested marks."""
 
 
 class _OpenMark:
-    """A mark that is being read: where it starts in the copy's text, and its ranges in the answer so far."""
+    """A mark that is being read: its start in the copy's text, and its ranges in the answer so far."""
 
     __slots__ = ("ranges", "start")
 
@@ -61,13 +61,13 @@ class _OpenMark:
         self.ranges: list[Range] = []
 
     def take(self, start: int, end: int) -> None:
-        """Add a part of the answer, which lies behind those before."""
+        """Add a part of the answer, which is after the previous parts."""
         if self.ranges and self.ranges[-1][1] == start:
             start = self.ranges.pop()[0]
         self.ranges.append((start, end))
 
     def closed(self, label: str, end: int) -> _Mark:
-        """The whole mark, given where it ends in the copy's text."""
+        """Return the complete mark, given its label and its end in the copy's text."""
         return _Mark(label, self.start, end, tuple(self.ranges))
 
 
@@ -75,7 +75,7 @@ class _OpenMark:
 class _Copy:
     """The copy of a sentence in an answer: its text without markup, and the marks sorted by start and end.
 
-    Of two marks with the same start and end, the inner one comes first.
+    If two marks have the same start and end, the inner one comes first.
     """
 
     text: str
@@ -83,7 +83,7 @@ class _Copy:
 
 
 def _copy_of(pieces: list[str], marks: list[_Mark]) -> _Copy:
-    """The copy, given its text in pieces and its marks in the order in which they close."""
+    """Make a copy of the pieces of its text and its marks, in the order in which they close."""
     return _Copy("".join(pieces), sorted(marks, key=lambda mark: (mark.start, mark.end)))
 
 
@@ -96,7 +96,7 @@ _ESCAPED = re.compile(r"\\([\[\]|\\])")
 
 
 def _read_exact_copy(raw: str) -> _Copy | None:
-    """The copy in an answer in which every bracket belongs to a mark or is escaped, else None."""
+    """Return the copy in an answer, or None if a bracket or bar is neither escaped nor part of a mark."""
     pieces: list[str] = []
     marks: list[_Mark] = []
     open_marks: list[_OpenMark] = []
@@ -124,7 +124,7 @@ def _read_exact_copy(raw: str) -> _Copy | None:
     return None if open_marks else _copy_of(pieces, marks)
 
 
-# --- tolerantly ---------------------------------------------------------------------------------------------------
+# --- loosely ------------------------------------------------------------------------------------------------------
 
 _LOOSE = re.compile(
     r"(?P<text>[^\[\]|\\【】｜]++)|\\(?P<escaped>[\[\]|\\])|(?P<open>[\[【])|(?P<close>[\]】])|(?P<bar>[|｜])|\\"
@@ -132,9 +132,9 @@ _LOOSE = re.compile(
 
 
 def _read_copy(raw: str) -> _Copy:
-    """The copy in any answer. A bracket or bar that belongs to no whole mark is a character of the text.
+    """Return the copy in any answer. A bracket or bar outside complete marks is a character of the text.
 
-    Full-width brackets and bars are read as markup too, and white space around a label is dropped.
+    Full-width brackets and bars are also read as markup, and white space around a label is removed.
     """
     tokens = list(_LOOSE.finditer(raw))
     ends = _whole_marks(tokens)
@@ -162,7 +162,7 @@ def _read_copy(raw: str) -> _Copy:
 
 
 class _MarkEnd(NamedTuple):
-    """Where the mark that a token opens has its bar and its closing bracket, by their indices, and its label."""
+    """The indices of the tokens for a mark's bar and closing bracket, and the mark's label."""
 
     bar: int
     close: int
@@ -170,9 +170,9 @@ class _MarkEnd(NamedTuple):
 
 
 def _whole_marks(tokens: list[re.Match[str]]) -> dict[int, _MarkEnd]:
-    """The tokens that open a mark which has a bar, a label and a closing bracket."""
+    """Find the complete marks: those with a bar, a label and a closing bracket. Index of the opening token -> end."""
     found: dict[int, _MarkEnd] = {}
-    open_tokens: list[tuple[int, int | None]] = []  # each with the last bar since then
+    open_tokens: list[tuple[int, int | None]] = []  # (opening bracket, the last bar after it)
     for index, token in enumerate(tokens):
         if token["open"] and len(open_tokens) < MAX_DEPTH:
             open_tokens.append((index, None))
@@ -190,9 +190,9 @@ def _whole_marks(tokens: list[re.Match[str]]) -> dict[int, _MarkEnd]:
 
 
 def _placed(mark: _Mark, copy: str, offsets: list[int]) -> Mention:
-    """The mention of a mark, with its place in the sentence if all its characters are aligned, without a gap.
+    """Return the mention of a mark. It has a place if all its characters are aligned with the sentence without a gap.
 
-    White space at the edges of the mark counts only if it is in the sentence.
+    White space at the edges of the mark is removed if it is not in the sentence.
     """
     start, end = mark.start, mark.end
     surface = copy[start:end]
@@ -204,7 +204,7 @@ def _placed(mark: _Mark, copy: str, offsets: list[int]) -> Mention:
 
 
 def _place(offsets: list[int]) -> tuple[int, int] | None:
-    """The part of the sentence that aligned characters cover if there is no gap in it; `offsets` ascend."""
+    """Return the span of aligned characters in the sentence, or None if it has a gap. `offsets` ascend."""
     if UNKNOWN in offsets or offsets[-1] - offsets[0] != len(offsets) - 1:
         return None
     return offsets[0], offsets[-1] + 1

@@ -1,4 +1,4 @@
-"""Reading the formats `json` and `occurrence`: arrays of objects."""
+"""Read answers in the formats `json` and `occurrence`: arrays of objects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from entitune.records import Mention
 
 
 def read_json_strictly(raw: str, _: str) -> tuple[Named, ...] | None:
-    """Exactly an array of {"label", "text"}, in either order of the keys; both are strings."""
+    """Read exactly an array of {"label", "text"}, both strings, with the keys in any order."""
     objects = _objects(raw)
     if objects is None:
         return None
@@ -31,7 +31,7 @@ def read_json_strictly(raw: str, _: str) -> tuple[Named, ...] | None:
 
 
 def read_json_loosely(raw: str, _: str) -> tuple[Named, ...] | None:
-    """Whatever resembles it: see `loose_json`."""
+    """Read anything that resembles the format: see `loose_json`."""
     found = read_loosely(raw)
     if found is None:
         return None
@@ -39,9 +39,9 @@ def read_json_loosely(raw: str, _: str) -> tuple[Named, ...] | None:
 
 
 def read_occurrence_strictly(raw: str, text: str) -> tuple[Named, ...] | None:
-    """Exactly an array of {"label", "text", "occurrence"}, the last a whole number from 1.
+    """Read exactly an array of {"label", "text", "occurrence"}; "occurrence" is a whole number of at least 1.
 
-    A number that no occurrence has, which models often write, says nothing about the place.
+    Models often write a number that is larger than the number of occurrences. Then the mention gets no place here.
     """
     objects = _objects(raw)
     if objects is None:
@@ -60,7 +60,7 @@ def read_occurrence_strictly(raw: str, text: str) -> tuple[Named, ...] | None:
 
 
 def read_occurrence_loosely(raw: str, text: str) -> tuple[Named, ...] | None:
-    """Whatever resembles it: see `loose_json`."""
+    """Read anything that resembles the format: see `loose_json`."""
     found = read_loosely(raw)
     if found is None:
         return None
@@ -77,7 +77,7 @@ def _placed(label: str, surface: str, start: int | None) -> Mention:
 
 
 def _objects(raw: str) -> list[tuple[tuple[str, Any], ...]] | None:
-    """The objects of a JSON array of objects, as pairs so that a repeated key does not vanish; None if it is none."""
+    """Return the objects of a JSON array as tuples of pairs, which keep repeated keys, or None for anything else."""
     try:
         array = json.loads(raw, object_pairs_hook=tuple)
     except (ValueError, RecursionError):
@@ -92,7 +92,7 @@ _FIRST_KEY = re.compile(r"""\{\s*+"(?:[^"\\]++|\\.)*+"\s*+:\s*+"?+""")
 
 
 def _ranges(raw: str) -> Iterator[Range]:
-    """Yield the place of each object of a JSON array of flat objects, from its first value to its end."""
+    """Yield the range of each object in a JSON array of flat objects, from its first value to its end."""
     for found in _OBJECT.finditer(raw):
         key = _FIRST_KEY.match(found[0])
         assert key is not None, "the objects have keys"

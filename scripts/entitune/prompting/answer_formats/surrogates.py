@@ -1,4 +1,4 @@
-r"""Halves of surrogate pairs, which an answer may hold as escapes (`\ud83d`) and no UTF-8 file can."""
+r"""Halves of surrogate pairs. An answer may contain them as escapes (`\ud83d`), but UTF-8 cannot encode them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def has_lone_surrogate(text: str) -> bool:
-    """Whether a text contains half a surrogate pair, which no UTF-8 file can hold."""
+    """Return whether a text contains half a surrogate pair."""
     return _LONE_SURROGATE.search(text) is not None
 
 
 def without_lone_surrogates(text: str) -> str:
-    """The text with U+FFFD for each half of a surrogate pair."""
+    """Replace each half of a surrogate pair by U+FFFD."""
     return _LONE_SURROGATE.sub("\ufffd", text)

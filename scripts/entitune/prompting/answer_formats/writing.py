@@ -1,4 +1,4 @@
-"""The answer that a model learns to give for a labelled sentence."""
+"""Write the answer that a model learns for a labelled sentence."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from entitune.records import Entity, Sentence
 
 
 def write_answer(answer_format: AnswerFormat, sentence: Sentence) -> str:
-    """The answer in that format, with the entities in text order, without those that are `inexpressible`."""
+    """Return the answer in a format: the entities in text order, without those that are `inexpressible`."""
     return _WRITERS[answer_format](sentence)
 
 
 def inexpressible(answer_format: AnswerFormat, sentence: Sentence) -> tuple[Entity, ...]:
-    """The entities that the format has no way to write down.
+    """Return the entities that the format cannot express.
 
-    Brackets cannot cross. Of two entities that do, each with a part outside the other, the one that begins first is
-    written, and the other one is inexpressible.
+    Brackets cannot cross. If two entities overlap and neither contains the other, the one that begins first is written,
+    and the other one is inexpressible.
     """
     return _crossing(sentence) if answer_format == "brackets" else ()
 
@@ -46,7 +46,7 @@ def _write_occurrence(sentence: Sentence) -> str:
 def _write_brackets(sentence: Sentence) -> str:
     crossing = set(_crossing(sentence))
     entities = [entity for entity in sentence.entities or () if entity not in crossing]
-    before = [""] * (len(sentence.text) + 1)  # the markup before each character: first what closes, then what opens
+    before = [""] * (len(sentence.text) + 1)  # the markup before each character: closing marks, then opening marks
     for entity in sorted(entities, key=lambda entity: (-entity.start, entity.label)):  # inner mentions close first
         before[entity.end] += f"|{escape(entity.label)}]"
     for entity in entities:
@@ -56,9 +56,9 @@ def _write_brackets(sentence: Sentence) -> str:
 
 
 def _crossing(sentence: Sentence) -> tuple[Entity, ...]:
-    """The entities that begin within an entity that is written and end behind it, or lie within too many."""
+    """Return the entities that cross an entity that is written, or that are nested too deeply."""
     refused = []
-    ends: list[int] = []  # of the entities that the present one begins in, outermost first
+    ends: list[int] = []  # the ends of the entities in which the current one begins, outermost first
     for entity in sorted(sentence.entities or (), key=lambda entity: (entity.start, -entity.end)):
         while ends and ends[-1] <= entity.start:
             ends.pop()
