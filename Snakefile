@@ -3,7 +3,7 @@
     snakemake results/metrics.tsv --cores all
     snakemake results/metrics.tsv --cores all --config runs=demo,cluener-tiny
 
-A sentence travels through the files included below in that order; docs/contracts.md shows it at every stop.
+The files are included in the order of the stages. docs/contracts.md shows a sentence after each stage.
 """
 
 from snakemake.utils import min_version
@@ -30,7 +30,7 @@ include: "rules/base_model.smk"
 
 
 rule all:
-    """the table of all selected runs; what snakemake makes without a target"""
+    """the table of all selected runs (the default target)"""
     default_target: True
     input:
         paths.METRICS,
@@ -45,7 +45,7 @@ onsuccess:
         print(kept, file=sys.stderr)
 
 
-# The last lines on the terminal, after what Snakemake itself says: which step failed, its first error, its log.
+# The last lines on the terminal, after Snakemake's own output: which step failed, its first error, its log.
 onerror:
     for job in snakemake_internals.failed_jobs(workflow):
         log_file = Path(job.log[0]) if job.log else None

@@ -1,9 +1,9 @@
-"""Measure what the recording of token probabilities costs: sentences/s of the batch path without and with it.
+"""Measure the cost of recording token probabilities: sentences/s of batch prediction without and with it.
 
     python benchmarks/bench_confidence.py --run demo
 
-Prints the table of docs/evaluation.md. Both answer the same sentences, in turn, round after round, each in a process of
-its own; loading is left out. Nothing else should run meanwhile.
+Prints the table of docs/evaluation.md. Each round predicts the same sentences with and without it, each time in a new
+process. Loading is not measured. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from entitune.study import read_study
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", default="demo", help="a finished run (default: demo)")
+    parser.add_argument("--run", default="demo", help="name of a finished run (default: demo)")
     parser.add_argument("--tokens", type=Path, default=TOKENS, help="prompts from encode_split (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default: 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of measurements of each (default: 5)")
     args = parser.parse_args()
 
     run = finished_run(read_study(), args.run)

@@ -1,8 +1,8 @@
 """Measure time and peak memory of scripts/convert_dataset.py on generated splits of growing size, format by format.
 
-Prints one line per format and size. Exits with status 1 where the peak memory is above the limit, where the time grows
-faster than the number of sentences, or where a format takes more than three times CLUENER's time per MB of its input.
-Times differ from run to run on a shared machine: compare formats of one run only.
+Prints one line per format and size. Exits with status 1 if the peak memory is above the limit, if the time grows faster
+than the number of sentences, or if a format takes more than three times CLUENER's time per MB of input. On a shared
+machine, times differ between runs of this script: compare only the formats of one run.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from typing import Any, TypeAlias
 
 LABELS = ("address", "book", "company", "game", "government", "movie", "name", "organization", "position", "scene")
 LIMIT_MB = 300
-LIMIT_GROWTH = 1.3  # of the time per sentence from the smallest to the largest size; not 1, as machines are not steady
-LIMIT_RATIO = 3.0  # of the seconds per MB of input to those of CLUENER's format
-DOCUMENT_LINES = 200  # of a brat document
+LIMIT_GROWTH = 1.3  # time per sentence, largest to smallest size; more than 1, because speeds of machines vary
+LIMIT_RATIO = 3.0  # seconds per MB of input, relative to CLUENER's format
+DOCUMENT_LINES = 200  # in a brat document
 SCRIPT = Path(__file__).parent.parent / "scripts" / "convert_dataset.py"
 
 Mentions: TypeAlias = list[tuple[str, int, int]]
@@ -37,7 +37,7 @@ Sentences: TypeAlias = Iterable[tuple[int, str, Mentions]]
 
 
 def sentence(generator: random.Random) -> tuple[str, Mentions]:
-    """A sentence of CLUENER's length (37 characters and 2 mentions on average)."""
+    """Return a sentence of CLUENER's length (37 characters and 2 mentions on average)."""
     length = generator.randint(25, 50)
     text = "".join(chr(generator.randrange(0x4E00, 0x9FA5)) for _ in range(length))
     cuts = sorted(generator.sample(range(length + 1), 2 * generator.randint(1, 3)))
@@ -45,14 +45,14 @@ def sentence(generator: random.Random) -> tuple[str, Mentions]:
 
 
 def tags_of(text: str, mentions: Mentions) -> list[str]:
-    """The BIO tag of each character."""
+    """Return the BIO tag of each character."""
     tags = ["O"] * len(text)
     for name, start, end in mentions:
         tags[start:end] = [f"B-{name}", *[f"I-{name}"] * (end - start - 1)]
     return tags
 
 
-# One sentence in a format whose rows are written one after the other.
+# These functions return one sentence in a format with one row per sentence.
 
 
 def cluener(number: int, text: str, mentions: Mentions) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def boson(number: int, text: str, mentions: Mentions) -> str:
     return f"{line}{text[end:]}\n"
 
 
-# All sentences of a split. Each returns the paths that the script is given.
+# These functions write all sentences of a split and return the paths for the script.
 
 
 def write_lines(
@@ -171,7 +171,7 @@ def write_lines(
 
 
 def write_array(folder: Path, sentences: Sentences, row: Callable[[int, str, Mentions], dict[str, Any]]) -> list[Path]:
-    """One pretty-printed array, as CMeEE has it."""
+    """Write a pretty-printed array, as in CMeEE."""
     with open(folder / "train", "w", encoding="utf-8", newline="\n") as stream:
         for number, one in enumerate(sentences):
             stream.write(("," if number else "[") + "\n" + json.dumps(row(*one), ensure_ascii=False, indent=2))
@@ -191,7 +191,7 @@ def write_parallel(folder: Path, sentences: Sentences) -> list[Path]:
 
 
 def write_parquet(folder: Path, sentences: Sentences) -> list[Path]:
-    """As `datasets` writes it: tags are numbers, and their names are in the metadata."""
+    """Write parquet as `datasets` does: tags are numbers, and their names are in the metadata."""
     import pyarrow
     from pyarrow import parquet
 
@@ -235,13 +235,13 @@ def _batched(sentences: Sentences, size: int) -> Iterator[list[tuple[int, str, M
 
 @dataclass(frozen=True)
 class Generated:
-    """What is generated: the format that the script is told, and the writer of a split."""
+    """A generated split: the format for the script, and the function that writes the split."""
 
     format: str
     write: Callable[..., list[Path]]
     row: Callable[[int, str, Mentions], dict[str, Any] | str] | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    """The options that the script is given."""
+    """The options for the script."""
 
 
 FORMATS = {
@@ -269,9 +269,9 @@ FORMATS = {
 
 
 def generate(name: str, folder: Path, size: int) -> list[Path]:
-    """Write a split of `size` sentences and return the paths that the script is given."""
+    """Write a split of `size` sentences and return the paths for the script."""
     generator = random.Random(1)
-    # Drawing a million sentences takes longer than converting them; the script does not see that they recur.
+    # Drawing a million sentences would take longer than converting them. The script does not notice that they repeat.
     drawn = [sentence(generator) for _ in range(10_000)]
     sentences = ((number, *drawn[number % len(drawn)]) for number in range(size))
     generated = FORMATS[name]
@@ -308,7 +308,7 @@ def main() -> int:
         costs = []
         for size in sorted(args.sizes):
             with tempfile.TemporaryDirectory() as directory:
-                # In a process of its own: the peak of a child process begins at the size of its parent.
+                # In a separate process, because the peak of a child process starts at the size of its parent.
                 with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
                     raw = pool.submit(generate, name, Path(directory), size).result()
                 seconds, peak = measure(raw, FORMATS[name], Path(directory))

@@ -1,9 +1,9 @@
-"""Measure the demo from data to metrics, and the share of it in which no engine's process works.
+"""Measure the time of the demo from data to metrics, and the part of it in which no engine runs.
 
     python benchmarks/bench_demo.py
 
-Deletes results/ of a copy of the repository, not of this one. The environments must have been built. Orchestration is
-the time in which no process of .envs/train or .envs/predict-cpu is alive: Snakemake itself, and the small scripts.
+Works in a copy of the repository. The environments must have been built. An engine runs while a process of .envs/train
+or .envs/predict-cpu is alive; the rest of the time is that of Snakemake and the small scripts.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SAMPLE_SECONDS = 0.05
 
 
 def engine_alive() -> bool:
-    """Whether a process runs from an engine's environment."""
+    """Return whether a process runs from an engine's environment."""
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             try:
                 program = (process / "cmdline").read_bytes().split(b"\0")[0]
             except OSError:
-                continue  # it ended meanwhile
+                continue  # the process has ended
             if any(engine in program for engine in ENGINES):
                 return True
     return False
@@ -36,7 +36,7 @@ def engine_alive() -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", default="demo,demo-zeroshot", help="runs to measure (default: the demo's)")
+    parser.add_argument("--runs", default="demo,demo-zeroshot", help="runs to measure (default: %(default)s)")
     args = parser.parse_args()
     snakemake = [str(Path(sys.executable).parent / "snakemake"), "results/metrics.tsv", "--cores", "all"]
     snakemake += ["--config", f"runs={args.runs}"]

@@ -1,9 +1,9 @@
-"""What it costs to train on a base in 4 bits and to predict with the base as it is: F1 on the demo.
+"""Measure the F1 of the demo when the base model is in 4 bits in training and in 16 or 4 bits in prediction.
 
     python benchmarks/bench_qlora.py --seeds 1,2,3
 
-Needs the finished run `demo`. Trains it once more for each seed with `quantization_bit: 4`, then predicts with the
-adapter merged into the base in 16 bits (vLLM), and with the adapter on the base in 4 bits (transformers and peft).
+Needs the finished run `demo`. For each seed, trains it again with `quantization_bit: 4`. Then predicts with the adapter
+merged into the base model in 16 bits (vLLM), and with the adapter on the base model in 4 bits (transformers and peft).
 Works in results/bench_qlora, and prints the table of docs/gpu.md.
 """
 
@@ -54,7 +54,7 @@ json.dump(answers, open(output, "w", encoding="utf-8"), ensure_ascii=False)
 
 
 def run(*words: object) -> None:
-    """Run a command, and end with its output where it fails."""
+    """Run a command. If it fails, end with its output."""
     done = subprocess.run(
         list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
@@ -63,7 +63,7 @@ def run(*words: object) -> None:
 
 
 def train(seed: int) -> Path:
-    """Train the demo in 4 bits, unless that is done, and return the adapter's folder."""
+    """Train the demo in 4 bits, unless that has been done, and return the adapter's folder."""
     folder = FOLDER / f"seed-{seed}"
     if not (folder / "adapter").is_dir():
         config = yaml.safe_load(Path(f"results/demo/seed-{seed}/train.yaml").read_text(encoding="utf-8"))
@@ -84,7 +84,7 @@ def train(seed: int) -> Path:
 
 
 def answers_of(kind: str, seed: int) -> Path:
-    """Answers to the dev split, as predict_shard writes them."""
+    """Predict the dev split and return the file of answers, in the form of predict_shard."""
     adapter = Path(f"results/demo/seed-{seed}/adapter") if kind == "LoRA" else train(seed)
     folder = FOLDER / f"seed-{seed}"
     output = folder / f"{kind.replace(' ', '-').replace(',', '')}.jsonl"
@@ -103,7 +103,7 @@ def answers_of(kind: str, seed: int) -> Path:
 
 
 def scores_of(kind: str, seed: int) -> tuple[dict[str, float], list[str]]:
-    """Micro F1 by scoring, and the raw answers."""
+    """Return the micro F1 of each scoring, and the raw answers."""
     answers = answers_of(kind, seed)
     predictions, scores = answers.with_suffix(".predictions"), answers.with_suffix(".tsv")
     words = ["--sentences", "results/datasets/demo/dev.jsonl", "--answers", answers, "--run", kind, "--seed", seed]

@@ -1,10 +1,10 @@
-"""Measure scoring against building BIO lists and calling seqeval, and the bootstrap, on generated predictions.
+"""Compare the speed of scoring with that of building BIO lists and calling seqeval, and measure the bootstrap.
 
-Prints a table. Each row runs in a process of its own and begins with the same file of predictions. seqeval is given a
-part of the sentences, because it needs minutes and gigabytes for all; its time grows linearly with them.
-Exits with status 1 where the two disagree, where scoring is less than 10 times faster a sentence, needs 1 GB or more,
-or where 10,000 resamples of a split of CLUENER dev's size take more than 5 s. Times are held against the limits as
-CPU time, all threads together: another job on the machine does not change it as it changes wall time.
+Prints a table. Each row runs in its own process on the same file of generated predictions. seqeval gets a part of the
+sentences, because it would need minutes and gigabytes for all; its time grows linearly with their number.
+Exits with status 1 if the two disagree, if scoring is less than 10 times faster per sentence or needs 1 GB or more, or
+if 10,000 resamples of a split of the size of CLUENER dev take more than 5 s. The limits are for the CPU time of all
+threads, because other jobs on the machine affect it less than wall time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MIN_RATIO, MAX_MB, MAX_BOOTSTRAP_S = 10, 1000, 5.0
 
 
 def predictions(sentences: int) -> Iterator[str]:
-    """Lines like those of a run on CLUENER: 37 characters, 2.2 mentions, four of five predicted right."""
+    """Yield lines like those of a run on CLUENER: 37 characters, 2.2 mentions, four of five predicted correctly."""
     generator = random.Random(1)
     for number in range(sentences):
         length = generator.randint(25, 50)
@@ -55,7 +55,7 @@ def predictions(sentences: int) -> Iterator[str]:
 
 
 def score(path: str, sentences: int) -> Any:
-    """Both scorings, as scripts/score_predictions.py computes them; returns the values of spans by label."""
+    """Compute both scorings as scripts/score_predictions.py does, and return the values of `spans` by label."""
     from entitune.evaluation.scoring import measure, tally
     from entitune.records import read_predictions
 
@@ -65,7 +65,7 @@ def score(path: str, sentences: int) -> Any:
 
 
 def seqeval(path: str, sentences: int) -> Any:
-    """The spans alone, from BIO lists, by seqeval in strict mode; returns the values by label."""
+    """Compute `spans` from BIO lists with seqeval in strict mode, and return the values by label."""
     from seqeval.metrics import classification_report
     from seqeval.scheme import IOB2
 
@@ -90,7 +90,7 @@ def seqeval(path: str, sentences: int) -> Any:
 
 
 def bootstrap(path: str, sentences: int, resamples: int = 10_000) -> Any:
-    """The intervals of every precision, recall and F1 of both scorings, counting included."""
+    """Count, and compute the intervals of all values of precision, recall and F1 of both scorings."""
     from entitune.evaluation.scoring import intervals, tally
     from entitune.records import read_predictions
 
@@ -99,7 +99,7 @@ def bootstrap(path: str, sentences: int, resamples: int = 10_000) -> Any:
 
 
 def measured(task: Callable[..., Any], *arguments: Any) -> tuple[float, float, float, Any]:
-    """(wall seconds, CPU seconds, peak MB, what the task returns); what a task imports is not measured."""
+    """Return wall seconds, CPU seconds, peak MB and the result of a task. Its imports are not measured."""
     task(arguments[0], 1000)
     wall, cpu = time.perf_counter(), time.process_time()
     result = task(*arguments)
@@ -108,15 +108,15 @@ def measured(task: Callable[..., Any], *arguments: Any) -> tuple[float, float, f
 
 
 def alone(task: Callable[..., Any], *arguments: Any) -> tuple[float, float, float, Any]:
-    """`measured` in a fresh process."""
+    """Call `measured` in a new process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(measured, task, *arguments).result()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sentences", type=int, default=1_000_000, help="to score (default: 1000000)")
-    parser.add_argument("--seqeval-sentences", type=int, default=50_000, help="to give to seqeval (default: 50000)")
+    parser.add_argument("--sentences", type=int, default=1_000_000, help="sentences to score (default: 1000000)")
+    parser.add_argument("--seqeval-sentences", type=int, default=50_000, help="sentences for seqeval (default: 50000)")
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
@@ -141,7 +141,7 @@ def main() -> None:
     ours, theirs = values["score", args.seqeval_sentences], values["seqeval", args.seqeval_sentences]
     largest = max(abs(a - b) for name in theirs for a, b in zip(ours[name], theirs[name], strict=True))
     ratio = per_sentence["seqeval"] / per_sentence["score"]
-    print(f"\nscoring is {ratio:.0f} times faster a sentence; the largest difference of any value is {largest:.1e}")
+    print(f"\nscoring is {ratio:.0f} times faster per sentence; the largest difference of a value is {largest:.1e}")
     if ratio < MIN_RATIO or peak >= MAX_MB or bootstrap_cpu > MAX_BOOTSTRAP_S or largest > 1e-12:
         sys.exit(1)
 

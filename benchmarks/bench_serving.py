@@ -1,10 +1,10 @@
-"""Measure how fast a finished run answers: one sentence after the other, through the client, and as a batch.
+"""Measure how fast a finished run answers: one sentence after the other, with concurrent requests, and as a batch.
 
     python benchmarks/bench_serving.py --run demo
 
-Prints the table of docs/serving.md. All ways answer the same sentences, in turn, round after round, on the same
-machine; the table has the median and the range over the rounds, and the CPU time a sentence of each process. Nothing
-else should run meanwhile. The server is started once, and is idle while the batch runs.
+Prints the table of docs/serving.md. Each round measures all methods, one after the other, with the same sentences. The
+table has the median and the range over the rounds, and the CPU time per sentence of each process. Nothing else should
+run meanwhile. The server is started once and is idle during batch prediction.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from entitune.study import read_study
 SENTENCES = Path("results/datasets/demo/train.jsonl")
 TOKENS = Path("results/datasets/demo/ner-zh-short/entitune-tiny/train.tokens.jsonl")
 ONE_BY_ONE = 60
-"""How many sentences are asked one after the other: it is slow, and its speed does not depend on their number."""
+"""The number of sentences for `one after the other`, which is slow and whose speed does not depend on their number."""
 
 
 @dataclass
-class Way:
-    """One way to get answers: its speed in each round."""
+class Method:
+    """A method to get answers, and its speed in each round."""
 
     name: str
     sentences_per_second: list[float] = field(default_factory=list)
     milliseconds: dict[str, list[float]] = field(default_factory=dict)
-    """CPU time a sentence of each process."""
+    """Process -> its CPU time per sentence in each round."""
 
     def row(self, batch: float) -> str:
-        """Return the way's row of the table, with its speed relative to that of the batch path (sentences a second)."""
+        """Return the method's row of the table. `batch` is the speed of batch prediction in sentences/s."""
         speeds = self.sentences_per_second
         median = statistics.median(speeds)
         cpu = ", ".join(f"{name} {statistics.median(times):.1f}" for name, times in self.milliseconds.items())
@@ -60,19 +60,19 @@ def cpu_seconds(processes: dict[str, psutil.Process]) -> dict[str, float]:
     return {name: sum(process.cpu_times()[:2]) for name, process in processes.items()}
 
 
-def measure(way: Way, answer: Callable[[], int], processes: dict[str, psutil.Process]) -> None:
-    """Let `answer` answer, and note speed and CPU time; it returns the number of sentences."""
+def measure(method: Method, answer: Callable[[], int], processes: dict[str, psutil.Process]) -> None:
+    """Call `answer`, which returns the number of sentences, and record speed and CPU time."""
     before, started = cpu_seconds(processes), time.perf_counter()
     count = answer()
     seconds, after = time.perf_counter() - started, cpu_seconds(processes)
-    way.sentences_per_second.append(count / seconds)
+    method.sentences_per_second.append(count / seconds)
     for name in processes:
-        way.milliseconds.setdefault(name, []).append(1000 * (after[name] - before[name]) / count)
+        method.milliseconds.setdefault(name, []).append(1000 * (after[name] - before[name]) / count)
 
 
 @contextmanager
 def serving(run: str, port: int) -> Iterator[dict[str, psutil.Process]]:
-    """Serve a run; yields its processes and this one."""
+    """Serve a run during the block. Yields the processes of the server and this process."""
     command = [sys.executable, "scripts/serve_runs.py", "--runs", run, "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -86,7 +86,7 @@ def serving(run: str, port: int) -> Iterator[dict[str, psutil.Process]]:
 
 
 def batch(run: FinishedRun, tokens: Path, folder: Path, at_once: int) -> float:
-    """Predict with the batch path's script; returns sentences a second as it reports them, loading left out."""
+    """Run predict_shard.py and return its sentences/s as reported in its log, without loading."""
     log = folder / "batch.log"
     unmerged = None if run.merged or not run.adapter else str(run.adapter)
     job = Job(run.name, 0, str(tokens), str(run.merged or run.base), unmerged, None)
@@ -100,24 +100,24 @@ def batch(run: FinishedRun, tokens: Path, folder: Path, at_once: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", default="demo", help="a finished run (default: demo)")
+    parser.add_argument("--run", default="demo", help="name of a finished run (default: demo)")
     parser.add_argument("--sentences", type=Path, default=SENTENCES, help="canonical JSONL (default: %(default)s)")
+    parser.add_argument("--tokens", type=Path, default=TOKENS, help="JSONL of encode_split (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=480, help="number of sentences (default: 480)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of measurements per method (default: 3)")
     parser.add_argument(
-        "--tokens", type=Path, default=TOKENS, help="the same, from encode_split (default: %(default)s)"
+        "--concurrency", type=int, nargs="+", default=[32, 64, 128], help="simultaneous requests (default: 32 64 128)"
     )
-    parser.add_argument("--count", type=int, default=480, help="how many of them (default: 480)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each way is measured (default: 3)")
-    parser.add_argument("--concurrency", type=int, nargs="+", default=[32, 64, 128], help="of the client")
-    parser.add_argument("--port", type=int, default=18000, help="of the server (default: 18000)")
+    parser.add_argument("--port", type=int, default=18000, help="port of the server (default: 18000)")
     args = parser.parse_args()
 
     run = finished_run(read_study(), args.run)
     texts = [record["text"] for record in read_jsonl(args.sentences)][: args.count]
     url = f"http://127.0.0.1:{args.port}"
-    loop = Way("one after the other")
+    loop = Method("one after the other")
     at_once = sorted({args.concurrency[0], run.decode.max_num_seqs})
-    batches = {count: Way(f"batch prediction, {count} at once") for count in at_once}
-    ways = {concurrency: Way(f"client, {concurrency} at once") for concurrency in args.concurrency}
+    batches = {count: Method(f"batch prediction, {count} at once") for count in at_once}
+    methods = {concurrency: Method(f"client, {concurrency} at once") for concurrency in args.concurrency}
 
     def ask(sentences: Sequence[str], concurrency: int) -> int:
         with Client(url, run, concurrency=concurrency) as client:
@@ -127,19 +127,19 @@ def main() -> None:
         folder = Path(name)
         tokens = folder / "tokens.jsonl"
         tokens.write_text("".join(to_json(one) + "\n" for one in list(read_jsonl(args.tokens))[: args.count]), "utf-8")
-        ask(texts, 32)  # the first answers take longer
+        ask(texts, 32)  # warm-up: the first answers take longer
         for number in range(args.rounds):
             print(f"round {number + 1} of {args.rounds}", file=sys.stderr, flush=True)
             measure(loop, lambda: ask(texts[:ONE_BY_ONE], 1), processes)
-            for concurrency, way in ways.items():
-                measure(way, lambda concurrency=concurrency: ask(texts, concurrency), processes)  # type: ignore[misc]
-            for count, way in batches.items():
-                way.sentences_per_second.append(batch(run, tokens, folder, count))
+            for concurrency, method in methods.items():
+                measure(method, lambda concurrency=concurrency: ask(texts, concurrency), processes)  # type: ignore[misc]
+            for count, method in batches.items():
+                method.sentences_per_second.append(batch(run, tokens, folder, count))
     speed = statistics.median(batches[run.decode.max_num_seqs].sentences_per_second)
     print(f"{len(texts)} sentences, {args.rounds} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
     print("| method | sentences/s: median (range) | relative to batch prediction | CPU, ms per sentence |")
     print("|---|---|---|---|")
-    print("\n".join(way.row(speed) for way in (loop, *ways.values(), *batches.values())))
+    print("\n".join(method.row(speed) for method in (loop, *methods.values(), *batches.values())))
 
 
 if __name__ == "__main__":

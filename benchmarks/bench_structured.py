@@ -1,9 +1,8 @@
-"""The embedded model with and without answers held to their format: what cannot be read, F1, tokens/s.
+"""Compare the embedded model with and without constrained answers: unreadable answers, F1, tokens/s.
 
     python benchmarks/bench_structured.py
 
-Lets the workflow make what is missing of the four runs, and their predictions anew, one after the other. Prints the
-table of docs/serving.md.
+Runs the workflow for four runs, one after the other, and always predicts again. Prints the table of docs/serving.md.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def row(name: str) -> str:
 
 def main() -> None:
     snakemake = [str(Path(sys.executable).parent / "snakemake"), "--cores", "1"]
-    for name in RUNS:  # one after the other: side by side they would share the cores
+    for name in RUNS:  # one after the other, because parallel runs would share the cores
         target = f"results/{name}/seed-1/scores/dev.tsv"
         subprocess.run([*snakemake, target, "--forcerun", "predict_shard"], check=True)
     print("| run | unparseable | repaired | truncated | F1 `pairs` | F1 `spans` | tokens/s |")

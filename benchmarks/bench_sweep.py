@@ -1,10 +1,10 @@
-"""Measure a dry run over sweeps of growing size: jobs, and seconds from the command to the plan.
+"""Measure dry runs over sweeps of growing size: the number of jobs, and the seconds from the command to the plan.
 
     python benchmarks/bench_sweep.py
     python benchmarks/bench_sweep.py --runs 200 2000 10000
 
-Works in a copy of the repository whose sheet holds one sweep more. `cpu` is what Snakemake calculates, `wall` what
-passes; on a busy machine only the first says something.
+Works in a copy of the repository with an additional sweep in the sheet. On a busy machine, only the CPU time is
+meaningful.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def sweep_row(runs: int) -> str:
-    """A row of conf/runs.tsv that expands into so many runs of the demo."""
+    """Return a row of conf/runs.tsv that expands into `runs` runs of the demo."""
     rates = ",".join(f"{rate}.0e-6" for rate in range(1, runs + 1))
     return f"sweep\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\tlearning_rate={rates}\n"
 
 
 def measure(folder: Path, sheet: str, runs: int) -> tuple[int, float, float]:
-    """Jobs, CPU seconds and wall seconds of a dry run over a sweep of so many runs."""
+    """Return the jobs, CPU seconds and wall seconds of a dry run over a sweep of `runs` runs."""
     (folder / "conf" / "runs.tsv").write_text(sheet + sweep_row(runs), encoding="utf-8")
     command = [str(Path(sys.executable).parent / "snakemake"), "results/metrics.tsv", "-n", "-q", "rules"]
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
@@ -45,7 +45,9 @@ def measure(folder: Path, sheet: str, runs: int) -> tuple[int, float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, nargs="+", default=[1, 200, 1000], help="sizes (default: 1 200 1000)")
+    parser.add_argument(
+        "--runs", type=int, nargs="+", default=[1, 200, 1000], help="numbers of runs (default: 1 200 1000)"
+    )
     args = parser.parse_args()
     print("| runs | jobs | CPU s | wall s | CPU s per 1,000 jobs above the smallest |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:

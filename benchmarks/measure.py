@@ -1,12 +1,12 @@
-"""Measure the figures of README and docs, fill their tables and copy their pictures: one sitting on an idle machine.
+"""Measure the figures of README and docs, fill in their tables and copy their pictures. Needs an idle machine.
 
-    python benchmarks/measure.py                    # everything that is missing
-    python benchmarks/measure.py serving structured # these tables anew
-    python benchmarks/measure.py --list             # what there is, and which command measures it
+    python benchmarks/measure.py                    # all tables that have not been measured
+    python benchmarks/measure.py serving structured # these tables, again
+    python benchmarks/measure.py --list             # the tables, and the commands that measure them
 
-A table of a Markdown file is filled where the comment `<!-- measured: NAME -->` is the line before it: its header
-stays, its rows are replaced. What was measured is kept in results/measured/NAME.json: an interrupted sitting continues
-with the next table. CLUENER's archive is downloaded; with CLUENER=FILE in the environment a copy of it is used.
+A table of a Markdown file is filled in if the line before it is the comment `<!-- measured: NAME -->`: its header is
+kept, its rows are replaced. Measurements are kept in results/measured/NAME.json, so the same command continues with the
+next table after an interruption. CLUENER's archive is downloaded unless CLUENER=FILE in the environment names a copy.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ ROOT = Path(__file__).resolve().parent.parent
 MEASURED = ROOT / "results" / "measured"
 DOCUMENTS = ("README.md", "README.zh-CN.md", "docs/*.md", "data/models/entitune-tiny/README.md")
 MARK = re.compile(r"<!-- measured: ([a-z-]+) -->\n(\|.*\n\|[-|: ]+\n)((?:\|.*\n)*)")
-"""The comment, the table's header, its rows."""
+"""The comment, the header of the table, and its rows."""
 
 Rows: TypeAlias = list[list[str]]
 
 
 def snakemake(*targets: str, runs: str = "") -> None:
-    """Let the workflow make what is missing."""
+    """Run the workflow for these targets."""
     command = [str(Path(sys.executable).parent / "snakemake"), *targets, "--cores", "all"]
     command += ["--config", f"runs={runs}"] if runs else []
     if archive := os.environ.get("CLUENER"):
@@ -59,20 +59,20 @@ def printed(script: str, *arguments: str) -> Rows:
 
 
 def means(name: str) -> dict[tuple[str, str], SeedMean]:
-    """The scores of a finished run by scoring and label: means over its seeds."""
+    """Return the scores of a finished run by scoring and label, as means over its seeds."""
     files = sorted((ROOT / "results" / name).glob("seed-*/scores/dev.tsv"))
     found = over_seeds([score for path in files for score in read_scores(path)])
     return {(one.scoring, one.label): one for one in found}
 
 
 def f1(mean: SeedMean) -> str:
-    """F1 with its spread over seeds; with the interval over sentences where there is one seed."""
+    """Return F1 with its deviation over seeds, or with the interval over sentences if there is one seed."""
     spread = f" ± {mean.f1_sd:.3f}" if mean.f1_sd is not None else f" ({mean.f1_low:.3f}–{mean.f1_high:.3f})"
     return f"{mean.f1:.3f}{spread}"
 
 
 def difference(name: str, first: str) -> str:
-    """The difference in micro F1 (spans) from another run, and its p-value by approximate randomisation."""
+    """Return the difference in micro F1 (spans) to another run, and its p-value by approximate randomisation."""
     with (ROOT / "results/comparison.tsv").open(encoding="utf-8") as stream:
         for row in csv.DictReader(stream, delimiter="\t"):
             names = row["run_a"], row["run_b"]
@@ -83,7 +83,7 @@ def difference(name: str, first: str) -> str:
 
 
 def minutes(name: str, stage: str) -> str:
-    """The time of a stage of a run, summed over its seeds."""
+    """Return the time of a stage of a run, summed over its seeds."""
     manifests = sorted((ROOT / "results" / name).glob("seed-*/manifest.json"))
     stages = [item for path in manifests for item in read_json(path)["stages"].items()]
     seconds = sum(record["wall_seconds"] for job, record in stages if job.startswith(stage))
@@ -91,7 +91,7 @@ def minutes(name: str, stage: str) -> str:
 
 
 def score_rows(*names: str) -> Rows:
-    """A row a run: seeds, P, R and F1 (spans), F1 (pairs), difference from the first run."""
+    """Return a row per run: seeds, P, R and F1 (spans), F1 (pairs), difference to the first run."""
     snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
     rows = []
     for name in names:
@@ -103,13 +103,13 @@ def score_rows(*names: str) -> Rows:
 
 
 def time_rows(*names: str) -> Rows:
-    """A row a run: minutes of training and of prediction."""
+    """Return a row per run: minutes of training and of prediction."""
     snakemake("results/metrics.tsv", runs=",".join(names))
     return [[f"`{name}`", minutes(name, "train"), minutes(name, "predict")] for name in names]
 
 
 def label_rows(name: str) -> Rows:
-    """A row a label: P, R and F1 of `pairs` and `spans`."""
+    """Return a row per label: P, R and F1 of `pairs` and `spans`."""
     snakemake("results/metrics.tsv", runs=name)
     scores = means(name)
     labels = sorted({label for _, label in scores} - {MICRO, MACRO, OTHER})
@@ -121,7 +121,7 @@ def label_rows(name: str) -> Rows:
 
 
 def format_rows(*names: str) -> Rows:
-    """A row a run: F1 (spans), difference from the first, tokens an answer, sentences a second."""
+    """Return a row per run: seeds, F1 (spans), difference to the first run, tokens and sentences/s, training time."""
     snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
     rows = []
     for name in names:
@@ -145,16 +145,16 @@ class Table(NamedTuple):
 
     measure: Callable[[], Rows]
     command: str
-    """What a reader types to see these figures."""
+    """The command that shows these figures."""
 
 
 def of_runs(rows: Callable[..., Rows], *names: str) -> Table:
-    """A table that is made from the results of runs."""
+    """Return a table that is made from the results of runs."""
     return Table(lambda: rows(*names), f"snakemake analysis --cores all --config runs={','.join(names)}")
 
 
 def of_benchmark(script: str) -> Table:
-    """A table that a benchmark of this folder prints."""
+    """Return a table that a benchmark of this folder prints."""
     return Table(lambda: printed(script), f"python benchmarks/{script}.py")
 
 
@@ -176,15 +176,15 @@ TABLES = {
     "scoring": of_benchmark("bench_scoring"),
     "sweep": of_benchmark("bench_sweep"),
 }
-"""The tables by name, in the order in which they are measured."""
+"""Name -> table, in the order of measurement."""
 
 
 PICTURES = {"demo": ("results/report/scores.svg", "docs/images/demo-scores.svg")}
-"""Figures of the report that documents show, by the table that has the same runs: the source and its copy."""
+"""Table -> a figure of the report with the same runs, and its copy for the documents."""
 
 
 def filled(text: str, measured: dict[str, Rows]) -> str:
-    """Return a document with the rows of its tables replaced by what was measured."""
+    """Return a document with the measured rows in its tables."""
 
     def table(match: re.Match[str]) -> str:
         mark, (name, header, rows) = match[0].splitlines(keepends=True)[0], match.groups()
@@ -196,21 +196,21 @@ def filled(text: str, measured: dict[str, Rows]) -> str:
 
 
 def documents() -> list[Path]:
-    """The Markdown files in which a table may be."""
+    """Return the Markdown files that may have tables."""
     return [path for pattern in DOCUMENTS for path in sorted(ROOT.glob(pattern))]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="*", help="tables to measure anew (default: those that were not measured)")
-    parser.add_argument("--list", action="store_true", help="print the tables and their commands, and measure nothing")
+    parser.add_argument("tables", nargs="*", help="tables to measure (default: those that have not been measured)")
+    parser.add_argument("--list", action="store_true", help="only print the tables and their commands")
     args = parser.parse_args()
     if args.list:
         for name, table in TABLES.items():
             print(f"{name}\t{table.command}")
         return
     if unknown := set(args.tables) - TABLES.keys():
-        raise InputError(f"no table is called {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
+        raise InputError(f"no table is named {', '.join(sorted(unknown))}; there are: {', '.join(TABLES)}")
     for name in args.tables or [name for name in TABLES if not (MEASURED / f"{name}.json").exists()]:
         print(f"{name}: {TABLES[name].command}", file=sys.stderr, flush=True)
         rows = TABLES[name].measure()

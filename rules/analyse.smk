@@ -1,4 +1,4 @@
-"""Analyse: audits of the data, the errors of a run, the benchmark's submission file."""
+"""Analyse: audits of the data, error analysis of runs, the benchmark's submission file."""
 
 SELECTED_DATASETS = list(dict.fromkeys(run.dataset.name for run in STUDY.selected_runs))
 
@@ -14,7 +14,7 @@ rule analysis:
 
 
 def encodings_of(dataset: str) -> list[tuple[str, str, str]]:
-    """Name, cutoff_len and file of each encoding of the training split that a run of the table is trained on."""
+    """Return name, cutoff_len and file of each encoding of the training split that a selected run is trained on."""
     trained = [run for run in STUDY.selected_runs if isinstance(run, TunedRun) and run.dataset.name == dataset]
     encodings = [
         (f"{run.prompt.name}/{run.model.name}", str(run.cutoff), run.training_data.tokens("train")) for run in trained
@@ -23,7 +23,7 @@ def encodings_of(dataset: str) -> list[tuple[str, str, str]]:
 
 
 rule audit_dataset:
-    """lengths, duplicates, leakage between splits and doubtful annotation of a dataset"""
+    """lengths, duplicates, leakage between splits and doubtful annotations of a dataset"""
     input:
         splits=lambda w: [paths.sentences(w.dataset, split) for split in dataset_of(w).splits.files()],
         tokens=lambda w: [file for _, _, file in encodings_of(w.dataset)],

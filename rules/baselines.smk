@@ -1,4 +1,4 @@
-"""Baselines: a CRF, and the predictions of other systems -> predictions that are scored like a model's."""
+"""Baselines: a CRF, and the predictions of other systems -> predictions that are scored like those of a model."""
 
 CRFS = [run.name for run in STUDY.runs.values() if isinstance(run, CrfRun)]
 IMPORTS = [run.name for run in STUDY.runs.values() if isinstance(run, ImportedRun)]
@@ -51,10 +51,10 @@ rule predict_crf:
 
 
 def imported_of(wildcards) -> list[str]:
-    """The file, files or folder of another system's predictions of a split."""
+    """Return the files or the folder of another system's predictions for a split."""
     imported = run_of(wildcards).imported
     if wildcards.split not in imported.files():
-        raise WorkflowError(f"conf/imports.yaml: {imported.name} has no predictions of split {wildcards.split!r}")
+        raise WorkflowError(f"conf/imports.yaml: {imported.name} has no predictions for split {wildcards.split!r}")
     return list(imported.files()[wildcards.split])
 
 

@@ -1,4 +1,4 @@
-"""What all rule files share: the study of conf/, the map of files, and how rules look things up. No rule is here."""
+"""Code that all rule files share: the study of conf/, the paths of files, and functions for look-ups. No rules."""
 
 import atexit
 import functools
@@ -33,19 +33,19 @@ except ConfigError as error:
 
 if snakemake_internals.is_main(workflow) and snakemake_internals.submits_to_slurm() and not shutil.which("sbatch"):
     raise WorkflowError(
-        "this machine has no sbatch: run the command where the cluster takes jobs (docs/cluster.md), or leave "
-        "--workflow-profile out to run here"
+        "this machine has no sbatch: run the command where the cluster accepts jobs (docs/cluster.md), or omit "
+        "--workflow-profile to run on this machine"
     )
 
 snakemake_internals.correct_plans()
 
-# Shell commands find this environment's `python` and `uv` first, whether it is activated or not, and the libraries that
-# scripts/setup.sh has unpacked where the system lacks them.
+# Shell commands use this environment's `python` and `uv`, whether it is activated or not, and the libraries that
+# scripts/setup.sh has unpacked because the system lacks them.
 WORKFLOW_BIN = Path(sys.executable).parent
 put_first("PATH", WORKFLOW_BIN)
 put_first("LD_LIBRARY_PATH", WORKFLOW_BIN.parent.parent / "lib")
 
-# What is quiet here is quiet in the jobs.
+# Jobs are quiet if this command is.
 if snakemake_internals.is_quiet(workflow):
     os.environ[QUIET] = "1"
 
@@ -73,17 +73,17 @@ wildcard_constraints:
 
 
 def one_of(names) -> str:
-    """A wildcard constraint: one of these names, and nothing where there are none."""
+    """Return a wildcard constraint: one of these names. Without names, it matches nothing."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def none_of(names) -> str:
-    """A wildcard constraint: any name but these."""
+    """Return a wildcard constraint: any name but these."""
     return f"(?!(?:{one_of(names)})/)[^/]+"
 
 
 def answered(function, *arguments):
-    """What a function returns; its InputError, which names the fix, becomes Snakemake's message."""
+    """Call a function and return its result. Its InputError, which names the fix, becomes Snakemake's message."""
     try:
         return function(*arguments)
     except InputError as error:
@@ -91,12 +91,12 @@ def answered(function, *arguments):
 
 
 def run_of(wildcards):
-    """The run that a job belongs to."""
+    """Return the run that a job belongs to."""
     return answered(STUDY.run_with_seed, wildcards.run, int(wildcards.seed))
 
 
 def entry_of(registry: str, name: str):
-    """An entry of a registry of conf/."""
+    """Return an entry of a registry of conf/."""
     entries = getattr(STUDY, registry)
     if name not in entries:
         raise WorkflowError(f"conf/{registry}.yaml has no {name!r}; it has: {', '.join(entries)}")
@@ -104,40 +104,40 @@ def entry_of(registry: str, name: str):
 
 
 def dataset_of(wildcards):
-    """The dataset that a job belongs to."""
+    """Return the dataset that a job belongs to."""
     return entry_of("datasets", wildcards.dataset)
 
 
 def labels_of(dataset) -> str:
-    """A dataset's labels as every command line has them."""
+    """Return a dataset's labels for command lines."""
     return ",".join(dataset.label_names)
 
 
 def of_selected(file) -> list[str]:
-    """`file(files)` for the files of every run and seed that the table covers."""
+    """Return `file(files)` for the files of each run and seed that the table covers."""
     return [file(files) for files in STUDY.selected_files()]
 
 
 def of_selected_splits(file) -> list[str]:
-    """`file(files, split)` for every run, seed and split that the table covers."""
+    """Return `file(files, split)` for each run, seed and split that the table covers."""
     return [file(files, split) for files in STUDY.selected_files() for split in STUDY.splits]
 
 
 def judged_splits(wildcards) -> list[str]:
-    """The sentences of the splits of a dataset that score runs."""
+    """Return the sentences of a dataset's splits that runs are scored on."""
     return [paths.sentences(wildcards.dataset, split) for split in dataset_of(wildcards).judged_splits]
 
 
 def chat_option(model) -> str:
-    """How a model is talked to, as an option of scripts."""
+    """Return the settings of a model's chats as an option of scripts."""
     return option("--chat", model.chat.to_json())
 
 
 def growing(value: int, attempt: int) -> int:
-    """What a resource is on the n-th attempt: a job that failed for want of it gets more."""
+    """Return a resource for the n-th attempt: a job that failed for lack of it gets more."""
     return value * attempt
 
 
 def option(name: str, value) -> str:
-    """A command-line option, or nothing where the value is absent."""
+    """Return a command-line option, or an empty text if there is no value."""
     return f"{name} {shlex.quote(str(value))}" if value else ""

@@ -1,8 +1,8 @@
-"""Corpus: the publisher's archive or local files -> raw splits -> canonical JSON lines, every row checked."""
+"""Corpus: the publisher's archive or local files -> raw splits -> checked canonical JSON lines."""
 
 
 def split_of(wildcards) -> list[str]:
-    """The local file of a split (or its files, or its folder), or its member of the archive."""
+    """Return the local files or folder of a split, or its member of the archive."""
     splits = dataset_of(wildcards).splits.files()
     if wildcards.split not in splits:
         raise WorkflowError(
@@ -12,7 +12,7 @@ def split_of(wildcards) -> list[str]:
 
 
 def archived(wildcards) -> bool:
-    """Whether a dataset's splits are in an archive."""
+    """Return whether a dataset's splits are in an archive."""
     return dataset_of(wildcards).archive is not None
 
 
@@ -24,7 +24,7 @@ rule fetch_archive:
         "logs/fetch_archive/{dataset}.log",
     localrule: True
     resources:
-        # The path of a local copy is a resource: a change of resources reruns nothing.
+        # The path of a local copy is a resource, because a change of resources reruns nothing.
         local_archive=lambda w: STUDY.local_archive.get(w.dataset, ""),
     params:
         code=code_digest("fetch_archive"),
@@ -55,7 +55,7 @@ rule extract_split:
 
 
 rule convert_dataset:
-    """a split as canonical JSON lines, every row checked"""
+    """a split as checked canonical JSON lines"""
     input:
         raw=paths.raw("{dataset}", "{split}"),
     output:
@@ -83,7 +83,7 @@ rule convert_dataset:
 
 
 rule select_rows:
-    """a number of sentences of a training split, without sentences of the splits that score runs"""
+    """a number of sentences of a training split, without sentences of the splits that runs are scored on"""
     input:
         sentences=paths.sentences("{dataset}", "train"),
         judged=judged_splits,

@@ -1,19 +1,19 @@
-"""Environments: envs/{env}.txt (hash-locked requirements) -> .envs/{env}, built on first need.
+"""Environments: envs/{env}.txt (hash-locked requirements) -> .envs/{env}, built when first needed.
 
-An environment with engines has a second lock for drivers that are too old for CUDA 13. `cuda` in conf/config.yaml, or
-the driver of this machine, decides from which of the two it is built.
+Environments of engines have a second lock file for drivers that are too old for CUDA 13. `cuda` in conf/config.yaml, or
+the driver of this machine, decides which of the two is used.
 
-Snakemake's own environments need conda or apptainer; uv needs a package index alone. Clones may share .envs/. The
-marker holds the checksum of the lock; an environment whose marker says another one is rebuilt (see
-entitune.snakemake_internals). Steps depend on the lock file; the marker only has to be there (`ancient`), so that an
-environment that is built again from the same lock reruns nothing.
+Snakemake's own environments need conda or apptainer; uv needs only a package index. Clones may share .envs/. The marker
+has the checksum of the lock file; an environment whose marker has another checksum is rebuilt (see
+entitune.snakemake_internals). Steps depend on the lock file. The marker only has to exist (`ancient`), so building an
+environment again from the same lock file reruns nothing.
 """
 
 from entitune.engines.gpu import cuda_generation
 
 
 def lock_of(wildcards):
-    """The lock file from which an environment is built on this machine."""
+    """Return the lock file that an environment is built from on this machine."""
     return ancient(paths.lock(wildcards.env, cuda_generation(STUDY.cuda)))
 
 
@@ -27,8 +27,8 @@ rule build_env:
         "logs/build_env/{env}.log",
     localrule: True
     shell:
-        # Of two workflows that want to build it, one waits; what it then finds built is not built again. The folder is
-        # emptied first: an environment without a marker is not finished. One whose Python is gone is no environment.
+        # If two workflows need the environment, one of them waits and then does not build it again. The folder is
+        # emptied first, because an environment without a marker is not finished. One without its Python is rebuilt.
         """
         exec 9>.envs/.{wildcards.env}.lock
         flock 9

@@ -1,10 +1,10 @@
-"""Model: from the repository, a folder, a package or ModelScope -> results/models/{model}, with a list of its files."""
+"""Model: the repository, a folder, a package or ModelScope -> results/models/{model}, with a manifest of its files."""
 
 PACKAGED_MODELS = [model.name for model in STUDY.models.values() if model.source == "package"]
 
 
 def local_files(wildcards) -> list[str]:
-    """The files of a model that is a folder on this machine, so that another version of them is noticed."""
+    """Return the files of a model in a local folder, so that changes are noticed."""
     model = entry_of("models", wildcards.model)
     if model.source != "path":
         return []
@@ -34,7 +34,7 @@ rule fetch_model:
 
 
 rule convert_gguf:
-    """a base model out of a Python package"""
+    """a base model from a Python package"""
     input:
         package=lambda w: entry_of("models", w.model).lock,
         env=ancient(paths.environment("train")),

@@ -1,7 +1,7 @@
-"""Predict: prompts as token ids -> raw answers, a shard per job -> predictions with grounded entities.
+"""Predict: prompts as token ids -> raw answers, one shard per job -> predictions with grounded mentions.
 
-An engine group is the runs and seeds that one engine answers for, one after the other (`share_engine` in
-conf/decode.yaml); every other run and seed is a group of its own.
+An engine group has the runs and seeds that one engine predicts for, one after the other (`share_engine` in
+conf/decode.yaml). Otherwise each run and seed has its own group.
 """
 
 VOTES = [run.name for run in STUDY.runs.values() if isinstance(run, VoteRun)]
@@ -9,24 +9,24 @@ ANSWERED = [run.name for run in STUDY.runs.values() if isinstance(run, BaseRun)]
 
 
 def group_of(wildcards):
-    """The engine group that a job is of."""
+    """Return the engine group that a job belongs to."""
     if wildcards.group not in STUDY.groups:
-        raise WorkflowError(f"there is no engine group {wildcards.group!r}; there are: {', '.join(STUDY.groups)}")
+        raise WorkflowError(f"no engine group {wildcards.group!r}; there are: {', '.join(STUDY.groups)}")
     return STUDY.groups[wildcards.group]
 
 
 def group_decode(wildcards):
-    """The decode settings of a job's engine group."""
+    """Return the decode settings of a job's engine group."""
     return group_of(wildcards).first.decode
 
 
 def group_sources(wildcards) -> list[Source]:
-    """What each member of an engine group reads to answer to a split, or to held-out rows with each candidate."""
+    """Return what each member of an engine group reads to predict a split, or held-out rows with each candidate."""
     return [run.engine_source(seed, wildcards.split) for run, seed in group_of(wildcards).members]
 
 
 def group_inputs(wildcards) -> dict[str, list[str]]:
-    """What an engine group reads: prompts, the check of them, models, adapters."""
+    """Return the inputs of an engine group: prompts and their checks, models, adapters."""
     members, decode, sources = group_of(wildcards).members, group_decode(wildcards), group_sources(wildcards)
     inputs = {
         "lengths": [paths.lengths_check(run.lengths_checked_by, wildcards.split) for run, _ in members],
@@ -46,7 +46,7 @@ def group_inputs(wildcards) -> dict[str, list[str]]:
 
 
 def group_jobs(wildcards) -> str:
-    """What the engine does, in order, as one JSON text: whose answers, to which prompts, with which model."""
+    """Return the jobs of the engine in order, as one JSON text: runs and seeds, prompts, models."""
     jobs = [
         {
             "run": run.name,
@@ -63,13 +63,13 @@ def group_jobs(wildcards) -> str:
 
 
 def limits_of(wildcards) -> str:
-    """The options that tell how much room the engine of a run has."""
+    """Return the options with the limits of a run's engine."""
     decode = STUDY.run(wildcards.run).decode
     return f"--max-tokens {decode.max_tokens} --max-model-len {decode.max_model_len}"
 
 
 rule check_lengths:
-    """whether the prompts of a split fit into the engine of a run"""
+    """a check that the prompts of a split fit the limits of a run's engine"""
     input:
         tokens=lambda w: answered(STUDY.run, w.run).data.tokens(w.split),
     output:
@@ -86,7 +86,7 @@ rule check_lengths:
 
 
 rule predict_shard:
-    """the raw answers of an engine group to a part of a split"""
+    """the raw answers of an engine group to a shard of a split"""
     input:
         unpack(group_inputs),
     output:
@@ -107,7 +107,7 @@ rule predict_shard:
         python=lambda w: paths.python(group_decode(w).environment),
         jobs=group_jobs,
         decode=lambda w: json.dumps(group_decode(w).engine_settings()),
-        # Only an engine that holds answers to a format needs labels.
+        # Labels are only needed to constrain answers to a format.
         labels=lambda w: option(
             "--labels", labels_of(group_of(w).first.dataset) if group_decode(w).structured else None
         ),
@@ -121,14 +121,14 @@ rule predict_shard:
 
 
 def answers_of(wildcards, split: str | None = None) -> list[str]:
-    """The raw answers to all parts of a split, of the group that a run and seed belong to."""
+    """Return the raw answers to all shards of a split, of the group that a run and seed belong to."""
     shards = paths.shards(run_of(wildcards).decode.shards)
     group = STUDY.group_of(wildcards.run, wildcards.seed).files
     return [group.answers(split or wildcards.split, shard) for shard in shards]
 
 
 rule read_answers:
-    """predictions: the answers read, their entities found in the sentence"""
+    """predictions: the parsed answers, with mentions grounded in the sentence"""
     input:
         sentences=lambda w: paths.sentences(run_of(w).dataset.name, w.split),
         windows=lambda w: run_of(w).data.asked(w.split) if run_of(w).dataset.windows else [],
@@ -151,13 +151,13 @@ rule read_answers:
 
 
 def votes_of(wildcards) -> list[str]:
-    """The predictions that a vote is over."""
+    """Return the predictions of the voters."""
     voters = run_of(wildcards).voters
     return [voters.files(seed).predictions(wildcards.split) for seed in voters.seeds]
 
 
 rule vote_predictions:
-    """predictions that most seeds of a run agree on"""
+    """predictions by majority vote of the seeds of a run"""
     input:
         predictions=votes_of,
     output:

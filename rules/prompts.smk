@@ -1,22 +1,21 @@
-"""Prompts: canonical sentences -> alpaca rows -> token ids, what fits, and whether serving would send the same.
+"""Prompts: canonical sentences -> alpaca rows -> token ids, with checks of lengths and of the prompts of serving.
 
-The examples of a few-shot prompt and the rows that are held out of a training are drawn here: neither has a sentence of
-a split that scores runs, and no example is held out.
+The examples of few-shot prompts and the held-out rows of trainings are drawn here. They share no sentence with the
+splits that runs are scored on, and no example is held out.
 
-Where a dataset has `windows: true`, split_windows comes between: what does not fit is split, and the rows that follow
-are those of windows.
+If a dataset has `windows: true`, split_windows splits the sentences that are too long; each window has its own row.
 """
 
 from entitune.prompting.prompt import DEFINITIONS
 
 WHOLE = paths.PromptData("{dataset}", "{prompt}")
 IN_WINDOWS = paths.PromptData("{dataset}", "{prompt}", "{model}", paths.windows("{limits}"))
-# What the names of files say of held-out rows: TunedRun.selection.
+# The part of file names for held-out rows: TunedRun.selection.
 HELD_OUT = ".held_out-{share}{rows}.seed-{seed}"
 
 
 def prompt_files(wildcards) -> dict[str, str]:
-    """The prompt's text files, and its examples where it shows some."""
+    """Return the prompt's text files, and its examples if it has any."""
     prompt = entry_of("prompts", wildcards.prompt)
     files = {turn: f"conf/{path}" for turn, path in prompt.turns().items()}
     if prompt.shots:
@@ -25,7 +24,7 @@ def prompt_files(wildcards) -> dict[str, str]:
 
 
 def prompt_options(wildcards) -> str:
-    """The command-line options of build_alpaca that describe the prompt."""
+    """Return the options of build_alpaca that describe the prompt."""
     prompt = entry_of("prompts", wildcards.prompt)
     options = [option(f"--{name}", file) for name, file in prompt_files(wildcards).items()]
     options.append(option("--answer", prompt.answer))
@@ -36,7 +35,7 @@ def prompt_options(wildcards) -> str:
 
 
 rule draw_examples:
-    """the sentences that a prompt shows as examples"""
+    """the examples of a few-shot prompt"""
     input:
         sentences=paths.sentences("{dataset}", "train"),
         judged=judged_splits,
@@ -55,7 +54,7 @@ rule draw_examples:
 
 
 rule build_alpaca:
-    """instruction data of a split under a prompt"""
+    """alpaca rows of a split under a prompt"""
     input:
         unpack(prompt_files),
         sentences=paths.sentences("{dataset}", "{split}"),
@@ -76,13 +75,13 @@ rule build_alpaca:
 
 
 def limit_options(wildcards) -> str:
-    """The options that tell what a window must fit in: cutoff_len, or max_model_len and max_tokens."""
+    """Return the options with the limits of a window: cutoff_len, or max_model_len and max_tokens."""
     names = ("--max-model-len", "--max-tokens") if "-" in wildcards.limits else ("--cutoff-len",)
     return " ".join(f"{name} {limit}" for name, limit in zip(names, wildcards.limits.split("-")))
 
 
 rule split_windows:
-    """the rows of a split whose long sentences are split into windows"""
+    """alpaca rows of a split, with long sentences split into windows"""
     input:
         alpaca=WHOLE.alpaca("{split}"),
         sentences=paths.sentences("{dataset}", "{split}"),
@@ -111,13 +110,13 @@ rule split_windows:
 
 
 def alpaca_of(wildcards) -> str:
-    """The alpaca rows of a split (the training split, where a rule is about no other), or of its windows."""
+    """Return the alpaca rows of a split or of its windows. Rules without a split use the training split."""
     data = paths.PromptData(wildcards.dataset, wildcards.prompt, wildcards.model, wildcards.windows)
     return data.alpaca(wildcards.get("split", "train"))
 
 
 rule encode_split:
-    """a split's prompts as token ids, by LLaMA-Factory's template"""
+    """the prompts and answers of a split as token ids, by LLaMA-Factory's template"""
     input:
         alpaca=alpaca_of,
         model=paths.model("{model}"),
@@ -142,7 +141,7 @@ rule encode_split:
 
 
 rule hold_out_rows:
-    """rows of the training split that are held out, and those (or so many of those) that are trained on"""
+    """held-out rows of the training split, and the rows that are trained on"""
     input:
         sentences=paths.sentences("{dataset}", "train"),
         judged=judged_splits,
@@ -168,7 +167,7 @@ rule hold_out_rows:
 
 
 def selected_rows(wildcards) -> list[str]:
-    """The file of the rows that a training is limited to; none where it uses all."""
+    """Return the file of the rows that a training is limited to; empty if it uses all rows."""
     found = re.fullmatch(r"\.rows-(\d+)\.seed-(\d+)", wildcards.selection)
     return [paths.selected_rows(wildcards.dataset, *found.groups())] if found else []
 
@@ -200,7 +199,7 @@ rule register_dataset:
         " --name {wildcards.dataset}_train --output-dir $(dirname {output.train}) 2>&1 | tee {log} >&2"
 
 
-# The same where rows are held out, which are registered too.
+# The same for trainings with held-out rows, which are registered as well.
 use rule register_dataset as register_with_held_out with:
     input:
         alpaca=alpaca_of,
@@ -225,7 +224,7 @@ use rule register_dataset as register_with_held_out with:
 
 
 rule check_parity:
-    """whether serving would send the prompts that training saw"""
+    """a check that serving would send the prompts that training saw"""
     input:
         alpaca=alpaca_of,
         tokens=DATA.tokens("{split}"),

@@ -1,8 +1,8 @@
-"""Provenance: a manifest per run and seed that says from what its scores were made."""
+"""Provenance: a manifest per run and seed with everything that its scores were made from."""
 
 
 def made_from(wildcards) -> dict[str, list[str]]:
-    """Everything that a run's scores were made from, and what its stages cost."""
+    """Return all files that a run's scores were made from, and the records of its jobs."""
     run, files = run_of(wildcards), run_of(wildcards).files(wildcards.seed)
     inputs = {"files": STUDY.made_from(run, int(wildcards.seed))}
     inputs["summaries"] = run.summaries(int(wildcards.seed), STUDY.splits)
@@ -26,13 +26,13 @@ def made_from(wildcards) -> dict[str, list[str]]:
 
 
 def shared_by(wildcards) -> int:
-    """How many runs and seeds share the engine that answered for this one."""
+    """Return the number of runs and seeds that share the engine of this one."""
     run = run_of(wildcards)
     return len(STUDY.group_of(run.name, wildcards.seed).members) if isinstance(run, BaseRun) else 1
 
 
 rule write_manifest:
-    """what a run's scores were made from"""
+    """the manifest of a run: what its scores were made from"""
     input:
         unpack(made_from),
     output:

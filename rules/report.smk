@@ -1,4 +1,4 @@
-"""The report: one page to send to a colleague.
+"""The report: one self-contained page with all figures.
 
 snakemake report --cores all
 snakemake report --report report.html
@@ -32,7 +32,7 @@ FIGURES = [
     *of_selected(lambda files: paths.figure(f"errors/{files.run}/seed-{files.seed}.html")),
 ]
 if snakemake_internals.makes_report() and not all(map(os.path.exists, FIGURES)):
-    raise WorkflowError("the figures of the report are not made; make them first: snakemake report --cores all")
+    raise WorkflowError("figures of the report are missing; make them first: snakemake report --cores all")
 
 
 rule report:
@@ -150,7 +150,7 @@ rule plot_labels:
 
 
 rule plot_confidence:
-    """what confidences are worth"""
+    """reliability of confidences"""
     input:
         predictions=[
             run.files(seed).predictions(split) for run in CONFIDENT for seed in run.seeds for split in STUDY.splits
@@ -232,7 +232,7 @@ rule plot_error_categories:
 
 
 rule plot_confusion:
-    """labels that a run takes for others"""
+    """confusion of labels by a run"""
     input:
         confusion=RUN.errors(STUDY.splits[0], "confusion.tsv"),
     output:

@@ -1,8 +1,8 @@
-"""Resources: what a run needs of a GPU, printed before it starts, and a refusal where this machine cannot give it."""
+"""Resources: the GPU memory and time that runs need, and a check of this machine's GPU before the first job."""
 
 
 rule estimate_resources:
-    """memory and time that the selected runs need of a GPU, printed"""
+    """prints the GPU memory and time that the selected runs need"""
     log:
         "logs/estimate_resources.log",
     localrule: True
@@ -13,13 +13,13 @@ rule estimate_resources:
 
 
 def runs_of(job) -> list[str]:
-    """The runs that a job works for."""
+    """Return the names of the runs that a job works for."""
     if "group" in job.wildcards.keys():
         return [run.name for run, _ in group_of(job.wildcards).members]
     return [job.wildcards.run]
 
 
-# Before the first job: 15 GB of download would be the wrong time to find out.
+# Check before the first job, not after a download of 15 GB.
 onstart:
     if runs := sorted({run for job in snakemake_internals.local_gpu_jobs(workflow) for run in runs_of(job)}):
         shell(f"python scripts/estimate_resources.py --check --runs {','.join(runs)} >&2")

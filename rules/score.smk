@@ -1,4 +1,4 @@
-"""Score: predictions -> a table per run and seed -> results/metrics.tsv, and which runs differ."""
+"""Score: predictions -> a table per run and seed -> results/metrics.tsv, and comparisons of runs."""
 
 
 rule score_predictions:
@@ -28,7 +28,7 @@ rule combine_metrics:
     """results/metrics.tsv and results/seeds.tsv of the selected runs"""
     input:
         scores=of_selected_splits(lambda files, split: files.scores(split)),
-        # Not read: no table without the manifests that say from what its figures were made.
+        # Not read, but the table must not exist without the manifests of its runs.
         manifests=of_selected(lambda files: files.manifest),
     output:
         metrics=paths.METRICS,
@@ -44,7 +44,7 @@ rule combine_metrics:
 
 
 def predictions_to_compare(wildcards) -> str:
-    """Run, seed, dataset, split and file of every run and seed that the table covers."""
+    """Return options with run, seed, dataset, split and file of all predictions that the table covers."""
     return " ".join(
         f"--predictions {run.name} {seed} {run.dataset.name} {split} {run.files(seed).predictions(split)}"
         for run in STUDY.selected_runs
@@ -54,7 +54,7 @@ def predictions_to_compare(wildcards) -> str:
 
 
 def labels_to_compare(wildcards) -> str:
-    """The labels of every dataset that the table covers."""
+    """Return options with the labels of each dataset that the table covers."""
     datasets = {run.dataset.name: run.dataset for run in STUDY.selected_runs}
     return " ".join(f"--labels {name} {shlex.quote(labels_of(dataset))}" for name, dataset in datasets.items())
 

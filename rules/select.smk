@@ -1,7 +1,7 @@
 """Select: the checkpoints of a training -> their answers to held-out rows of the training split -> the best adapter.
 
-For recipes with `select` in conf/recipes.yaml. The answers come from predict_shard, with `select` in place of a split:
-one engine answers for all checkpoints of all members of an engine group. The dev split chooses nothing.
+This is for recipes with `select` in conf/recipes.yaml. predict_shard makes the answers, with `select` instead of the
+name of a split: one engine predicts for all checkpoints of all members of an engine group. The dev split is not used.
 """
 
 

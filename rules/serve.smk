@@ -1,8 +1,8 @@
-"""Serve: a finished run behind vLLM's server, asked as its users will -> what it answered and how fast."""
+"""Serve: a finished run behind vLLM's server, with requests as from users -> its answers and speed."""
 
 
 def served_files(wildcards) -> dict[str, str]:
-    """What serve_runs.py loads; the manifest lists what it was made from."""
+    """Return the files that serve_runs.py loads, and the manifest that it checks them against."""
     run, files = run_of(wildcards), run_of(wildcards).files(wildcards.seed)
     if not isinstance(run, BaseRun):
         raise WorkflowError(f"run {run.name!r} is of kind {run.kind}: it has no model to serve")
@@ -17,7 +17,7 @@ def served_files(wildcards) -> dict[str, str]:
 
 
 rule check_serving:
-    """a finished run served, asked as its users will, and measured under a burst"""
+    """a check of a finished run's server: requests as from users, and a burst"""
     input:
         unpack(served_files),
         sentences=lambda w: run_of(w).data.asked("dev"),

@@ -1,13 +1,13 @@
-"""Train: a rendered LLaMA-Factory YAML -> LoRA adapter -> merged model (where the decode settings ask for one).
+"""Train: a rendered LLaMA-Factory YAML -> LoRA adapter -> merged model (if the decode settings need one).
 
-A recipe with `select` leaves candidates instead of an adapter: rules/select.smk.
+A recipe with `select` produces candidates instead of an adapter: rules/select.smk.
 """
 
 SELECTING = [run.name for run in STUDY.runs.values() if isinstance(run, TunedRun) and run.selects]
 
 
 def tuned_run(name: str):
-    """The run of that name, which trains."""
+    """Return the run of that name. Raises WorkflowError if it does not train."""
     run = answered(STUDY.run, name)
     if not isinstance(run, TunedRun):
         raise WorkflowError(f"run {name!r} does not train")
@@ -15,7 +15,7 @@ def tuned_run(name: str):
 
 
 def recipe_of(wildcards):
-    """The recipe that a job trains by."""
+    """Return the recipe of a job."""
     return run_of(wildcards).recipe
 
 
@@ -33,7 +33,7 @@ rule render_config:
     localrule: True
     params:
         code=code_digest("render_config"),
-        # One JSON text: Snakemake keeps params as a set of values and would not see two that change places.
+        # One JSON text, because Snakemake compares params as a set of values and would not notice swapped values.
         arguments=lambda w: json.dumps(run_of(w).arguments),
         chat=lambda w: chat_option(run_of(w).model),
         dataset=lambda w: f"{run_of(w).dataset.name}_train",
@@ -50,7 +50,7 @@ rule render_config:
 
 
 rule check_training_rows:
-    """whether the trainer itself sees the rows that were encoded, once for the seeds of a run"""
+    """a check that the trainer sees the encoded rows, once for all seeds of a run"""
     input:
         config=lambda w: tuned_run(w.run).files(tuned_run(w.run).seeds[0]).config,
         train=lambda w: tuned_run(w.run).training_rows(tuned_run(w.run).seeds[0]),
@@ -77,8 +77,8 @@ rule train_adapter:
     """a run's LoRA adapter"""
     input:
         config=RUN.config,
-        # Not read: no training without the proofs that the trainer and a server see the rows that were encoded, and
-        # that the engine has room for them. Running a check again does not rerun the training (`ancient`).
+        # Not read, but training needs the checks that the trainer and a server see the encoded rows, and that the
+        # prompts fit the engine. Running a check again does not rerun the training (`ancient`).
         rows=lambda w: ancient(paths.training_rows_check(run_of(w).rows_checked_by)),
         parity=lambda w: ancient(run_of(w).training_data.parity("train", run_of(w).decode.environment)),
         lengths=lambda w: [ancient(paths.lengths_check(run_of(w).lengths_checked_by, split)) for split in STUDY.splits],
@@ -105,7 +105,7 @@ rule train_adapter:
         runtime=lambda w, attempt: growing(recipe_of(w).runtime, attempt),
     params:
         code=code_digest("train_adapter"),
-        # Of the recipe: Snakemake lowers a resource silently to the limit of a profile.
+        # From the recipe, because Snakemake silently lowers a resource to the limit of a profile.
         gpus=lambda w: recipe_of(w).gpus,
         candidates="",
         output_dir=os.path.dirname(RUN.adapter()),
@@ -118,7 +118,7 @@ rule train_adapter:
 
 
 rule merge_adapter:
-    """base and adapter in one model, for predictions on a CPU"""
+    """base model and adapter merged into one model"""
     input:
         adapter=RUN.adapter(),
         config=RUN.adapter("adapter_config.json"),

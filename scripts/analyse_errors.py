@@ -1,7 +1,7 @@
-"""Analyse the errors of one run under scoring `spans`: by category, by label, by what is hard about a sentence.
+"""Analyse the errors of one run under scoring `spans`: by category, by label, and by properties of sentences.
 
-Writes into a folder (columns: docs/contracts.md): answers.tsv, categories.tsv, confusion.tsv, breakdown.tsv and
-examples.jsonl.
+Writes answers.tsv, categories.tsv, confusion.tsv, breakdown.tsv and examples.jsonl into a folder (columns:
+docs/contracts.md).
 """
 
 from __future__ import annotations

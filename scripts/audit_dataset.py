@@ -1,6 +1,6 @@
-"""Audit a dataset before training: distributions, duplicates, leakage between splits, doubtful annotation.
+"""Audit a dataset before training: distributions, duplicates, leakage between splits, doubtful annotations.
 
-Writes results/audit/{dataset}.tsv, one row a figure (measures: docs/contracts.md).
+Writes results/audit/{dataset}.tsv with one row per figure (measures: docs/contracts.md).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
         action="append",
         required=True,
         metavar=("NAME", "FILE"),
-        help="a split and its canonical JSONL; each is compared with those given before it",
+        help="a split and its canonical JSONL; repeat it for each split: each is compared with the earlier ones",
     )
     parser.add_argument(
         "--tokens",
@@ -33,7 +33,8 @@ def main() -> None:
         action="append",
         default=[],
         metavar=("SPLIT", "NAME", "CUTOFF", "FILE"),
-        help="a split as encode_split writes it, what to call that encoding, and the cutoff_len to hold it against",
+        help="count the tokens of a split: its name, a name for the encoding, the cutoff_len to compare with, and the "
+        "file that encode_split wrote; repeat it for each encoding",
     )
     parser.add_argument("--output", required=True, help="TSV")
     args = parser.parse_args()
@@ -43,7 +44,7 @@ def main() -> None:
     for split, path in args.split:
         sentences = list(read_sentences(path))
         if not sentences:
-            raise InputError(f"{path}: no sentence")
+            raise InputError(f"{path}: no sentences")
         figures += [(split, figure) for figure in audit_split(sentences, args.labels)]
         for name, other in splits.items():
             figures += [(split, figure) for figure in audit_against(sentences, other, name, args.labels)]

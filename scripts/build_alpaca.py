@@ -1,4 +1,4 @@
-"""Turn a canonical split into alpaca JSON: prompt, sentence and the answer that the model should give."""
+"""Convert a canonical split to alpaca JSON: prompt, sentence, and the answer that the model should give."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from entitune.records import Entity, Sentence, read_sentences
 
 
 def described(names: Sequence[str], definitions: str) -> dict[str, str]:
-    """The labels with their descriptions; `definitions` is a JSON object of some of the names. Raises InputError."""
+    """Return label -> description. Raises InputError if `definitions` is not a JSON object of some of the names."""
     try:
         descriptions = json.loads(definitions)
     except ValueError as error:
@@ -28,17 +28,17 @@ def described(names: Sequence[str], definitions: str) -> dict[str, str]:
     if not isinstance(descriptions, dict) or not all(isinstance(text, str) for text in descriptions.values()):
         raise InputError("--definitions: expected a JSON object of label: description")
     if unknown := descriptions.keys() - set(names):
-        raise InputError(f"--definitions: {', '.join(sorted(unknown))} not among --labels {','.join(names)}")
+        raise InputError(f"--definitions: {', '.join(sorted(unknown))} is not among --labels {','.join(names)}")
     return {name: descriptions.get(name, "") for name in names}
 
 
 def with_answers(
     path: str, answer_format: AnswerFormat, on_invalid: Literal["fail", "drop"], counts: Counter[str] | None = None
 ) -> Iterator[tuple[Sentence, str]]:
-    """The sentences of a canonical file, each with the answer to it, which is empty where a sentence is unlabelled.
+    """Yield each sentence of a canonical file with its answer, which is empty for an unlabelled sentence.
 
-    Entities that the format cannot write are left out and counted on stderr; under `on_invalid` fail InputError is
-    raised instead. `counts` is given the numbers of `mentions` and of `mentions_lost`.
+    Entities that the format cannot write are left out with a warning, or raise InputError with `on_invalid` fail. Adds
+    the numbers of `mentions` and `mentions_lost` to `counts`.
     """
     counts = Counter() if counts is None else counts
     refused: list[tuple[Sentence, Entity]] = []
@@ -54,15 +54,15 @@ def with_answers(
             f"the first: {entity.label} {entity.text!r} at {entity.start} in sentence {sentence.id}"
         )
         if on_invalid == "fail":
-            raise InputError(f"{problem}; use another answer format, or leave them out with on_invalid: drop")
-        print(f"warning: {problem}; left out of the answers", file=sys.stderr)
+            raise InputError(f"{problem}; use another answer format, or leave these entities out with on_invalid: drop")
+        print(f"warning: {problem}; these entities are left out of the answers", file=sys.stderr)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", required=True, help="canonical JSONL of the split")
     parser.add_argument("--user", type=Path, required=True, help="text file: the user turn before the sentence")
-    parser.add_argument("--system", type=Path, help="text file: the system turn (default: the chat template's)")
+    parser.add_argument("--system", type=Path, help="text file: the system turn (default: that of the chat template)")
     parser.add_argument(
         "--labels", type=label_names, required=True, metavar="A,B,...", help="replace {labels} in the prompt"
     )
@@ -78,15 +78,15 @@ def main() -> None:
         default="fail",
         help="what to do with entities that the format cannot write (default: %(default)s)",
     )
-    parser.add_argument("--examples", help="canonical JSONL of draw_examples: shown before the sentence")
+    parser.add_argument("--examples", help="canonical JSONL of draw_examples: the examples before the sentence")
     parser.add_argument("--output", required=True, help="alpaca JSON")
-    parser.add_argument("--summary", help="JSON: how many mentions there are, and are left out of the answers")
+    parser.add_argument("--summary", help="JSON: the numbers of mentions, and of those left out of the answers")
     args = parser.parse_args()
 
     labels = described(args.labels, args.definitions)
     examples = list(with_answers(args.examples, args.answer, args.on_invalid)) if args.examples else []
     if any(sentence.entities is None for sentence, _ in examples):
-        raise InputError(f"{args.examples}: a sentence is unlabelled, which cannot be an example")
+        raise InputError(f"{args.examples}: a sentence is unlabelled and cannot be an example")
     try:
         prompt = Prompt.build(
             user=read_text(args.user),

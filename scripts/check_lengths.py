@@ -1,4 +1,4 @@
-"""Check, before anything is trained, that the prompts of a split fit into the engine that will answer them."""
+"""Check before training that the prompts of a split fit the limits of the engine that will predict."""
 
 from __future__ import annotations
 

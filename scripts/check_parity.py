@@ -1,7 +1,7 @@
-"""Check that the model's own chat template makes the token ids that training saw, sentence by sentence.
+"""Check for each sentence that serving sends the token ids that the model was trained on.
 
-LLaMA-Factory trains with its template; vLLM's server applies the chat template in the model's tokenizer. Where the
-two differ, answers get worse silently. Runs in the predict environment, whose tokenizer the server uses.
+LLaMA-Factory trains with its own template, but vLLM's server applies the chat template of the model's tokenizer. If the
+two differ, answers silently get worse. Runs in the predict environment, because the server uses its tokenizer.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ REMEDY = "give the model another `template` in conf/models.yaml (null: the model
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--alpaca", type=Path, required=True, help="alpaca JSON of the split")
-    parser.add_argument("--tokens", required=True, help="the same rows as encoded by encode_split")
+    parser.add_argument("--tokens", required=True, help="JSONL of encode_split for the same rows")
     parser.add_argument("--model", required=True, help="folder of the base model")
     add_chat_option(parser)
-    parser.add_argument("--output", required=True, help="JSON: how many sentences agree")
+    parser.add_argument("--output", required=True, help="JSON: the numbers of sentences and of equal prompts")
     args = parser.parse_args()
 
-    # Imported late: it takes seconds, and --help should not.
+    # Imported late, because it takes seconds and --help should be fast.
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(args.model)
@@ -47,7 +47,7 @@ def main() -> None:
     rows, equal = read_pairs(args.alpaca, args.tokens), 0
     for row, encoded in rows:
         if encoded.problem:
-            continue  # a row that is neither trained on nor asked
+            continue  # a row that is used neither for training nor for prediction
         trained = encoded.prompt_ids
         served = tokenizer.apply_chat_template(chat_of(row), add_generation_prompt=True, return_dict=False, **settings)
         if served != trained:

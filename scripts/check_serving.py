@@ -1,7 +1,7 @@
-"""Serve a finished run, ask it as its users will, measure a burst, stop it; write what was found as JSON.
+"""Check the server of a finished run: start it, send requests as users do, measure a burst of requests, stop it.
 
-Runs in the environment that serves, which has the official openai client. A check that fails ends the script with a
-message and without output; the server is stopped in any case.
+Runs in the run's predict environment, which has the official openai client. If a check fails, the script ends with a
+message and writes no output. The server is stopped in any case.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def expect(condition: bool, message: str) -> None:
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens at."""
+    """Return a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -57,9 +57,9 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def served(options: Sequence[str], key: str, port: int) -> Iterator[dict[str, float]]:
-    """Run serve_runs.py while the block lasts; yields the seconds that starting and, in the end, stopping it took.
+    """Run serve_runs.py during the block. Yields a dictionary for the seconds of the start and, later, of the stop.
 
-    Raises InputError where it does not start, or leaves a process behind, which is killed.
+    Raises InputError if the server does not start or leaves a process behind, which is then killed.
     """
     command = [sys.executable, "scripts/serve_runs.py", *options, "--port", str(port)]
     started = time.monotonic()
@@ -75,7 +75,7 @@ def served(options: Sequence[str], key: str, port: int) -> Iterator[dict[str, fl
     seconds: dict[str, float] = {}
     try:
         ready = any(line.startswith("Serving at") for line in process.stdout)
-        expect(ready, "the server did not start; its message stands above")
+        expect(ready, "the server did not start; see its message above")
         seconds["start"] = round(time.monotonic() - started, 1)
         yield seconds
     finally:
@@ -92,28 +92,28 @@ def served(options: Sequence[str], key: str, port: int) -> Iterator[dict[str, fl
         for orphan in left:
             orphan.kill()
         expect(not left, f"serve_runs.py left {len(left)} processes behind")
-    expect(process.returncode == 0, f"serve_runs.py ended with exit code {process.returncode} on SIGTERM")
+    expect(process.returncode == 0, f"serve_runs.py ended with exit code {process.returncode} after SIGTERM")
 
 
 def health(url: str) -> int:
     """Return the status of /health, which needs no key."""
     with requests.Session() as session:
-        session.trust_env = False  # a proxy for the internet is none for this server
+        session.trust_env = False  # do not send local requests to a proxy
         status = session.get(f"{url}/health", timeout=30).status_code
     expect(status == 200, f"/health answers {status}")
     return status
 
 
 def names(client: openai.OpenAI, name: str) -> list[str]:
-    """Return the names of the models; the run's must be one, and be found by it."""
+    """Return the names of the served models. Raises InputError unless the run is listed and found by its name."""
     models = [model.id for model in client.models.list()]
     expect(name in models, f"/v1/models has {models}")
-    expect(client.models.retrieve(name).id == name, f"/v1/models/{name} is of another model")
+    expect(client.models.retrieve(name).id == name, f"/v1/models/{name} is another model")
     return models
 
 
 def refusals(url: str, key: str) -> dict[str, int]:
-    """Return the status that a broken request, one without the key and one for another path get."""
+    """Return the statuses of a malformed request, of one without the key and of one for an unknown path."""
     with requests.Session() as session:
         session.trust_env = False
         known = {"Authorization": f"Bearer {key}"}
@@ -128,13 +128,13 @@ def refusals(url: str, key: str) -> dict[str, int]:
 
 
 def openai_arguments(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of the official client for a request; it takes what only vLLM knows as `extra_body`."""
+    """Return the arguments of the official client for a request; keys that only vLLM knows go into `extra_body`."""
     known = {key: value for key, value in body.items() if key != "structured_outputs"}
     return known | {"extra_body": {key: value for key, value in body.items() if key not in known}}
 
 
 def ask_once(client: openai.OpenAI, served_run: FinishedRun, text: str, structured: bool) -> dict[str, Any]:
-    """Return a sentence and its answer, with the format of the answer enforced or without."""
+    """Ask about a sentence and return it with its answer. `structured` constrains the answer to its format."""
     body = request_of(served_run, text)
     if structured:
         body["structured_outputs"] = constraint_on(served_run, text)
@@ -143,13 +143,13 @@ def ask_once(client: openai.OpenAI, served_run: FinishedRun, text: str, structur
     if structured:
         answer = read_answer_to(served_run, text, raw, finish_reason)
         unknown = {mention.label for mention in answer.mentions} - set(served_run.labels)
-        expect(not unknown, f"labels in spite of the constraint: {', '.join(sorted(unknown))}")
-        expect(answer.status in ("ok", "truncated"), f"another format in spite of the constraint: {raw}")
+        expect(not unknown, f"unknown labels despite the constraint: {', '.join(sorted(unknown))}")
+        expect(answer.status in ("ok", "truncated"), f"wrong answer format despite the constraint: {raw}")
     return {"sentence": text, "answer": raw, "finish_reason": finish_reason}
 
 
 async def burst(client: openai.AsyncOpenAI, served_run: FinishedRun, texts: Sequence[str]) -> dict[str, Any]:
-    """Ask for all sentences at once; return latencies and throughput."""
+    """Ask about all sentences at once and return latencies and throughput."""
     async with client:
 
         async def ask(text: str) -> tuple[float, int]:
@@ -175,10 +175,10 @@ async def burst(client: openai.AsyncOpenAI, served_run: FinishedRun, texts: Sequ
 
 
 def check(served_run: FinishedRun, options: Sequence[str], texts: Sequence[str], key: str) -> dict[str, Any]:
-    """Serve a run with these options of serve_runs.py and return what each check found."""
-    import openai  # late: the environment that serves has it, and --help works in any
+    """Serve a run with these options of serve_runs.py and return the result of each check."""
+    import openai  # late: only the predict environments have it, but --help works in all
 
-    os.environ["NO_PROXY"] = "127.0.0.1"  # the openai client would ask a proxy for it
+    os.environ["NO_PROXY"] = "127.0.0.1"  # otherwise the openai client would use a proxy
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with served(options, key, port) as seconds, openai.OpenAI(base_url=f"{url}/v1", api_key=key) as client:
@@ -196,11 +196,11 @@ def check(served_run: FinishedRun, options: Sequence[str], texts: Sequence[str],
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", required=True, help="a finished run")
-    parser.add_argument("--seed", type=int, required=True, help="its seed")
-    parser.add_argument("--sentences", required=True, help="canonical JSONL whose sentences are asked for")
-    parser.add_argument("--server-log", required=True, help="file that vLLM's own output is appended to")
-    parser.add_argument("--output", required=True, help="JSON: what each check found")
+    parser.add_argument("--run", required=True, help="name of a finished run")
+    parser.add_argument("--seed", type=int, required=True, help="seed of the run")
+    parser.add_argument("--sentences", required=True, help="canonical JSONL with the sentences to ask about")
+    parser.add_argument("--server-log", required=True, help="log file to append vLLM's output to")
+    parser.add_argument("--output", required=True, help="JSON: the result of each check")
     args = parser.parse_args()
 
     finished = finished_run(read_study(), args.run, args.seed)
@@ -208,7 +208,7 @@ def main() -> None:
     key = secrets.token_urlsafe(32)
     options = ["--runs", args.run, "--seed", str(args.seed), "--log", args.server_log]
     found = check(finished, options, texts, key)
-    expect(key not in Path(args.server_log).read_text(encoding="utf-8"), f"{args.server_log} holds the API key")
+    expect(key not in Path(args.server_log).read_text(encoding="utf-8"), f"{args.server_log} contains the API key")
     write_json(args.output, {"run": args.run, "seed": args.seed, **found})
 
 

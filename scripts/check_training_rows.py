@@ -1,8 +1,8 @@
-"""Check that the trainer itself sees the rows that encode_split made, before a training starts.
+"""Check before training that the trainer sees the rows that encode_split wrote.
 
-LLaMA-Factory's own data code reads the rendered YAML of a run, with the overrides of `HARDWARE` alone, and makes
-input_ids and labels. Each row must be the prompt that prediction sends, masked, then the answer, which is learnt.
-Runs in the train environment; needs no GPU and does not load the model.
+LLaMA-Factory's own data code reads the rendered YAML of a run (with the overrides in `HARDWARE`) and makes input_ids
+and labels. Each row must be the prompt that prediction sends, masked, followed by the answer, which has a loss. Runs in
+the train environment, needs no GPU and does not load the model.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ HARDWARE: dict[str, Any] = {
     "eval_strategy": "no",
     "load_best_model_at_end": False,
 }
-"""Arguments that are not those of the training: what needs its machine, and what holds rows out for evaluation."""
+"""Overrides for arguments that depend on the training machine or that hold out rows for evaluation."""
 
 MASKED = -100
 """The label of a token without loss."""
@@ -56,19 +56,19 @@ class Row(NamedTuple):
 
 
 def expected_rows(train: Path, tokens: Path) -> list[tuple[str, Row]]:
-    """Sentence id and row of each registered training row, from what encode_split made."""
+    """Return the sentence id and the expected row of each registered training row, from the output of encode_split."""
     encoded = {record.id: record for record in read_encoded(tokens)}
     rows = []
     for row in read_alpaca(train):
         if row["id"] not in encoded or (answer := encoded[row["id"]].answer_ids) is None:
-            raise InputError(f"{tokens}: has no prompt and answer for sentence {row['id']} of {train}")
+            raise InputError(f"{tokens}: no prompt and answer for sentence {row['id']} of {train}")
         prompt = encoded[row["id"]].prompt_ids
         rows.append((row["id"], Row((*prompt, *answer), (*[MASKED] * len(prompt), *answer))))
     return rows
 
 
 def unpacked(sample: dict[str, Any]) -> Iterator[Row]:
-    """The rows of a sample: itself, or those that neat_packing numbers in the attention mask (0: padding)."""
+    """Yield the rows of a sample. With neat_packing, the attention mask numbers the rows of a sample (0: padding)."""
     numbers = sample["attention_mask"]
     for number in range(1, max(numbers) + 1):
         places = [i for i, value in enumerate(numbers) if value == number]
@@ -76,7 +76,7 @@ def unpacked(sample: dict[str, Any]) -> Iterator[Row]:
 
 
 def difference(sentence: str, expected: Row, trained: Row, decode: Any) -> str:
-    """Where the trainer's row differs from the encoded one, for a person."""
+    """Return a message about where the trainer's row differs from the encoded one."""
     what = "token" if expected.ids != trained.ids else "label"
     ours, theirs = (row.ids if what == "token" else row.labels for row in (expected, trained))
     first = next(i for i, (a, b) in enumerate(zip_longest(ours, theirs)) if a != b)
@@ -85,7 +85,7 @@ def difference(sentence: str, expected: Row, trained: Row, decode: Any) -> str:
 
 
 def check_modules(arguments: dict[str, Any]) -> None:
-    """Raise InputError where lora_target or additional_target cannot be trained: peft would skip it silently."""
+    """Raise InputError if lora_target or additional_target cannot be trained. peft would skip them silently."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -100,13 +100,13 @@ def check_modules(arguments: dict[str, Any]) -> None:
                 raise InputError(f"{key}: the model has no {target!r}; it has: {', '.join(sorted(leaves))}")
             if key == "lora_target" and target in ("embed_tokens", "lm_head") and config.tie_word_embeddings:
                 raise InputError(
-                    f"lora_target: {target}: the model uses one matrix as embed_tokens and lm_head, and an adapter of "
-                    "one use cannot be merged; train it whole with additional_target instead"
+                    f"lora_target: {target}: the model uses one matrix as embed_tokens and lm_head, and an adapter for "
+                    "only one of the two cannot be merged; train the full matrix with additional_target instead"
                 )
 
 
 def check_schedule(training_args: Any) -> None:
-    """Raise InputError where the learning rate's schedule or the optimiser cannot be made."""
+    """Raise InputError if the learning rate schedule or the optimiser cannot be created."""
     import torch
     from transformers import Trainer, get_scheduler
 
@@ -126,14 +126,14 @@ def check_schedule(training_args: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="LLaMA-Factory YAML, rendered by render_config")
-    parser.add_argument("--tokens", type=Path, required=True, help="the training split as encoded by encode_split")
-    parser.add_argument("--output", required=True, help="JSON: how many rows are equal")
+    parser.add_argument("--tokens", type=Path, required=True, help="JSONL of encode_split for the training split")
+    parser.add_argument("--output", required=True, help="JSON: the numbers of rows and of equal rows")
     args = parser.parse_args()
 
     arguments = yaml.safe_load(args.config.read_text(encoding="utf-8"))
     os.environ["HF_HUB_OFFLINE"] = "1"
 
-    # Imported late: they take seconds, and --help should not.
+    # Imported late, because they take seconds and --help should be fast.
     from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
     from llamafactory.hparams import get_train_args
     from llamafactory.model import load_tokenizer
@@ -152,7 +152,7 @@ def main() -> None:
 
     expected = expected_rows(Path(arguments["dataset_dir"]) / "train.json", args.tokens)
     trained = [row for sample in dataset for row in unpacked(sample)]
-    if data_args.packing:  # in another order
+    if data_args.packing:  # packing changes the order of rows
         lost = Counter(row for _, row in expected) - Counter(trained)
         first = next((name for name, row in expected if row in lost), None)
         problem = f"sentence {first} is missing or cut; packed rows must be shorter than cutoff_len" if lost else ""

@@ -1,4 +1,4 @@
-"""Put the scores of all runs into results/metrics.tsv, and their means over seeds into results/seeds.tsv."""
+"""Write the scores of all runs to results/metrics.tsv, and their means over seeds to results/seeds.tsv."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEED_COLUMNS = (*GROUP, "seeds", *(f"{name}_{figure}" for name in MEASURES for f
 
 
 def seed_row(mean: SeedMean) -> Row:
-    """A row of results/seeds.tsv."""
+    """Return a row of results/seeds.tsv."""
     values = asdict(mean)
     row = {column: values[column] for column in (*GROUP, "seeds")}
     for name in MEASURES:

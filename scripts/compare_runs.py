@@ -1,6 +1,6 @@
-"""Compare each pair of runs on one dataset and split: difference in F1, interval, p-values, spread over seeds.
+"""Compare each pair of runs on one dataset and split: difference in F1, interval, p-values, deviation over seeds.
 
-Columns: docs/contracts.md. F1 is the mean over a run's seeds. Pairs on different datasets or splits are not compared.
+F1 is the mean over a run's seeds. Runs on different datasets or splits are not compared. Columns: docs/contracts.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLUMNS = (
 def compare_pair(
     a: tuple[str, list[str]], b: tuple[str, list[str]], labels: list[str], resamples: int, seed: int
 ) -> list[Row]:
-    """The rows of one pair of runs; each run is its name and the predictions of its seeds."""
+    """Return the rows of a pair of runs. Each run is given as its name and the prediction files of its seeds."""
     (name_a, paths_a), (name_b, paths_b) = a, b
     try:
         counted = tally_together([read_predictions(path) for path in paths_a + paths_b], labels)
@@ -72,7 +72,7 @@ def main() -> None:
         action="append",
         required=True,
         metavar=("RUN", "SEED", "DATASET", "SPLIT", "FILE"),
-        help="predictions of one run and seed; give it once for each",
+        help="predictions of one run and seed; repeat it for each run and seed",
     )
     parser.add_argument(
         "--labels",
@@ -80,11 +80,11 @@ def main() -> None:
         action="append",
         required=True,
         metavar=("DATASET", "A,B,..."),
-        help="a dataset and its labels; give it once for each",
+        help="a dataset and its labels; repeat it for each dataset",
     )
     parser.add_argument("--resamples", type=int, default=10_000, help="resamples of each test (default: 10000)")
     parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the tests (default: 0)")
-    parser.add_argument("--output", required=True, help="TSV, only a header where there is no pair")
+    parser.add_argument("--output", required=True, help="TSV; only a header if there is no pair")
     args = parser.parse_args()
     if args.resamples < 1:
         parser.error("--resamples: expected at least 1")

@@ -1,9 +1,9 @@
 """Validate a raw split and convert it to canonical JSON lines.
 
-Problems are reported on stderr as FILE:LINE: what is wrong and the fix; one line per kind of problem, with a count.
-With --on-invalid fail, any problem ends the conversion with exit status 1 and without outputs. With --on-invalid drop,
-rows with problems are written to --dropped, with the reasons; more of them than max_dropped allows end the conversion
-too. A byte order mark, CRLF line ends and the like are read past with a note.
+Problems are reported on stderr as FILE:LINE: problem and fix, one line per kind of problem, with a count. With
+--on-invalid fail, any problem ends the conversion with exit code 1 and without outputs. With --on-invalid drop, rows
+with problems are written to --dropped with the reasons; the conversion also fails if they are more than max_dropped
+allows. A byte order mark, CRLF line ends and the like are accepted with a note.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from entitune.corpus.sources import Source
 from entitune.files import atomic_write, to_json, write_json
 
 MAX_LISTED = 100
-"""How many labels of a file a message lists."""
+"""The most labels of a file that a message lists."""
 
 
 MANY = 0.2
-"""From this share of invalid rows on, the format is doubted."""
+"""If more than this share of the rows is invalid, the message also suggests another format."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to convert: the arguments of the command line."""
+    """A conversion: the arguments of the command line."""
 
     source: Source
     format: str
@@ -51,15 +51,15 @@ class Request:
 
     @property
     def name(self) -> str:
-        """What messages call the split."""
+        """The name of the split in messages."""
         return self.source.name
 
 
 def convert(request: Request, output: Path, dropped: Path) -> tuple[Counts, Problems, Reading]:
     """Convert the raw split to `output` and `dropped`.
 
-    Raises InputError, leaving no outputs, where no valid row is left, where labels are needed and there are none, and
-    where there are more problems than the dataset allows.
+    Raises InputError and leaves no outputs if there is no valid row, if required labels are missing, or if there are
+    more problems than the dataset allows.
     """
     counts, problems = Counts(), Problems(request.name)
     with atomic_write(output) as stream, atomic_write(dropped) as dropped_stream:
@@ -79,12 +79,12 @@ def convert(request: Request, output: Path, dropped: Path) -> tuple[Counts, Prob
         if reason := refusal(request, counts, problems):
             raise InputError(f"{request.name}{reason}")
         if not counts.labelled and (unread := unread_keys(request)):
-            print(f"{request.name}:1: note: read as unlabelled; not read: {', '.join(unread)}", file=sys.stderr)
+            print(f"{request.name}:1: note: read as unlabelled; ignored keys: {', '.join(unread)}", file=sys.stderr)
     return counts, problems, reading
 
 
 def _with_advice(rows: Iterator[Row], request: Request) -> Iterator[Row]:
-    """Pass rows on; where the file cannot be read on, say what format it looks like."""
+    """Yield the rows. If reading fails, add to the error which other format the file looks like."""
     try:
         yield from rows
     except InputError as error:
@@ -92,7 +92,7 @@ def _with_advice(rows: Iterator[Row], request: Request) -> Iterator[Row]:
 
 
 def label_line(request: Request, found: Counter[str]) -> str:
-    """All labels of the file, and how to declare them."""
+    """Return a line with all labels of the file and how to declare them."""
     most = [(printable(label), count) for label, count in found.most_common(MAX_LISTED)]
     listed = ", ".join(f"{label} ({count})" for label, count in most) + (", ..." if len(found) > len(most) else "")
     every = dict.fromkeys((*request.labels, *(label for label, _ in most)))
@@ -103,7 +103,7 @@ def label_line(request: Request, found: Counter[str]) -> str:
 
 
 def refusal(request: Request, counts: Counts, problems: Problems) -> str | None:
-    """Why nothing is written, to follow the file's name; None where all is well."""
+    """Return why nothing is written, to follow the file's name in a message; None if all is well."""
     if counts.rows == 0:
         return f":1: no rows; expected at least one{other_format(request)}"
     if problems.count and request.on_invalid == "fail":
@@ -122,12 +122,12 @@ def refusal(request: Request, counts: Counts, problems: Problems) -> str | None:
     if not counts.labelled:
         return missing_labels(request)
     if request.require_labels and not counts.mentions:
-        return f": no mention in {counts.sentences} sentences; the split {request.split} must be labelled"
+        return f": no mentions in {counts.sentences} sentences; the split {request.split} must be labelled"
     return None
 
 
 def missing_labels(request: Request) -> str | None:
-    """Why a split without labels is refused; None where it may have none and is not of another, labelled format."""
+    """Return why a split without labels is refused; None if it needs none and does not look like another format."""
     rows = sample_rows(request.source)
     keys = ", ".join(map(repr, dict.fromkeys(key for row in rows for key in row)))
     reason = f": no labels; format {request.format} has them under {FORMATS[request.format].labels}"
@@ -140,12 +140,12 @@ def missing_labels(request: Request) -> str | None:
 
 
 def unread_keys(request: Request) -> list[str]:
-    """The keys of an unlabelled split's rows that hold offsets, as annotation does."""
+    """Return the keys of an unlabelled split's rows that look like annotation: they hold offsets."""
     return list(dict.fromkeys(key for row in sample_rows(request.source) for key in looks_annotated(row)))
 
 
 def other_format(request: Request) -> str:
-    """Advice where the file looks like another format than the dataset's entry says, or like one with options."""
+    """Return advice if the file looks like another format, or needs other options, than the dataset's entry says."""
     found = recognise(request.source)
     if found is None or not found.labelled:
         return ""
@@ -156,7 +156,7 @@ def other_format(request: Request) -> str:
 
 
 def summarise(request: Request, counts: Counts, problems: Problems, reading: Reading) -> dict[str, JsonValue]:
-    """What was read and dropped, for the manifest, the tables and the report."""
+    """Return counts of what was read and dropped, for the manifest, the tables and the report."""
     repeated, contradictory = counts.duplicates()
     return {
         "source": request.name,
@@ -185,26 +185,26 @@ def main() -> None:
     parser.add_argument(
         "--raw", required=True, nargs="+", help="the publisher's file of one split; two for format parallel"
     )
-    parser.add_argument("--source", nargs="+", default=[], help="what messages call it (default: as --raw)")
+    parser.add_argument("--source", nargs="+", default=[], help="the file's name in messages (default: that of --raw)")
     parser.add_argument("--format", required=True, choices=FORMATS, help="the raw file's format")
     parser.add_argument(
         "--options",
         type=parse_options,
         default=CorpusOptions(),
         metavar="JSON",
-        help="how the file is read where the format does not say it: the keys in docs/corpora.md",
+        help="how to read the file, beyond its format: the keys in docs/corpora.md",
     )
     parser.add_argument("--labels", required=True, type=label_names, metavar="A,B,...", help="the dataset's labels")
-    parser.add_argument("--split", required=True, help="the split's name; rows without an id are called SPLIT-LINE")
+    parser.add_argument("--split", required=True, help="the split's name; rows without an id get the id SPLIT-LINE")
     parser.add_argument("--require-labels", action="store_true", help="refuse a split without labels")
     parser.add_argument(
         "--on-invalid", choices=["fail", "drop"], default="fail", help="what to do with invalid rows (default: fail)"
     )
     parser.add_argument(
-        "--limit", type=_limit, default=50, metavar="N", help="how many kinds of problems to print (default: 50)"
+        "--limit", type=_limit, default=50, metavar="N", help="the most kinds of problems to print (default: 50)"
     )
     parser.add_argument("--output", required=True, type=Path, help="canonical JSON lines")
-    parser.add_argument("--dropped", required=True, type=Path, help="dropped rows and reasons; empty without any")
+    parser.add_argument("--dropped", required=True, type=Path, help="JSON lines: dropped rows and reasons")
     parser.add_argument("--summary", type=Path, help="counts of what was read and dropped, as JSON")
     args = parser.parse_args()
     try:

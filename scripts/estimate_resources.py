@@ -1,13 +1,13 @@
-"""Print what each run needs of a GPU, memory and time, before it starts, and what was measured once it has run.
+"""Estimate the GPU memory and time of each run before it starts, and show the measured figures after it has run.
 
-    scripts/estimate_resources.py                              # every run of the sheet that trains on a GPU
+    scripts/estimate_resources.py                              # all runs of the sheet that need a GPU
     scripts/estimate_resources.py --runs cluener-qwen2.5-7b --check
-    scripts/estimate_resources.py --sizes                      # which model fits which card: a table
+    scripts/estimate_resources.py --sizes                      # a table: which model fits which card
 
-Reads conf/ and whatever is there already: the encoded training rows make it exact; before them (they need the model)
-rows are measured by their characters, and before those by the prompt's. After a training it shows the measured
-figures of trainer_log.jsonl (LLaMA-Factory writes memory into it when RECORD_VRAM=1 is set). Sources of the formulas:
-scripts/entitune/engines/memory_estimate.py.
+The length of rows is exact if the encoded training rows exist (they need the model). Otherwise it is estimated from the
+characters of the rows, or, before these exist, from those of the prompt. After training, the output includes the
+measured figures of trainer_log.jsonl (LLaMA-Factory records memory there if RECORD_VRAM=1 is set). Sources of the
+formulas: scripts/entitune/engines/memory_estimate.py.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ from entitune.study import CONF, Study, read_study
 REFERENCE_GPU = ("NVIDIA A100-PCIE-40GB", 40 * 2**30)
 
 SENTENCE_AND_ANSWER = 200
-"""Characters that a long sentence and its answer add to a prompt, while neither is there: CLUENER's have at most 50
+"""The assumed characters of a long sentence and its answer, before any row exists: sentences of CLUENER have at most 50
 characters and a few mentions."""
 
 CARDS = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)
-"""Memory of the GPUs that there are, in GB. A card that is sold with N GB has N x 1e9 bytes or a little more."""
+"""Memory of available GPUs in GB. A card sold with N GB has N x 1e9 bytes or a little more."""
 SIZED_PROMPT, SIZED_RECIPES, SIZED_DECODE, SIZED_SENTENCES = "ner-zh", ("lora-r16", "qlora-r16"), "gpu", 10_000
-"""What the table of sizes is for: entries of conf/, and a number of training sentences."""
+"""The settings of the table of sizes: entries of conf/, and a number of training sentences."""
 
 
 def read_shape(model: Model) -> Shape:
-    """The shape of a model: from its config.json, or from the copy of it that is kept for models not yet fetched."""
+    """Return the shape of a model from its config.json, or from the copy under conf/shapes if it is not fetched yet."""
     copy = Path("conf/shapes") / f"{model.name}.json"
     candidates = [Path(paths.model(model.name)).with_name("config.json"), copy]
     if model.path:
         candidates.append(Path(model.path) / "config.json")
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
-        raise InputError(f"the shape of {model.name} is not known: fetch it, or put its config.json at {copy}")
+        raise InputError(f"the shape of {model.name} is unknown: fetch the model, or save its config.json as {copy}")
     try:
         return Shape.from_config(json.loads(found.read_text(encoding="utf-8")))
     except KeyError as error:
@@ -62,7 +62,7 @@ def read_shape(model: Model) -> Shape:
 
 
 def detect_gpu() -> tuple[str, int] | None:
-    """Name and memory in bytes of this machine's first GPU, as nvidia-smi prints them."""
+    """Return name and memory in bytes of this machine's first GPU according to nvidia-smi; None without a GPU."""
     if shutil.which("nvidia-smi") is None:
         return None
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
@@ -75,19 +75,19 @@ def detect_gpu() -> tuple[str, int] | None:
 
 @dataclass
 class Rows:
-    """How long the training rows of a run are in tokens, as far as it can be known yet."""
+    """The lengths of a run's training rows in tokens, exact or estimated."""
 
     longest: int
     how: str
-    """What `longest` is, for a person."""
+    """What `longest` is, for the output."""
     lengths: list[int]
-    """All of them; empty where the rows are not there yet."""
+    """The lengths of all rows; empty if the rows do not exist yet."""
     fixed: int = 0
-    """Tokens that every row has, because they are the prompt's: all but the sentence and the answer."""
+    """The tokens that all rows share: those of the prompt, without the sentence and the answer."""
 
 
 def read_rows(job: TunedRun, shape: Shape) -> Rows:
-    """The lengths of the encoded rows, else about those of the alpaca rows, else about what the prompt alone tells."""
+    """Return the lengths of the encoded rows, or an estimate from the alpaca rows or else from the prompt."""
     data, cutoff = job.training_data, job.cutoff
     encoded, alpaca = Path(data.tokens("train")), Path(data.alpaca("train"))
     if encoded.is_file():
@@ -110,23 +110,23 @@ def read_rows(job: TunedRun, shape: Shape) -> Rows:
 
 
 def characters(row: dict[str, Any], *keys: str) -> int:
-    """How many characters the texts under these keys of an alpaca row have; `history` is a list of pairs of texts."""
+    """Return the number of characters under these keys of an alpaca row; `history` is a list of pairs of texts."""
     texts = [row[key] if isinstance(row[key], str) else "".join(map("".join, row[key])) for key in keys]
     return sum(map(len, texts))
 
 
 def guess_row(prompt: PromptFiles, shape: Shape) -> tuple[int, int]:
-    """About how many tokens a row has under a prompt, and how many of them are the prompt, before there are rows."""
+    """Estimate the tokens of a row, and those of its prompt, before any row exists."""
     fixed = sum(len((CONF / path).read_text(encoding="utf-8")) for path in prompt.turns().values())
     tokens = memory_estimate.tokens_of
     return tokens(fixed + SENTENCE_AND_ANSWER, shape), tokens(fixed, shape)
 
 
 def shared_tokens(prompts: list[list[int]]) -> int:
-    """How many tokens all prompts begin with and end with: what they have besides their sentences."""
+    """Return the number of tokens that all prompts share at their start and at their end."""
 
     def at_start(rows: list[list[int]]) -> int:
-        first, last = min(rows), max(rows)  # what these two share, all share
+        first, last = min(rows), max(rows)  # tokens that these two share are shared by all
         return next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
 
     return at_start(prompts) + at_start([prompt[::-1] for prompt in prompts]) if len(prompts) > 1 else 0
@@ -134,14 +134,14 @@ def shared_tokens(prompts: list[list[int]]) -> int:
 
 @dataclass
 class Measured:
-    """What a finished training reports of itself: the largest over its seeds."""
+    """The measured memory and time of a finished training: the maximum over its seeds."""
 
     bytes: float = 0.0
     seconds: float = 0.0
 
 
 def measured(job: Run) -> Measured:
-    """The figures in the trainer logs of a run's seeds; zeros where there are none."""
+    """Return the figures in the trainer logs of a run's seeds; zeros if there are no logs."""
     result = Measured()
     logs = [Path(job.files(seed).adapter("trainer_log.jsonl")) for seed in job.seeds]
     for log in filter(Path.is_file, logs):
@@ -154,13 +154,13 @@ def measured(job: Run) -> Measured:
 
 
 def duration(seconds: float) -> str:
-    """Hours and minutes; at least a minute."""
+    """Return a duration in hours and minutes; at least one minute."""
     minutes = max(1, round(seconds / 60))
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def needed_bytes(job: Run) -> float:
-    """The memory that each GPU of a run must have: for training or predicting, whichever needs more. 0: no GPU."""
+    """Return the memory that each GPU of a run needs for training or prediction, whichever is larger. 0: no GPU."""
     if isinstance(job, VoteRun):
         return needed_bytes(job.voters)
     if not isinstance(job, BaseRun):
@@ -176,14 +176,14 @@ def needed_bytes(job: Run) -> float:
 
 
 def prediction_bytes(shape: Shape, decode: Decode) -> float:
-    """The memory that a GPU must have to predict: for one sequence, vLLM queues the others."""
+    """Return the memory that a GPU needs to predict one sequence at a time; vLLM queues the others."""
     return sum(memory_estimate.prediction_memory(shape, decode.max_model_len, 1).values()) / memory_estimate.VLLM_SHARE
 
 
 def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
-    """The estimate of one run as a table, with the measured figures beside it where there are some."""
+    """Return the estimate of one run as a table, with measured figures if there are any."""
     if not isinstance(job, BaseRun):
-        return f"{job.name}: a run of kind {job.kind}, which needs no GPU of its own"
+        return f"{job.name}: a run of kind {job.kind}, which needs no GPU itself"
     name, available = gpu
     shape, decode, real = read_shape(job.model), job.decode, measured(job)
     lines = [f"{job.name}: {job.model.name}, {memory_estimate.parameters(shape):,} parameters"]
@@ -209,7 +209,7 @@ def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
             trained_on = job.rows_trained_on(len(rows.lengths))
             length = plan(job.arguments, trained_on, gpus, job.recipe.whole_accumulations)
             lines.append(
-                f"    {length.examples:,} examples, {length.steps:,} optimisation steps, {mean:.0f} tokens a row"
+                f"    {length.examples:,} examples, {length.steps:,} optimisation steps, {mean:.0f} tokens per row"
             )
             if tflops := memory_estimate.peak_tflops(name):
                 seen = length.examples * length.epochs
@@ -225,14 +225,14 @@ def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
 
 
 def smallest_card(need: float) -> str:
-    """The smallest card that has so many bytes."""
+    """Return the smallest card with `need` bytes, or `several`."""
     return next((f"{size} GB" for size in CARDS if size * GB >= need), "several")
 
 
 def size_table(study: Study, mfu: float) -> str:
-    """Which model fits which card, as a Markdown table by size: all models whose shape is kept under conf/shapes.
+    """Return a Markdown table, by size, of the card that each model needs: all models with a shape under conf/shapes.
 
-    It does not depend on what is under results/.
+    The table does not depend on results/.
     """
     arguments = [read_yaml(CONF / study.recipes[name].config) for name in SIZED_RECIPES]
     recipes, epochs = list(map(Recipe.from_arguments, arguments)), arguments[0]["num_train_epochs"]
@@ -264,10 +264,10 @@ def main() -> None:
         "--mfu",
         type=float,
         default=memory_estimate.REFERENCE_MFU,
-        help="share of the peak throughput that is reached, see gpu_check (default: %(default)s, the reference's)",
+        help="share of the peak throughput that training reaches, as gpu_check measures it (default: %(default)s)",
     )
-    parser.add_argument("--check", action="store_true", help="end with exit code 1 where a run does not fit here")
-    parser.add_argument("--sizes", action="store_true", help="print which model fits which card, and nothing else")
+    parser.add_argument("--check", action="store_true", help="end with exit code 1 if a run does not fit this machine")
+    parser.add_argument("--sizes", action="store_true", help="print only a table: which model fits which card")
     args = parser.parse_args()
 
     study = read_study()
@@ -280,7 +280,7 @@ def main() -> None:
         jobs = [job for job in jobs if needs[job.name]]
 
     gpu = detect_gpu()
-    print(f"GPU here: {gpu[0]}" if gpu else f"No GPU here; shown for the reference's, {REFERENCE_GPU[0]}")
+    print(f"GPU here: {gpu[0]}" if gpu else f"No GPU here; estimates for the reference's GPU, {REFERENCE_GPU[0]}")
     for job in jobs:
         print("\n" + describe(job, gpu or REFERENCE_GPU, args.mfu))
 

@@ -1,10 +1,10 @@
-"""Write predictions as pre-annotations, for annotators to correct: for doccano or Label Studio.
+"""Write predictions as pre-annotations for annotators to correct, in doccano or Label Studio.
 
     python scripts/export_annotations.py --input predictions.jsonl --format doccano --output annotations.jsonl
 
-The input is what read_answers.py or extract_entities.py wrote. Mentions without a place in their sentence cannot be
-marked; their number is reported. convert_dataset.py reads what the annotators export, and the output of this script
-(Label Studio's predictions with the option use_predictions).
+The input is the output of read_answers.py or extract_entities.py. Mentions that were not found in their sentence cannot
+be marked; their number is reported. convert_dataset.py reads the annotators' exports. It also reads the output of this
+script (for Label Studio with the option use_predictions).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from entitune.records import Entity, Sentence
 
 
 def read_predicted(path: Path, counts: Counter[str]) -> Iterator[Sentence]:
-    """Yield the sentences of a file of predictions with the mentions that have a place, and count what is read.
+    """Yield the sentences of a file of predictions with the mentions that have offsets, and add to `counts`.
 
-    Raises InputError where the file is something else.
+    Raises InputError if the file does not hold predictions.
     """
     for number, record in enumerate(read_jsonl(path), 1):
         mentions = record.get("pred", record.get("entities")) if isinstance(record, dict) else None
@@ -41,7 +41,7 @@ def read_predicted(path: Path, counts: Counter[str]) -> Iterator[Sentence]:
                 # The sentence's own text: an answer may spell it differently.
                 placed[start, end, label] = Entity(label, text[start:end], start, end)
             else:
-                raise InputError(f"{path}:{number}: mention {mention!r}; expected offsets in the text")
+                raise InputError(f"{path}:{number}: mention {mention!r}; expected offsets within the text")
         counts["sentences"] += 1
         counts["mentions"] += len(placed)
         yield Sentence(str(record.get("id", "")), text, tuple(placed[key] for key in sorted(placed)))
@@ -51,7 +51,7 @@ def main() -> None:
     writers = [name for name, dialect in FORMATS.items() if dialect.write]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", required=True, type=Path, help="JSON lines with text and pred, or text and entities")
-    parser.add_argument("--format", required=True, choices=writers, help="what is written")
+    parser.add_argument("--format", required=True, choices=writers, help="format of the output")
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args()
 
@@ -61,7 +61,7 @@ def main() -> None:
     (write_rows if dialect.array else write_jsonl)(args.output, dialect.write(read_predicted(args.input, counts)))
     print(
         f"{args.output}: {counts['sentences']} sentences, {counts['mentions']} mentions; "
-        f"left out: {counts['unplaced']} that have no place in their sentence"
+        f"left out: {counts['unplaced']} that were not found in their sentence"
     )
 
 

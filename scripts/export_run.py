@@ -1,10 +1,11 @@
-"""Export a finished run as a self-contained folder, to publish or to hand on.
+"""Export a finished run as a self-contained folder, to publish or to share.
 
     python scripts/export_run.py --run demo --output-dir published/demo
 
-The folder has the adapter where its base is on a model hub, else base and adapter merged; the prompt; a model card with
-scores, data, licence and settings; scripts that ask the model with vLLM and with transformers; checksums. Everything is
-compared with the run's manifest first: a run whose files have changed is refused. docs/publishing.md has the upload.
+The folder has the model: the adapter if its base model is on a model hub, else both merged. It also has the prompt, a
+model card with scores, data, licence and settings, scripts that ask the model with vLLM and with transformers, and
+checksums. All files are first compared with the run's manifest; a run whose files have changed is refused.
+docs/publishing.md describes the upload.
 """
 
 from __future__ import annotations
@@ -33,26 +34,26 @@ CHECKSUMS = "SHA256SUMS"
 
 
 def tuned_run(study: Study, name: str, seed: int) -> TunedRun:
-    """The run of that name and seed. Raises InputError where it trains nothing, or where its files have changed."""
+    """Return the run of that name and seed. Raises InputError if it does not train, or if its files have changed."""
     found = study.run_with_seed(name, seed)
     if not isinstance(found, TunedRun):
-        raise InputError(f"run {name} is of kind {found.kind}: it has trained no model to export")
+        raise InputError(f"run {name} is of kind {found.kind}: it has no trained model to export")
     if problems := run_problems(study, found, seed):
         manifest = found.files(seed).manifest
-        advice = f"make what differs again with: snakemake {manifest} --cores all"
+        advice = f"make the files again with: snakemake {manifest} --cores all"
         raise InputError("\n".join([*problems, advice]))
     return found
 
 
 def copy_adapter(run: TunedRun, seed: int, folder: Path) -> None:
-    """Copy the adapter, whose configuration then names the base as its hub does."""
+    """Copy the adapter. The copied configuration names the base model as its hub does."""
     shutil.copyfile(run.files(seed).adapter(), folder / "adapter_model.safetensors")
     config = read_json(run.files(seed).adapter("adapter_config.json"))
     write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": run.model.id or run.model.name})
 
 
 def copy_merged(run: TunedRun, seed: int, folder: Path) -> None:
-    """Copy the merged model; merge it where the run predicts with the adapter as a LoRA module."""
+    """Copy the merged model. Merge it first if the run serves its adapter as a LoRA module."""
     merged = Path(run.files(seed).merged).parent
     if not run.merges:
         merged = folder / "merged"
@@ -66,7 +67,7 @@ def copy_merged(run: TunedRun, seed: int, folder: Path) -> None:
 
 
 def prompt_settings(run: TunedRun) -> dict[str, Any]:
-    """What prompt.json says: how to ask the model."""
+    """Return the content of prompt.json: how to ask the model."""
     prompt = Prompt.from_row(read_json(run.data.alpaca(SPLIT))[0])
     messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
     for user, assistant in prompt.examples:
@@ -83,7 +84,7 @@ def prompt_settings(run: TunedRun) -> dict[str, Any]:
 
 
 def export(run: TunedRun, seed: int, adapter: bool, folder: Path) -> None:
-    """Write all files of the export into an empty folder, checksums last."""
+    """Write all files of the export into an empty folder, the checksums last."""
     files = run.files(seed)
     (copy_adapter if adapter else copy_merged)(run, seed, folder)
     write_json(folder / "prompt.json", prompt_settings(run))
@@ -105,19 +106,19 @@ def export(run: TunedRun, seed: int, adapter: bool, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True, help="a finished run of conf/runs.tsv that trains")
-    parser.add_argument("--seed", type=int, help="its seed (default: its first)")
+    parser.add_argument("--seed", type=int, help="seed of the run (default: its first)")
     parser.add_argument(
         "--form",
         choices=["adapter", "merged"],
-        help="what is exported (default: adapter where the base is on a model hub, else merged)",
+        help="what to export (default: adapter if the base model is on a model hub, else merged)",
     )
-    parser.add_argument("--output-dir", type=Path, required=True, help="folder to make; it must not exist")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder to create; it must not exist")
     args = parser.parse_args()
 
     study, target = read_study(), args.output_dir
     seed = study.run(args.run).seeds[0] if args.seed is None else args.seed
     if target.exists():
-        raise InputError(f"{target} exists; give another --output-dir, or remove it")
+        raise InputError(f"{target} exists; choose another --output-dir, or remove it")
     found = tuned_run(study, args.run, seed)
     adapter = args.form == "adapter" if args.form else found.model.source == "modelscope"
     target.parent.mkdir(parents=True, exist_ok=True)

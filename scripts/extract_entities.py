@@ -1,10 +1,9 @@
-"""Extract the entities of sentences or documents, with a server that serve_runs.py has started.
+"""Extract the entities of sentences or documents with a server that serve_runs.py has started.
 
     python scripts/extract_entities.py --run demo --input sentences.txt --output entities.jsonl
 
-The input has one sentence a line, or consists of documents (--documents, --column), which are asked sentence by
-sentence. The same command continues an interrupted output. Exit code 3: all is written, but some sentences have no
-answer.
+The input has one sentence per line, or consists of documents (--documents, --column), which are split into sentences.
+The same command continues an interrupted output. Exit code 3: the output is complete, but some texts have no answer.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from entitune.serving.texts import Document, read_column, read_files, read_lines
 from entitune.study import read_study
 
 INCOMPLETE = 3
-"""The exit code where some sentences have no answer."""
+"""The exit code if some texts have no answer."""
 
 
 def with_progress(found: Iterable[Extraction], title: str, total: int | None, done: int) -> Iterator[Extraction]:
-    """Pass extractions on and show how many there are: one line that is redrawn on a terminal, lines elsewhere."""
+    """Yield the extractions and show their number: as a progress bar on a terminal, elsewhere as lines."""
     if sys.stderr.isatty():
         yield from tqdm(found, total=total, initial=done, desc=title, unit="text")
         return
@@ -47,45 +46,45 @@ def with_progress(found: Iterable[Extraction], title: str, total: int | None, do
 
 
 def summary(statuses: Counter[str], output: str) -> str:
-    """Return a line that tells how many texts have an answer."""
+    """Return a line with the number of texts that have an answer."""
     total = sum(statuses.values())
     missing = {status: statuses[status] for status in (TOO_LONG, REFUSED) if statuses[status]}
-    told = f"{total - sum(missing.values())} of {total} texts answered"
+    line = f"{total - sum(missing.values())} of {total} texts answered"
     if missing:
-        told += f"; {', '.join(f'{status}: {count}' for status, count in missing.items())} (see `error` in {output})"
-    return told
+        line += f"; {', '.join(f'{status}: {count}' for status, count in missing.items())} (see `error` in {output})"
+    return line
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", required=True, help="the run that is served: its prompt, its labels, its limits")
-    parser.add_argument("--seed", type=int, help="which seed of the run (default: its first)")
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="where it is served (default: %(default)s)")
-    parser.add_argument("--api-key-file", type=Path, help=f"file with the API key (default: {KEY_VARIABLE}, or none)")
-    parser.add_argument("--input", type=Path, nargs="+", help="UTF-8, one sentence a line (default: standard input)")
+    parser.add_argument("--run", required=True, help="name of the served run, whose prompt, labels and limits are used")
+    parser.add_argument("--seed", type=int, help="seed of the run (default: its first)")
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server's address (default: %(default)s)")
+    parser.add_argument("--api-key-file", type=Path, help=f"file with the API key (default: {KEY_VARIABLE}, or no key)")
+    parser.add_argument("--input", type=Path, nargs="+", help="UTF-8, one sentence per line (default: standard input)")
     unit = parser.add_mutually_exclusive_group()
     unit.add_argument("--documents", action="store_true", help="each --input file is one document")
     unit.add_argument("--column", help="the texts are this column of a .csv or .tsv file, or this key of a .jsonl file")
     parser.add_argument(
-        "--output", type=Path, help=".jsonl, continued if it is there; or .csv (default: JSON lines on standard output)"
+        "--output", type=Path, help=".jsonl, continued if it exists; or .csv (default: JSON lines on standard output)"
     )
     parser.add_argument(
         "--min-confidence",
         type=float,
         metavar="P",
-        help="leave out mentions with a confidence below P (0 to 1); 0 leaves out none and adds it to each",
+        help="leave out mentions with a confidence below P (0 to 1); 0 leaves out none and adds the confidence to each",
     )
-    parser.add_argument("--concurrency", type=int, default=64, help="requests under way at once (default: %(default)s)")
+    parser.add_argument("--concurrency", type=int, default=64, help="simultaneous requests (default: %(default)s)")
     args = parser.parse_args()
 
     if args.concurrency < 1:
-        raise InputError(f"--concurrency {args.concurrency}: at least 1 request must be under way")
+        raise InputError(f"--concurrency {args.concurrency}: expected at least 1")
     if args.min_confidence is not None and not 0 <= args.min_confidence <= 1:
         raise InputError(f"--min-confidence {args.min_confidence:g}: expected a number from 0 to 1")
     if args.input is None and (args.documents or args.column):
         raise InputError("--documents and --column need --input")
     if args.input and len(args.input) > 1 and not args.documents:
-        raise InputError("--input: several files are several documents; add --documents")
+        raise InputError("--input: several files must be documents; add --documents")
 
     def documents() -> Iterator[Document]:
         if args.documents:
@@ -108,7 +107,7 @@ def main() -> None:
         if document is None or document.text != record["text"]:
             name = " ".join(map(str, args.input)) if args.input else "standard input"
             raise InputError(
-                f"{output} holds other sentences than {name} (the first is number {number}); delete it, or name "
+                f"{output} has other texts than {name} (the first difference is number {number}); delete it, or choose "
                 "another --output"
             )
     with (

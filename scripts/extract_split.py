@@ -1,4 +1,4 @@
-"""Write a raw split, byte for byte: a member of a zip or tar archive, or a local file.
+"""Write a raw split byte for byte, from a member of a zip or tar archive or from a local file.
 
 python scripts/extract_split.py --source results/datasets/cluener/raw/archive --member train.json --output OUTPUT
 python scripts/extract_split.py --source data/demo/train.json --output OUTPUT
@@ -27,17 +27,17 @@ from entitune.files import atomic_write
 
 MAX_SPLIT_BYTES = 2 << 30
 MAX_RATIO = 200
-"""How many times its own size an archive may unpack to; text is packed to a tenth, tags to a fiftieth."""
+"""The largest unpacked size, as a multiple of the archive's size. Text compresses to a tenth, tags to a fiftieth."""
 FREE_BYTES = 10_000_000
-"""What any archive may unpack to."""
+"""The unpacked size that is always allowed."""
 MAX_LISTED = 20
-"""How many members a message lists."""
+"""The most members that a message lists."""
 _CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Member:
-    """A regular file in an archive: its name, the size in bytes that the archive states, and how to open it."""
+    """A regular file in an archive: its name, its size in bytes according to the archive, and a function to open it."""
 
     name: str
     size: int
@@ -45,19 +45,19 @@ class Member:
 
 
 class BoundedReader(io.RawIOBase):
-    """A stream that refuses to be read beyond `limit` bytes: a small archive can unpack to any size."""
+    """A stream that raises InputError beyond `limit` bytes, because a small archive can unpack to any size."""
 
     def __init__(self, stream: IO[bytes], limit: int) -> None:
         self._stream, self._limit = stream, limit
 
     def read(self, size: int = -1) -> bytes:
-        """Read so many bytes, within the limit."""
+        """Read `size` bytes within the limit."""
         if size < 0 or self._stream.tell() + size > self._limit:
             raise InputError(f"the archive unpacks to more than {self._limit:,} bytes, or is damaged")
         return self._stream.read(size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to an offset, within the limit."""
+        """Move to an offset within the limit."""
         if whence != io.SEEK_SET or not 0 <= offset <= self._limit:
             raise InputError(f"the archive unpacks to more than {self._limit:,} bytes, or is damaged")
         return self._stream.seek(offset)
@@ -82,7 +82,7 @@ def uncompressed(archive: Path) -> IO[bytes]:
 
 @contextlib.contextmanager
 def members_of(archive: Path, limit: int) -> Iterator[list[Member]]:
-    """Yield the regular files of a tar or zip archive. Of a tar archive, no more than `limit` bytes are unpacked."""
+    """Yield the regular files of a tar or zip archive. At most `limit` bytes of a tar archive are unpacked."""
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(uncompressed(archive))
         try:
@@ -109,7 +109,7 @@ def _is_regular_file(info: tarfile.TarInfo) -> bool:
 
 
 def unpack(archive: Path, name: str) -> Iterator[bytes]:
-    """Yield the bytes of a member of an archive. Raises InputError where it is missing, too large or unreadable."""
+    """Yield the bytes of a member of an archive. Raises InputError if it is missing, too large or unreadable."""
     limit = max(FREE_BYTES, MAX_RATIO * archive.stat().st_size)
     try:
         with members_of(archive, limit) as members:
@@ -117,39 +117,39 @@ def unpack(archive: Path, name: str) -> Iterator[bytes]:
             most = min(limit, MAX_SPLIT_BYTES)
             if member.size > most:
                 raise InputError(
-                    f"{printable(name)} has {member.size:,} bytes unpacked; of an archive of this size {most:,} are "
-                    "accepted. Unpack it yourself and name the file as a local split"
+                    f"{printable(name)} has {member.size:,} bytes unpacked; an archive of this size may unpack to "
+                    f"{most:,}. Unpack it yourself and give the file as a local split"
                 )
             stream = member.open()
-            assert stream is not None  # it is None for what is no regular file
+            assert stream is not None  # it is None only for members that are not regular files
             with stream:
                 while chunk := stream.read(_CHUNK_BYTES):
                     yield chunk
     except InputError:
         raise
-    # Whatever Python's readers of archives make of bytes that are none: struct.error, UnicodeDecodeError and more.
+    # Python's readers raise many exceptions for bytes that are not an archive: struct.error, UnicodeDecodeError, ...
     except Exception as error:
         raise InputError(f"the archive cannot be read: {str(error) or type(error).__name__}") from error
 
 
 def find(members: list[Member], name: str) -> Member:
-    """Return the member of that name. Raises InputError where there is not one."""
+    """Return the member of that name. Raises InputError unless there is exactly one."""
     found = [member for member in members if member.name == name]
     if len(found) > 1:
-        raise InputError(f"the archive has {len(found)} files {printable(name)}: which one is meant cannot be told")
+        raise InputError(f"the archive has {len(found)} files named {printable(name)}; unpack it and give one of them")
     if not found:
         names = sorted(printable(member.name) for member in members)
-        there = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
-        raise InputError(f"the archive has no file {printable(name)}; there are: {there}")
+        listed = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
+        raise InputError(f"the archive has no file {printable(name)}; it has: {listed}")
     return found[0]
 
 
 def check_source(path: Path) -> None:
-    """Raise InputError where `path` is a folder, a pipe or a device. What is not there at all is an OSError later."""
+    """Raise InputError if `path` is a folder, a pipe or a device. A missing file raises OSError when it is opened."""
     if path.is_dir():
-        raise InputError(f"{path} is a folder; a split is one file, or in one archive")
+        raise InputError(f"{path} is a folder; a split must be one file or a member of one archive")
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is a pipe or a device; a split is a file")
+        raise InputError(f"{path} is a pipe or a device; a split must be a file")
 
 
 def read_file(path: Path) -> Iterator[bytes]:
@@ -160,7 +160,7 @@ def read_file(path: Path) -> Iterator[bytes]:
 
 
 def write_split(chunks: Iterator[bytes], name: str, checksum: str | None, output: Path) -> None:
-    """Write a raw split. Raises InputError where its SHA-256 is not `checksum`, if that is given."""
+    """Write a raw split. Raises InputError if `checksum` is given and the split has another SHA-256."""
     digest = hashlib.sha256()
     with atomic_write(output, "wb") as stream:
         for chunk in chunks:
@@ -177,9 +177,11 @@ def main() -> None:
         "--source", required=True, type=Path, nargs="+", help="a local file; with --member: a zip or tar archive"
     )
     parser.add_argument(
-        "--pack", action="store_true", help="a folder or several files may be given, and become one tar archive"
+        "--pack", action="store_true", help="pack --source into one tar archive if it is a folder or several files"
     )
-    parser.add_argument("--member", help="the split's name within the archive (gzip, bzip2 and xz are read)")
+    parser.add_argument(
+        "--member", help="the split's name in the archive (which may be compressed with gzip, bzip2 or xz)"
+    )
     parser.add_argument("--sha256", metavar="HASH", help="the split's checksum (default: not checked)")
     parser.add_argument("--output", required=True, type=Path, help="the raw split")
     args = parser.parse_args()
@@ -189,7 +191,7 @@ def main() -> None:
         print(f"{args.output}: {args.output.stat().st_size} bytes, an archive of {' and '.join(map(str, args.source))}")
         return
     if others:
-        raise InputError(f"{source} {others[0]}: several files need --pack; a split of most formats is one file")
+        raise InputError(f"{source} {others[0]}: several files need --pack; in most formats a split is one file")
     check_source(source)
     chunks = unpack(source, args.member) if args.member else read_file(source)
     write_split(chunks, args.member or str(source), args.sha256, args.output)

@@ -1,8 +1,8 @@
-"""Import the predictions of another system: match them to the sentences of a split, and ground them.
+"""Import the predictions of another system: match them to the sentences of a split and ground them.
 
-The file is JSON lines, an object per sentence with its `text` or `id`, and under `entities` or `pred` its mentions in
-text order, each with `label` and `text`, and `start` and `end` in characters where they are known; or it is in a format
-of corpora. Every sentence of the split needs a row.
+The file is in a format of corpora, or has one JSON object per line and sentence, with `text` or `id` and with mentions
+in text order under `entities` or `pred`. A mention has `label`, `text` and, if known, `start` and `end` in characters.
+The file needs a row for each sentence of the split.
 """
 
 from __future__ import annotations
@@ -20,15 +20,22 @@ from entitune.records import read_sentences
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--predictions", required=True, nargs="+", help="the file; two for format parallel")
+    parser.add_argument("--predictions", required=True, nargs="+", help="the file; two files for format parallel")
     parser.add_argument(
-        "--format", choices=[PREDICTIONS, *FORMATS], default=PREDICTIONS, help="its format (default: predictions)"
+        "--format",
+        choices=[PREDICTIONS, *FORMATS],
+        default=PREDICTIONS,
+        help="format of the file (default: predictions)",
     )
     parser.add_argument(
-        "--options", type=parse_options, default=CorpusOptions(), metavar="JSON", help="how a corpus format is read"
+        "--options",
+        type=parse_options,
+        default=CorpusOptions(),
+        metavar="JSON",
+        help="how to read a format of corpora: the keys in docs/corpora.md",
     )
     parser.add_argument("--sentences", required=True, help="canonical JSONL of the split")
-    parser.add_argument("--output", required=True, help="predictions, one JSON line a sentence")
+    parser.add_argument("--output", required=True, help="predictions, one JSON line per sentence")
     args = parser.parse_args()
     try:
         if args.format != PREDICTIONS:
@@ -42,7 +49,7 @@ def main() -> None:
     write_jsonl(args.output, (prediction.to_dict() for prediction in predictions))
     mentions = [mention for prediction in predictions for mention in prediction.pred]
     unplaced = sum(mention.start is None for mention in mentions)
-    counts = f"{len(mentions)} mentions, {unplaced} of them without a place in their sentence"
+    counts = f"{len(mentions)} mentions, {unplaced} of them not found in their sentence"
     print(f"{len(predictions)} sentences, {counts}")
 
 

@@ -1,12 +1,12 @@
-"""Say what a corpus is, and what to write into conf/ to use it.
+"""Describe a corpus and print the entries for conf/ to use it.
 
     python scripts/inspect_corpus.py train.jsonl dev.jsonl
     python scripts/inspect_corpus.py train=a.txt dev=b.txt --add mine
 
-For each split: its format, encoding, numbers of sentences and mentions, labels, lengths, duplicates and problems, then
-the entry for conf/datasets.yaml and a row for conf/runs.tsv; --add NAME appends them. A split is taken from the name of
-its file or folder (train, dev, valid, test) unless it is given as SPLIT=FILE. Two files of one split are sentences and
-their tags.
+For each split, the output shows the format, encoding, numbers of sentences and mentions, labels, lengths, duplicates
+and problems. It ends with an entry for conf/datasets.yaml and a row for conf/runs.tsv; --add NAME appends both. The
+name of a file or folder (train, dev, valid, test) tells the split, unless the argument is SPLIT=FILE. Two files for one
+split are the sentences and their tags.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ ROW = {
     "decode": "cpu",
     "seeds": "1",
 }
-"""The row for the sheet: the embedded model, which needs no download and no GPU."""
+"""The suggested row: the embedded model, which needs no download and no GPU."""
 LONG = 200
-"""Characters from which on a sentence may not fit in that row's recipe and decode settings, of 512 tokens."""
+"""A sentence with more characters may not fit the recipe and decode settings of this row, which allow 512 tokens."""
 
 
 @dataclass
 class Split:
-    """A split and what was found in it."""
+    """A split and its properties."""
 
     name: str
     source: Source
@@ -60,7 +60,7 @@ class Split:
 
 
 class Lengths:
-    """How long sentences and mentions are, and how mentions lie in them."""
+    """The lengths of sentences and mentions, and counts of sentences without mentions and of overlapping mentions."""
 
     def __init__(self) -> None:
         self.sentences: Counter[int] = Counter()
@@ -69,7 +69,7 @@ class Lengths:
         self.bare = 0
         """Labelled sentences without a mention."""
         self.overlapping = 0
-        """Mentions that overlap one that begins before them, or with them."""
+        """Mentions that overlap an earlier one."""
 
     def add(self, row: Row) -> None:
         """Count a row."""
@@ -86,7 +86,7 @@ class Lengths:
 
 
 def quantile(lengths: Counter[int], share: float) -> int:
-    """The smallest length that at least this share of the counted things does not exceed."""
+    """Return the smallest length that at least this share of the counted lengths does not exceed."""
     below = 0
     for length, count in sorted(lengths.items()):
         below += count
@@ -96,13 +96,13 @@ def quantile(lengths: Counter[int], share: float) -> int:
 
 
 def spread(lengths: Counter[int]) -> str:
-    """A distribution of lengths in words."""
+    """Return a description of a distribution of lengths."""
     median, most = quantile(lengths, 0.5), quantile(lengths, 0.95)
     return f"shortest {min(lengths)}, median {median}, 95 % up to {most}, longest {max(lengths)}"
 
 
 def split_of(argument: str) -> tuple[str | None, str]:
-    """The split and the path of an argument: SPLIT=FILE, or a file whose name or folder's name tells its split."""
+    """Return the split and the path of an argument: SPLIT=FILE, or a file whose name or folder tells the split."""
     name, equals, path = argument.partition("=")
     if equals and name in SPLITS and not Path(argument).exists():
         return name, path
@@ -114,20 +114,20 @@ def split_of(argument: str) -> tuple[str | None, str]:
 
 
 def group(arguments: Sequence[str]) -> dict[str, list[str]]:
-    """Split -> its paths, in the order train, dev, test. A single file may have any name."""
+    """Return split -> its paths, in the order train, dev, test. A single file may have any name."""
     paths: dict[str, list[str]] = {}
     for argument in arguments:
         split, path = split_of(argument)
         if split is None and len(arguments) > 1:
-            raise InputError(f"{path}: which split is it? Write train={path}, dev={path} or test={path}")
+            raise InputError(f"{path}: the name does not tell the split; write train={path}, dev={path} or test={path}")
         paths.setdefault(split or "train", []).append(path)
     return {split: paths[split] for split in SPLITS if split in paths}
 
 
 def shared_format(found: dict[str, Recognised]) -> Recognised | None:
-    """The format and options of all labelled splits, which an entry has once; None where the formats differ.
+    """Return the common format and options of all labelled splits; None if their formats differ.
 
-    An unlabelled split is read as the others are.
+    An unlabelled split is read in the format of the others.
     """
     labelled = [one for one in found.values() if one.labelled] or list(found.values())
     if len({one.format for one in labelled}) != 1:
@@ -136,21 +136,21 @@ def shared_format(found: dict[str, Recognised]) -> Recognised | None:
 
 
 def unknown(source: Source) -> str:
-    """What is said of a file that is of no known format."""
+    """Return the message about a file of unknown format."""
     for path, name in zip(source.paths, source.names, strict=False):
         if path.is_file() and (encoding := other_encoding(path)):
             return f"{name}: the file is {encoding}"
     if rows := sample_rows(source):
         keys = ", ".join(map(repr, dict.fromkeys(key for row in rows for key in row)))
         return (
-            f"{source.name}: JSON rows with the keys {keys}, of no known format. If they have mentions with offsets, "
+            f"{source.name}: unknown format, JSON rows with the keys {keys}. If they have mentions with offsets, "
             "describe them with format: json and a mapping (docs/corpora.md)"
         )
-    return f"{source.name}: of no known format; the formats are {', '.join(FORMATS)} (docs/corpora.md)"
+    return f"{source.name}: unknown format; the formats are {', '.join(FORMATS)} (docs/corpora.md)"
 
 
 def inspect(split: str, source: Source, recognised: Recognised) -> Split:
-    """Read a split and print what it is. Raises InputError where it cannot be read on."""
+    """Read a split and print its properties. Raises InputError if it cannot be read."""
     counts, lengths, problems = Counts(), Lengths(), Problems(source.name)
     options = CorpusOptions.model_validate(recognised.options)
     reading, rows = read_split(source, recognised.format, split, options=options)
@@ -163,7 +163,7 @@ def inspect(split: str, source: Source, recognised: Recognised) -> Split:
     print(f"{split}: {' '.join(source.names)}")
     print_line("format", f"{recognised.format} ({FORMATS[recognised.format].about})")
     print_line("encoding", encoding(source.paths[0]))
-    print_line("rows", f"{counts.rows}, of which {counts.dropped} have problems")
+    print_line("rows", f"{counts.rows}, {counts.dropped} of them with problems")
     print_line(
         "sentences", f"{counts.sentences}" + (f", {lengths.bare} of them without a mention" if counts.labelled else "")
     )
@@ -188,14 +188,14 @@ def inspect(split: str, source: Source, recognised: Recognised) -> Split:
 
 
 def encoding(path: Path) -> str:
-    """The encoding of a file that has been read."""
+    """Return the encoding of a file that has been read."""
     if path.is_file() and is_parquet(path):
         return "parquet"
     return "UTF-8 with a byte order mark" if path.is_file() and begins_with_mark(path) else "UTF-8"
 
 
 def print_line(title: str, text: str) -> None:
-    """Print a line of the page."""
+    """Print a titled line."""
     print(f"  {title:<13}{text}")
 
 
@@ -206,18 +206,18 @@ def leaks(splits: Iterable[Split]) -> None:
         texts = set(split.counts.texts)
         for name, others in earlier:
             if shared := len(texts & others):
-                print(f"{split.name}: {shared} different sentences are in {name} as well")
+                print(f"{split.name}: {shared} different sentences are also in {name}")
         earlier.append((split.name, texts))
 
 
 def usable(label: str) -> str:
-    """A label as conf/datasets.yaml takes it: without spaces, commas and quotes, and no row of a score table."""
+    """Return a label that conf/datasets.yaml accepts: without spaces, commas and quotes, and not a reserved name."""
     name = re.sub(r"[\s,\"'，、]+", "_", "".join(filter(str.isprintable, label)).strip()).lstrip("-") or "label"
     return f"{name}_" if name in RESERVED_LABELS else name
 
 
 def dataset_entry(splits: Sequence[Split]) -> dict[str, JsonValue]:
-    """The entry of conf/datasets.yaml."""
+    """Return the entry of conf/datasets.yaml."""
     counts: Counter[str] = Counter()
     for split in splits:
         counts.update(split.labels)
@@ -236,12 +236,12 @@ def dataset_entry(splits: Sequence[Split]) -> dict[str, JsonValue]:
 
 
 def as_yaml(name: str, entry: dict[str, JsonValue]) -> str:
-    """An entry as YAML, one key per line."""
+    """Return an entry as YAML, one key per line."""
     return f"{flow(name)}:\n" + "".join(f"  {key}: {flow(value)}\n" for key, value in entry.items())
 
 
 def sheet_row(name: str, entry: dict[str, JsonValue], columns: Sequence[str]) -> str:
-    """The row of the sheet that trains and scores the embedded model on the dataset."""
+    """Return a row of the sheet that trains and scores the embedded model on the dataset."""
     values = {**ROW, "run": f"{name}-tiny", "dataset": name}
     splits = entry["splits"]
     if isinstance(splits, dict) and "train" not in splits:
@@ -250,7 +250,7 @@ def sheet_row(name: str, entry: dict[str, JsonValue], columns: Sequence[str]) ->
 
 
 def read_conf(conf: Path) -> tuple[str, str, list[str]]:
-    """The texts of datasets.yaml and runs.tsv, each ending with a line end, and the columns of the sheet."""
+    """Return the texts of datasets.yaml and runs.tsv, each ending with a line end, and the columns of the sheet."""
     datasets, runs = ((conf / name).read_text(encoding="utf-8") for name in ("datasets.yaml", "runs.tsv"))
     datasets, runs = (text if text.endswith("\n") or not text else f"{text}\n" for text in (datasets, runs))
     columns = next((line.split("\t") for line in runs.splitlines() if line.strip() and not line.startswith("#")), [])
@@ -258,15 +258,17 @@ def read_conf(conf: Path) -> tuple[str, str, list[str]]:
 
 
 def add(conf: Path, name: str, entry: dict[str, JsonValue]) -> None:
-    """Append the entry and the row. Raises InputError, changing nothing, where the name is taken or no name."""
+    """Append the entry and the row. Raises InputError and changes nothing if the name is taken or invalid."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or ".." in name:
-        raise InputError(f"--add: {name!r} is not a name that is safe in a path (ASCII letters, digits, '.', '_', '-')")
+        raise InputError(
+            f"--add: {name!r} is not safe as a name in a path; use ASCII letters, digits, '.', '_' and '-'"
+        )
     datasets, runs, columns = read_conf(conf)
     row = sheet_row(name, entry, columns)
     if name in (yaml.safe_load(datasets) or {}):
-        raise InputError(f"{conf / 'datasets.yaml'}: there is a dataset {name!r} already; choose another name")
+        raise InputError(f"{conf / 'datasets.yaml'}: dataset {name!r} already exists; choose another name")
     if row.split("\t")[0] in (line.split("\t")[0] for line in runs.splitlines()):
-        raise InputError(f"{conf / 'runs.tsv'}: there is a run {name}-tiny already; choose another name")
+        raise InputError(f"{conf / 'runs.tsv'}: run {name}-tiny already exists; choose another name")
     for path, text, addition in (
         (conf / "datasets.yaml", datasets, as_yaml(name, entry)),
         (conf / "runs.tsv", runs, row),
@@ -277,7 +279,7 @@ def add(conf: Path, name: str, entry: dict[str, JsonValue]) -> None:
 
 
 def suggest(conf: Path, name: str | None, splits: Sequence[Split]) -> None:
-    """Print the entry and the row, and with a name, add them to `conf`."""
+    """Print the entry and the row. With a name, also add them to `conf`."""
     entry = dataset_entry(splits)
     try:
         columns = read_conf(conf)[2]
@@ -286,14 +288,14 @@ def suggest(conf: Path, name: str | None, splits: Sequence[Split]) -> None:
     print(f"For conf/datasets.yaml:\n\n{as_yaml(name or 'mine', entry)}")
     print(f"For conf/runs.tsv:\n\n{sheet_row(name or 'mine', entry, columns)}")
     if invalid := sum(split.counts.dropped for split in splits):
-        print(f"{invalid} rows have problems: fix them, or leave them out with on_invalid: drop in the entry")
+        print(f"{invalid} rows have problems: fix them, or leave them out with `on_invalid: drop` in the entry")
     if long := sum(split.long for split in splits):
-        print(f"{long} sentences have more than {LONG} characters: windows: true in the entry splits what does not fit")
+        print(f"{long} sentences have more than {LONG} characters: `windows: true` in the entry splits those too long")
     labelled = {split.name for split in splits if split.counts.mentions}
     if "dev" not in labelled or ("train" not in labelled and any(split.name == "train" for split in splits)):
-        needed = "A dataset needs a labelled split dev, which runs are scored on, and one called train to train on"
+        needed = "A dataset needs a labelled split dev to score runs on, and a labelled split train to train on"
         if name:
-            raise InputError(f"--add: nothing is added. {needed}")
+            raise InputError(f"--add: nothing was added. {needed}")
         print(needed)
     if name:
         add(conf, name, entry)
@@ -301,9 +303,13 @@ def suggest(conf: Path, name: str | None, splits: Sequence[Split]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", metavar="[SPLIT=]FILE", help="files, folders or archives, one per split")
-    parser.add_argument("--add", metavar="NAME", help="append the dataset NAME and a run to --conf")
-    parser.add_argument("--conf", type=Path, default=Path("conf"), help="folder of datasets.yaml and runs.tsv")
+    parser.add_argument("files", nargs="+", metavar="[SPLIT=]FILE", help="file, folder or archive of a split")
+    parser.add_argument(
+        "--add", metavar="NAME", help="append a dataset NAME and a run NAME-tiny to the files in --conf"
+    )
+    parser.add_argument(
+        "--conf", type=Path, default=Path("conf"), help="folder of datasets.yaml and runs.tsv (default: %(default)s)"
+    )
     args = parser.parse_args()
 
     sources = {split: Source.of(paths) for split, paths in group(args.files).items()}
@@ -323,7 +329,7 @@ def main() -> None:
     leaks(splits)
     if shared is None:
         listed = ", ".join(f"{split}: {one.format}" for split, one in found.items())
-        raise InputError(f"the splits have different formats ({listed}); a dataset has one for all of its splits")
+        raise InputError(f"the splits have different formats ({listed}); all splits of a dataset need the same format")
     suggest(args.conf, args.add, splits)
 
 

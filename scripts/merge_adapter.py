@@ -1,6 +1,6 @@
 """Merge a LoRA adapter, or each candidate of a training, into its base model. Runs in the train environment.
 
-vLLM's CPU kernels are 16 times slower with an unmerged adapter than with the merged model.
+On a CPU, vLLM is 16 times slower with an unmerged adapter than with the merged model.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from entitune.manifests import ModelManifest, check_model
 
 def merge(model: Path, adapter: Path, output_dir: Path) -> None:
     """Write the merged model and the base model's tokenizer."""
-    # Imported late: they take seconds, and --help should not.
+    # Imported late, because they take seconds and --help should be fast.
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     base = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
-    # Merged in float32 and rounded once, into the base's own type.
+    # Merge in float32 and round once, to the base model's own type.
     merged = PeftModel.from_pretrained(base.to(torch.float32), adapter).merge_and_unload().to(base.config.dtype)
     inputs, outputs = merged.get_input_embeddings().weight, merged.get_output_embeddings().weight
     if merged.config.tie_word_embeddings and not torch.equal(inputs, outputs):
-        merged.config.tie_word_embeddings = False  # one of them was trained whole; vLLM would use the other for both
+        merged.config.tie_word_embeddings = False  # one was fully trained; vLLM would use the other one for both
     merged.save_pretrained(output_dir)
     AutoTokenizer.from_pretrained(model).save_pretrained(output_dir)
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
     parser.add_argument("--adapter", type=Path, required=True, help="folder of the adapter, or of the candidates")
-    parser.add_argument("--candidates", action="store_true", help="merge each checkpoint-STEP folder for itself")
+    parser.add_argument("--candidates", action="store_true", help="merge each checkpoint-STEP folder separately")
     parser.add_argument("--record", type=Path, help="JSON: node, time and memory of the job (default: none)")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the merged model")
     args = parser.parse_args()

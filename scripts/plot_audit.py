@@ -1,4 +1,4 @@
-"""Plot what is in a dataset: labels, lengths, unseen mentions, and what is doubtful."""
+"""Plot the audit of a dataset: labels, lengths, unseen mentions, and doubtful annotations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DOUBTS = ("duplicates", "sentences_in_", "repeated_", "unmarked_", "surfaces_wit
 
 
 def bars(figures: pd.DataFrame, splits: list[str], title: str, value: str) -> alt.Chart:
-    """Bars by label, one for each split that has values."""
+    """Return bars by label, one for each split that has values."""
     step = alt.Step(max(6, 16 // max(1, figures.split.nunique())), **{"for": "offset"})
     chart: alt.Chart = (
         alt.Chart(figures)

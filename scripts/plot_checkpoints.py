@@ -1,4 +1,4 @@
-"""Plot micro F1 on held-out rows of the training split against the step of each checkpoint, with the chosen ones."""
+"""Plot micro F1 on held-out rows against the step of each checkpoint, and mark the chosen checkpoints."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Point:
     low: float
     high: float
     checkpoint: str
-    """`chosen`, or `not chosen`."""
+    """`chosen` or `not chosen`."""
 
 
 def panel(name: str, points: list[Point]) -> alt.LayerChart | alt.FacetChart:
-    """The curves of a run, one a seed. Intervals of seeds are side by side."""
+    """Return the curves of a run, one per seed. The intervals of the seeds are drawn next to each other."""
     seeds, steps = list(dict.fromkeys(point.seed for point in points)), sorted({point.step for point in points})
     table = frame(points)
     table["place"] = table.step + table.seed.map(seeds.index).sub((len(seeds) - 1) / 2) * steps[-1] * 0.012
@@ -58,7 +58,7 @@ def main() -> None:
         action="append",
         required=True,
         metavar=("RUN", "SEED", "FILE"),
-        help="checkpoints.tsv of one run and seed; give it once for each",
+        help="checkpoints.tsv of one run and seed; repeat it for each run and seed",
     )
     add_outputs(parser)
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Plot what a run's confidences are worth: scores against the threshold, and a reliability diagram."""
+"""Plot how reliable a run's confidences are: scores against the threshold, and a reliability diagram."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHARE = alt.Scale(domain=[0, 1])
 
 
 def scores(judged: Judged, title: str) -> alt.Chart:
-    """Precision, recall and F1 of the mentions above each threshold."""
+    """Return a plot of precision, recall and F1 of the mentions above each threshold."""
     found = frame(list(judged.at_thresholds(THRESHOLDS)), Threshold)
     measures = found.rename(columns={"f1": "F1"}).melt("threshold", var_name="measure")
     lines: alt.Chart = alt.Chart(measures).mark_line(strokeWidth=2)
@@ -35,7 +35,7 @@ def scores(judged: Judged, title: str) -> alt.Chart:
 
 
 def reliability(judged: Judged) -> alt.LayerChart | alt.FacetChart:
-    """The share that is right against the confidence, by range; on the diagonal a confidence is a probability."""
+    """Return a plot of the share of correct mentions against confidence; ideal confidences are on the diagonal."""
     bins = frame(judged.bins(), Bin)
     x = alt.X("confidence:Q", title="mean confidence of a range", scale=SHARE)
     y = alt.Y("right:Q", title="share that is right", scale=SHARE)
@@ -53,7 +53,7 @@ def reliability(judged: Judged) -> alt.LayerChart | alt.FacetChart:
 
 
 def panels(files: list[list[str]]) -> Iterator[alt.HConcatChart]:
-    """A row of two plots for each run and split; its seeds are taken together."""
+    """Yield a row of two plots for each run and split; its seeds are taken together."""
     for name, split in dict.fromkeys((name, split) for name, split, _ in files):
         own = [path for one, where, path in files if (one, where) == (name, split)]
         judged = judge(itertools.chain.from_iterable(map(read_predictions, own)))
@@ -68,7 +68,7 @@ def main() -> None:
         action="append",
         required=True,
         metavar=("RUN", "SPLIT", "FILE"),
-        help="predictions of one run, split and seed, with confidences; give it once for each",
+        help="predictions of one run, split and seed, with confidences; repeat it for each run, split and seed",
     )
     add_outputs(parser)
     args = parser.parse_args()

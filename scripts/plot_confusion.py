@@ -1,4 +1,4 @@
-"""Plot which labels one run gives to the mentions of each label."""
+"""Plot the confusion matrix of one run: the labels that it gives to the mentions of each label."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from entitune.cli import run
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--confusion", required=True, help="errors/{split}/confusion.tsv of a run")
-    parser.add_argument("--title", required=True, help="the title above the plot")
+    parser.add_argument("--title", required=True, help="title above the plot")
     add_outputs(parser)
     args = parser.parse_args()
 

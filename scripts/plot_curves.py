@@ -22,7 +22,7 @@ def main() -> None:
         action="append",
         required=True,
         metavar=("RUN", "SEED", "FILE"),
-        help="trainer_log.jsonl of one run and seed; give it once for each",
+        help="trainer_log.jsonl of one run and seed; repeat it for each run and seed",
     )
     add_outputs(parser)
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Plot how many errors of each category each run makes: the mean over its seeds."""
+"""Plot the number of errors by category and run: the mean over the seeds."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from entitune.evaluation.error_categories import CATEGORIES
 
 
 def mean_errors(tables: list[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
-    """One row a run and category: `errors`, the mean over the run's tables (one a seed), and their `share` of all.
+    """Return a row per run and category: `errors`, the mean over its seeds, and their `share` of all errors.
 
-    An error with both sides, a missed mention and the prediction that replaces it, is one error.
+    A missed mention and the prediction that replaces it count as one error.
     """
     rows = []
     for name in dict.fromkeys(name for name, _ in tables):
@@ -38,9 +38,9 @@ def main() -> None:
         action="append",
         required=True,
         metavar=("RUN", "FILE"),
-        help="errors/{split}/categories.tsv of one run and seed; give it once for each",
+        help="errors/{split}/categories.tsv of one run and seed; repeat it for each run and seed",
     )
-    parser.add_argument("--title", required=True, help="the title above the plot")
+    parser.add_argument("--title", required=True, help="title above the plot")
     add_outputs(parser)
     args = parser.parse_args()
 

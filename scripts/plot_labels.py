@@ -1,4 +1,4 @@
-"""Plot F1 by label and run as a heat map, micro and macro apart from the labels; the mean over a run's seeds."""
+"""Plot F1 by label and run as a heat map of means over seeds, with micro and macro in a separate block."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from entitune.tsv import NOT_LABELS
 
 
 def panel(scores: pd.DataFrame, dataset: str, split: str, scoring: str) -> alt.VConcatChart:
-    """The labels and runs of one dataset and split under one scoring."""
+    """Return the heat map of one dataset, split and scoring."""
     own = scores[(scores.dataset == dataset) & (scores.split == split) & (scores.scoring == scoring)]
     labels = [label for label in dict.fromkeys(own.label) if label not in NOT_LABELS]
     title = alt.Title(f"{dataset} {split}, {scoring}", anchor="start")
@@ -22,7 +22,7 @@ def panel(scores: pd.DataFrame, dataset: str, split: str, scoring: str) -> alt.V
 
 
 def cells(scores: pd.DataFrame, order: Sequence[str], runs_named: bool) -> alt.LayerChart | alt.FacetChart:
-    """A block of the heat map, its rows in that order. Only the lower block names the runs, the same in both."""
+    """Return a block of the heat map with its rows in `order`. Only the lower block shows the names of the runs."""
     axis = alt.Axis(labelAngle=-30, labelOverlap=False, domain=False, ticks=False) if runs_named else None
     base = alt.Chart(scores[scores.label.isin(order)]).encode(
         x=alt.X("run:N", sort=None, title=None, axis=axis),

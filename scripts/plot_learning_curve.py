@@ -14,24 +14,24 @@ from entitune.evaluation.seeds import SeedMean, over_seeds, read_scores
 from entitune.tsv import MICRO
 
 APART = 1.04
-"""How far apart the points of two curves with one size are drawn, as a factor: the axis is logarithmic."""
+"""The distance between points of different curves at the same size, as a factor: the axis is logarithmic."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a curve: how well a run does that is trained on so many sentences."""
+    """A point of a curve: the score of a run that is trained on a number of sentences."""
 
     curve: str
     sentences: int
     x: float
-    """Where it is drawn: the points of several curves with one size are side by side."""
+    """The x value: the points of several curves at the same size are drawn next to each other."""
     f1: float
     low: float
     high: float
 
 
 def panel(key: tuple[str, str, str], points: Sequence[Point]) -> alt.LayerChart | alt.FacetChart:
-    """The curves of one dataset and split under one scoring."""
+    """Return the curves of one dataset, split and scoring."""
     sizes = sorted({point.sentences for point in points})
     f1 = alt.Y(
         "f1:Q",
@@ -50,7 +50,7 @@ def panel(key: tuple[str, str, str], points: Sequence[Point]) -> alt.LayerChart 
     )
     color = alt.Color("curve:N", sort=None, title="run", scale=alt.Scale(scheme="dark2"))
     lines = base.encode(color=color.legend(None))
-    # Independent colours, so that the one legend is that of the points: colour and shape together.
+    # Colours are independent, so that the only legend is that of the points, with colour and shape.
     chart: alt.LayerChart = alt.layer(
         lines.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", title="micro F1"), y2="high:Q"),
         lines.mark_line(strokeWidth=1.5).encode(y=f1),
@@ -70,7 +70,7 @@ def main() -> None:
         action="append",
         required=True,
         metavar=("RUN", "CURVE", "SENTENCES"),
-        help="a run, the curve that it belongs to, and how many sentences it is trained on; give it once for each",
+        help="a run, its curve, and the number of sentences that it is trained on; repeat it for each run",
     )
     add_outputs(parser)
     args = parser.parse_args()

@@ -16,7 +16,7 @@ from entitune.tsv import MICRO
 
 @dataclass(frozen=True)
 class Published:
-    """Micro F1 on a split as published; docs/evaluation.md tells the two scorings apart."""
+    """A published micro F1 on a split. docs/evaluation.md explains the two scorings."""
 
     dataset: str
     split: str
@@ -35,7 +35,7 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the figure. Of a mean, `low` and `high` are the mean itself."""
+    """A line of the figure. For a mean, `low` and `high` are the mean itself."""
 
     who: str
     f1: float
@@ -46,7 +46,7 @@ class Line:
 
 
 def lines_of(scores: Sequence[Score]) -> Iterator[Line]:
-    """A line a seed, and behind the seeds of a run one for their mean, where there are several."""
+    """Yield a line per seed. If a run has several seeds, a line with their mean follows."""
     for mean in over_seeds(scores):
         for score in scores:
             if score.run == mean.run:
@@ -58,7 +58,7 @@ def lines_of(scores: Sequence[Score]) -> Iterator[Line]:
 
 
 def panel(key: tuple[str, str, str], scores: Sequence[Score]) -> alt.LayerChart | alt.FacetChart:
-    """The micro scores of one dataset and split under one scoring."""
+    """Return the figure of the micro scores of one dataset, split and scoring."""
     lines = list(lines_of(scores))
     known = [one for one in PUBLISHED if (one.dataset, one.split, one.scoring) == key]
     lowest = min([*(line.low for line in lines), *(one.f1 for one in known)])

@@ -13,17 +13,17 @@ from entitune.cli import run
 from entitune.files import read_json
 
 ORDER = ("train_adapter", "merge_adapter", "predict_shard")
-"""The stages that an engine runs in, in the order in which a run goes through them. Others follow."""
+"""The stages that run an engine, in the order of a run. Other stages follow."""
 
 
 def mean_costs(manifests: list[Path]) -> pd.DataFrame:
-    """Seconds and GB of each run and stage. Shards of a stage are added up in time; the largest counts for memory."""
+    """Return seconds and GB by run and stage: over the shards of a stage, the sum of times and the largest memory."""
     stages = pd.DataFrame(
         [
             {
                 "run": manifest["config"]["run"],
                 "seed": manifest["config"]["seed"],
-                "stage": stage.split(".")[0],  # a shard or a split each is one more of the same stage
+                "stage": stage.split(".")[0],  # shards and splits of a stage belong together
                 "seconds": cost["wall_seconds"],
                 "memory": (cost["peak_memory_mb"] or 0) / 1000,
             }

@@ -14,8 +14,8 @@ from entitune.records import Prediction, read_sentences
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", required=True, help="canonical JSONL of the split")
-    parser.add_argument("--model", type=Path, required=True, help="train_crf's model")
-    parser.add_argument("--output", required=True, help="predictions, one JSON line a sentence")
+    parser.add_argument("--model", type=Path, required=True, help="model that train_crf wrote")
+    parser.add_argument("--output", required=True, help="predictions, one JSON line per sentence")
     args = parser.parse_args()
 
     try:

@@ -1,8 +1,8 @@
-"""Predict a shard of a split with vLLM, greedily: the raw answer to every prompt, in order.
+"""Predict a shard of a split with vLLM and greedy decoding: the raw answer to each prompt, in order.
 
-One process answers for all members of an engine group, and for all candidates of each where a checkpoint is to be
-chosen: for several models in turn, and for several adapters of a model with one engine. Runs in a predict environment
-(CPU or CUDA). Sends the token ids of encode_split, which are those of training.
+One process predicts for all members of an engine group, and for all candidates if a checkpoint is chosen. It loads
+several models in turn, and uses one engine for several adapters of the same model. The prompts are the token ids of
+encode_split, as in training. Runs in a predict environment (CPU or CUDA).
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from entitune.prompting.answer_formats.constraints import Constraint, constraint
 from entitune.records import Tokens, read_sentences, read_tokens
 
 LOWEST = -9999.0
-"""The log-probability of what a model holds to be impossible, because JSON has no infinity."""
+"""The log-probability of a token that a model considers impossible, because JSON has no infinity."""
 
 Row = TypeVar("Row")
 
 
 def shard_of(rows: Sequence[Row], shard: int, shards: int) -> Sequence[Row]:
-    """The `shard`-th (from 1) of `shards` contiguous parts whose sizes differ by at most one."""
+    """Return the `shard`-th (from 1) of `shards` contiguous parts whose sizes differ by at most one."""
     bounds = [len(rows) * i // shards for i in range(shards + 1)]
     return rows[bounds[shard - 1] : bounds[shard]]
 
 
 class GroupProgress:
-    """Progress over the prompts of all jobs. vLLM tells a tqdm how far it is; `bar` makes one that passes it on."""
+    """Progress over the prompts of all jobs. vLLM reports to a tqdm bar; `bar` returns one that forwards the report."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
@@ -50,21 +50,21 @@ class GroupProgress:
         self._answered = 0
 
     def bar(self) -> Callable[..., Any]:
-        """A class that vLLM takes for tqdm's."""
+        """Return a class that vLLM can use as tqdm."""
         from tqdm import tqdm
 
         group = self
 
         class Bar(tqdm):  # type: ignore[type-arg]
             def display(self, *_: object, **__: object) -> None:
-                told = self.format_dict
-                if self.iterable is None and told["n"]:  # else prompts are being read, which takes no time
-                    group.show(told["n"], told["n"] / told["elapsed"])
+                values = self.format_dict
+                if self.iterable is None and values["n"]:  # otherwise the bar is that of reading prompts, which is fast
+                    group.show(values["n"], values["n"] / values["elapsed"])
 
         return functools.partial(Bar, file=io.StringIO(), mininterval=0.5)
 
     def show(self, count: int, rate: float) -> None:
-        """Tell how far the group is, from the answers of the present job."""
+        """Show the progress of the group: `count` answers of the current job at `rate` per second."""
         from tqdm import tqdm
 
         done = self._answered + count
@@ -77,7 +77,7 @@ class GroupProgress:
 
 
 def chosen_tokens(answer: Any) -> list[tuple[str, float]]:
-    """The text and the log-probability of each token of vLLM's answer."""
+    """Return the text and the log-probability of each token of vLLM's answer."""
     chosen = (found[token] for token, found in zip(answer.token_ids, answer.logprobs, strict=True))
     return [(one.decoded_token or "", round(max(one.logprob, LOWEST), 6)) for one in chosen]
 
@@ -89,11 +89,10 @@ def predict(
     constraints: dict[tuple[str, AnswerFormat], Sequence[Constraint]],
     progress: GroupProgress,
 ) -> Iterator[dict[str, Any]]:
-    """The answers of all jobs, in order: run, seed, step (of a candidate), id, raw, finish_reason, output_tokens.
+    """Yield the answers of all jobs in order: run, seed, step (of a candidate), id, raw, finish_reason, output_tokens.
 
-    With the setting `confidence` also `tokens`: the text and log-probability of each token of the answer.
-
-    `constraints` has one for each prompt of a file, for the formats that jobs hold their answers to.
+    With the setting `confidence`, an answer also has `tokens`: the text and log-probability of each of its tokens.
+    `constraints` maps a file of prompts and an answer format to a constraint for each prompt.
     """
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
@@ -104,7 +103,7 @@ def predict(
         return SamplingParams(
             temperature=0.0,
             max_tokens=decode["max_tokens"],
-            logprobs=0 if decode.get("confidence") else None,  # of the chosen token alone
+            logprobs=0 if decode.get("confidence") else None,  # 0: only the chosen token
             structured_outputs=StructuredOutputsParams(**constraint.to_vllm()) if constraint else None,
         )
 
@@ -150,8 +149,8 @@ def main() -> None:
         "--jobs",
         type=parse_jobs,
         required=True,
-        help="JSON: a list of {run, seed, tokens, model, adapter (or null); answer and sentences, where answers are "
-        "held to a format; candidates: true, where the folder of adapter or model holds checkpoint-STEP folders}",
+        help="JSON: a list of {run, seed, tokens, model, adapter (or null)}; also answer and sentences if answers are "
+        "constrained to a format, and candidates: true if the folder of adapter or model has checkpoint-STEP folders",
     )
     parser.add_argument("--decode", type=json.loads, required=True, help="JSON: the decode settings")
     parser.add_argument(
@@ -159,13 +158,13 @@ def main() -> None:
         type=label_names,
         metavar="A,B,...",
         default=[],
-        help="the dataset's labels, for answers that are held to a format",
+        help="the dataset's labels, for answers that are constrained to a format",
     )
-    parser.add_argument("--shard", type=int, default=1, help="which part, from 1 (default: 1)")
-    parser.add_argument("--shards", type=int, default=1, help="of how many parts (default: 1)")
+    parser.add_argument("--shard", type=int, default=1, help="number of the shard, from 1 (default: 1)")
+    parser.add_argument("--shards", type=int, default=1, help="number of shards of the split (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    parser.add_argument("--title", default="predict", help="what progress lines begin with")
-    parser.add_argument("--log", type=Path, help="file for vLLM's own output (default: the terminal)")
+    parser.add_argument("--title", default="predict", help="start of progress lines (default: %(default)s)")
+    parser.add_argument("--log", type=Path, help="file for vLLM's output (default: the terminal)")
     parser.add_argument("--record", type=Path, help="JSON: node, time and memory of the job (default: none)")
     parser.add_argument(
         "--output", required=True, help="JSONL: run, seed, id, raw, finish_reason, output_tokens (and tokens)"
@@ -186,7 +185,7 @@ def main() -> None:
         if not answer:
             continue
         if not file or not args.labels:
-            parser.error("jobs whose answers are held to a format need sentences and --labels")
+            parser.error("jobs with constrained answers need sentences and --labels")
         sentences = shard_of(list(read_sentences(file)), args.shard, args.shards)
         if [row.id for row in prompts[tokens]] != [sentence.id for sentence in sentences]:
             raise InputError(f"{tokens}: not the prompts of the sentences in {file}, in order")

@@ -1,4 +1,4 @@
-"""Print the versions of EntiTune, of the engines in each environment that is built, of CUDA and of the GPU's driver."""
+"""Print the versions of EntiTune, of the engines and CUDA in each built environment, and of the GPU driver."""
 
 from __future__ import annotations
 

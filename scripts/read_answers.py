@@ -1,4 +1,4 @@
-"""Read the raw answers of all shards into predictions: the mentions in them, grounded, with the gold entities.
+"""Parse the raw answers of all shards into predictions: grounded mentions, with the gold entities.
 
 The answers to the windows of a long sentence become one prediction.
 """
@@ -20,14 +20,16 @@ from entitune.records import read_records, read_sentences
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", required=True, help="canonical JSONL of the split")
-    parser.add_argument("--windows", help="JSONL of split_windows: what was asked (default: the sentences)")
-    parser.add_argument("--answers", nargs="+", required=True, help="predict_shard's files, in order")
-    parser.add_argument("--run", required=True, help="the run whose answers are read")
-    parser.add_argument("--seed", type=int, required=True, help="and its seed")
+    parser.add_argument(
+        "--windows", help="JSONL of split_windows, if windows were asked about (default: the sentences)"
+    )
+    parser.add_argument("--answers", nargs="+", required=True, help="files of predict_shard, in order")
+    parser.add_argument("--run", required=True, help="name of the run whose answers are read")
+    parser.add_argument("--seed", type=int, required=True, help="seed of the run")
     parser.add_argument(
         "--answer", choices=ANSWER_FORMATS, default="json", help="format of the answers (default: %(default)s)"
     )
-    parser.add_argument("--output", required=True, help="predictions, one JSON line a sentence")
+    parser.add_argument("--output", required=True, help="predictions, one JSON line per sentence")
     args = parser.parse_args()
 
     answers = [
@@ -39,7 +41,7 @@ def main() -> None:
     sentences, asked = list(read_sentences(args.sentences)), args.windows or args.sentences
     windows = list(read_records(asked, Window))
     if [answer.id for answer in answers] != [window.id for window in windows]:
-        raise InputError(f"{', '.join(args.answers)}: not one answer for each sentence of {asked}, in order")
+        raise InputError(f"{', '.join(args.answers)}: expected one answer for each sentence of {asked}, in order")
     rest = iter(answers)
     predictions = []
     for sentence, parts in zip(sentences, by_sentence(windows), strict=True):

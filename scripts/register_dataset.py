@@ -1,4 +1,4 @@
-"""Write what LLaMA-Factory reads: the training rows that fit in cutoff_len, held-out rows, and dataset_info.json."""
+"""Write the files that LLaMA-Factory reads: training rows within cutoff_len, held-out rows, and dataset_info.json."""
 
 from __future__ import annotations
 
@@ -15,22 +15,29 @@ from entitune.records import read_sentences
 
 COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
 SHOWN = 20
-"""How many rows an error message lists."""
+"""The most rows that an error message lists."""
 
 
 def ids_of(path: str) -> set[str]:
-    """The ids of the sentences in a canonical file."""
+    """Return the ids of the sentences in a canonical file."""
     return {sentence.id for sentence in read_sentences(path)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--alpaca", type=Path, required=True, help="alpaca JSON of the training split")
-    parser.add_argument("--tokens", required=True, help="the same rows as encoded by encode_split")
-    parser.add_argument("--selected", help="canonical JSONL of select_rows: use these sentences only (default: all)")
-    parser.add_argument("--held-out", help="canonical JSONL of select_rows: rows for evaluations, in held_out.json")
+    parser.add_argument("--tokens", required=True, help="JSONL of encode_split for the same rows")
+    parser.add_argument("--selected", help="canonical JSONL of select_rows: the sentences to use (default: all)")
+    parser.add_argument(
+        "--held-out", help="canonical JSONL of select_rows: the sentences to write to held_out.json, for evaluations"
+    )
     parser.add_argument("--cutoff-len", type=int, required=True, help="longest row in tokens, prompt and answer")
-    parser.add_argument("--on-invalid", choices=["fail", "drop"], default="fail", help="what longer rows do")
+    parser.add_argument(
+        "--on-invalid",
+        choices=["fail", "drop"],
+        default="fail",
+        help="what to do with rows that training cannot use, such as too long ones (default: %(default)s)",
+    )
     parser.add_argument(
         "--max-dropped", type=float, default=1, metavar="SHARE", help="largest share of the rows to drop (default: 1)"
     )
@@ -39,7 +46,7 @@ def main() -> None:
         "--output-dir",
         type=Path,
         required=True,
-        help="train.json, dataset_info.json, too_long.jsonl, train.summary.json",
+        help="folder for train.json, dataset_info.json, too_long.jsonl, train.summary.json and held_out.json",
     )
     args = parser.parse_args()
 
@@ -51,7 +58,7 @@ def main() -> None:
     too_long, problems = [], []
     kinds: Counter[str] = Counter()
     for line, (row, encoded) in enumerate(rows, 2):  # "[" is line 1
-        sentence = row.get("sentence", row["id"])  # a window is chosen with its sentence
+        sentence = row.get("sentence", row["id"])  # the windows of a sentence are selected together
         if chosen is not None and sentence not in chosen and sentence not in held_out:
             continue
         kind = reason = ""
@@ -72,7 +79,7 @@ def main() -> None:
         more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         advice = (
             "split long sentences with windows: true in the dataset's entry of conf/datasets.yaml, raise cutoff_len in "
-            "the recipe, shorten the prompt, or leave these rows out with on_invalid: drop in the dataset's entry"
+            "the recipe, shorten the prompt, or drop these rows with on_invalid: drop in the dataset's entry"
         )
         raise InputError("\n".join(["rows that training cannot use:", *problems[:SHOWN], *more, advice]))
     used = len(kept) + len(evaluated) + len(too_long)

@@ -1,6 +1,6 @@
-"""Write the held-out rows that choose a checkpoint, as sentences and as token ids, before anything is trained.
+"""Write the held-out rows that choose a checkpoint, as sentences and as token ids, before training.
 
-Rows that cannot be encoded are left out, as in training; every other prompt must leave room for an answer. Where long
+Rows that cannot be encoded are left out, as in training. All other prompts must leave room for an answer. If long
 sentences are split, each window is a row.
 """
 
@@ -19,12 +19,12 @@ from entitune.records import read_records, read_sentences, read_tokens
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--held-out", required=True, help="canonical JSONL of the held-out rows")
-    parser.add_argument("--windows", help="JSONL of split_windows: the training split (default: it is not split)")
-    parser.add_argument("--tokens", required=True, help="the training split as encoded by encode_split")
+    parser.add_argument("--windows", help="JSONL of split_windows for the training split (default: no windows)")
+    parser.add_argument("--tokens", required=True, help="JSONL of encode_split for the training split")
     parser.add_argument("--max-tokens", type=int, required=True, help="longest answer in tokens")
     parser.add_argument("--max-model-len", type=int, required=True, help="longest prompt and answer in tokens")
-    parser.add_argument("--sentences", required=True, help="canonical JSONL of the held-out rows that are encoded")
-    parser.add_argument("--output", required=True, help="JSONL: their id, prompt_ids, answer_tokens, in the same order")
+    parser.add_argument("--sentences", required=True, help="output: canonical JSONL of the encoded held-out rows")
+    parser.add_argument("--output", required=True, help="JSONL: their id, prompt_ids and answer_tokens, in this order")
     args = parser.parse_args()
 
     encoded = {row.id: row for row in read_tokens(args.tokens) if row.prompt_ids}

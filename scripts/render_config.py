@@ -1,7 +1,7 @@
-"""Render a run's LLaMA-Factory YAML: the recipe's hyper-parameters, and the files, template and seed of the run.
+"""Write a run's LLaMA-Factory YAML: the recipe's hyper-parameters, and the files, template and seed of the run.
 
-The output folder is keyed by a hash of everything that training depends on, so that a killed training resumes from
-its last checkpoint, and never from a checkpoint that other data, another model or other settings made.
+The name of the trainer's output folder is a hash of everything that training depends on. So a killed training resumes
+from its last checkpoint, but never from a checkpoint of other data, another model or other settings.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ HEADER = "# Made by the rule render_config. By hand, from the repository's root:
 
 
 def with_schedule(recipe: dict[str, Any], length: Schedule, whole_accumulations: bool) -> dict[str, Any]:
-    """A recipe's arguments with the steps that they mean for this number of rows, and at least one logged loss."""
+    """Return a recipe's arguments with the right number of steps and at least one logged loss."""
     arguments = dict(recipe)
     if whole_accumulations and "max_steps" not in arguments:
-        arguments["max_steps"] = length.steps  # today's Trainer would count incomplete accumulations as well
+        arguments["max_steps"] = length.steps  # the present Trainer would also count incomplete accumulations
     if arguments.get("neat_packing"):
-        arguments["logging_first_step"] = True  # how many steps packed rows make is not known before
+        arguments["logging_first_step"] = True  # the number of steps of packed rows is not known in advance
     elif arguments.get("logging_steps", 500) > length.steps:
         arguments["logging_steps"] = length.steps
     return arguments
@@ -39,17 +39,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arguments", type=json.loads, required=True, help="JSON: the recipe's hyper-parameters")
     parser.add_argument(
-        "--whole-accumulations", action="store_true", help="leave out an epoch's last, incomplete accumulation"
+        "--whole-accumulations", action="store_true", help="leave out the last, incomplete accumulation of each epoch"
     )
-    parser.add_argument("--processes", type=int, default=1, help="training processes of all nodes (default: 1)")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="number of training processes on all nodes (default: 1)"
+    )
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json in the base model's folder")
     add_chat_option(parser)
     parser.add_argument("--dataset", required=True, help="the dataset's name in dataset_info.json")
-    parser.add_argument("--eval-dataset", help="the name there of held_out.json, for evaluations")
-    parser.add_argument("--train", type=Path, required=True, help="train.json beside dataset_info.json")
+    parser.add_argument(
+        "--eval-dataset", help="the name of held_out.json in dataset_info.json (default: no evaluation in training)"
+    )
+    parser.add_argument("--train", type=Path, required=True, help="train.json, in the folder of dataset_info.json")
     parser.add_argument("--seed", type=int, required=True, help="seed of initialisation, dropout and data order")
     parser.add_argument("--locks", nargs="+", required=True, help="lock files of the train environment")
-    parser.add_argument("--checkpoints", type=Path, required=True, help="folder of the keyed output folders")
+    parser.add_argument("--checkpoints", type=Path, required=True, help="folder for the trainer's output folder")
     parser.add_argument("--output", required=True, help="the YAML file")
     args = parser.parse_args()
 
@@ -58,17 +62,17 @@ def main() -> None:
         raise InputError(f"{args.train}: expected an array of rows, in JSON")
     rows = len(train)
     if args.whole_accumulations and args.arguments.get("neat_packing"):
-        raise InputError("whole_accumulations: needs to know the steps, which neat_packing leaves open; remove one")
+        raise InputError("whole_accumulations: cannot be used with neat_packing, whose steps are unknown; remove one")
     try:
         length = plan(args.arguments, rows, args.processes, args.whole_accumulations)
     except ValueError as error:
         raise InputError(f"{args.train}: {error}") from None
     print(f"{rows:,} rows to train on; {length.epochs:.4g} epochs, {length.steps:,} steps")
 
-    # The pipeline holds rows out itself: LLaMA-Factory could put the rows of one sentence on both sides.
+    # The pipeline holds out rows itself: LLaMA-Factory could put rows of the same sentence into both parts.
     recipe = {key: value for key, value in args.arguments.items() if key != "val_size"}
     if args.eval_dataset is None and evaluates(args.arguments):
-        raise InputError("--arguments: an evaluation needs --eval-dataset, the rows that are held out for it")
+        raise InputError("--arguments: an evaluation needs held-out rows; give --eval-dataset")
     arguments = {
         "model_name_or_path": str(args.manifest.parent),
         "dataset_dir": str(args.train.parent),
@@ -77,8 +81,8 @@ def main() -> None:
         **FIXED,
         **with_schedule(recipe, length, args.whole_accumulations),
         **args.chat.training_arguments,
-        "mask_history": True,  # the examples of a few-shot prompt are not learnt
-        "logging_nan_inf_filter": False,  # else a loss that is not finite is logged as 0
+        "mask_history": True,  # no loss on the examples of a few-shot prompt
+        "logging_nan_inf_filter": False,  # otherwise a loss that is not finite is logged as 0
         "seed": args.seed,
         "data_seed": args.seed,
         "overwrite_output_dir": False,  # resume from a checkpoint if there is one

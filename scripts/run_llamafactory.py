@@ -1,7 +1,7 @@
-"""Train as `llamafactory-cli train` does, stop where a number is not finite, and finish checkpoints with checksums.
+"""Train like `llamafactory-cli train`, but stop at numbers that are not finite, and write checksums of checkpoints.
 
-Takes what `llamafactory-cli train` takes: a YAML file, then arguments that override its own. Started by train_adapter,
-in the train environment, once for each training process.
+The arguments are those of `llamafactory-cli train`: a YAML file, then arguments that override its own. train_adapter
+starts this script in the train environment, once per training process.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from entitune.cli import InputError, run
 from entitune.engines.checkpoints import DIVERGED, PARTIAL_STATE, finish
 
 WATCHED = ("loss", "eval_loss", "train_loss", "grad_norm")
-"""What is logged and must be finite."""
+"""Logged numbers that must be finite."""
 
 
 def check_finite(logs: dict[str, Any], step: int, float16: bool) -> None:
-    """Raise InputError for a logged number that is not finite.
+    """Raise InputError if a logged number is not finite.
 
-    In float16 a gradient may overflow: the trainer then leaves the step out and scales the next one less.
+    In float16 a gradient may overflow. The trainer then skips the step and lowers the scale of the next one.
     """
     for name in WATCHED:
         value = logs.get(name)
@@ -33,9 +33,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="LLaMA-Factory YAML, rendered by render_config")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="arguments that override those of the YAML")
-    parser.parse_args()  # LLaMA-Factory reads the command line for itself
+    parser.parse_args()  # for --help; LLaMA-Factory reads the command line itself
 
-    # Imported late: they take seconds.
+    # Imported late, because they take seconds.
     from llamafactory.train.tuner import run_exp
     from transformers import TrainerCallback, TrainerState
 
@@ -51,7 +51,7 @@ def main() -> None:
     save = TrainerState.save_to_json
 
     def save_to_json(self: Any, json_path: str) -> None:
-        """The trainer writes its state as the last file of a checkpoint: so do we, after the checksums."""
+        """Write the trainer's state, the last file of a checkpoint, after the checksums of the other files."""
         path = Path(json_path)
         if not path.parent.name.startswith("checkpoint-"):
             save(self, json_path)

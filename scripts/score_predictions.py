@@ -1,6 +1,6 @@
 """Score the predictions of one run: precision, recall and F1 by label, micro and macro, with bootstrap intervals.
 
-Writes the run's rows of results/metrics.tsv (columns: docs/contracts.md), a table to read, and seqeval's report.
+Writes the run's rows of results/metrics.tsv (columns: docs/contracts.md), a table for readers, and seqeval's report.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from entitune.tsv import COUNTS, MEASURES, METRICS_COLUMNS, OTHER, Row, write_ts
 
 
 def score_rows(counted: Tally, resamples: int, seed: int) -> list[Row]:
-    """One row a label, then micro and macro. OTHER has a row where an answer names a label that the dataset lacks."""
+    """Return a row per label, then micro and macro. OTHER has a row only if answers name labels the dataset lacks."""
     values = measure(counted.totals)
     counts = np.vstack([counted.totals, counted.totals.sum(axis=0), counted.totals[:-1].sum(axis=0)])
     low, high = intervals(counted, resamples, seed)
@@ -40,7 +40,7 @@ def score_rows(counted: Tally, resamples: int, seed: int) -> list[Row]:
 
 
 def markdown(title: str, rows: list[Row], left_out: Sequence[LeftOut] = ()) -> str:
-    """The rows as a table to read, a section a scoring, and what was left out of the data."""
+    """Return the rows as a table for readers with a section per scoring, and the data that was left out."""
     lines = [f"# {title}", ""]
     for scoring in dict.fromkeys(row["scoring"] for row in rows):
         lines += [f"## {scoring}", "", "| label | P | R | F1 | 95 % interval of F1 | gold | predicted | correct |"]
@@ -74,11 +74,13 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap resamples (default: 10000)")
     parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
     parser.add_argument("--output", required=True, help="TSV: the run's rows of results/metrics.tsv")
-    parser.add_argument("--table", help="Markdown: the same figures to read, and what was left out of the data")
+    parser.add_argument("--table", help="Markdown: the same figures for readers, and the data that was left out")
     parser.add_argument(
         "--summaries", type=Path, nargs="*", default=[], help="summaries of the steps that leave data out, for --table"
     )
-    parser.add_argument("--seqeval", help="text: seqeval's own report, in strict mode, of what BIO tags can write")
+    parser.add_argument(
+        "--seqeval", help="text: seqeval's report in strict mode, for entities that BIO tags can express"
+    )
     args = parser.parse_args()
     if args.resamples < 1:
         parser.error("--resamples: expected at least 1")
@@ -101,7 +103,7 @@ def main() -> None:
         report = seqeval_report(read_predictions(args.predictions), args.labels)
         micro = next(row for row in rows if row["scoring"] == "spans" and row["label"] == "micro")
         with atomic_write(args.seqeval) as stream:
-            stream.write(f"{title}\nseqeval, strict mode, IOB2 tags, one tag a character\n\n{report}")
+            stream.write(f"{title}\nseqeval, strict mode, IOB2 tags, one tag per character\n\n{report}")
             stream.write(
                 "Micro precision, recall and F1 of `spans`: {precision:.4f} {recall:.4f} {f1:.4f}\n".format(**micro)
             )

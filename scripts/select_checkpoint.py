@@ -1,6 +1,6 @@
-"""Take the checkpoint with the highest micro F1 (spans) on held-out rows of the training split as the run's adapter.
+"""Make the checkpoint with the highest micro F1 (spans) on held-out rows of the training split the run's adapter.
 
-Of equal checkpoints the earliest is taken: it was trained for the fewest steps.
+Of several equal checkpoints, the earliest is chosen, because it was trained for the fewest steps.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from entitune.prompting.predictions import Answer, read_prediction
 from entitune.records import Prediction, read_records, read_sentences
 from entitune.tsv import COUNTS, MICRO, Row, write_tsv
 
-OF_THE_TRAINING = ("trainer_log.jsonl", "training_loss.png")
+TRAINING_FILES = ("trainer_log.jsonl", "training_loss.png")
 
 
 def score(predictions: list[Prediction], labels: list[str], resamples: int, seed: int) -> dict[str, Any]:
-    """Micro precision, recall and F1 with its interval, and the counts behind them."""
+    """Return micro precision, recall and F1, the interval of F1, and the counts that they are computed from."""
     counted = tally(predictions, labels)[SCORING]
     position = counted.names.index(MICRO)
     precision, recall, f1 = map(float, measure(counted.totals)[position])
@@ -38,16 +38,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--candidates", type=Path, required=True, help="folder of train_adapter --candidates")
     parser.add_argument("--sentences", required=True, help="canonical JSONL of the held-out rows")
-    parser.add_argument("--answers", nargs="+", required=True, help="predict_shard's files, in order")
+    parser.add_argument("--answers", nargs="+", required=True, help="files of predict_shard, in order")
     parser.add_argument(
         "--answer", choices=ANSWER_FORMATS, default="json", help="format of the answers (default: %(default)s)"
     )
     parser.add_argument("--labels", type=label_names, required=True, metavar="A,B,...", help="the dataset's labels")
-    parser.add_argument("--run", required=True, help="the run whose answers are read")
-    parser.add_argument("--seed", type=int, required=True, help="and its seed")
+    parser.add_argument("--run", required=True, help="name of the run whose answers are read")
+    parser.add_argument("--seed", type=int, required=True, help="seed of the run")
     parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap resamples (default: 10000)")
     parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
-    parser.add_argument("--scores", required=True, help="TSV: the score of each checkpoint, and which was chosen")
+    parser.add_argument("--scores", required=True, help="TSV: the score of each checkpoint, and which one was chosen")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the adapter")
     args = parser.parse_args()
 
@@ -62,7 +62,9 @@ def main() -> None:
     for step in candidates:
         if [answer.id for answer in answers[step]] != expected:
             found = ", ".join(args.answers)
-            raise InputError(f"{found}: step {step}: not one answer for each sentence of {args.sentences}, in order")
+            raise InputError(
+                f"{found}: step {step}: expected one answer for each sentence of {args.sentences}, in order"
+            )
         predictions = [
             read_prediction(args.answer, sentence, answer.raw, answer.finish_reason)
             for sentence, answer in zip(sentences, answers[step], strict=True)
@@ -71,16 +73,16 @@ def main() -> None:
         rows.append({"step": step, "sentences": len(sentences), **scores})
     best = max(rows, key=lambda row: (row["f1"], -row["step"]))
     if len(rows) == 1:
-        print("warning: the training wrote one checkpoint, so there is no choice; set a smaller save_steps")
+        print("warning: the training wrote only one checkpoint; set a smaller save_steps")
     elif not best["f1"]:
-        print("warning: no checkpoint finds an entity of the held-out rows; the earliest is taken")
+        print("warning: no checkpoint finds an entity of the held-out rows; the earliest one is chosen")
     for row in rows:
         print("step {step}: F1 {f1:.4f} ({f1_low:.4f} to {f1_high:.4f})".format(**row))
     print(f"chosen: step {best['step']} of {rows[-1]['step']}, by F1 on {len(sentences)} held-out sentences")
 
     args.output_dir.mkdir(parents=True, exist_ok=True)
     chosen = candidates[best["step"]]
-    for source in (*sorted(chosen.iterdir()), *(args.candidates / name for name in OF_THE_TRAINING)):
+    for source in (*sorted(chosen.iterdir()), *(args.candidates / name for name in TRAINING_FILES)):
         shutil.copyfile(source, args.output_dir / f".{source.name}")
         os.replace(args.output_dir / f".{source.name}", args.output_dir / source.name)
     write_tsv(args.scores, COLUMNS, [{**row, "chosen": "yes" if row is best else "no"} for row in rows])

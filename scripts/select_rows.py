@@ -1,7 +1,7 @@
-"""Choose the rows of a training split: hold rows out, leave out sentences of other splits, take a nested subset.
+"""Choose rows of a training split: hold out rows, leave out sentences of other splits, choose a nested subset.
 
-In this order, so that what is held out depends on neither the number of rows nor the order of the file. All files are
-canonical JSONL. Nothing that is held out or excluded shares a sentence with the output.
+In this order, the held-out rows depend neither on the number of chosen rows nor on the order of the file. All files are
+canonical JSONL. No sentence of the output is held out or excluded.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ def main() -> None:
         metavar="FILE",
         help="canonical JSONL whose sentences to leave out",
     )
-    parser.add_argument("--hold-out", type=float, metavar="SHARE", help="share of the rows to hold out, as 0.1")
+    parser.add_argument("--hold-out", type=float, metavar="SHARE", help="share of the rows to hold out, such as 0.1")
     parser.add_argument(
         "--never-held-out",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="canonical JSONL whose sentences are not held out",
+        help="canonical JSONL whose sentences are never held out",
     )
-    parser.add_argument("--held-out", metavar="FILE", help="where to write the rows that are held out")
-    parser.add_argument("--rows", type=int, help="how many of the remaining rows to take (default: all)")
-    parser.add_argument("--seed", type=int, required=True, help="decides which rows; nested subsets for one seed")
+    parser.add_argument("--held-out", metavar="FILE", help="output: the held-out rows")
+    parser.add_argument("--rows", type=int, help="number of the remaining rows to choose (default: all)")
+    parser.add_argument("--seed", type=int, required=True, help="seed of the choice; subsets of one seed are nested")
     parser.add_argument("--output", required=True, help="the chosen rows")
     args = parser.parse_args()
     if (args.hold_out is None) != (args.held_out is None):
@@ -51,7 +51,7 @@ def main() -> None:
         for path in args.exclude:
             before = len(rows)
             rows = without(rows, read_sentences(path))
-            report += f", {before - len(rows)} left out because {path} has their sentences"
+            report += f", {before - len(rows)} left out because {path} has the same sentences"
         if args.rows is not None:
             rows = select_rows(rows, args.rows, args.seed)
     except InputError as error:

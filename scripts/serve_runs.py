@@ -1,9 +1,9 @@
-"""Serve finished runs with vLLM's OpenAI-compatible server, each under its run's name, until it is stopped.
+"""Serve finished runs with vLLM's OpenAI-compatible server until it is stopped. Each model has the name of its run.
 
     python scripts/serve_runs.py --runs demo --ui
 
-On a GPU the server loads the base model and the runs' adapters; on a CPU the merged model of one run, or several runs
-of one base unmerged, which is slower. docs/serving.md explains the options.
+On a GPU, the server loads the base model and the runs' adapters. On a CPU, it loads the merged model of one run, or
+serves several runs of one base model unmerged, which is slower. docs/serving.md explains the options.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from entitune.study import read_study
 
 
 def curl_line(address: str, first: FinishedRun, key_file: Path | None, key: str | None) -> str:
-    """Return a command that asks for the entities of a sentence; it names where the key is, not the key."""
+    """Return a curl command that asks for the entities of a sentence. It refers to the API key but does not show it."""
     key_text = f"$(cat {shlex.quote(str(key_file))})" if key_file else f"${KEY_VARIABLE}"
     authorization = f' -H "Authorization: Bearer {key_text}"' if key else ""
     body = json.dumps(request_of(first, EXAMPLES[0]), ensure_ascii=False)
@@ -58,9 +58,9 @@ def curl_line(address: str, first: FinishedRun, key_file: Path | None, key: str 
 
 
 def open_page(runs: list[FinishedRun], address: str, key: str | None, port: int) -> ThreadingHTTPServer:
-    """Return the page's server, bound to a port of this machine. Raises InputError where it cannot be."""
+    """Return the page's server, bound to a port of this machine. Raises InputError if that fails."""
     if port > 65535:
-        raise InputError(f"the page needs the port after --port, and there is no port {port}: choose a smaller --port")
+        raise InputError(f"the page needs the port after --port, but {port} is not a port; choose a smaller --port")
     try:
         return listen(runs, address, key, port)
     except OSError as error:
@@ -68,14 +68,14 @@ def open_page(runs: list[FinishedRun], address: str, key: str | None, port: int)
 
 
 def stop(*_: Any) -> None:
-    """End the script, and with it the server, at a signal."""
+    """End the script and the server. A signal handler."""
     sys.exit(0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", required=True, help="runs of conf/runs.tsv, comma-separated")
-    parser.add_argument("--seed", type=int, help="which seed of the runs (default: the first of each)")
+    parser.add_argument("--seed", type=int, help="seed of the runs (default: the first of each)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen at (default: %(default)s)")
     parser.add_argument(
@@ -83,15 +83,15 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="another name of this server, for clients that call it by that name, such as a proxy's; may be repeated",
+        help="another host name that requests may use for this server, such as a proxy's; may be repeated",
     )
-    parser.add_argument("--api-key-file", type=Path, help=f"file with the API key (default: {KEY_VARIABLE}, or none)")
-    parser.add_argument("--ui", action="store_true", help="a page to try sentences on, at the port after --port")
+    parser.add_argument("--api-key-file", type=Path, help=f"file with the API key (default: {KEY_VARIABLE}, or no key)")
+    parser.add_argument("--ui", action="store_true", help="serve a page to try sentences, at the port after --port")
     parser.add_argument(
-        "--start-timeout", type=float, default=600, help="seconds in which it must be ready (default: %(default)s)"
+        "--start-timeout", type=float, default=600, help="seconds until the server must be ready (default: %(default)s)"
     )
     parser.add_argument(
-        "--log", type=Path, help="file that vLLM's own output is appended to (default: logs/serve_runs.PORT.log)"
+        "--log", type=Path, help="log file to append vLLM's output to (default: logs/serve_runs.PORT.log)"
     )
     args = parser.parse_args()
 
@@ -106,7 +106,7 @@ def main() -> None:
     runs = [finished_run(study, name, args.seed) for name in dict.fromkeys(args.runs.split(","))]
     check_together(runs)
     if len(runs) > 1 and any(one.merged for one in runs):
-        print("several runs on a CPU are served unmerged: slower than a server for each", file=sys.stderr)
+        print("several runs on a CPU are served unmerged, which is slower than one server per run", file=sys.stderr)
     env = runs[0].decode.environment
     require([paths.environment(env)], "the environment that serves is not built")
     entry = study.models[runs[0].model]
@@ -126,7 +126,7 @@ def main() -> None:
             if page:
                 threading.Thread(target=page.serve_forever, daemon=True).start()
                 print(f"Page: http://127.0.0.1:{page.server_port}/")
-            print("Ctrl-C or SIGTERM stops it; requests under way are finished.", flush=True)
+            print("Ctrl-C or SIGTERM stops the server; it first finishes current requests.", flush=True)
             process.wait()
             raise failure(f"vLLM ended with exit code {process.returncode}", log, process.returncode)
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Set up the workflow's environment in .envs/workflow: Snakemake and all that needs no engine. Safe to run again.
-# The engines' environments are built by the workflow when a step first needs them.
+# Set up the workflow's environment in .envs/workflow: Snakemake and everything that needs no engine. Safe to run again.
+# The workflow builds the engines' environments when a step first needs them.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -17,12 +17,12 @@ if [ -z "$python" ]; then
     exit 1
 fi
 
-# vLLM's CPU build wants libnuma of the system and does not bring it. Debian's package can be unpacked without root.
+# vLLM's CPU build needs libnuma and does not include it. Debian's package can be unpacked without root.
 if ! "$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null && [ ! -e .envs/lib/libnuma.so.1 ]; then
     mkdir -p .envs/lib/package
     if ! (cd .envs/lib/package && apt-get download libnuma1 && dpkg -x ./*.deb . &&
         cp "$(find . -name 'libnuma.so.1*' -type f)" ../libnuma.so.1) >/dev/null 2>&1; then
-        echo "error: the library libnuma.so.1 is missing, which vLLM needs on a CPU; install it with" >&2
+        echo "error: the library libnuma.so.1, which vLLM needs on a CPU, is missing; install it with" >&2
         echo "       apt install libnuma1 (Debian, Ubuntu) or dnf install numactl-libs (Fedora, RHEL)" >&2
         exit 1
     fi
@@ -41,7 +41,7 @@ if ! "$python" -m venv --clear .envs/workflow >/dev/null 2>&1; then
     echo "error: '$python -m venv' does not work here; on Debian and Ubuntu: apt install python3-venv" >&2
     exit 1
 fi
-# pip only brings uv, which installs the rest far faster and shares the files of PyTorch between the environments.
+# pip installs only uv, which installs the rest much faster and shares the files of PyTorch between the environments.
 .envs/workflow/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/uv.txt
 VIRTUAL_ENV=.envs/workflow .envs/workflow/bin/uv pip sync --quiet --require-hashes --compile-bytecode envs/workflow.txt
 cp envs/workflow.txt .envs/workflow/.built

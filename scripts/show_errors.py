@@ -33,7 +33,7 @@ gold {{ example.gold_label }}, predicted {{ example.pred_label }} \
 
 
 def errors_page(examples: Sequence[Example]) -> Markup:
-    """Return the page's body."""
+    """Return the body of the page."""
     labels = {one.label for example in examples for one in example.gold}
     labels |= {one.label for example in examples for one in example.pred}
     return render(ERRORS, examples=examples, highlight=highlight, hues=hues_of(sorted(labels)))

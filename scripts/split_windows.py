@@ -1,8 +1,8 @@
-"""Split the sentences of a split that are too long into windows, and write the alpaca rows of all windows.
+"""Split the sentences that are too long into windows, and write the alpaca rows of all windows.
 
-A training row fits where prompt and answer have at most --cutoff-len tokens. A prompt that is predicted fits where it
-leaves room for --max-tokens within --max-model-len; its gold answer is not looked at. A sentence that fits is the one
-window of itself. Runs in the train environment.
+A training row fits if prompt and answer have at most --cutoff-len tokens. A prompt for prediction fits if it leaves
+room for --max-tokens within --max-model-len; its gold answer does not matter. A sentence that fits becomes a single
+window. Runs in the train environment.
 """
 
 from __future__ import annotations
@@ -25,25 +25,27 @@ from entitune.records import Entity, Sentence, read_sentences
 
 
 def answer_to(answer_format: AnswerFormat, sentence: Sentence) -> str:
-    """The answer that the model should give; empty where the sentence is unlabelled."""
+    """Return the answer that the model should give; empty if the sentence is unlabelled."""
     return "" if sentence.entities is None else write_answer(answer_format, sentence)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sentences", required=True, help="canonical JSONL of the split")
-    parser.add_argument("--alpaca", type=Path, required=True, help="alpaca JSON of its sentences, from build_alpaca")
+    parser.add_argument("--alpaca", type=Path, required=True, help="alpaca JSON of build_alpaca for the same sentences")
     parser.add_argument(
         "--answer", choices=ANSWER_FORMATS, default="json", help="format of the answers (default: %(default)s)"
     )
     parser.add_argument("--model", required=True, help="folder of the base model")
     add_chat_option(parser)
-    parser.add_argument("--cutoff-len", type=int, help="of a training split: longest row in tokens, prompt and answer")
-    parser.add_argument("--max-model-len", type=int, help="of another split: longest prompt and answer in tokens")
-    parser.add_argument("--max-tokens", type=int, help="of another split: longest answer in tokens")
+    parser.add_argument("--cutoff-len", type=int, help="for training: longest row in tokens, prompt and answer")
+    parser.add_argument("--max-model-len", type=int, help="for prediction: longest prompt and answer in tokens")
+    parser.add_argument("--max-tokens", type=int, help="for prediction: longest answer in tokens")
     parser.add_argument("--output", required=True, help="alpaca JSON of the windows")
-    parser.add_argument("--windows", required=True, help="JSONL: the windows as sentences, with sentence and start")
-    parser.add_argument("--summary", required=True, help="JSON: how many there are, and the mentions that none holds")
+    parser.add_argument(
+        "--windows", required=True, help="JSONL: the windows as sentences, with the keys sentence and start"
+    )
+    parser.add_argument("--summary", required=True, help="JSON: the numbers of windows, and of mentions in no window")
     args = parser.parse_args()
     limits = (args.max_model_len, args.max_tokens)
     if (args.cutoff_len is None) == (None in limits):
@@ -56,7 +58,7 @@ def main() -> None:
     prompt = Prompt.from_row(rows[0])
 
     def lengths(text: str, entities: tuple[Entity, ...] = ()) -> tuple[int, int]:
-        """The lengths of prompt and answer in tokens."""
+        """Return the lengths of prompt and answer in tokens."""
         part = Sentence("", text, entities)
         prompt_ids, answer_ids = encoder.encode(prompt.row(part, write_answer(args.answer, part)))
         return len(prompt_ids), len(answer_ids)
@@ -65,7 +67,7 @@ def main() -> None:
         room = Room(args.max_model_len, args.max_tokens, lengths("")[0], args.answer)
 
     def fits(sentence: Sentence, start: int, end: int) -> bool:
-        """Whether a part of the sentence fits, as a training row or as a prompt."""
+        """Return whether a part of the sentence fits, as a training row or as a prompt."""
         text = sentence.text[start:end]
         if args.cutoff_len is None:
             return room.has(lengths(text)[0])
@@ -78,7 +80,7 @@ def main() -> None:
             spans = split(sentence.text, functools.partial(fits, sentence))
         except ValueError as error:
             raise InputError(
-                f"{args.sentences}:{line}: sentence {sentence.id}: {error}: the prompt leaves no room; shorten it, or "
+                f"{args.sentences}:{line}: sentence {sentence.id}: {error}: the prompt leaves no room; shorten it or "
                 + ("raise cutoff_len in the recipe" if args.cutoff_len else "raise max_model_len in conf/decode.yaml")
             ) from None
         windows += windows_of(sentence, spans)
@@ -92,13 +94,13 @@ def main() -> None:
     lost = counts["mentions_lost"]
     write_json(args.summary, {**counts, "kinds": {"whole in no window": lost} if lost else {}})
     print(
-        "{split} of {sentences} sentences split, {windows} windows; {mentions_lost} of {mentions} mentions are whole in"
-        " no window".format(**counts)
+        "{split} of {sentences} sentences split, {windows} windows; no window holds {mentions_lost} of {mentions} "
+        "mentions completely".format(**counts)
     )
 
 
 def row_of(prompt: Prompt, window: Window, answer_format: AnswerFormat) -> dict[str, object]:
-    """The alpaca row of a window; `sentence` is the id of the sentence that it is a part of."""
+    """Return the alpaca row of a window. Its key `sentence` is the id of the sentence that the window is part of."""
     sentence = window.to_sentence()
     row: dict[str, object] = prompt.row(sentence, answer_to(answer_format, sentence))
     return row if window.sentence is None else {**row, "sentence": window.sentence}

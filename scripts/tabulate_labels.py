@@ -1,4 +1,4 @@
-"""Write the scores of each run by label, over its seeds: an HTML page, and LaTeX tables for a paper."""
+"""Write the scores of each run by label, as means over its seeds: an HTML page, and LaTeX tables for a paper."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ COLUMNS = ("label", "P", "R", "F1", "95 % interval of F1", "gold")
 LATEX_HEAD = """\
 % Needs \\usepackage{booktabs}. Names with Chinese characters need the package ctex and XeLaTeX or LuaLaTeX.
 % Mean and sample standard deviation over the seeds of a run. Intervals: 95 %, bootstrap over sentences; with several
-% seeds, from the lowest to the highest bound of theirs.
+% seeds, from the lowest to the highest bound of the seeds' intervals.
 """
 LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "±": "$\\pm$"},
     **{"<": "\\textless{}", ">": "\\textgreater{}"},
 }
-"""How LaTeX writes the characters that mean something else to it."""
+"""Character with a special meaning in LaTeX -> how to write it."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it is shown; the first cell of a row is its name."""
+    """A table. The first cell of a row is the name of a label or run."""
 
     title: str
     columns: Sequence[str]
     rows: list[list[str]]
 
     def latex(self) -> str:
-        """The table in LaTeX, a rule before the rows that are no labels."""
+        """Return the table in LaTeX, with a rule between the labels and the averages."""
         rows = []
         for number, row in enumerate(self.rows):
             if number and row[0] in NOT_LABELS and self.rows[number - 1][0] not in NOT_LABELS:
@@ -65,7 +65,7 @@ class Table:
 
 
 def latex_text(text: str) -> str:
-    """Escape what has a meaning in LaTeX."""
+    """Escape the characters that have a special meaning in LaTeX."""
     return "".join(LATEX.get(character, character) for character in text)
 
 
@@ -80,13 +80,13 @@ def shown(mean: float, deviation: float | None) -> str:
 
 
 def measures(mean: SeedMean) -> list[str]:
-    """The cells of precision, recall and F1."""
+    """Return the cells of precision, recall and F1."""
     pairs = ((mean.precision, mean.precision_sd), (mean.recall, mean.recall_sd), (mean.f1, mean.f1_sd))
     return [shown(*pair) for pair in pairs]
 
 
 def label_tables(means: Iterable[SeedMean]) -> list[Table]:
-    """A table by label for each run, dataset, split and scoring."""
+    """Return a table by label for each run, dataset, split and scoring."""
     tables: dict[str, Table] = {}
     for mean in means:
         where = f"{mean.run} on {mean.dataset} {mean.split}, {mean.scoring}"
@@ -98,7 +98,7 @@ def label_tables(means: Iterable[SeedMean]) -> list[Table]:
 
 
 def run_tables(means: Iterable[SeedMean]) -> list[Table]:
-    """Micro precision, recall and F1 of all runs on one dataset and split, a table a scoring."""
+    """Return a table of micro precision, recall and F1 of all runs for each dataset, split and scoring."""
     tables: dict[str, Table] = {}
     for mean in means:
         if mean.label == MICRO:
@@ -112,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--metrics", required=True, help="results/metrics.tsv")
     parser.add_argument("--output", required=True, help="HTML")
-    parser.add_argument("--latex", help="LaTeX: a table of the runs, and the same tables by label")
+    parser.add_argument("--latex", help="LaTeX: tables of the runs, and the same tables by label")
     args = parser.parse_args()
 
     means = over_seeds(read_scores(args.metrics))

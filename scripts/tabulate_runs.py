@@ -1,6 +1,6 @@
-"""Write the run table of the report: settings, scores, cost and provenance of each run and seed, as an HTML page.
+"""Write the run table of the report as an HTML page: settings, scores, cost and provenance of each run and seed.
 
-After the seeds of a run comes a row with the mean and the standard deviation over them.
+If a run has several seeds, a row with their mean and standard deviation follows them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ STYLE = ".mean td {font-weight: bold; background: #f4f4f4}"
 
 
 def gpu_hours(manifest: dict[str, Any]) -> float:
-    """Hours of each stage times the GPUs that it held."""
+    """Return the GPU hours of a run: the sum over its stages of hours times GPUs."""
     config = manifest["config"]
     held = {
         "train_adapter": config.get("train", {}).get("gpus", 0),
@@ -53,12 +53,12 @@ def gpu_hours(manifest: dict[str, Any]) -> float:
 
 
 def f1_column(score: Score | SeedMean, splits: int) -> str:
-    """The column that a score belongs to; the split is in its name where there are several."""
+    """Return the name of a score's column, with the split if there are several splits."""
     return f"F1 ({score.split}, {score.scoring})" if splits > 1 else f"F1 ({score.scoring})"
 
 
 def mean_rows(scores: Sequence[Score], splits: int) -> dict[str, dict[str, str]]:
-    """The cells of the mean over seeds, for each run that has several."""
+    """Return run -> cells of the mean over seeds, for runs with several seeds."""
     rows: dict[str, dict[str, str]] = {}
     for mean in over_seeds(scores):
         if mean.f1_sd is not None:
@@ -69,14 +69,14 @@ def mean_rows(scores: Sequence[Score], splits: int) -> dict[str, dict[str, str]]
 
 
 def nodes(manifest: dict[str, Any]) -> str:
-    """The GPUs or processors that the run's jobs ran on."""
+    """Return the GPUs or processors that the run's jobs ran on."""
     found = [stage["hardware"] for stage in manifest["stages"].values()]
     names = [", ".join(node["gpus"]) or f"{node['cores']} cores of {node['processor']}" for node in found]
     return "; ".join(dict.fromkeys(names))
 
 
 def describe(manifest: dict[str, Any], f1: dict[str, str]) -> dict[str, str]:
-    """The cells of one run and seed."""
+    """Return the cells of one run and seed."""
     config = manifest["config"]
     match config["kind"]:
         case "tuned":
@@ -129,7 +129,7 @@ def main() -> None:
     for path in args.manifests:
         manifest = read_json(path)
         if not isinstance(manifest, dict) or "config" not in manifest:
-            raise InputError(f"{path}: not the manifest of a run; delete it, and the same command makes it again")
+            raise InputError(f"{path}: not the manifest of a run; delete it and run the same command again")
         name, seed = manifest["config"]["run"], manifest["config"]["seed"]
         f1 = {
             f1_column(score, splits): f"{score.f1:.4f} ({score.f1_low:.3f} to {score.f1_high:.3f})"

@@ -1,8 +1,7 @@
-"""Train a LoRA adapter: LLaMA-Factory on a rendered YAML, with live progress.
+"""Train a LoRA adapter with LLaMA-Factory on a rendered YAML, with live progress.
 
-A training that was killed resumes from its last undamaged checkpoint when the same command is given again. A second
-training of the same run waits, or is refused with the process that holds it. Where Snakemake has gone, so does the
-training.
+The same command resumes a killed training from its last intact checkpoint. A second training of the same run waits, or
+is refused with a message that names the process of the first. If Snakemake ends, the training ends too.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from entitune.processes import Workflow, die_with_parent
 from entitune.progress import Progress
 
 OTHER_TRAININGS = ("USE_V1", "USE_MCA", "USE_KT", "USE_RAY", "ALLOW_EXTRA_ARGS", "LLAMABOARD_ENABLED")
-"""Variables that make LLaMA-Factory another program than the one whose rows were checked."""
+"""Variables that switch LLaMA-Factory to code whose rows were not checked."""
 
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 RESULTS = (*ADAPTER, "trainer_log.jsonl", "training_loss.png")
@@ -44,32 +43,31 @@ def drop_damaged_checkpoints(folder: Path, processes: int, needs_all: bool = Fal
     """Remove checkpoints that a kill left unfinished, or whose files have changed since they were written.
 
     Args:
-        folder: where the trainer writes them.
-        processes: training processes of all nodes.
-        needs_all: whether the training chooses among its checkpoints in the end, so that it needs all of them.
+        folder: The trainer's output folder.
+        processes: The number of training processes on all nodes.
+        needs_all: Whether all checkpoints are needed, because the best one is chosen after training.
     """
     checkpoints = sorted(folder.glob("checkpoint-*"))
     damaged = {path: reason for path in checkpoints if (reason := find_damage(path, processes))}
     for path in checkpoints if damaged and needs_all else damaged:
-        reason = damaged.get(path, "another checkpoint is damaged, and the best of all is chosen in the end")
+        reason = damaged.get(path, "another checkpoint is damaged, and choosing the best one needs all checkpoints")
         shutil.rmtree(path)
         print(f"{path}: removed: {reason}", file=sys.stderr)
 
 
 def cut_log(folder: Path) -> int:
-    """Drop what trainer_log.jsonl says of steps after the last checkpoint: they are made again, and logged again.
+    """Remove the lines of trainer_log.jsonl about steps after the last checkpoint, which will be made and logged again.
 
     Returns:
-        The step that training resumes from; 0 for the start.
+        The step that training resumes from, or 0 for the start.
     """
     step = max((int(path.name.rpartition("-")[2]) for path in folder.glob("checkpoint-*")), default=0)
     log = folder / "trainer_log.jsonl"
     if log.is_file():
         kept = []
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(
-                ValueError, TypeError, KeyError, RecursionError
-            ):  # a line that a kill left unfinished
+            # A kill may have left an unfinished line.
+            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
                 record = json.loads(line)
                 if 0 < record["current_steps"] <= step:
                     kept.append(record)
@@ -78,27 +76,28 @@ def cut_log(folder: Path) -> int:
 
 
 def last_record(log: Path) -> dict[str, Any] | None:
-    """The newest whole line of trainer_log.jsonl."""
+    """Return the last complete line of trainer_log.jsonl, or None."""
     if not log.exists():
         return None
     for line in reversed(log.read_text(encoding="utf-8").splitlines()):
-        with contextlib.suppress(json.JSONDecodeError):  # the line that is being written
+        with contextlib.suppress(json.JSONDecodeError):  # the last line may be incomplete
             record: dict[str, Any] = json.loads(line)
             return record
     return None
 
 
 def show(progress: Progress, record: dict[str, Any]) -> None:
-    """Say how far the training is, from a record of its log; the last one has no loss."""
+    """Show the progress of a training from a record of its log. The last record has no loss."""
     loss = f", loss {record['loss']:.4f}" if "loss" in record else ""
     step = f"step {record['current_steps']}/{record['total_steps']}"
     progress.show(record["percentage"], step + loss, record["remaining_time"])
 
 
 def launcher(executable: str, processes: int, nodes: int) -> list[str]:
-    """The command before LLaMA-Factory's arguments: the trainer for one process, torchrun for several.
+    """Return the command before LLaMA-Factory's arguments: the trainer for one process, torchrun for several.
 
-    Of several nodes this is one, a task of Slurm's srun, whose environment says which and where the first one is.
+    With several nodes, each node runs this script as a task of Slurm's srun. The task's environment has its number and
+    the list of nodes.
     """
     torchrun, python = (str(Path(executable).with_name(name)) for name in ("torchrun", "python"))
     trainer = run_llamafactory.__file__
@@ -114,11 +113,11 @@ def launcher(executable: str, processes: int, nodes: int) -> list[str]:
             text=True,
             check=True,
         )
-        # Known to every task of the job, and another than that of a job beside it.
+        # All tasks of a job must use the same port, and other jobs on the node another one.
         port = 20000 + int(os.environ["SLURM_JOB_ID"]) % 10000
         meeting = [f"--nnodes={nodes}", f"--node-rank={os.environ['SLURM_PROCID']}"]
         meeting += [f"--master-addr={listed.stdout.split()[0]}", f"--master-port={port}"]
-    worker = ["--no-python", "setpriv", "--pdeathsig", "KILL", python, trainer]  # workers end with torchrun
+    worker = ["--no-python", "setpriv", "--pdeathsig", "KILL", python, trainer]  # ends workers with torchrun
     return [torchrun, *meeting, f"--nproc-per-node={processes}", *worker]
 
 
@@ -132,11 +131,11 @@ def train(
     title: str,
     held: Claim | None = None,
 ) -> None:
-    """Run LLaMA-Factory to its end.
+    """Run LLaMA-Factory until it ends.
 
     Raises:
-        InputError: it failed (the message has the trainer's own, or the log's last lines), or Snakemake has gone, or
-            another process has taken over the claim `held`.
+        InputError: LLaMA-Factory failed (the message is that of the trainer, or has the last lines of the log),
+            Snakemake has ended, or another process has taken over the claim `held`.
     """
     arguments = yaml.safe_load(config.read_text(encoding="utf-8"))
     overrides: list[str] = []
@@ -154,7 +153,7 @@ def train(
         environment |= {**environment_of(gpus, found), "RECORD_VRAM": "1"}
         if arguments.get("bf16") and lacks_bfloat16(found):
             overrides = ["bf16=false", "fp16=true"]
-            print(f"{title}: a GPU here has no bfloat16: training in float16", file=sys.stderr)
+            print(f"{title}: a GPU here does not support bfloat16; training in float16", file=sys.stderr)
     trainer_log, progress = Path(arguments["output_dir"]) / "trainer_log.jsonl", Progress(title, sys.stderr)
     workflow = Workflow()
     with log.open("w", encoding="utf-8") as stream:
@@ -182,27 +181,29 @@ def train(
                 process.wait()
     if process.returncode:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        if told := [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]:
-            raise InputError(told[-1])
+        if errors := [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]:
+            raise InputError(errors[-1])
         tail = "\n".join(lines[-15:])
         raise InputError(f"LLaMA-Factory ended with exit code {process.returncode}; the end of {log}:\n{tail}")
 
 
 def check_results(working: Path) -> None:
-    """Raise InputError where training left no adapter, or one with weights that are not finite."""
+    """Raise InputError if training wrote no adapter, or one with weights that are not finite."""
     if missing := [name for name in RESULTS if not (working / name).is_file()]:
-        raise InputError(f"{working}: training left no {', '.join(missing)}")
+        raise InputError(f"{working}: training did not write {', '.join(missing)}")
     check_weights(working / "adapter_model.safetensors")
 
 
 def check_weights(weights: Path) -> None:
-    """Raise InputError where weights are not finite."""
+    """Raise InputError if weights are not finite."""
     if broken := find_not_finite(weights):
-        raise InputError(f"{weights}: {len(broken)} tensors hold infinities or NaN, the first: {broken[0]}; {DIVERGED}")
+        raise InputError(
+            f"{weights}: {len(broken)} tensors contain infinities or NaN, the first: {broken[0]}; {DIVERGED}"
+        )
 
 
 def keep_adapter(working: Path, output_dir: Path) -> None:
-    """Move the finished adapter out of the trainer's folder, each file whole."""
+    """Copy the files of the finished adapter from the trainer's folder, each atomically."""
     output_dir.mkdir(parents=True, exist_ok=True)
     for name in RESULTS:
         shutil.copyfile(working / name, output_dir / f".{name}")
@@ -210,8 +211,8 @@ def keep_adapter(working: Path, output_dir: Path) -> None:
 
 
 def keep_candidates(working: Path, output_dir: Path) -> None:
-    """Copy the adapter of each checkpoint, the log and the plot of the loss, and write a manifest of them last."""
-    shutil.rmtree(output_dir, ignore_errors=True)  # of an earlier training
+    """Copy the adapter of each checkpoint, the log and the plot of the loss, and write their manifest last."""
+    shutil.rmtree(output_dir, ignore_errors=True)  # candidates of an earlier training
     output_dir.mkdir(parents=True)
     for checkpoint in steps_in(working).values():
         check_weights(checkpoint / "adapter_model.safetensors")
@@ -228,23 +229,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="LLaMA-Factory YAML, rendered by render_config")
     parser.add_argument("--llamafactory", required=True, help="path of llamafactory-cli")
-    parser.add_argument("--gpus", type=int, default=0, help="GPUs of each node to train on, 0: the CPU (default: 0)")
-    parser.add_argument("--processes", type=int, help="training processes of each node (default: one a GPU)")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs per node; 0: train on the CPU (default: 0)")
+    parser.add_argument("--processes", type=int, help="training processes per node (default: one per GPU)")
     parser.add_argument("--nodes", type=int, default=1, help="nodes, each a task of Slurm's srun (default: 1)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads in all (default: 1)")
-    parser.add_argument("--title", default="train", help="what progress lines begin with")
-    parser.add_argument("--log", type=Path, required=True, help="LLaMA-Factory's own output")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of all processes of a node (default: 1)")
+    parser.add_argument("--title", default="train", help="start of progress lines (default: %(default)s)")
+    parser.add_argument("--log", type=Path, required=True, help="file for LLaMA-Factory's output")
     parser.add_argument("--record", type=Path, help="JSON: node, time and memory of the training (default: none)")
     parser.add_argument(
-        "--candidates", action="store_true", help="leave the adapter of every checkpoint, instead of the last step's"
+        "--candidates", action="store_true", help="keep the adapter of each checkpoint instead of only the last one"
     )
-    parser.add_argument("--output-dir", type=Path, required=True, help="folder of the finished adapter or candidates")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder for the finished adapter or candidates")
     args = parser.parse_args()
 
     processes = args.processes or max(1, args.gpus)
     command = launcher(args.llamafactory, processes, args.nodes)
     args.log.parent.mkdir(parents=True, exist_ok=True)
-    if args.nodes > 1 and os.environ["SLURM_PROCID"] != "0":  # the first node has the files
+    if args.nodes > 1 and os.environ["SLURM_PROCID"] != "0":  # only the first node handles the files
         log = args.log.with_suffix(f".{os.environ['SLURM_PROCID']}.log")
         train(args.config, log, command, processes, args.gpus, args.threads, args.title)
         return
@@ -262,9 +263,9 @@ def main() -> None:
             train(args.config, args.log, command, processes, args.gpus, args.threads, args.title, held)
         check_results(working)
         (keep_candidates if args.candidates else keep_adapter)(working, args.output_dir)
-        for key in working.parent.glob("*/"):  # the checkpoints of this run and seed: the adapter replaces them
+        for key in working.parent.glob("*/"):  # the checkpoints of this run and seed are no longer needed
             shutil.rmtree(key)
-    with contextlib.suppress(OSError):  # another process may have come to claim it
+    with contextlib.suppress(OSError):  # the folder is not empty if another process has claimed it meanwhile
         working.parent.rmdir()
 
 

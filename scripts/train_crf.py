@@ -1,4 +1,4 @@
-"""Train the CRF baseline on a labelled split: characters and their neighbours, on the CPU."""
+"""Train the CRF baseline on a labelled split, on the CPU."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def train_model(args: argparse.Namespace) -> None:
     sentences = list(read_sentences(args.sentences))
     for number, sentence in enumerate(sentences, 1):
         if sentence.entities is None:
-            raise InputError(f"{args.sentences}:{number}: no entities; a CRF learns from labelled sentences only")
+            raise InputError(f"{args.sentences}:{number}: unlabelled; a CRF needs labelled sentences")
     if not any(sentence.entities for sentence in sentences):
-        raise InputError(f"{args.sentences}: no entity in {len(sentences)} sentences; there is nothing to learn")
+        raise InputError(f"{args.sentences}: no entity in {len(sentences)} sentences; a CRF needs at least one")
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.output.parent) as folder:  # crfsuite writes to a path only
+    with tempfile.TemporaryDirectory(dir=args.output.parent) as folder:  # crfsuite writes only to a path
         model = Path(folder) / "model"
         left_out = train(sentences, model)
         os.replace(model, args.output)
     print(
-        f"{len(sentences)} sentences; {left_out} entities left out that overlap another or have a label no tag can hold"
+        f"{len(sentences)} sentences; left out: {left_out} entities that overlap another or whose label cannot be a tag"
     )
 
 

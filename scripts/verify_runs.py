@@ -1,9 +1,9 @@
-"""Check finished runs against their manifests: data, models, adapters, predictions, scores and the tables.
+"""Compare finished runs with their manifests: data, models, adapters, predictions, scores and tables.
 
     python scripts/verify_runs.py                 # the runs of results/metrics.tsv
     python scripts/verify_runs.py --runs demo
 
-Reads every file (about 1 GB a second). Prints a line for each problem and ends with exit code 1 where there is one.
+Reads all files (about 1 GB per second). Prints a line for each problem and ends with exit code 1 if there is one.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from entitune.runs import Run
 from entitune.study import read_study
 from entitune.verification import run_problems
 
-REMEDY = f"""delete what differs; it is made again with
+REMEDY = f"""delete the files that differ and make them again with
     snakemake {paths.METRICS} --cores all"""
 
 
 def table_problems(runs: list[Run], splits: Sequence[str]) -> list[str]:
-    """Combine the scores of the runs once more and compare the result with the tables under results/."""
+    """Combine the scores of the runs again and return the tables under results/ that differ from the result."""
     scores = [run.files(seed).scores(split) for run in runs for seed in run.seeds for split in splits]
     with tempfile.TemporaryDirectory() as folder:
         fresh = [Path(folder, name) for name in ("metrics.tsv", "seeds.tsv")]
@@ -37,7 +37,7 @@ def table_problems(runs: list[Run], splits: Sequence[str]) -> list[str]:
             stdout=subprocess.DEVNULL,
         )
         return [
-            f"{table} is not what the scores of {', '.join(run.name for run in runs)} combine to"
+            f"{table} differs from the combined scores of {', '.join(run.name for run in runs)}"
             for table, file in zip((paths.METRICS, paths.SEEDS), fresh, strict=True)
             if Path(table).is_file() and Path(table).read_bytes() != file.read_bytes()
         ]
@@ -53,11 +53,11 @@ def main() -> None:
     for one in runs:
         for seed in one.seeds:
             found = run_problems(study, one, seed)
-            print(f"{one.name} seed {seed}: {'whole' if not found else f'{len(found)} problems'}")
+            print(f"{one.name} seed {seed}: {'intact' if not found else f'{len(found)} problems'}")
             problems += found
     if not problems and not args.runs:
         problems += table_problems(runs, study.splits)
-        print(f"{paths.METRICS}, {paths.SEEDS}: {'whole' if not problems else 'changed'}")
+        print(f"{paths.METRICS}, {paths.SEEDS}: {'intact' if not problems else 'changed'}")
     if problems:
         raise InputError("\n".join([*problems, REMEDY]))
 

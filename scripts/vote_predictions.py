@@ -1,4 +1,4 @@
-"""Vote over the predictions of several seeds, entity by entity: what most of them predict is predicted."""
+"""Vote over the predictions of several seeds: an entity is predicted if more than half of the seeds predict it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from entitune.records import Mention, Prediction, Sentence, read_predictions
 
 
 def vote(predictions: Sequence[Sequence[Mention]]) -> list[Mention]:
-    """The mentions that more than half of the predictions hold, in text order; those without a place come last.
+    """Return the mentions of more than half of the predictions, in text order; mentions without offsets come last.
 
-    Where they have a confidence, the vote has the mean over all predictions, 0 for those without the mention
+    The confidence of a vote is the mean over all predictions, where a prediction without the mention counts as 0
     (Lakshminarayanan, Pritzel & Blundell 2017, "Simple and Scalable Predictive Uncertainty Estimation using Deep
     Ensembles").
     """
@@ -34,13 +34,13 @@ def vote(predictions: Sequence[Sequence[Mention]]) -> list[Mention]:
 
 
 def mean_confidence(confidences: Sequence[float | None], voters: int) -> float | None:
-    """The mean over all voters; None where one that has the mention has no confidence in it."""
+    """Return the mean over all voters, or None if a voter has the mention without a confidence."""
     known = [one for one in confidences if one is not None]
     return round(sum(known) / voters, 6) if len(known) == len(confidences) else None
 
 
 def voted(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The vote on each sentence. Raises InputError where the files do not have the same sentences in the same order."""
+    """Yield the vote on each sentence. Raises InputError unless the files have the same sentences in the same order."""
     for predictions in itertools.zip_longest(*map(read_predictions, paths)):
         if None in predictions or len({(one.id, one.text, one.gold) for one in predictions}) > 1:
             raise InputError(f"{', '.join(paths)}: not the same sentences in the same order")
@@ -51,8 +51,8 @@ def voted(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--predictions", nargs="+", required=True, help="predictions of each seed, for one split")
-    parser.add_argument("--output", required=True, help="the vote, in the same form")
+    parser.add_argument("--predictions", nargs="+", required=True, help="the predictions of each seed for one split")
+    parser.add_argument("--output", required=True, help="the predictions of the vote")
     args = parser.parse_args()
 
     write_jsonl(args.output, voted(args.predictions))

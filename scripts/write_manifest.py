@@ -1,4 +1,4 @@
-"""Write the manifest of a run and seed: from which code, settings, files and engines, and what each job took where."""
+"""Write the manifest of a run and seed: its code, settings, files and engines, and the time and node of each job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from entitune.provenance import code_version, engine_versions
 
 
 def stage(record: JobRecord, shared_by: int = 1) -> dict[str, Any]:
-    """A job's entry in the manifest. A job that worked for several runs or seeds costs each of them its share."""
+    """Return a job's entry in the manifest. The time of a job for several runs or seeds is divided among them."""
     return {
         "date": record.date,
         "wall_seconds": record.seconds / shared_by,
@@ -29,7 +29,7 @@ def stage(record: JobRecord, shared_by: int = 1) -> dict[str, Any]:
 
 
 def chosen_checkpoint(path: str) -> dict[str, Any]:
-    """Which checkpoint is the adapter, why, and the others."""
+    """Return which checkpoint is the adapter, why, and the F1 of all checkpoints."""
     scores = read_checkpoint_scores(path)
     best = next(score for score in scores if score.chosen == "yes")
     return {
@@ -43,7 +43,7 @@ def chosen_checkpoint(path: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--config", type=json.loads, required=True, help="JSON: the run with all that it names in conf/"
+        "--config", type=json.loads, required=True, help="JSON: the run with all entries of conf/ that it names"
     )
     parser.add_argument("--files", nargs="+", required=True, help="files whose checksums are recorded")
     parser.add_argument(
@@ -53,12 +53,12 @@ def main() -> None:
         default=[],
         help="folders of the engines' environments (a vote has none)",
     )
-    parser.add_argument("--records", type=Path, nargs="*", default=[], help="records of the run's own jobs, JSON")
+    parser.add_argument("--records", type=Path, nargs="*", default=[], help="JSON records of the run's own jobs")
     parser.add_argument(
-        "--shared-records", type=Path, nargs="*", default=[], help="those of jobs that worked for several runs or seeds"
+        "--shared-records", type=Path, nargs="*", default=[], help="JSON records of jobs for several runs or seeds"
     )
-    parser.add_argument("--shared-by", type=int, default=1, help="for how many: their time is divided by it")
-    parser.add_argument("--checkpoints", help="TSV of select_checkpoint, where the adapter was chosen (default: none)")
+    parser.add_argument("--shared-by", type=int, default=1, help="number of runs and seeds that share these jobs")
+    parser.add_argument("--checkpoints", help="TSV of select_checkpoint (default: the adapter was not chosen)")
     parser.add_argument(
         "--summaries", type=Path, nargs="*", default=[], help="summaries of the steps that leave data out, JSON"
     )

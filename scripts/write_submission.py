@@ -1,8 +1,8 @@
-"""Write the predictions of an unlabelled split as the CLUENER benchmark takes them: cluener_predict.json.
+"""Write the predictions of an unlabelled split for the CLUENER benchmark: cluener_predict.json.
 
-One JSON line a sentence, in the order of the split: {"id": 0, "label": {label: {surface: [[start, end], ...]}}}, both
-offsets inclusive. A mention that has no place in its sentence, or a label that the dataset does not have, cannot be
-written; their number is reported.
+One JSON line per sentence, in the order of the split: {"id": 0, "label": {label: {surface: [[start, end], ...]}}}, both
+offsets inclusive. Mentions that were not found in their sentence, or whose label the dataset lacks, cannot be written;
+their number is reported.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from entitune.records import Prediction, read_predictions
 
 
 def submission(prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
-    """The line of one sentence: its own characters as surfaces, labels in the dataset's order, surfaces by offset."""
+    """Return the line of one sentence: labels in the dataset's order, surfaces by offset and as in the sentence."""
     if not re.fullmatch(r"[0-9]+", prediction.id):
-        raise InputError(f"sentence {prediction.id}: the benchmark's ids are numbers")
+        raise InputError(f"sentence {prediction.id}: the id must be a number in this benchmark")
     spans: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
     for mention in prediction.pred:
         if mention.start is not None and mention.end is not None:
@@ -44,15 +44,15 @@ def main() -> None:
 
     predictions = list(read_predictions(args.predictions))
     if not predictions:
-        raise InputError(f"{args.predictions}: no prediction")
+        raise InputError(f"{args.predictions}: no predictions")
     write_jsonl(args.output, (submission(prediction, args.labels) for prediction in predictions))
     counts = Counter[str]()
     for mention in chain.from_iterable(prediction.pred for prediction in predictions):
         known = "written" if mention.label in args.labels else "unknown"
         counts["unplaced" if mention.start is None else known] += 1
     print(
-        f"{len(predictions)} sentences, {counts['written']} mentions; left out: {counts['unplaced']} that have no"
-        f" place in their sentence, {counts['unknown']} of labels that the dataset does not have"
+        f"{len(predictions)} sentences, {counts['written']} mentions; left out: {counts['unplaced']} that were not"
+        f" found in their sentence, {counts['unknown']} whose label the dataset lacks"
     )
 
 

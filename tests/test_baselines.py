@@ -137,7 +137,7 @@ def test_the_crf_learns_and_predicts(crf_python: Path, tmp_path: Path) -> None:
     (tmp_path / "bad").write_text("no model", encoding="utf-8")
     for script, given, message in (
         ("predict_crf", ["--sentences", dev, "--model", tmp_path / "bad"], "not a model of train_crf"),
-        ("train_crf", ["--sentences", write_jsonl(tmp_path / "u", [{"id": "1", "text": "甲"}])], "u:1: no entities"),
+        ("train_crf", ["--sentences", write_jsonl(tmp_path / "u", [{"id": "1", "text": "甲"}])], "u:1: unlabelled"),
         ("train_crf", ["--sentences", write_jsonl(tmp_path / "e", corpus(1, 0))], "no entity in 0 sentences"),
     ):
         refused = run_script(script, *given, "--output", tmp_path / "no", python=crf_python)
@@ -185,7 +185,7 @@ def test_rows_are_matched_by_id_and_text_in_any_order(tmp_path: Path) -> None:
     for rows in (ROWS, ROWS[::-1]):
         done = imported(tmp_path, rows)
         assert done.returncode == 0, done.stderr
-        assert "4 sentences, 4 mentions, 1 of them without a place in their sentence" in done.stdout
+        assert "4 sentences, 4 mentions, 1 of them not found in their sentence" in done.stdout
         predictions = list(read_predictions(tmp_path / "out.jsonl"))
         assert [Sentence(one.id, one.text, one.gold) for one in predictions] == SPLIT
         assert [one.pred for one in predictions] == [

@@ -59,7 +59,7 @@ def test_a_second_process_gets_the_name_of_the_holder(tmp_path: Path, holder: su
     message = str(refused.value)
     assert message.startswith(f"results/x is being trained by process {holder.pid} on ")
     assert "of Slurm job 4711" in message
-    assert message.endswith("wait for it, or end it: scancel 4711")
+    assert message.endswith("wait until it ends, or end it with: scancel 4711")
 
 
 def test_a_second_process_waits_for_a_holder_that_ends(tmp_path: Path, holder: subprocess.Popen[str]) -> None:

@@ -303,7 +303,7 @@ def test_an_output_of_another_run_adapter_prompt_or_input_is_not_resumed(
     assert "out.jsonl was made with another run, answers; delete it" in message
     assert "made with another input" in refused("--input", "in.txt", "--documents")
     Path("other.txt").write_text("一\n三\n", encoding="utf-8")
-    assert "holds other sentences than other.txt (the first is number 2)" in refused("--input", "other.txt")
+    assert "has other texts than other.txt (the first difference is number 2)" in refused("--input", "other.txt")
 
     assert run.adapter
     weights = run.adapter / "adapter_model.safetensors"
@@ -340,11 +340,11 @@ def test_an_output_with_a_foreign_line_is_not_resumed(server: ScriptedServer, ru
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--concurrency", "0"], "--concurrency 0: at least 1 request must be under way"),
-        (["--concurrency", "-3"], "--concurrency -3: at least 1 request must be under way"),
+        (["--concurrency", "0"], "--concurrency 0: expected at least 1"),
+        (["--concurrency", "-3"], "--concurrency -3: expected at least 1"),
         (["--documents"], "--documents and --column need --input"),
         (["--column", "x"], "--documents and --column need --input"),
-        (["--input", "a", "b"], "several files are several documents; add --documents"),
+        (["--input", "a", "b"], "several files must be documents; add --documents"),
         (["--input", "nothing.txt"], "nothing.txt"),
     ],
 )

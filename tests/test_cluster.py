@@ -139,7 +139,7 @@ def test_shards_are_merged_in_order_and_completely(tmp_path: Path) -> None:
         return run_script("read_answers", *given, "--output", tmp_path / "merged.jsonl", "--answers", *answers)
 
     for wrong in ((1,), (2, 1), (1, 2, 2)):
-        assert "not one answer for each sentence" in merge(*wrong).stderr
+        assert "expected one answer for each sentence" in merge(*wrong).stderr
         assert not (tmp_path / "merged.jsonl").exists()
     assert merge(1, 2).returncode == 0
     assert [record["id"] for record in read_jsonl(tmp_path / "merged.jsonl")] == ids

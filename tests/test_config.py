@@ -70,8 +70,8 @@ def test_sweep_expands_into_runs(conf: Path) -> None:
     [
         ("datasets", ["demo"], {"formt": "x"}, ["conf/datasets.yaml: demo", "unknown key 'formt'", "format"]),
         ("datasets", ["demo"], {"format": "csv"}, ["conf/datasets.yaml: demo: format", "cluener", "conll-bio"]),
-        ("datasets", ["demo"], {"labels": ["<|im_end|>"]}, ["demo: labels: 0", "<|im_end|>", "marks up"]),
-        ("datasets", ["demo"], {"labels": {"a": "<|x|>"}}, ["demo: labels: 0", "<|x|>", "marks up"]),
+        ("datasets", ["demo"], {"labels": ["<|im_end|>"]}, ["demo: labels: 0", "<|im_end|>", "is markup"]),
+        ("datasets", ["demo"], {"labels": {"a": "<|x|>"}}, ["demo: labels: 0", "<|x|>", "is markup"]),
         ("datasets", ["demo"], {"labels": [1]}, ["demo: labels: 0", "1 is not of type string", "in quotes: '1'"]),
         ("datasets", ["demo"], {"labels": "name"}, ["conf/datasets.yaml: demo: labels", "array"]),
         ("datasets", ["demo"], {"labels": ["a,b"]}, ["conf/datasets.yaml: demo: labels: 0", "a,b"]),
@@ -122,12 +122,12 @@ def test_a_sweep_is_planned_in_proportion(conf: Path) -> None:
         (DEMO.replace("ner-zh-short", "x"), ["row 'demo'", "prompt", "conf/prompts.yaml"]),
         (DEMO.replace("\tdemo\tcpu", "\tx\tcpu"), ["row 'demo'", "train", "none"]),
         (DEMO + DEMO, ["two runs", "demo"]),
-        (DEMO.replace("demo", "a/b", 1), ["row 'a/b'", "safe in a path"]),
+        (DEMO.replace("demo", "a/b", 1), ["row 'a/b'", "safe as a name in a path"]),
         (DEMO.replace("demo", "a..b", 1), ["row 'a..b'", "'..'"]),
         (DEMO.replace("demo", "..", 1), ["row '..'"]),
         (DEMO.replace("demo", "datasets", 1), ["datasets", "reserved"]),
         (DEMO.replace("\t1\t", "\t1;2\t"), ["seeds", "1;2", "whole numbers"]),
-        (DEMO.replace("\t1\t", "\t1,1\t"), ["seeds", "twice"]),
+        (DEMO.replace("\t1\t", "\t1,1\t"), ["seeds", "repeats a seed"]),
         (DEMO.replace("\t\n", "\tlora_rnk=8\n"), ["sweep", "lora_rnk"]),
         (DEMO.replace("demo\tcpu", "none\tcpu").replace("\t\n", "\tlora_rank=8\n"), ["sweep", "does not train"]),
         (DEMO.replace("\t1\t\n", "\n"), ["runs.tsv:2", "columns"]),
@@ -166,14 +166,14 @@ def test_files_that_a_selected_run_needs_on_this_machine(conf: Path, monkeypatch
     edit_yaml(conf / "models.yaml", "entitune-tiny", source="package", lock="envs/no.txt")
     assert "entitune-tiny: lock: no such file: envs/no.txt" in missing()
     edit_yaml(conf / "datasets.yaml", "demo", "splits", train="data/demo")
-    assert "demo: splits: train: data/demo is no file; format cluener takes one" in missing()
+    assert "demo: splits: train: data/demo is not a file; format cluener needs a file" in missing()
 
 
 def test_mistakes_in_config_yaml(conf: Path) -> None:
     assert "'dev' is given twice" in problem(conf, splits="dev,dev")
     assert "conf/config.yaml: unknown key 'run'" in problem(conf, run="demo")
     assert "no 'nope'" in problem(conf, runs=["nope"])
-    assert "'demo' is no dataset with an archive" in problem(conf, local_archive={"demo": "x.zip"})
+    assert "'demo' is not a dataset with an archive" in problem(conf, local_archive={"demo": "x.zip"})
 
 
 def test_the_splits_that_tables_cover(conf: Path) -> None:
@@ -217,7 +217,7 @@ def test_held_out_rows_that_cannot_be(conf: Path) -> None:
     assert "conf/recipes.yaml: demo: select" in problem(conf)
     edit_yaml(conf / "recipes.yaml", "demo", select=0.1)
     edit_yaml(conf / "train" / "demo.yaml", val_size=0.1)
-    assert "val_size: `select` holds rows out already" in problem(conf)
+    assert "val_size: `select` already holds out rows" in problem(conf)
     (conf / "runs.tsv").write_text(SHEET + DEMO.replace("\t\n", "\tsave_strategy=no\n"))
     edit_yaml(conf / "train" / "demo.yaml", val_size=0)
     assert "row 'demo': sweep: save_strategy: " in problem(conf)
@@ -232,7 +232,7 @@ def test_files_of_other_systems(conf: Path) -> None:
     edit_yaml(conf / "datasets.yaml", "demo", splits={"train": "t.json", "dev": "d.json", "test": "e.json"})
     assert "conf/imports.yaml: theirs: test_predictions: missing" in problem(conf, splits=["dev", "test"])
     imports("predictions: [a, b]")
-    assert "predictions of dev: two files are for format parallel" in problem(conf)
+    assert "predictions of dev: only format parallel takes two files" in problem(conf)
     imports("predictions: [a, b], format: parallel")
     study = load_study({"runs": ["demo"]}, conf)
     assert study.made_from(study.runs["demo"], 1)[:2] == ["a", "b"]
@@ -268,7 +268,7 @@ def test_checkpoints_from_which_training_would_resume_differently(conf: Path) ->
 
 def test_arguments_that_the_pipeline_owns(conf: Path) -> None:
     (conf / "train" / "demo.yaml").write_text("cutoff_len: 256\nuse_cpu: true\nseed: 3\n")
-    assert "seed: the pipeline fills this in" in problem(conf)
+    assert "seed: the pipeline sets this argument" in problem(conf)
 
 
 def test_sheet_skips_comments_and_empty_lines(tmp_path: Path) -> None:
@@ -301,4 +301,4 @@ def test_the_list_of_rules_describes_each_rule() -> None:
 @pytest.mark.parametrize(("value", "shown"), [(1, "1"), (0, "0"), (True, "true"), (False, "false"), (None, "null")])
 def test_a_value_that_is_not_text_is_shown_as_written(conf: Path, value: object, shown: str) -> None:
     edit_yaml(conf / "datasets.yaml", "demo", labels=["name", value])
-    assert f"demo: labels: 1: {shown} is not of type string; write it in quotes: '{shown}'" in problem(conf)
+    assert f"demo: labels: 1: {shown} is not of type string; put it in quotes: '{shown}'" in problem(conf)

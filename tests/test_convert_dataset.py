@@ -104,7 +104,7 @@ def test_fail_reports_every_problem_and_writes_nothing(tmp_path: Path) -> None:
     assert done.stderr.splitlines() == [
         "raw:2: empty text; expected a sentence",
         "raw:2: missing key 'label', which other rows have; use {} for a sentence without entities",
-        "raw:4: broken JSON at column 1: Expecting value, found 'not JSON'; expected one object a line",
+        "raw:4: broken JSON at column 1: Expecting value, found 'not JSON'; expected one object per line",
         "error: raw: 3 problems in 4 rows, nothing is written. Fix them, or leave the invalid rows out with "
         "on_invalid: drop",
     ]
@@ -220,8 +220,8 @@ def test_a_wrong_format_is_refused_with_the_right_one(
             "the rows have the keys 'text', 'note'. The split train must be",
         ),
         ("label-studio", '[{"data": {"text": "温"}, "predictions": [{"result": []}]}]', "with use_predictions: true"),
-        ("conll-bio", "温 O\n格 O\n", "no mention in 1 sentences; the split train must be labelled"),
-        ("cluener", '{"text": "温格", "label": {}}\n', "no mention in 1 sentences; the split train must be labelled"),
+        ("conll-bio", "温 O\n格 O\n", "no mentions in 1 sentences; the split train must be labelled"),
+        ("cluener", '{"text": "温格", "label": {}}\n', "no mentions in 1 sentences; the split train must be labelled"),
     ],
 )
 def test_a_split_that_needs_labels_is_refused_without(tmp_path: Path, raw_format: str, raw: str, expected: str) -> None:
@@ -234,7 +234,7 @@ def test_a_split_that_needs_labels_is_refused_without(tmp_path: Path, raw_format
 def test_rows_read_as_unlabelled_are_reported(tmp_path: Path) -> None:
     done = convert(tmp_path, '{"text": "温格", "boxes": [{"x": 1, "y": 2}]}\n', split="test")
     assert done.returncode == 0
-    assert done.stderr == "raw:1: note: read as unlabelled; not read: boxes\n"
+    assert done.stderr == "raw:1: note: read as unlabelled; ignored keys: boxes\n"
 
 
 def test_all_labels_of_the_file_are_listed_once(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_results_of_another_cuda_are_named(tmp_path: Path) -> None:
     for name, lock in made_with.items():
         write_json(tmp_path / name / "manifest.json", {"stages": {"train": {"lock": lock}}})
     assert kept_of_other_cuda(manifests, 13).splitlines() == [
-        "Kept, though made with engines for another CUDA than 13:",
+        "Kept, although made with engines for another CUDA version than 13:",
         f"  {tmp_path}/old: envs/train-cuda12.txt",
     ]
     assert kept_of_other_cuda(manifests[1:], 13) == ""

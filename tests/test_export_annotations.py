@@ -48,7 +48,7 @@ def test_predictions_come_back_as_annotations(tmp_path: Path, name: str) -> None
     write_jsonl(tmp_path / "in.jsonl", PREDICTED)
     done = export(tmp_path, name)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "out: 2 sentences, 2 mentions; left out: 1 that have no place in their sentence\n"
+    assert done.stdout == "out: 2 sentences, 2 mentions; left out: 1 that were not found in their sentence\n"
     rows = read(tmp_path / "out", None, name, LABELS, **OPTIONS.get(name, {}))
     found = [(row.sentence.id, row.sentence.text, places(row.sentence)) for row in rows if row.sentence]
     assert found == [("dev-1", "😀王小明在上海", [(1, 4, "name"), (5, 7, "game")]), ("dev-2", "好", [])]
@@ -102,7 +102,7 @@ def test_records_of_the_client_are_written_without_ids(tmp_path: Path) -> None:
         ("[1]", "in.jsonl:1: expected an object in JSON"),
         ('{"text": "好"}', "in.jsonl:1: expected an object with text and pred"),
         ('{"text": "好", "pred": [3]}', "in.jsonl:1: mention 3; expected label, start and end"),
-        ('{"text": "好", "pred": [{"label": "x", "start": 0, "end": 9}]}', "expected offsets in the text"),
+        ('{"text": "好", "pred": [{"label": "x", "start": 0, "end": 9}]}', "expected offsets within the text"),
         ("no JSON", "in.jsonl:1: expected an object in JSON"),
     ],
 )

@@ -108,7 +108,7 @@ def test_a_changed_run_is_refused(demo: Path, tmp_path: Path) -> None:
     finally:
         shutil.copy2(kept, scores)
     assert done.returncode == 1
-    assert "scores/dev.tsv is not the file that results/demo/seed-1/manifest.json was made from" in done.stderr
+    assert "scores/dev.tsv has changed since results/demo/seed-1/manifest.json was written" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -117,4 +117,4 @@ def test_runs_without_a_model_and_folders_that_exist_are_refused(demo: Path, tmp
     assert (done.returncode, f"{tmp_path} exists" in done.stderr) == (1, True)
     done = run_script("export_run", "--run", "demo-zeroshot", "--output-dir", tmp_path / "out", cwd=demo)
     assert done.returncode == 1
-    assert "run demo-zeroshot is of kind base: it has trained no model to export" in done.stderr
+    assert "run demo-zeroshot is of kind base: it has no trained model to export" in done.stderr

@@ -246,7 +246,7 @@ NONSENSE = [
         (body(b"<html>sign in first</html>"), "the file has the sha256"),
         (headers(("Content-Type", "text/html; charset=utf-8"), content=b"<html>"), "the answer is a web page"),
         (trickle, "too slow: "),
-        (headers(("Content-Length", "9" * 15)), "999,999,999,999,999 bytes; archives of up to"),
+        (headers(("Content-Length", "9" * 15)), "999,999,999,999,999 bytes; an archive may have at most"),
         (headers(("Content-Length", "-1"), content=b"x"), "the file has the sha256"),
         (headers(("Content-Encoding", "gzip"), content=b"x" * 100), "broke off after"),
         (headers(("Retry-After", "tomorrow"), ("Content-Length", "0"), code=503), "Retry-After"),

@@ -262,14 +262,14 @@ def test_a_repository_is_downloaded_and_verified(hub: Hub, output_dir: Path) -> 
 def test_a_branch_is_downloaded_and_its_checksums_are_printed(hub: Hub, output_dir: Path) -> None:
     code, output = fetch(modelscope(revision="master"), output_dir, hub.endpoint)
     assert code == 0, output
-    assert f"master of {MODEL_ID} may move" in output
+    assert f"master of {MODEL_ID} may change" in output
     printed = yaml.safe_load("sha256:" + output.split("  sha256:")[1])["sha256"]
     listed = {file["path"]: file["sha256"] for file in manifest(output_dir)["files"]}
     assert printed == {path: digest for path, digest in listed.items() if path != "docs/README.md"}
     hub.listed["config.json"] = hub.files["config.json"] = b'{"model_type": "other"}'
     code, output = fetch(modelscope(revision="master", sha256=printed), output_dir, hub.endpoint)
     assert code == 1
-    assert "not the model that the registry means" in output
+    assert "this is not the model of the registry" in output
 
 
 def test_a_cut_connection_is_named_and_resumed(hub: Hub, output_dir: Path) -> None:
@@ -373,7 +373,7 @@ def test_a_list_without_a_shard_is_refused(hub: Hub, output_dir: Path) -> None:
     del hub.listed[SHARD]
     code, output = fetch(modelscope(), output_dir, hub.endpoint)
     assert code == 1
-    assert f"the model is not complete, it lacks {SHARD}" in output
+    assert f"the model is not complete; it lacks {SHARD}" in output
     assert not (output_dir / "manifest.json").exists()
 
 
@@ -399,7 +399,7 @@ def test_listed_files_that_would_overwrite_each_other_are_refused(hub: Hub, outp
     hub.listed["Config.json"] = hub.files["Config.json"] = b"x"
     code, output = fetch(modelscope(), output_dir, hub.endpoint)
     assert code == 1
-    assert "config.json and Config.json are one file where letter case makes no difference" in output
+    assert "config.json and Config.json are one file on file systems that ignore letter case" in output
     assert downloads(hub) == []
 
 
@@ -612,7 +612,7 @@ def test_a_disk_that_fills_up_during_the_download_is_named(hub: Hub, small_disk:
     hub.before_sending[SHARD] = fill_disk
     code, output = fetch(modelscope(), small_disk, hub.endpoint)
     assert code == 1
-    assert f"{SHARD}: no space left to write it; free some" in output
+    assert f"{SHARD}: no space left on the disk; free some" in output
     assert (small_disk / "config.json").exists()  # complete files are kept
     assert not (small_disk / "manifest.json").exists()
     assert not (small_disk / SHARD).exists()
@@ -675,7 +675,7 @@ def test_an_unchanged_local_model_is_not_read_again(local: Path, output_dir: Pat
 def test_a_missing_or_incomplete_local_model_is_refused(local: Path, output_dir: Path) -> None:
     code, output = fetch({"source": "path", "path": "no/such"}, output_dir)
     assert code == 1
-    assert "no/such is not a directory" in output
+    assert "no/such is not a folder" in output
     (local / SHARD).unlink()
     code, output = fetch({"source": "path", "path": str(local)}, output_dir)
     assert code == 1
@@ -744,8 +744,8 @@ def other_case(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (pipe, "tokenizer.json is no file that can be read"),
-        (broken_link, "tokenizer.json is no file that can be read"),
+        (pipe, "tokenizer.json is not a regular file"),
+        (broken_link, "tokenizer.json is not a regular file"),
         (link_to_folder, "tokenizer.json is a link to a folder"),
         (not_utf8, r"'\udcff.json' does not name a file"),
         (other_case, "CONFIG.json and config.json are one file"),
@@ -764,7 +764,7 @@ def test_a_local_model_in_its_own_output_folder_is_refused_and_kept(local: Path)
     for path in (local, local.parent):
         code, output = fetch({"source": "path", "path": str(path)}, local)
         assert code == 1
-        assert "are in one another" in output
+        assert "contains the other" in output
     assert (local / SHARD).read_bytes() == some_model()[SHARD]
 
 
@@ -785,7 +785,7 @@ def test_leftover_files_of_another_model_are_refused(local: Path, output_dir: Pa
     (output_dir / "model.safetensors").write_bytes(b"older")
     code, output = fetch({"source": "path", "path": str(local)}, output_dir)
     assert code == 1
-    assert "holds files of something else, delete them: model.safetensors" in output
+    assert "holds files that are not part of the model; delete them: model.safetensors" in output
 
 
 @pytest.mark.parametrize(

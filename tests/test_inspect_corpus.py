@@ -264,7 +264,7 @@ def test_a_corpus_is_described(tmp_path: Path, inspect: Callable[..., Result]) -
     }
     assert page["format"] == "doccano (doccano's export)"
     assert page["encoding"] == "UTF-8 with a byte order mark"
-    assert page["rows"] == "5, of which 2 have problems"
+    assert page["rows"] == "5, 2 of them with problems"
     assert page["sentences"] == "3, 1 of them without a mention"
     assert page["mentions"] == "4, 1 of them overlap an earlier one"
     assert page["labels"] == "name (3), body part (1)"
@@ -272,7 +272,7 @@ def test_a_corpus_is_described(tmp_path: Path, inspect: Callable[..., Result]) -
     assert page["of a mention"] == "shortest 1, median 2, 95 % up to 3, longest 3"
     assert page["duplicates"] == "1 sentences repeat an earlier one, 1 with another annotation"
     assert page["problems"].startswith("offsets do not fit the text (2 times): my-train.jsonl:4: 'name' [0, 9]: out of")
-    assert "dev: 1 different sentences are in train as well" in done.stdout
+    assert "dev: 1 different sentences are also in train" in done.stdout
     entry = yaml.safe_load(done.stdout.split("For conf/datasets.yaml:\n\n")[1].split("\nFor ")[0])
     assert entry == {
         "mine": {
@@ -304,7 +304,7 @@ def test_entry_and_row_are_appended(tmp_path: Path, inspect: Callable[..., Resul
     before = (tmp_path / "conf" / "datasets.yaml").read_bytes()
     again = inspect("train.json", "dev.json", "--add", "mine")
     assert again.returncode == 1
-    assert "there is a dataset 'mine' already" in again.stderr
+    assert "dataset 'mine' already exists" in again.stderr
     assert (tmp_path / "conf" / "datasets.yaml").read_bytes() == before
 
 
@@ -313,10 +313,14 @@ def test_entry_and_row_are_appended(tmp_path: Path, inspect: Callable[..., Resul
     [
         ({"x": "conll"}, ["x", "--add", "mine"], "A dataset needs a labelled split dev"),
         ({"dev": "cluener", "train": "conll"}, ["dev", "train"], "the splits have different formats (train: conll-bio"),
-        ({"a": "conll", "b": "conll"}, ["a", "b"], "a: which split is it? Write train=a, dev=a or test=a"),
-        ({"dev": "plain"}, ["dev"], "dev: of no known format; the formats are cluener, conll-bio"),
-        ({"dev": "rows"}, ["dev"], "dev: JSON rows with the keys 'a', 'b', of no known format"),
-        ({"dev": "conll", "train": "conll"}, ["dev", "train", "--add", "a b"], "'a b' is not a name"),
+        (
+            {"a": "conll", "b": "conll"},
+            ["a", "b"],
+            "a: the name does not tell the split; write train=a, dev=a or test=a",
+        ),
+        ({"dev": "plain"}, ["dev"], "dev: unknown format; the formats are cluener, conll-bio"),
+        ({"dev": "rows"}, ["dev"], "dev: unknown format, JSON rows with the keys 'a', 'b'"),
+        ({"dev": "conll", "train": "conll"}, ["dev", "train", "--add", "a b"], "'a b' is not safe as a name"),
         ({"dev": "gb18030"}, ["dev"], "dev: the file is GB18030, not UTF-8; convert it: iconv"),
         ({}, ["dev"], "No such file or directory: 'dev'"),
     ],
@@ -356,7 +360,7 @@ def test_two_files_of_a_split_are_sentences_and_tags(tmp_path: Path, inspect: Ca
 def test_long_sentences_lead_to_windows(tmp_path: Path) -> None:
     rows = [{"text": "好" * length, "label": {"name": {"好": [[0, 0]]}}} for length in (200, 201, 900)]
     write_jsonl(tmp_path / "dev.json", rows)
-    advice = "2 sentences have more than 200 characters: windows: true in the entry splits what does not fit"
+    advice = "2 sentences have more than 200 characters: `windows: true` in the entry splits those too long"
     assert advice in run_script("inspect_corpus", tmp_path / "dev.json").stdout
     write_jsonl(tmp_path / "dev.json", rows[:1])
     assert "windows: true" not in run_script("inspect_corpus", tmp_path / "dev.json").stdout

@@ -232,7 +232,7 @@ def test_one_command_prints_the_version() -> None:
 
 def test_a_folder_that_is_not_an_environment_is_named(tmp_path: Path) -> None:
     assert engine_versions(ROOT / ".envs" / "workflow")["snakemake"]
-    with pytest.raises(InputError, match="is no Python environment"):
+    with pytest.raises(InputError, match="is not a Python environment"):
         engine_versions(tmp_path)
 
 

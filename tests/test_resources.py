@@ -108,7 +108,7 @@ def test_a_recipe_has_the_same_effect_on_every_corpus() -> None:
 
 
 def test_too_few_rows_for_a_step_are_refused() -> None:
-    with pytest.raises(ValueError, match="not one whole accumulation of 8"):
+    with pytest.raises(ValueError, match="fewer than one accumulation of 8"):
         plan({"gradient_accumulation_steps": 8}, 16, whole_accumulations=True)
 
 
@@ -235,7 +235,7 @@ def estimate(study: Path, *arguments: str, gpu: str = "", driver: str = "580.65.
 def test_without_data_rows_are_estimated_from_characters(study: Path) -> None:
     result = estimate(study)
     assert result.returncode == 0, result.stderr
-    assert "No GPU here; shown for the reference's, NVIDIA A100-PCIE-40GB" in result.stdout
+    assert "No GPU here; estimates for the reference's GPU, NVIDIA A100-PCIE-40GB" in result.stdout
     # 400 characters of prompt and 200 of sentence and answer, at 1.5 characters per token
     assert "training 20,185,088 parameters, 4 rows of 400 tokens (about a row, by the prompt)" in result.stdout
     assert "the same prompt in every row: 267 tokens, 67% of a row" in result.stdout
@@ -248,7 +248,7 @@ def test_without_data_rows_are_estimated_from_characters(study: Path) -> None:
     alpaca.write_text(json.dumps([row] * 10_748), encoding="utf-8")
     result = estimate(study)
     assert "4 rows of 300 tokens (about the longest row, by its characters)" in result.stdout
-    assert "9,673 examples, 909 optimisation steps, 300 tokens a row" in result.stdout
+    assert "9,673 examples, 909 optimisation steps, 300 tokens per row" in result.stdout
     assert "the same prompt in every row: 267 tokens, 89% of a row" in result.stdout
     assert "1 h 40 min on 1 x NVIDIA A100-PCIE-40GB at 20% of 312 TFLOPS" in result.stdout
 
@@ -293,7 +293,7 @@ def test_encoded_rows_and_a_finished_training_make_the_estimate_exact(study: Pat
     result = estimate(study, "--runs", "big")
     assert result.returncode == 0, result.stderr
     assert "4 rows of 300 tokens (the longest row)" in result.stdout
-    assert "9,673 examples, 909 optimisation steps, 300 tokens a row" in result.stdout
+    assert "9,673 examples, 909 optimisation steps, 300 tokens per row" in result.stdout
     assert "the same prompt in every row: 245 tokens, 82% of a row" in result.stdout
     assert "; measured: 30.06 GB" in result.stdout
     assert "; measured: 1 h 45 min" in result.stdout
@@ -309,7 +309,10 @@ def test_an_unknown_run_or_shape_is_named(study: Path) -> None:
     assert result.returncode == 1
     assert "conf/shapes/qwen.json: 'hidden_size' is missing" in result.stderr
     shape.unlink()
-    assert "the shape of qwen is not known: fetch it, or put its config.json at conf/shapes" in estimate(study).stderr
+    assert (
+        "the shape of qwen is unknown: fetch the model, or save its config.json as conf/shapes"
+        in estimate(study).stderr
+    )
 
 
 COUNT_SAVED = """

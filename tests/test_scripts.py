@@ -106,9 +106,9 @@ def test_alpaca_rows_in_another_format(tmp_path: Path) -> None:
         (["--definitions", "[1]"], "--definitions: expected a JSON object of label: description"),
         (["--definitions", '{"a": 1}'], "--definitions: expected a JSON object of label: description"),
         (["--definitions", "{"], "--definitions: not JSON"),
-        (["--definitions", '{"x": "甲类"}'], "--definitions: x not among --labels a,b"),
+        (["--definitions", '{"x": "甲类"}'], "--definitions: x is not among --labels a,b"),
         (["--definitions", '{"a": "甲类"}'], "these labels have no description: b"),
-        (["--definitions", '{"a": "甲", "b": "乙"}'], "a sentence is unlabelled, which cannot be an example"),
+        (["--definitions", '{"a": "甲", "b": "乙"}'], "a sentence is unlabelled and cannot be an example"),
     ],
 )
 def test_prompts_that_cannot_be_made_are_refused(tmp_path: Path, options: list[str], message: str) -> None:
@@ -297,7 +297,7 @@ def test_answers_that_miss_a_sentence_are_refused(tmp_path: Path) -> None:
     arguments += ["--run", "demo", "--seed", 1]
     done = run_script("read_answers", *arguments)
     assert done.returncode == 1
-    assert "not one answer for each sentence" in done.stderr
+    assert "expected one answer for each sentence" in done.stderr
     assert not (tmp_path / "p").exists()
 
 

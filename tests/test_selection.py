@@ -138,7 +138,7 @@ def test_select_rows(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert " held out, " in done.stdout
-        assert done.stdout.endswith(f" has their sentences, {number} chosen\n")
+        assert done.stdout.endswith(f" has the same sentences, {number} chosen\n")
         chosen[number] = list(read_sentences(out))
         assert set(chosen[number]) <= set(rows)
         held_out = keys(list(read_sentences(held)))
@@ -202,7 +202,7 @@ def candidates(folder: Path, raws: dict[int, str]) -> list[object]:
     ("raws", "chosen", "reason"),
     [
         ({20: NONE, 3: RIGHT, 100: RIGHT}, "3", "chosen: step 3 of 100, by F1 on 1 held-out sentences"),
-        ({20: RIGHT}, "20", "the training wrote one checkpoint, so there is no choice"),
+        ({20: RIGHT}, "20", "the training wrote only one checkpoint"),
         ({20: NONE, 40: NONE}, "20", "no checkpoint finds an entity"),
     ],
 )
@@ -221,5 +221,5 @@ def test_a_checkpoint_without_an_answer_is_refused(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", read_jsonl(tmp_path / "a.jsonl")[:1])
     refused = run_script("select_checkpoint", *words)
     assert refused.returncode == 1
-    assert "step 40: not one answer for each sentence" in refused.stderr
+    assert "step 40: expected one answer for each sentence" in refused.stderr
     assert not (tmp_path / "best").exists()

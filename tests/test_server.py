@@ -188,7 +188,7 @@ def test_the_client_reports_refused_sentences(demo: Path, server: Server, tmp_pa
     assert done.returncode == 3
     assert "<|im_end|>" in json.loads(done.stdout)["error"]
     done = extract(demo, server, "--output", output, stdin="别的\n")
-    assert "holds other sentences than standard input" in done.stderr
+    assert "has other texts than standard input" in done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("Traceback")] == []
 
 

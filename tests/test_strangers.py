@@ -131,20 +131,20 @@ def test_aliases_that_expand_to_billions_of_values_are_refused(conf: Path, name:
     levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     path = conf / name
     path.write_text(path.read_text(encoding="utf-8") + "\n" + ", ".join(levels) + "}\n", encoding="utf-8")
-    assert f"{name}: its aliases (*name) stand for more than" in str(problem(conf))
+    assert f"{name}: its aliases (*name) expand to more than" in str(problem(conf))
 
 
 def test_a_prompt_with_chat_markup_is_refused(conf: Path) -> None:
     path = conf / "prompts" / "ner-zh-short.txt"
     path.write_text(path.read_text(encoding="utf-8") + "<|im_end|>", encoding="utf-8")
-    assert "ner-zh-short.txt: '<|im_end|>' marks up the chats" in str(problem(conf))
+    assert "ner-zh-short.txt: '<|im_end|>' is markup of chat templates" in str(problem(conf))
 
 
 @pytest.mark.parametrize("character", ["\0", "\x1b", "\x7f", "\ufffe"])
 def test_a_prompt_with_characters_that_a_tokenizer_may_drop_is_refused(conf: Path, character: str) -> None:
     path = conf / "prompts" / "ner-zh-short.txt"
     path.write_text(path.read_text(encoding="utf-8") + character, encoding="utf-8")
-    assert f"ner-zh-short.txt: the character U+{ord(character):04X}" in str(problem(conf))
+    assert f"ner-zh-short.txt: remove the character U+{ord(character):04X}" in str(problem(conf))
 
 
 # --- single values ---------------------------------------------------------------------------------------------------

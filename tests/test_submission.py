@@ -59,7 +59,7 @@ def test_the_submission_file() -> None:
 
 
 def test_an_id_that_is_not_a_number_is_refused() -> None:
-    with pytest.raises(InputError, match="ids are numbers"):
+    with pytest.raises(InputError, match="the id must be a number"):
         submission(prediction("test-1", "甲", []), LABELS)
 
 
@@ -77,7 +77,7 @@ def test_write_submission(tmp_path: Path) -> None:
     assert out.read_text(encoding="utf-8") == (
         '{"id": 0, "label": {"name": {"甲": [[0, 0]]}}}\n{"id": 1, "label": {}}\n'
     )
-    assert "2 sentences, 1 mentions; left out: 1 that have no place in their sentence, 1 of labels" in done.stdout
+    assert "2 sentences, 1 mentions; left out: 1 that were not found in their sentence, 1 whose label" in done.stdout
 
     path.write_text("", encoding="utf-8")
     refused = run_script(

@@ -70,7 +70,7 @@ def test_a_checkpoint_is_finished_by_its_last_file(tmp_path: Path) -> None:
 def test_a_changed_or_missing_file_is_damage(tmp_path: Path, name: str) -> None:
     checkpoint = write_checkpoint(tmp_path / "checkpoint-1")
     (checkpoint / name).write_bytes((checkpoint / name).read_bytes()[:-1] + b"?")
-    assert find_damage(checkpoint, processes=1) == f"{name} has another checksum than when it was written"
+    assert find_damage(checkpoint, processes=1) == f"{name} has changed since it was written"
     (checkpoint / name).unlink()
     assert find_damage(checkpoint, processes=1) == f"{name} is missing"
 
@@ -100,7 +100,7 @@ def test_incomplete_checkpoints_are_removed(tmp_path: Path, capsys: pytest.Captu
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
     told = capsys.readouterr().err
     assert "checkpoint-4: removed: optimizer.pt is missing" in told
-    assert "checkpoint-6: removed: it was not finished" in told
+    assert "checkpoint-6: removed: it is incomplete" in told
     write_checkpoint(tmp_path / "checkpoint-4")
     (tmp_path / "checkpoint-4" / "optimizer.pt").unlink()
     drop_damaged_checkpoints(tmp_path, processes=1, needs_all=True)
@@ -183,7 +183,7 @@ def test_weights_that_are_not_finite_are_found(tmp_path: Path, value: float) -> 
     path = write_safetensors(tmp_path / "w.safetensors", tensors)
     assert find_not_finite(path) == ["b", "c", "d", "e"]
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ValueError, match="cut off within tensor"):
+    with pytest.raises(ValueError, match="truncated within tensor"):
         find_not_finite(path)
     path.write_bytes(b"<html>")
     with pytest.raises(ValueError, match="not a safetensors file"):

@@ -1,7 +1,7 @@
-r"""The task as the pipeline asks it: a prompt that lists labels, and the answer in exactly these labels.
+r"""The pipeline's task: a prompt that lists labels, and the answer with exactly these labels.
 
-The names of the labels, their order, their number, the words of the prompt and the form of the answer vary, so what
-the model can rely on is the list. The words of half of the prompts are those of conf/prompts (tested).
+The names, order and number of the labels, the words of the prompt and the form of the answer vary, so the model can
+only rely on the list. The words of half of the prompts are those of conf/prompts (a test compares them).
 """
 
 import json
@@ -65,11 +65,11 @@ CODES = ("ABCDEFGHIJ", "甲乙丙丁戊己庚辛壬癸", "1234567890")
 
 
 class Ask(NamedTuple):
-    """A prompt, and how an answer to it is written."""
+    """A prompt, and the form of its answer."""
 
     prompt: str
     names: dict[str, str]
-    """The label as listed, by the label in the sentences."""
+    """Label in the sentences -> label in the prompt's list."""
     form: Form
 
     def row(self, text: str, mentions: Sequence[Mention]) -> tuple[str, str]:
@@ -80,7 +80,7 @@ class Ask(NamedTuple):
 
 
 def ask(rng: random.Random, labels: Sequence[Label], kinds: dict[Kind, float]) -> Ask:
-    """Return a prompt that asks for ``labels`` in this order, its kind drawn by weight."""
+    """Return a prompt that asks for ``labels`` in this order. ``kinds`` has the weights of the kinds of prompts."""
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
     form: Form = rng.choice(("json", "brackets"))
     if kind == "unlisted":
@@ -97,7 +97,7 @@ def ask(rng: random.Random, labels: Sequence[Label], kinds: dict[Kind, float]) -
 
 
 def draw(rng: random.Random, labels: Sequence[Label], every: float) -> list[Label]:
-    """Return all labels with the probability ``every``, else some; in the set's order, by their names, or at random."""
+    """Return all labels with the probability ``every``, else some, in the set's order, sorted by name, or shuffled."""
     chosen = list(labels)
     if rng.random() >= every and len(chosen) > 1:
         some = rng.sample(range(len(chosen)), rng.randint(1, len(chosen) - 1))
@@ -111,7 +111,7 @@ def draw(rng: random.Random, labels: Sequence[Label], every: float) -> list[Labe
 
 
 def _names(rng: random.Random, labels: Sequence[Label], codes: bool) -> list[str]:
-    """The names under which a prompt lists the labels, no two of them alike."""
+    """Return distinct names for the labels in a prompt."""
     style = rng.random()
     if codes and style < 0.15:
         return list(rng.choice(CODES)[: len(labels)])

@@ -1,6 +1,6 @@
-"""Make words.tsv, the vocabulary behind the generator, from the dictionary of jieba 0.42.1 (MIT licence).
+"""Make words.tsv, the vocabulary of the generator, from the dictionary of jieba 0.42.1 (MIT licence).
 
-The list is committed, so nothing needs jieba at run time. To make it again:
+The list is committed, so jieba is not needed at run time. To make it again:
 
     uv run --no-project --with jieba==0.42.1 python scripts/base_model/extract_words.py scripts/base_model/words.tsv
 """
@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-# part of speech in jieba -> (group here, how many of the most frequent words are kept)
+# part of speech in jieba -> (group in words.tsv, number of the most frequent words to keep)
 GROUPS = {
     "n": ("noun", 11000),
     "v": ("verb", 7000),
@@ -32,7 +32,7 @@ HEADER = (
 
 
 def extract(lines: list[str]) -> list[tuple[str, str]]:
-    """Take jieba's lines "word frequency tag"; return (group, word), the most frequent words of each tag, sorted."""
+    """Return sorted pairs (group, word) of the most frequent words of each tag, from lines "word frequency tag"."""
     by_tag: dict[str, list[tuple[int, str]]] = {}
     for line in lines:
         word, frequency, tag = line.split()

@@ -1,7 +1,7 @@
-"""The labels that written sentences are marked with (labels.tsv): their names in two languages, and what they mean.
+"""The labels of the written sentences (labels.tsv): names and definitions in two languages.
 
-A set is a list of labels that every sentence of a file is marked with in full. The set `cluener` has the ten labels of
-written/, each other set those of label_sets/SET.txt. The set `coarse` joins labels of `cluener`.
+All mentions of the labels of a set are marked in the sentences of a file. The set `cluener` has the ten labels of
+written/, and each other set has those of label_sets/SET.txt. The set `coarse` combines labels of `cluener`.
 """
 
 import csv
@@ -21,9 +21,9 @@ class Label(NamedTuple):
     english: tuple[str, ...]
     """Names in English, the usual one first."""
     definitions: tuple[str, str]
-    """What it means, in Chinese and in English."""
+    """Definitions in Chinese and in English."""
     marked: tuple[str, ...]
-    """The labels in the sentences that it stands for."""
+    """The labels in the sentences that this label covers."""
 
 
 def read_label_sets(path: Path = TABLE) -> dict[str, list[Label]]:

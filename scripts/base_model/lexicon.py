@@ -1,4 +1,4 @@
-"""The lexicons (lexicon.txt, words.tsv), and the makers that compose entity surfaces from them."""
+"""The lexicons (lexicon.txt, words.tsv), and a class that makes entity surfaces from them."""
 
 import random
 from pathlib import Path
@@ -8,7 +8,7 @@ CHARACTER_LISTS = ("surnames", "given", "brand_chars")
 
 
 def read_lists(path: Path = FOLDER / "lexicon.txt") -> dict[str, list[str]]:
-    """Return the hand-written lists by name; three of them are lists of characters."""
+    """Return the hand-written lists by name. Three of them are lists of characters."""
     lists: dict[str, list[str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
@@ -23,7 +23,7 @@ LISTS = read_lists()
 
 
 class Words:
-    """The committed vocabulary, by group: noun, verb, adjective, adverb, idiom, place, institution, person, ..."""
+    """The committed vocabulary by group: noun, verb, adjective, adverb, idiom, place, institution, person, ..."""
 
     def __init__(self, path: Path = FOLDER / "words.tsv") -> None:
         self.group: dict[str, list[str]] = {}
@@ -45,7 +45,7 @@ class Words:
 
 
 class Maker:
-    """Makes surfaces: one method an entity type, each drawing from ``rng`` only."""
+    """Makes surfaces, with one method per entity type. All random choices come from ``rng``."""
 
     def __init__(self, rng: random.Random, words: Words) -> None:
         self.rng, self.words = rng, words
@@ -61,7 +61,7 @@ class Maker:
         return self.rng.random() < probability
 
     def of(self, name: str) -> str:
-        """Return an entry of that hand-written list."""
+        """Return an entry of the hand-written list of that name."""
         return self.pick(LISTS[name])
 
     def chars(self, low: int, high: int) -> str:
@@ -180,7 +180,7 @@ class Maker:
         return stem + middle + self.of("org_tails")
 
     def team(self) -> str:
-        """Return a team as match reports call it: often a bare place."""
+        """Return the name of a team as in match reports, which is often only a place."""
         kind = self.rng.random()
         if kind < 0.4:
             return self.of("teams")
@@ -218,7 +218,7 @@ class Maker:
         return stem + self.of("scene_tails")
 
     def title(self, known: str, tails: str) -> str:
-        """Return the title of a work: from the list ``known``, or composed, perhaps with an ending of ``tails``."""
+        """Return the title of a work: from the list ``known``, or composed, in part with an ending from ``tails``."""
         kind = self.rng.random()
         if kind < 0.2:
             return self.of(known) + (self.pick("23") if self.chance(0.1) else "")
@@ -236,15 +236,15 @@ class Maker:
         return stem + (self.of(tails) if self.chance(0.8) else self.word("noun"))
 
     def book(self) -> str:
-        """Return a book in its marks."""
+        """Return a book title in title marks."""
         return "《" + self.title("books", "book_tails") + "》"
 
     def movie(self) -> str:
-        """Return a film in its marks."""
+        """Return a film title in title marks."""
         return "《" + self.title("movies", "movie_tails") + "》"
 
     def game(self) -> str:
-        """Return a game, mostly bare."""
+        """Return the title of a game, in most cases without title marks."""
         title = self.of("games") if self.chance(0.3) else self.title("games", "game_tails")
         if self.chance(0.08):
             title = self.latin()

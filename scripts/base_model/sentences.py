@@ -1,6 +1,6 @@
-"""Sentences with marked mentions, from clause templates in several registers.
+"""Sentences with marked mentions, made from clause templates in several registers.
 
-A template names its slots in angle brackets: one-letter codes are entities (see ``ENTITIES``), words are fillers.
+The slots of a template are in angle brackets: one-letter codes are entities (see ``ENTITIES``), words are fillers.
 """
 
 import re
@@ -62,7 +62,7 @@ Mention = tuple[str, int, int]
 
 
 class Writer:
-    """Writes sentences with ``maker``'s surfaces; ``sentence()`` returns the text and its (type, start, end)."""
+    """Writes sentences with surfaces of ``maker``."""
 
     def __init__(self, maker: Maker) -> None:
         self.maker = maker
@@ -74,7 +74,7 @@ class Writer:
         }  # fmt: skip
 
     def number(self) -> str:
-        """Return a number as news write it."""
+        """Return a number as in news."""
         rng = self.maker.rng
         kind = rng.random()
         if kind < 0.6:
@@ -113,7 +113,7 @@ class Writer:
         return maker.word({"adj": "adjective", "d": "adverb", "idiom": "idiom"}[slot])
 
     def salad(self) -> list[str]:
-        """Return the pieces of a template of random words with random entities, which gives context no clue."""
+        """Return a template of random words and entities, in which the context gives no clue. Odd pieces are slots."""
         rng = self.maker.rng
         pieces = [""]
         for _ in range(rng.randint(2, 6)):
@@ -131,7 +131,7 @@ class Writer:
         return pieces
 
     def sentence(self) -> tuple[str, list[Mention]]:
-        """Return a sentence of one to four clauses and its mentions in text order."""
+        """Return a sentence of one to four clauses and its mentions (label, start, end) in text order."""
         rng = self.maker.rng
         kind = rng.random()
         if kind < 0.15:

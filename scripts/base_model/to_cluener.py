@@ -7,7 +7,7 @@ from written import read_sentence
 
 
 def main() -> None:
-    """Convert each line. Offsets are inclusive on both ends, as CLUENER has them."""
+    """Convert each line. Both offsets are inclusive, as in CLUENER."""
     for line in sys.stdin:
         text, spans = read_sentence(line.rstrip("\n")).placed()
         labels: dict[str, dict[str, list[list[int]]]] = {}

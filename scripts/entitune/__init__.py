@@ -1,5 +1,5 @@
-"""What several EntiTune scripts share: records, readers, prompts, grounding, scoring.
+"""Code that several EntiTune scripts share: records, readers, prompts, grounding, scoring.
 
-Nothing here imports an engine (torch, transformers, LLaMA-Factory, vLLM): every module runs in each of the
-environments with the standard library, and those that need numpy or a repair library say so.
+No module imports an engine (torch, transformers, LLaMA-Factory, vLLM) when it is imported. Most need only the standard
+library and run in every environment. A module that needs more lists it in its docstring.
 """

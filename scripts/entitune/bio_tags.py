@@ -1,4 +1,4 @@
-"""Entities as IOB2 tags, one tag a character: B- begins an entity, I- continues it, O is outside."""
+"""Entities as IOB2 tags, one tag per character: B- begins an entity, I- continues it, O is outside."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from entitune.records import Entity, Mention
 
 OUTSIDE = "O"
 Reason = Literal["overlap", "no place", "label"]
-"""Why tags cannot write an entity: it overlaps another, is not in its sentence, or has a label that no tag can hold."""
+"""Why an entity cannot be written as tags: it overlaps another one, has no offsets, or its label cannot be in a tag."""
 
 
 def write_bio(entities: Sequence[Entity | Mention], length: int) -> tuple[list[str], list[Reason]]:
-    """The tags of a sentence of `length` characters, and for each entity that they cannot write the reason.
+    """Return the tags of a sentence of `length` characters, and a reason for each entity that is left out.
 
-    Of entities that overlap, the one that begins first is written, and of those the longest. A label is written if
-    it is printable, not empty, and has no hyphen at an end (readers of tags strip hyphens).
+    Of overlapping entities, the one that begins first is written; of several that begin there, the longest. A label
+    is written if it is printable, not empty, and neither begins nor ends with a hyphen (readers of tags strip hyphens).
     """
     tags = [OUTSIDE] * length
     left_out: list[Reason] = []
@@ -35,9 +35,9 @@ def write_bio(entities: Sequence[Entity | Mention], length: int) -> tuple[list[s
 
 
 def read_bio(text: str, tags: Sequence[str]) -> list[Entity]:
-    """The entities of a text with one tag a character.
+    """Return the entities of a text with one tag per character.
 
-    An I- tag that does not continue an entity of its label begins one, as in the CoNLL evaluation.
+    An I- tag that does not continue an entity of the same label begins a new one, as in the CoNLL evaluation.
     """
     spans: list[tuple[str, int]] = []  # label and start
     ends: list[int] = []

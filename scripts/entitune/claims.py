@@ -1,9 +1,9 @@
-"""A claim on a folder: one process of a cluster works in it, and a second one learns which.
+"""A claim on a folder: one process of a cluster works in it, and a second process learns which one.
 
-Locks of the kernel are not reliable on the file systems that clusters share. A claim is a file that is created
-exclusively, names its holder, and is touched by the holder every few seconds. A holder on this machine is looked up by
-process id and start time, so one that was killed blocks nobody. A holder on another machine counts as gone when its
-file has not been touched for a while, measured by this machine's clock alone.
+Kernel locks are not reliable on the file systems that clusters share. So a claim is a file: it is created exclusively,
+names its holder, and the holder touches it every few seconds. A holder on this machine is looked up by process id and
+start time, so a killed process blocks nobody. A holder on another machine counts as gone if it has not touched its
+file for `patience` seconds of this machine's clock.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ HEARTBEAT = 5.0
 """Seconds between two touches of a claim."""
 
 PATIENCE = 60.0
-"""Seconds that a process waits for a holder: to end, or to show that it is alive."""
+"""Seconds that a process waits for the holder to end or to show that it is alive."""
 
 
 class ClaimHeld(InputError):
-    """Another process holds the claim; the message names it and says what to do."""
+    """Another process holds the claim. The message names the process and how to end it."""
 
 
 class ClaimLost(InputError):
-    """Another process took the claim over, because this one seemed to be gone."""
+    """Another process took over the claim, because this one seemed to be gone."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Holder:
     id: str
     host: str
     machine: str
-    """What tells a machine from every other: boot and process namespace."""
+    """Identifies the machine: its boot id and process namespace."""
     pid: int
     started: float
     """Start time of the process in seconds since 1970."""
@@ -55,7 +55,7 @@ class Holder:
 
     @classmethod
     def here(cls) -> Holder:
-        """This process."""
+        """Return this process as a holder, with a new id."""
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         machine = f"{boot} {os.readlink('/proc/self/ns/pid')}"
         process = psutil.Process()
@@ -63,7 +63,7 @@ class Holder:
         return cls(uuid.uuid4().hex, socket.gethostname(), machine, process.pid, process.create_time(), job)
 
     def is_gone(self) -> bool:
-        """Whether a holder on this machine no longer runs."""
+        """Return whether the process of a holder on this machine has ended."""
         try:
             process = psutil.Process(self.pid)
             return process.create_time() != self.started or process.status() == psutil.STATUS_ZOMBIE
@@ -71,13 +71,13 @@ class Holder:
             return True
 
     def describe(self) -> str:
-        """The holder for a person."""
+        """Return the process, host, Slurm job and start time for a message."""
         job = f" of Slurm job {self.slurm_job}" if self.slurm_job else ""
         return f"process {self.pid} on {self.host}{job}, running since {datetime.fromtimestamp(self.started):%F %T}"
 
 
 class Claim:
-    """A claim that this process holds."""
+    """A claim held by this process."""
 
     def __init__(self, path: Path, holder: Holder) -> None:
         self._path = path
@@ -85,13 +85,13 @@ class Claim:
         self._touched = time.monotonic()
 
     def touch(self) -> None:
-        """Show that this process is alive, at most once in `HEARTBEAT`. Raises ClaimLost where another holds it now."""
+        """Show that this process is alive, at most once per `HEARTBEAT`. Raises ClaimLost if another one holds it."""
         if time.monotonic() - self._touched < HEARTBEAT:
             return
         other = _read(self._path)
         if other is None or other.holder != self._holder:
             who = other.holder.describe() if other and other.holder else "nobody"
-            raise ClaimLost(f"{self._path}: held by {who} now; this process stood still for too long")
+            raise ClaimLost(f"{self._path}: now held by {who}, because this process was suspended for too long")
         os.utime(self._path)
         self._touched = time.monotonic()
 
@@ -100,11 +100,11 @@ class Claim:
 class _Record:
     text: str
     touched: int
-    """The file's time of modification; compared with itself alone."""
+    """The file's modification time in nanoseconds. Compared only with other times of the same file."""
 
     @property
     def holder(self) -> Holder | None:
-        """None for a file that is being written, or was damaged."""
+        """None if the file is still being written or is damaged."""
         try:
             return TypeAdapter(Holder).validate_json(self.text, strict=True)
         except ValidationError:
@@ -113,9 +113,8 @@ class _Record:
 
 def _read(path: Path) -> _Record | None:
     try:
-        with path.open(
-            encoding="utf-8", errors="replace"
-        ) as stream:  # opening it asks a file server for its present state
+        # Opening the file makes a network file system fetch its current state.
+        with path.open(encoding="utf-8", errors="replace") as stream:
             return _Record(stream.read(), os.fstat(stream.fileno()).st_mtime_ns)
     except FileNotFoundError:
         return None
@@ -137,10 +136,10 @@ def _release(path: Path, me: Holder) -> None:
 
 
 def _remove(path: Path, seen: _Record, me: Holder, what: str, patience: float) -> None:
-    """Remove the claim that was seen, and no other one that has taken its place.
+    """Remove the claim `seen`, but not another claim that has replaced it.
 
-    Of several processes that saw it, one removes it at a time: it holds a claim on the removal. Without that, the claim
-    that another one has just made could be removed.
+    Several processes may have seen it. They take turns by holding a claim on the removal. Otherwise one process could
+    remove the claim that another has just created.
     """
     removal = path.with_name(f"{path.name}.removal")
     _acquire(removal, me, what, patience)
@@ -152,7 +151,7 @@ def _remove(path: Path, seen: _Record, me: Holder, what: str, patience: float) -
 
 
 def _acquire(path: Path, me: Holder, what: str, patience: float) -> None:
-    """Create the claim's file, as soon as there is none of a holder that is alive. Raises ClaimHeld."""
+    """Create the claim's file as soon as no living process holds it. Raises ClaimHeld."""
     began, waiting = time.monotonic(), False
     seen, changed, alive = None, began, False
     while not _create(path, me):
@@ -169,7 +168,7 @@ def _acquire(path: Path, me: Holder, what: str, patience: float) -> None:
             continue
         if holder and now - began > patience and (is_local or alive):
             how = f"scancel {holder.slurm_job}" if holder.slurm_job else f"kill {holder.pid} on {holder.host}"
-            raise ClaimHeld(f"{what} by {holder.describe()}; wait for it, or end it: {how}")
+            raise ClaimHeld(f"{what} by {holder.describe()}; wait until it ends, or end it with: {how}")
         if holder and not waiting:
             print(f"{what} by {holder.describe()}; waiting for it to end", file=sys.stderr, flush=True)
             waiting = True
@@ -178,15 +177,15 @@ def _acquire(path: Path, me: Holder, what: str, patience: float) -> None:
 
 @contextlib.contextmanager
 def claim(path: Path, what: str, patience: float = PATIENCE) -> Iterator[Claim]:
-    """Hold a claim for the time of a block.
+    """Hold a claim while the block runs.
 
     Args:
-        path: the claim's file. Its folder is made.
-        what: what is being done, for messages: "results/demo/seed-1 is being trained".
-        patience: seconds to wait for a holder to end or, on another machine, to show that it is alive.
+        path: The claim's file. Its folder is created.
+        what: What is being done, for messages: "results/demo/seed-1 is being trained".
+        patience: Seconds to wait for the holder to end or, on another machine, to show that it is alive.
 
     Raises:
-        ClaimHeld: another process holds it and is alive.
+        ClaimHeld: Another process holds the claim and is alive.
     """
     me = Holder.here()
     _acquire(path, me, what, patience)

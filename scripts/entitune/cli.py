@@ -1,4 +1,4 @@
-"""What every script's command line shares."""
+"""What the command lines of all scripts share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TextIO
 
 
 def label_names(value: str) -> list[str]:
-    """Labels as every command line has them, for argparse: `address,name`. Distinct names with commas between them."""
+    """Split an option such as `address,name` into distinct labels. The `type` of an argparse option."""
     names = value.split(",")
     if "" in names or len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"{value!r}; expected distinct names with commas between them")
@@ -19,16 +19,16 @@ def label_names(value: str) -> list[str]:
 
 
 class InputError(Exception):
-    """Bad input: the message names file, line and the fix."""
+    """Bad input. The message names the file, the line and the fix."""
 
 
 def printable(name: str) -> str:
-    """A name that somebody else chose, safe to print: control characters could rewrite the terminal."""
+    """Return a name from outside in a form that is safe to print: control characters could rewrite the terminal."""
     return name if name.isprintable() else ascii(name)
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's `main`. Bad input ends with a message and exit code 1, not with a traceback."""
+    """Run a script's `main`. After bad input, print a message instead of a traceback and exit with code 1."""
     try:
         main()
     except (InputError, OSError) as error:
@@ -38,9 +38,10 @@ def run(main: Callable[[], None]) -> None:
 
 
 def output_to(log: Path | None) -> TextIO:
-    """Send all that this process prints to `log`, and return the stderr it had, for progress and errors.
+    """Redirect the output of this process to `log` and return its original stderr, for progress and errors.
 
-    File descriptors, not only sys.stdout: an engine's worker processes and compiled code print there as well.
+    The file descriptors are redirected, not only sys.stdout: worker processes and compiled code of an engine print
+    to them as well.
     """
     terminal = os.fdopen(os.dup(2), "w", buffering=1)
     if log:

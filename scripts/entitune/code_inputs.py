@@ -1,4 +1,4 @@
-"""Which code a script's results depend on: the files that it runs, and one digest of what they do.
+"""Which code the results of a script depend on: the files that it runs, and one digest of what they do.
 
 A rule runs again when the digest changes. Comments, docstrings and formatting do not change it.
 """
@@ -16,16 +16,16 @@ SCRIPTS = Path("scripts")
 
 
 class _Module(NamedTuple):
-    """What is read from a Python file, once for each process."""
+    """What is read from a Python file, once per process."""
 
     imported: frozenset[Path]
-    """The files under SCRIPTS that the file imports itself."""
+    """The files under SCRIPTS that the file imports directly."""
     digest: bytes
     """SHA-256 of the file's syntax tree."""
 
 
 def _names(node: ast.AST, package: str) -> list[str]:
-    """The dotted names that an import statement may load; `package` is what a relative import starts from."""
+    """Return the dotted names that an import statement may load; `package` is the base of relative imports."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
@@ -39,9 +39,9 @@ def _names(node: ast.AST, package: str) -> list[str]:
 
 
 def _files(name: str) -> Iterator[Path]:
-    """The files that importing a dotted name runs: the module, and `__init__.py` of every package above it.
+    """Yield the files that importing a dotted name runs: the module, and `__init__.py` of every package above it.
 
-    None for a module that does not lie under SCRIPTS, as those of the standard library.
+    Yields nothing for a module outside SCRIPTS, such as those of the standard library.
     """
     parts = name.split(".")
     for length in range(1, len(parts) + 1):
@@ -52,10 +52,11 @@ def _files(name: str) -> Iterator[Path]:
 
 
 def _write(value: object, text: list[str]) -> None:
-    """Append to `text` what tells a part of a syntax tree from others.
+    """Append a text to `text` that identifies a part of a syntax tree.
 
-    Unlike `ast.dump`, this is the same in all versions of Python: fields that are empty are left out, so also those
-    that a later version adds. Strings that are statements are left out: docstrings, and descriptions of variables.
+    Unlike that of `ast.dump`, the text is the same in all versions of Python: empty fields are left out, which includes
+    fields that a later version adds. Strings that are statements are left out as well: docstrings, and descriptions of
+    variables.
     """
     if isinstance(value, ast.AST):
         text.append(type(value).__name__ + "(")
@@ -94,9 +95,9 @@ def _read(path: Path) -> _Module:
 
 
 def code_of(script: str) -> list[str]:
-    """Return the script's file and every file under scripts/ that it imports, directly or not, sorted.
+    """Return the script's file and every file under scripts/ that it imports, directly or indirectly, sorted.
 
-    `script` is a name without folder and suffix, like that of the rule that runs it. The paths begin at the
+    `script` is a name without folder and suffix, usually that of the rule that runs it. The paths are relative to the
     repository's root.
     """
     pending, reached = [SCRIPTS / f"{script}.py"], set[Path]()
@@ -109,7 +110,7 @@ def code_of(script: str) -> list[str]:
 
 
 def imported_by(script: str) -> list[str]:
-    """Return the files under scripts/ that the script imports itself, sorted; paths from the repository's root."""
+    """Return the files under scripts/ that the script imports directly, sorted; relative to the repository's root."""
     return sorted(map(str, _read(SCRIPTS / f"{script}.py").imported))
 
 
@@ -117,7 +118,7 @@ def imported_by(script: str) -> list[str]:
 def code_digest(script: str) -> str:
     """Return the SHA-256, in hexadecimal, of what the files of `code_of(script)` do.
 
-    It depends on their names and syntax trees, and not on comments, docstrings, formatting or the version of Python.
+    It depends on their names and syntax trees, but not on comments, docstrings, formatting or the version of Python.
     """
     digest = hashlib.sha256()
     for path in map(Path, code_of(script)):

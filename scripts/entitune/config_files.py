@@ -1,4 +1,4 @@
-"""How the files under conf/ are read, and how a mistake in one becomes a message: file, key, the fix.
+"""Read the files under conf/, and turn a mistake in one into a message that names the file, the key and the fix.
 
 Needs PyYAML and pydantic (every environment has both).
 """
@@ -29,28 +29,28 @@ JSON_NAMES = {
     "tuple": "array",
     "model": "object",
 }
-"""What messages call the type that pydantic expected."""
+"""The name in messages for each type that pydantic expects."""
 
 
 MAX_DEPTH = 50
-"""The deepest nesting of a YAML file; what is there needs five levels."""
+"""The deepest nesting that a YAML file may have. The files of the repository need five levels."""
 
 MAX_BYTES = 1 << 20
-"""The largest file under conf/."""
+"""The largest size of a file under conf/."""
 
 MAX_VALUES = 1 << 20
-"""The most values of a YAML file. Aliases (`*name`) count as what they repeat: a short file may stand for billions."""
+"""The most values in a YAML file. An alias (`*name`) counts as all that it repeats: a short file may have billions."""
 
 
 class ConfigError(InputError):
-    """A mistake in conf/: the message names the file, the key and the fix."""
+    """A mistake in conf/. The message names the file, the key and the fix."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the C parser: 10x faster
     """PyYAML's safe loader, with three differences.
 
-    Of two equal keys, PyYAML silently keeps the last: here the second is an error. As in YAML 1.2, only true and false
-    are booleans (a label may be called NO), and a date is text.
+    A repeated key is an error; PyYAML silently keeps its last value. As in YAML 1.2, only true and false are booleans
+    (a label may be called NO), and a date is text.
     """
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {
@@ -70,7 +70,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
             key = self.construct_object(key_node, deep=True)
             where = f"{node.start_mark.name}:{key_node.start_mark.line + 1}"
             if not isinstance(key, Hashable):
-                raise ConfigError(f"{where}: a key is a name, not a list or a mapping")
+                raise ConfigError(f"{where}: a key must be a name, not a list or a mapping")
             if key in seen:
                 raise ConfigError(f"{where}: the key {key!r} is given twice; names must be unique")
             seen.add(key)
@@ -79,14 +79,14 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 def read_text(path: Path) -> str:
-    r"""The text of a file, without a byte order mark and with `\n` line ends.
+    r"""Return the text of a file, without a byte order mark and with `\n` line ends.
 
-    Raises ConfigError if it is not a file, is too large, or is not UTF-8.
+    Raises ConfigError if it is not a regular file, is too large, or is not UTF-8.
     """
     try:
         status = path.stat()
         if stat.S_ISREG(status.st_mode) and status.st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: {status.st_size:,} bytes; a file under conf/ has at most {MAX_BYTES:,}")
+            raise ConfigError(f"{path}: {status.st_size:,} bytes; a file under conf/ may have at most {MAX_BYTES:,}")
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # reading a pipe may never end
             raise ConfigError(f"{path}: not a regular file")
         return path.read_text(encoding="utf-8-sig")
@@ -100,7 +100,7 @@ def read_text(path: Path) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """A YAML file's value. Raises ConfigError with file and line where it is not YAML or a key is given twice."""
+    """Return the value of a YAML file. Raises ConfigError with file and line if it is not YAML or repeats a key."""
     stream = io.StringIO(read_text(path))
     stream.name = str(path)  # what messages call it
     try:
@@ -108,16 +108,16 @@ def read_yaml(path: Path) -> Any:
         stream.seek(0)
         value = yaml.load(stream, _Loader)
         if _size_of(value, {}) > MAX_VALUES:
-            raise ConfigError(f"{path}: its aliases (*name) stand for more than {MAX_VALUES:,} values")
+            raise ConfigError(f"{path}: its aliases (*name) expand to more than {MAX_VALUES:,} values")
         return value
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {error}") from None
     except (ValueError, RecursionError) as error:  # an impossible date, a thousand brackets
-        raise ConfigError(f"{path}: not YAML: {error}; write text that looks like a number in quotes") from None
+        raise ConfigError(f"{path}: not YAML: {error}; put text that looks like a number in quotes") from None
 
 
 def _check_depth(events: Iterable[yaml.Event], path: Path) -> None:
-    """Raise ConfigError where a file is nested deeper than any configuration: the C parser would end the process."""
+    """Raise ConfigError if a file is nested too deeply: the C parser would crash the process."""
     depth = 0
     for event in events:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -127,7 +127,7 @@ def _check_depth(events: Iterable[yaml.Event], path: Path) -> None:
 
 
 def _size_of(value: Any, known: dict[int, int]) -> int:
-    """How many values a value holds, with each alias counted as what it repeats. A value within itself counts once."""
+    """Return how many values a value holds. An alias counts as all that it repeats, a value within itself once."""
     if not isinstance(value, dict | list | set | tuple):
         return 1
     if id(value) not in known:
@@ -138,15 +138,15 @@ def _size_of(value: Any, known: dict[int, int]) -> int:
 
 
 def read_scalar(text: str) -> Any:
-    """A single value as the files under conf/ have it: text, a number, true, false or null."""
+    """Return a single value, read as in the files under conf/: text, a number, true, false or null."""
     return yaml.load(text, _Loader)
 
 
 def read_sheet(path: Path, optional: Sequence[str] = ()) -> list[dict[str, str]]:
-    """The rows of a tab-separated file with a header line.
+    """Return the rows of a tab-separated file with a header line.
 
-    Empty lines and lines that begin with # are skipped. A row may end before the last columns where they are
-    `optional`: editors strip tabs at the end of a line.
+    Empty lines and lines that begin with # are skipped. A row may lack last columns that are `optional`: editors strip
+    tabs at the end of a line.
     """
     lines = read_text(path).splitlines()
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
@@ -155,7 +155,7 @@ def read_sheet(path: Path, optional: Sequence[str] = ()) -> list[dict[str, str]]
     rows = []
     for number, line in numbered:
         if '"' in line:
-            raise ConfigError(f"{path}:{number}: remove the quotes; fields are separated by tabs and hold none")
+            raise ConfigError(f"{path}:{number}: remove the quotes; fields are separated by tabs and are not quoted")
         rows.append(line.split("\t"))
     header, *body = rows
     if repeated := [name for number, name in enumerate(header) if name in header[:number]]:
@@ -170,7 +170,7 @@ def read_sheet(path: Path, optional: Sequence[str] = ()) -> list[dict[str, str]]
 
 
 def parse_entry(model: type[Entry], value: Any, where: str) -> Entry:
-    """`value` as a model. Raises ConfigError with one line per problem, each beginning with `where`."""
+    """Return `value` as a model. Raises ConfigError with one line per problem, each beginning with `where`."""
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where}: expected keys and values, found {value!r}")
     try:
@@ -180,13 +180,13 @@ def parse_entry(model: type[Entry], value: Any, where: str) -> Entry:
 
 
 def parse_registry(model: type[Entry], value: Any, file: str) -> dict[str, Entry]:
-    """The entries of a registry file, by name. Raises ConfigError naming the first entry that is wrong."""
+    """Return the entries of a registry file by name. Raises ConfigError about the first invalid entry."""
     if not isinstance(value, Mapping) or not value:
         raise ConfigError(f"{file}: expected one or more named entries")
     entries = {}
     for name, entry in value.items():
         if not isinstance(name, str):
-            raise ConfigError(f"{file}: YAML reads the name {name!r} as a {type(name).__name__}; write it in quotes")
+            raise ConfigError(f"{file}: YAML reads the name {name!r} as type {type(name).__name__}; put it in quotes")
         where = f"{file}: {printable(name)}"
         if not isinstance(entry, Mapping):
             raise ConfigError(f"{where}: expected keys and values, found {entry!r}")
@@ -210,7 +210,7 @@ def _describe(problem: ErrorDetails, model: type[BaseModel], where: str) -> str:
         return f"{place}: {context['error']}"
     expected = next((name for prefix, name in JSON_NAMES.items() if kind.startswith(prefix + "_")), None)
     if expected and kind.endswith("_type"):
-        hint = f"; write it in quotes: '{_as_yaml(value)}'" if expected == "string" and _is_scalar(value) else ""
+        hint = f"; put it in quotes: '{_as_yaml(value)}'" if expected == "string" and _is_scalar(value) else ""
         return f"{place}: {_as_yaml(value)} is not of type {expected}{hint}"
     return f"{place}: {value!r}: {problem['msg']}"
 
@@ -220,14 +220,14 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _as_yaml(value: Any) -> str:
-    """A scalar as a user may have written it."""
+    """Return a scalar as a user probably wrote it."""
     if value is None:
         return "null"
     return repr(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _keys_at(model: type[BaseModel], parents: Sequence[int | str]) -> list[str]:
-    """The keys that the model at a place below `model` has."""
+    """Return the keys of the model at the place `parents` below `model`."""
     current: Any = model
     for part in parents:
         if isinstance(part, str) and part in getattr(current, "model_fields", {}):

@@ -1,4 +1,4 @@
-"""What the terminal says when the workflow ends: where the table is, or which step failed and why."""
+"""The last lines on the terminal when the workflow ends: where the table is, or which step failed and why."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from entitune.left_out import LeftOut
 
 
 def summary_of(seeds_table: Path) -> str:
-    """The micro F1 (`spans`) of each run of results/seeds.tsv, a line each; empty where there is no such table.
-
-    With several splits there is a line for each of a run.
-    """
+    """Return one line per run and split of results/seeds.tsv with its micro F1 (`spans`); empty without that table."""
     if not seeds_table.is_file():
         return ""
     with seeds_table.open(encoding="utf-8") as stream:
@@ -37,7 +34,7 @@ def summary_of(seeds_table: Path) -> str:
 
 
 def left_out_of(manifests: Iterable[Path]) -> str:
-    """What of their data the runs with these manifests leave out, one line each; empty where it is nothing."""
+    """Return one line for each part of the data that the runs with these manifests leave out; empty if none."""
     lines: dict[str, None] = {}
     for path in manifests:
         if path.is_file():
@@ -48,22 +45,26 @@ def left_out_of(manifests: Iterable[Path]) -> str:
 
 
 def kept_of_other_cuda(manifests: Iterable[str], cuda: int) -> str:
-    """Which finished runs were made with the engines for another CUDA than this machine's; empty where none was.
+    """Return the finished runs that were made with engines for another CUDA version; empty if there are none.
 
     Args:
-        manifests: the manifests of runs.
-        cuda: 12 or 13, what environments are built for here.
+        manifests: The manifests of runs.
+        cuda: The version that this machine's environments are built for, 12 or 13.
     """
     others = []
     for path in filter(os.path.isfile, manifests):
         locks = dict.fromkeys(stage.get("lock") for stage in read_json(path)["stages"].values())
         if made_with := [lock for lock in locks if lock and paths.cuda_of(lock) not in (None, cuda)]:
             others.append(f"  {os.path.dirname(path)}: {', '.join(made_with)}")
-    return "\n".join([f"Kept, though made with engines for another CUDA than {cuda}:", *others]) if others else ""
+    return (
+        "\n".join([f"Kept, although made with engines for another CUDA version than {cuda}:", *others])
+        if others
+        else ""
+    )
 
 
 def failure_of(rule: str, wildcards: Mapping[str, str], log: Path | None) -> str:
-    """Which step failed, the first error in its log, and where the log is."""
+    """Return which step failed, the first error in its log, and where the log is."""
     values = ", ".join(f"{name}={value}" for name, value in wildcards.items())
     lines = [f"The step {rule}{f' ({values})' if values else ''} failed" + (f"; its log: {log}" if log else "")]
     if log and (error := first_error(log)):
@@ -72,7 +73,7 @@ def failure_of(rule: str, wildcards: Mapping[str, str], log: Path | None) -> str
 
 
 def first_error(log: Path) -> str | None:
-    """The first line of a log that reports an error; None if there is none."""
+    """Return the first line of a log that reports an error; None if there is none."""
     if not log.is_file():
         return None
     text = log.read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""Files written whole or not at all; JSON, JSON lines and checksums: the one way to read and write them."""
+"""Read and write files, JSON, JSON lines and checksums. Files are written atomically: completely or not at all."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NOT_AN_OBJECT = "expected an object in JSON, in UTF-8"
 
 
 def read_lines(path: str | Path, read: Callable[[bytes], Value]) -> Iterator[Value]:
-    """Yield what `read` makes of each line. Its ValueError becomes an InputError that names file and line."""
+    """Yield the result of `read` for each line. Its ValueError becomes an InputError that names file and line."""
     with open(path, "rb") as stream:
         for number, line in enumerate(stream, 1):
             try:
@@ -54,9 +54,9 @@ def read_lines(path: str | Path, read: Callable[[bytes], Value]) -> Iterator[Val
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield the object of each line. Raises InputError naming file and line where a line is not a JSON object in UTF-8.
+    """Yield the object of each line. Raises InputError with file and line if a line is not a JSON object in UTF-8.
 
-    For lines that are one of the records of `entitune.records`, use its readers: they check the keys and types too.
+    For the records of `entitune.records`, use its readers: they also check keys and types.
     """
     return read_lines(path, _read_object)
 
@@ -74,12 +74,12 @@ def _read_object(line: bytes) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> str:
-    """One line of JSON, Chinese left readable. The form of every JSON text that EntiTune writes."""
+    """Return `value` as one line of JSON, with readable Chinese. EntiTune writes all its JSON lines in this form."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def write_jsonl(path: str | Path, values: Iterable[Any]) -> int:
-    """Write one line of JSON for each value, all or none. Returns the number of lines."""
+    """Write one line of JSON per value, atomically. Returns the number of lines."""
     count = 0
     with atomic_write(path) as stream:
         for value in values:
@@ -89,25 +89,25 @@ def write_jsonl(path: str | Path, values: Iterable[Any]) -> int:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON, for a person to read, whole or not at all."""
+    """Write a value as indented JSON for readers, atomically."""
     with atomic_write(path) as stream:
         stream.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file. Raises InputError naming file and line where it is not JSON in UTF-8."""
+    """Read a JSON file. Raises InputError with file and line if it is not JSON in UTF-8."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
     except RecursionError:
-        raise InputError(f"{path}: not JSON that can be read: too deeply nested") from None
+        raise InputError(f"{path}: the JSON is nested too deeply to be read") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 ({error})") from error
 
 
 def write_rows(path: str | Path, rows: Iterable[Any]) -> None:
-    """Write a JSON array with one row a line, so that a person finds a row and a diff shows what changed."""
+    """Write a JSON array with one row per line, so that readers find a row and a diff shows what changed."""
     with atomic_write(path) as stream:
         separator = "["
         for row in rows:
@@ -117,6 +117,6 @@ def write_rows(path: str | Path, rows: Iterable[Any]) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,7 +1,8 @@
-"""Small HTML pages in one file each, and sentences with their entities highlighted.
+"""Small self-contained HTML pages, and sentences with their entities highlighted.
 
-Pages are Jinja templates with autoescape. A template is a string in the module that fills it in, not a file: a changed
-template is changed code, and the rule runs again (`entitune.code_inputs`). Needs jinja2 (every environment has it).
+Pages are Jinja templates with autoescape. A template is a string in the module that fills it in, not a file, so a
+changed template counts as changed code and the rule runs again (`entitune.code_inputs`). Needs jinja2 (every
+environment has it).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from entitune.files import atomic_write
 from entitune.records import Entity, Mention
 
 FONTS = "Noto Sans CJK SC, Noto Sans SC, PingFang SC, Microsoft YaHei, WenQuanYi Micro Hei, sans-serif"
-"""The reader's browser takes the first of these fonts that it has. All but the last have Chinese characters."""
+"""The browser uses the first of these fonts that it has. All but the last have Chinese characters."""
 
 STYLE = (
     f"body {{font: 15px/1.6 {FONTS}; margin: 1rem; color: #111; background: #fff}}"
@@ -51,26 +52,26 @@ def _compiled(template: str) -> Template:
 
 
 def render(template: str, **values: object) -> Markup:
-    """Fill in a Jinja template. Every value is escaped, except what is Markup already.
+    """Fill in a Jinja template. Every value is escaped unless it is Markup.
 
-    The result is Markup, so it can be a value of another template. A name that `values` lacks raises UndefinedError.
+    The result is Markup, so it can be a value of another template. Raises UndefinedError if `values` lacks a name.
     """
     return Markup(_compiled(template).render(values))
 
 
 def page(title: str, body: Markup, style: str = "") -> str:
-    """Return an HTML page. `style` is CSS, added to the pages' common style."""
+    """Return an HTML page. `style` is CSS that is added to the common style of all pages."""
     return render(PAGE, title=title, body=body, style=Markup(f"{STYLE} {style}"))
 
 
 def write_page(title: str, body: Markup, path: str | Path, style: str = "") -> None:
-    """Write an HTML page, completely or not at all. The arguments are those of `page`."""
+    """Write an HTML page atomically. The other arguments are those of `page`."""
     with atomic_write(path) as stream:
         stream.write(page(title, body, style))
 
 
 def hues_of(labels: Sequence[str]) -> dict[str, int]:
-    """Return a colour for each label, as far from each other as possible, in degrees of the colour circle."""
+    """Return a hue for each label in degrees, as far apart as possible."""
     return {label: 360 * number // len(labels) for number, label in enumerate(labels)}
 
 
@@ -88,9 +89,9 @@ def highlight(
     hues: dict[str, int],
     error: Entity | Mention | None = None,
 ) -> Markup:
-    """Return a sentence with its entities marked; `error` is the one to frame.
+    """Return a sentence with its entities marked and a frame around `error`.
 
-    Entities that overlap one before them, and those without a place in the sentence, follow after a plus sign.
+    Entities that overlap an earlier one, and entities without offsets, follow after a plus sign.
     """
     parts: list[str] = []
     after: list[Entity | Mention] = []

@@ -1,6 +1,6 @@
-"""What a job took, and on which node: written by the job itself, where it runs.
+"""The time and memory that a job took, and its node. The job itself writes the record where it runs.
 
-A module of its own, apart from what else a manifest says: a change here reruns the jobs. Needs psutil and pydantic
+This is kept apart from other provenance, because a change of this module reruns the jobs. Needs psutil and pydantic
 (every environment has both).
 """
 
@@ -30,7 +30,7 @@ MIB = 1 << 20
 
 
 class Hardware(BaseModel):
-    """A node, as a job finds it."""
+    """The node that a job runs on."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,7 +38,7 @@ class Hardware(BaseModel):
     python: str
     processor: str | None
     cores: int
-    """Those that this process may use."""
+    """The cores that this process may use."""
     memory_mb: int
     """The node's main memory in MiB."""
     gpus: list[str]
@@ -46,7 +46,7 @@ class Hardware(BaseModel):
 
 
 def hardware() -> Hardware:
-    """Return what this process runs on."""
+    """Return the node of this process."""
     return Hardware(
         system=platform.platform(),
         python=platform.python_version(),
@@ -58,7 +58,7 @@ def hardware() -> Hardware:
 
 
 def processor() -> str | None:
-    """The processor's name; None where the system does not tell it (many ARM machines)."""
+    """Return the processor's name, or None if the system does not report it (many ARM machines)."""
     try:
         found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
@@ -67,7 +67,7 @@ def processor() -> str | None:
 
 
 def gpus() -> list[str]:
-    """Name, memory and driver of each GPU of this node; none where there is no nvidia-smi or it fails."""
+    """Return name, memory and driver of each GPU of this node; empty if nvidia-smi is missing or fails."""
     printed = output_of("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
     return printed.splitlines() if printed else []
 
@@ -76,24 +76,24 @@ PeakOf = Literal["process tree", "largest process"]
 
 
 class JobRecord(BaseModel):
-    """Where and when a job ran, and what it took."""
+    """Where and when a job ran, and how much time and memory it took."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     date: str
-    """When it started: ISO 8601, UTC."""
+    """The start: ISO 8601, UTC."""
     seconds: float
     peak_memory_mb: int
     """In MiB."""
     peak_memory_of: PeakOf
-    """Of all processes of the job together, page cache included, or of the largest of them."""
+    """Whether the peak is that of all processes of the job, page cache included, or of the largest one."""
     hardware: Hardware
     lock: str | None = None
     """The lock file of the environment in which the engine ran."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read the record of a job. Raises InputError where the file is not one."""
+        """Read the record of a job. Raises InputError if the file is not one."""
         try:
             return cls.model_validate(read_json(path))
         except ValidationError as error:
@@ -102,14 +102,14 @@ class JobRecord(BaseModel):
 
 @contextlib.contextmanager
 def recorded_job(path: Path | None, environment: Path = Path(sys.prefix)) -> Iterator[None]:
-    """Write a JobRecord of the block to `path` when it has ended without an error. None: write nothing.
+    """Write a JobRecord of the block to `path` when the block ends without an error. With None, write nothing.
 
-    `environment` is the folder of the engine's environment; by default this process's own.
+    `environment` is the folder of the engine's environment, by default that of this process.
     """
     if path is None:
         yield
         return
-    path.unlink(missing_ok=True)  # of an earlier attempt
+    path.unlink(missing_ok=True)  # the record of an earlier attempt
     date, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     group = ControlGroup.own()
     if group and not group.is_own():
@@ -130,14 +130,14 @@ def recorded_job(path: Path | None, environment: Path = Path(sys.prefix)) -> Ite
 
 
 class ControlGroup:
-    """The control group (version 2) of this process. Schedulers give each job one; the kernel keeps its peak."""
+    """The control group (cgroup v2) of a process. Schedulers create one per job; the kernel records its peak memory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @classmethod
     def own(cls, mounted: Path = Path("/sys/fs/cgroup"), listed: Path = Path("/proc/self/cgroup")) -> Self | None:
-        """This process's group; None where the system has none of version 2 that measures memory."""
+        """Return the group of this process, or None if the system has no cgroup v2 that measures memory."""
         try:
             found = re.search(r"^0::/(.*)$", listed.read_text(encoding="utf-8"), re.MULTILINE)
         except OSError:
@@ -146,14 +146,14 @@ class ControlGroup:
         return group if group and (group.folder / "memory.peak").is_file() else None
 
     def peak(self) -> int:
-        """The most memory in bytes that the group ever held, page cache included; 0 where it cannot be read."""
+        """Return the group's peak memory in bytes, page cache included; 0 if it cannot be read."""
         try:
             return int((self.folder / "memory.peak").read_text(encoding="ascii"))
         except (OSError, ValueError):
-            return 0  # a job must not fail for its record
+            return 0  # a job must not fail because of its record
 
     def is_own(self) -> bool:
-        """Whether the group holds this process, those that started it and those it started, and no others."""
+        """Return whether the group holds only this process, its ancestors and its descendants."""
         me = psutil.Process()
         family = {process.pid for process in (me, *me.parents(), *me.children(recursive=True))}
         try:
@@ -164,15 +164,15 @@ class ControlGroup:
 
 
 def peak_memory(group: ControlGroup | None, before: int) -> tuple[int, PeakOf]:
-    """Return the peak of this process and those that it started, in bytes, and what it is the peak of.
+    """Return the peak memory of this process and its descendants in bytes, and what it is the peak of.
+
+    A sum of samples would depend on when they are taken, so the kernel's own peaks are used: that of the group if the
+    group belongs to this job alone and its peak has risen since the job started, else that of the largest process.
+    Memory that this process needs afterwards, while it ends, is not included (about 100 MB for torch).
 
     Args:
         group: The control group of this process, if there is one.
         before: The group's peak in bytes when the job started.
-
-    A sum of samples would depend on when they are taken. The kernel's peaks do not: that of the group where it is this
-    job's own and has risen since the job started, else that of the largest process. What this process itself needs
-    afterwards, to end, is not in it: libraries are read again, about 100 MB for torch.
     """
     if group and group.is_own() and (peak := group.peak()) > before:
         return peak, "process tree"
@@ -182,7 +182,7 @@ def peak_memory(group: ControlGroup | None, before: int) -> tuple[int, PeakOf]:
 
 
 def peak_of_process(pid: int) -> int:
-    """The most memory in bytes that a process ever held; 0 where it has just ended."""
+    """Return the peak memory of a process in bytes; 0 if it has just ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,7 +1,7 @@
-"""What of a corpus a run's figures leave out: rows that were dropped, mentions that no row holds.
+"""The parts of a corpus that a run leaves out: rows that were dropped, and mentions that no row holds.
 
-Each step that leaves something out writes a summary, `{split}.summary.json`, with the keys `rows` and `dropped`, or
-`mentions` and `mentions_lost`, and the reasons as `kinds`. The score table, the manifest and the report show them.
+Each step that leaves something out writes a summary, `{split}.summary.json`. Its keys are `rows` and `dropped`, or
+`mentions` and `mentions_lost`, and `kinds` with the reasons. The score table, the manifest and the report show them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _COUNTED = {"rows": "dropped", "mentions": "mentions_lost"}
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What one step leaves out of a split."""
+    """The rows or mentions of a split that one step leaves out."""
 
     split: str
     what: str
@@ -26,7 +26,7 @@ class LeftOut:
     count: int
     of: int
     kinds: dict[str, int]
-    """Reason -> how often."""
+    """Reason -> count."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON holds it."""
@@ -38,7 +38,7 @@ class LeftOut:
 
 
 def read_left_out(summaries: Iterable[Path]) -> list[LeftOut]:
-    """What the steps that wrote these summaries leave out; empty where all of the corpus is used."""
+    """Return what the steps with these summaries leave out; empty if the complete corpus is used."""
     found = []
     for path in summaries:
         summary = read_json(path)

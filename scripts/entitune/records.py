@@ -1,7 +1,7 @@
-"""The records that stages share, and their one reader.
+"""The records that stages share, and their reader.
 
-A file of records has one JSON object a line. pydantic reads a line straight into the record, checks the type of every
-value, and is faster than `json.loads` alone.
+A file of records has one JSON object per line. pydantic reads a line directly into a record and checks the type of
+every value. That is faster than `json.loads` alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Status: TypeAlias = Literal["ok", "repaired", "unparseable", "truncated"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 """How an answer could be read; docs/contracts.md explains each."""
 WORST_FIRST: tuple[Status, ...] = ("unparseable", "truncated", "repaired", "ok")
-"""A sentence whose windows were asked has the worst status of their answers."""
+"""The statuses, worst first: a sentence that was split into windows has the worst status of their answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,16 @@ class Entity:
     end: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the entity as JSON holds it."""
+        """Return the entity as its JSON object."""
         return {"label": self.label, "text": self.text, "start": self.start, "end": self.end}
 
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """What an answer names: a label and a text, and where it was grounded in the sentence.
+    """A label and a text that an answer names, and the place in the sentence where it was grounded.
 
-    `start` and `end` are half-open offsets in Unicode code points, or both None where the text has no place in the
-    sentence. Two mentions that differ in their confidence only are equal.
+    `start` and `end` are half-open offsets in Unicode code points, or both None if the text was not found in the
+    sentence. Mentions that differ only in their confidence are equal.
     """
 
     label: str
@@ -51,33 +51,33 @@ class Mention:
     start: int | None = None
     end: int | None = None
     confidence: float | None = field(default=None, compare=False)
-    """How probable the model found the mention, 0 to 1; None where the answer's tokens were not recorded."""
+    """The probability that the model gives the mention, 0 to 1; None if the answer's tokens were not recorded."""
 
     def __post_init__(self) -> None:
         if (self.start is None) != (self.end is None):
-            raise ValueError(f"start and end are both numbers or both null, got {self.start} and {self.end}")
+            raise ValueError(f"start and end must both be numbers or both be null, got {self.start} and {self.end}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the mention as JSON holds it."""
+        """Return the mention as its JSON object."""
         record = {"label": self.label, "text": self.text, "start": self.start, "end": self.end}
         return record if self.confidence is None else {**record, "confidence": self.confidence}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Mention:
-        """Return the mention that `to_dict` wrote."""
+        """Return the mention of a JSON object from `to_dict`."""
         return cls(value["label"], value["text"], value["start"], value["end"], value.get("confidence"))
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence of a corpus. `entities` is sorted by (start, end, label), or None where the split is unlabelled."""
+    """A sentence of a corpus. `entities` is sorted by (start, end, label), or None if the split is unlabelled."""
 
     id: str
     text: str
     entities: tuple[Entity, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the canonical sentence, keys in its order; without `entities` where the split is unlabelled."""
+        """Return the JSON object of a canonical sentence; without `entities` if the split is unlabelled."""
         record: dict[str, Any] = {"id": self.id, "text": self.text}
         if self.entities is not None:
             record["entities"] = [entity.to_dict() for entity in self.entities]
@@ -86,7 +86,7 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """The answer to one sentence, read and grounded, with the sentence's gold entities (None: unlabelled)."""
+    """The answer to one sentence, parsed and grounded, with the sentence's gold entities (None: unlabelled)."""
 
     id: str
     text: str
@@ -96,10 +96,10 @@ class Prediction:
     finish_reason: str | None = None
     status: Status
     windows: tuple[tuple[int, int], ...] = ()
-    """Start and end of the windows that were asked, where the sentence was too long to be asked whole."""
+    """Start and end of the windows that were asked about, if the sentence was too long for one prompt."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the line of a file of predictions."""
+        """Return the prediction as its JSON object."""
         return {
             "id": self.id,
             "text": self.text,
@@ -113,9 +113,10 @@ class Prediction:
 
     @classmethod
     def without_answer(cls, sentence: Sentence, mentions: Sequence[Entity | Mention], source: str) -> Prediction:
-        """The prediction of a system that names mentions and writes no answer.
+        """Return the prediction of a system that gives mentions and writes no answer.
 
-        Its `finish_reason` is the `source`: vote, imported or crf. Its answer is what a model would have written.
+        Its `finish_reason` is the `source`: vote, imported or crf. Its `raw` is the answer that a model would have
+        written.
         """
         return cls(
             id=sentence.id,
@@ -142,29 +143,29 @@ class Tokens:
 
     @property
     def length(self) -> int:
-        """Prompt and answer together, in tokens."""
+        """The length of prompt and answer together, in tokens."""
         return len(self.prompt_ids) + (self.answer_tokens or 0)
 
 
 def read_predictions(path: str | Path) -> Iterator[Prediction]:
-    """Yield the predictions of a file. Raises InputError where one is not as docs/contracts.md says."""
+    """Yield the predictions of a file. Raises InputError if one does not follow docs/contracts.md."""
     return read_records(path, Prediction)
 
 
 def read_sentences(path: str | Path) -> Iterator[Sentence]:
-    """Yield the sentences of a canonical file. Raises InputError where one is not as docs/contracts.md says."""
+    """Yield the sentences of a canonical file. Raises InputError if one does not follow docs/contracts.md."""
     return read_records(path, Sentence)
 
 
 def read_tokens(path: str | Path) -> Iterator[Tokens]:
-    """Yield the rows of an encoded split. Raises InputError where one is not as docs/contracts.md says."""
+    """Yield the rows of an encoded split. Raises InputError if one does not follow docs/contracts.md."""
     return read_records(path, Tokens)
 
 
 def read_records(path: str | Path, kind: type[Record]) -> Iterator[Record]:
-    """Yield the records of a file, of a dataclass `kind`.
+    """Yield the records of a file as instances of the dataclass `kind`.
 
-    Keys that the dataclass lacks are ignored. Raises InputError naming file and line where a line is not such a record.
+    Other keys are ignored. Raises InputError with file and line if a line is not such a record.
     """
     validate: Callable[..., Record] = TypeAdapter(kind).validate_json
 
@@ -178,7 +179,7 @@ def read_records(path: str | Path, kind: type[Record]) -> Iterator[Record]:
 
 
 def _explain(error: ValidationError, kind: type[Any]) -> str:
-    """What the line should have been, and the first thing that is wrong with it."""
+    """Return what was expected on the line, and its first problem."""
     problem = error.errors(include_url=False)[0]
     reason = ": ".join([*map(str, problem["loc"]), problem["msg"]]).replace(" at line 1", " at")
     if problem["type"] == "json_invalid":

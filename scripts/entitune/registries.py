@@ -1,4 +1,4 @@
-"""The entries of the registries under conf/: what each key is, which values it may have, what it is when absent.
+"""The entries of the registries under conf/: the meaning, the values and the default of each key.
 
 docs/configuration.md and the JSON schema under conf/schemas are generated from these models
 (scripts/document_config.py).
@@ -20,28 +20,28 @@ from entitune.prompting.chat import ChatSettings
 from entitune.tsv import NOT_LABELS
 
 Arguments: TypeAlias = dict[str, JsonValue]
-"""LLaMA-Factory arguments: names and whatever value a YAML file can give them."""
+"""LLaMA-Factory arguments: names and any values that YAML can express."""
 
 RESERVED_LABELS = (*NOT_LABELS, "all")
-"""Names of rows in the score tables and in the audit that cannot be labels of a dataset."""
+"""Names of rows in the score tables and in the audit, which cannot be labels of a dataset."""
 
 
 MAX_RUN_NAME = 200
-"""The longest name of a run, also of one of a sweep: names of files and folders are made of it."""
+"""The longest name of a run, sweeps included: names of files and folders contain it."""
 
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4000
-"""The longest names of files and the longest paths that Linux takes, with room for a folder before them."""
+"""The longest file names on Linux, and the longest paths, with room for a folder in front."""
 
 
 def _check_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
         raise ValueError(
-            f"{value!r} is not a name that is safe in a path (letters of ASCII, digits, '.', '_' and '-', the first a "
-            "letter or digit)"
+            f"{value!r} is not safe as a name in a path; use ASCII letters, digits, '.', '_' and '-', and begin with a "
+            "letter or digit"
         )
     if ".." in value:
-        raise ValueError(f"{value!r} holds '..'; choose another name")
+        raise ValueError(f"{value!r} contains '..'; choose another name")
     if len(value) > 100:
         raise ValueError(f"{value!r} is longer than 100 characters; choose a shorter name")
     return value
@@ -49,11 +49,11 @@ def _check_name(value: str) -> str:
 
 def _check_label(value: str) -> str:
     if not value or re.search(r"[\s,\"'，、]", value) or not value.isprintable():
-        raise ValueError(f"{value!r} cannot be a label: a label has no spaces, commas or quotes")
+        raise ValueError(f"{value!r} cannot be a label: labels must not have spaces, commas or quotes")
     _check_no_markup(value)
     if value in RESERVED_LABELS or value.startswith("-"):
         raise ValueError(
-            f"{value!r} cannot be a label: {', '.join(RESERVED_LABELS)} are rows of the tables, and a label does "
+            f"{value!r} cannot be a label: {', '.join(RESERVED_LABELS)} are rows of the tables, and a label must "
             "not begin with '-'"
         )
     return value
@@ -61,21 +61,21 @@ def _check_label(value: str) -> str:
 
 def _check_no_markup(value: str) -> None:
     if found := MARKUP.search(value):
-        raise ValueError(f"{found[0]!r} marks up the chats of models and cannot be sent as text; remove it")
+        raise ValueError(f"{found[0]!r} is markup of chat templates and cannot be sent as text; remove it")
 
 
 def _check_description(value: str) -> str:
     _check_no_markup(value)
     if not value.isprintable():
-        raise ValueError(f"{value!r} holds a line end or a control character; write the description as one line")
+        raise ValueError(f"{value!r} contains a line end or a control character; write the description on one line")
     return value
 
 
 def _check_path(value: str) -> str:
     if not value.strip() or not value.isprintable() or re.search(r"[{}*?\[\]]", value) or value.startswith("~"):
-        raise ValueError(f"{value!r} is not a path that can be used here: write it out, without {{ }} [ ] * ? and ~")
+        raise ValueError(f"{value!r} cannot be used as a path: write it in full, without {{ }} [ ] * ? and ~")
     if any(len(part.encode()) > MAX_NAME_BYTES for part in value.split("/")) or len(value.encode()) > MAX_PATH_BYTES:
-        raise ValueError(f"{value!r} is longer than a file system takes")
+        raise ValueError(f"{value!r} is too long for a file system")
     return value
 
 
@@ -89,7 +89,7 @@ def _matching(pattern: str, description: str) -> AfterValidator:
 
 
 def _shown_as(name: str) -> Any:
-    """What the schema and docs/configuration.md call the values of a type."""
+    """Return a field that sets the name of a type in the schema and in docs/configuration.md."""
     return Field(json_schema_extra={"format": name})
 
 
@@ -108,7 +108,7 @@ Count: TypeAlias = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """Keys and values under conf/. Frozen; types are not converted; no other keys."""
+    """Keys and values under conf/. Frozen; types are not converted; other keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -119,7 +119,7 @@ class Entry(Section):
     name: Name = Field(exclude=True, repr=False)
 
     def settings(self) -> dict[str, JsonValue]:
-        """The entry with its name as plain values, defaults filled in and absent keys left out, for provenance."""
+        """Return the entry and its name as plain values for provenance, with defaults but without absent keys."""
         values: dict[str, JsonValue] = self.model_dump(mode="json", exclude_none=True)
         return {"name": self.name, **values}
 
@@ -137,19 +137,19 @@ class Label(Section):
 
 
 def _read_labels(value: Any) -> Any:
-    """Labels as records, from a list of names or from names with descriptions."""
+    """Return labels as records, from a list of names or from names with descriptions."""
     if isinstance(value, Mapping):
         return tuple({"name": name, "description": text} for name, text in value.items())
     if isinstance(value, list):
         return tuple({"name": name} for name in value)
-    raise ValueError(f"{value!r} is no array of names; expected [A, B] or {{A: description, B: description}}")
+    raise ValueError(f"{value!r} is not an array of names; expected [A, B] or {{A: description, B: description}}")
 
 
 class Archive(Section):
     """An archive that holds the splits of a dataset."""
 
     urls: Annotated[tuple[Url, ...], Field(min_length=1, strict=False)] = Field(description="tried in turn")
-    revision: str = Field(description="which edition of the corpus, for the reader")
+    revision: str = Field(description="edition of the corpus, for readers")
     sha256: Sha256 = Field(description="the archive's checksum; another file is refused")
 
 
@@ -157,7 +157,7 @@ Split: TypeAlias = Literal["train", "dev", "test"]
 
 
 SplitFiles: TypeAlias = FilePath | Annotated[tuple[FilePath, ...], Field(min_length=2, max_length=2, strict=False)]
-"""A file, or for format parallel a file of sentences and one of tags. A folder, for brat and parallel."""
+"""A file; for brat and parallel also a folder; for parallel also two files, one of sentences and one of tags."""
 
 
 class Splits(Section):
@@ -168,7 +168,7 @@ class Splits(Section):
     test: SplitFiles | None = Field(None, description="predicted on request, for a benchmark; may be unlabelled")
 
     def files(self) -> dict[str, tuple[str, ...]]:
-        """Split -> its file or member, or its files, of the splits that there are."""
+        """Return split -> its files or member, for the splits that are given."""
         given = {name: getattr(self, name) for name in ("train", "dev", "test")}
         return {name: (one,) if isinstance(one, str) else one for name, one in given.items() if one is not None}
 
@@ -183,24 +183,23 @@ class Dataset(Entry, CorpusOptions):
 
     format: Format = Field(description="the raw files' format; docs/corpora.md shows each")
     labels: Annotated[tuple[Label, ...], BeforeValidator(_read_labels), Field(min_length=1)] = Field(
-        description="the label set, in the order in which the prompt and the tables show it: names, or names with a "
-        "description each"
+        description="the labels, in the order of the prompt and the tables: names, or names with descriptions"
     )
     splits: Splits = Field(description="split -> local file, or member of the archive")
-    on_invalid: Literal["fail", "drop"] = Field("fail", description="stop at invalid rows, or drop them and say so")
+    on_invalid: Literal["fail", "drop"] = Field("fail", description="stop at invalid rows, or drop and report them")
     windows: bool = Field(
         False,
-        description="split sentences that are too long for the recipe's cutoff_len or for the decode settings into "
-        "windows; absent: such sentences are refused",
+        description="split sentences into windows if they are too long for the recipe's cutoff_len or for the decode "
+        "settings; absent: such sentences are refused",
     )
     archive: Archive | None = Field(
-        None, description="a zip or tar file that holds the splits; absent: the splits are local files"
+        None, description="a zip or tar file with the splits; absent: the splits are local files"
     )
 
     @model_validator(mode="after")
     def _labels_are_distinct(self) -> Self:
         if repeated := {name for name in self.label_names if self.label_names.count(name) > 1}:
-            raise ValueError(f"labels: {', '.join(sorted(repeated))} given twice; labels must be unique")
+            raise ValueError(f"labels: {', '.join(sorted(repeated))} is given twice; labels must be unique")
         return self
 
     @model_validator(mode="after")
@@ -208,22 +207,22 @@ class Dataset(Entry, CorpusOptions):
         check_options(self.format, self.options)
         for split, files in self.splits.files().items():
             if len(files) > 1 and (self.format != "parallel" or self.archive):
-                raise ValueError(f"splits: {split}: two files are for format parallel, as local files")
+                raise ValueError(f"splits: {split}: only format parallel takes two files, which must be local")
         return self
 
     @property
     def judged_splits(self) -> list[str]:
-        """The splits that score runs: no row that is chosen for a training or a prompt has a sentence of theirs."""
+        """The splits that runs are scored on. Rows chosen for a training or a prompt share no sentence with them."""
         return [split for split in self.splits.files() if split != "train"]
 
     @property
     def may_be_folder(self) -> bool:
-        """Whether a local split may be a folder or several files; its raw split is one archive of them then."""
+        """Whether a local split may be a folder or several files. Its raw split is then one archive of them."""
         return self.format in ("brat", "parallel")
 
     @property
     def options(self) -> CorpusOptions:
-        """The keys for reading the raw files, as far as they are given."""
+        """The given keys that say how to read the raw files."""
         return _given_options(self)
 
     @property
@@ -239,7 +238,7 @@ class Model(Entry):
     """A base model."""
 
     SOURCE_KEYS: ClassVar[dict[str, str]] = {"path": "path", "modelscope": "id", "package": "lock"}
-    """The key that each source needs."""
+    """Source -> the key that it needs."""
 
     source: Literal["path", "modelscope", "package"] = Field(description="where the files come from")
     path: FilePath | None = Field(None, description="source path: the model's folder")
@@ -251,17 +250,17 @@ class Model(Entry):
     )
     sha256: dict[FilePath, Sha256] = Field(
         {},
-        description="file -> checksum, beyond what the revision pins: other contents are refused, and so is a file "
-        "that an engine could load and that is not listed here",
+        description="file -> checksum, in addition to the pinned revision: other contents are refused, and so are "
+        "unlisted files that an engine could load",
     )
     revision: Annotated[str, Field(min_length=1)] = Field(description="the pinned revision")
-    licence: str = Field(description="the model's licence, for the reader")
+    licence: str = Field(description="the model's licence, for readers")
     template: str | None = Field(description="LLaMA-Factory's template; null: the model's own chat template")
     thinking: bool = Field(
-        False, description="whether the model may think before it answers; needs a chat template with a switch for it"
+        False, description="whether the model may think before it answers; its chat template must have a switch for it"
     )
     trust_remote_code: bool = Field(
-        False, description="whether a server may run the Python code that comes with the model; read it before"
+        False, description="whether a server may run the model's own Python code; read that code first"
     )
 
     @model_validator(mode="after")
@@ -273,11 +272,11 @@ class Model(Entry):
 
     @property
     def chat(self) -> ChatSettings:
-        """How the model is talked to, in training and everywhere else."""
+        """The settings of the model's chats, in training, prediction and serving."""
         return ChatSettings(self.template, self.thinking)
 
     def source_settings(self) -> dict[str, JsonValue]:
-        """What decides which files the model has: where they come from, the revision, the pins."""
+        """Return the settings that determine the model's files: source, revision and checksums."""
         values: dict[str, JsonValue] = self.model_dump(
             mode="json", include={"source", "path", "id", "lock", "revision", "sha256"}, exclude_none=True
         )
@@ -288,7 +287,7 @@ class Model(Entry):
 
 
 class PromptFiles(Entry):
-    """A prompt: its text files, and the examples that it shows."""
+    """A prompt: its text files and its examples."""
 
     user: FilePath = Field(description="text file under conf/: the user turn before the sentence")
     system: FilePath | None = Field(
@@ -299,7 +298,7 @@ class PromptFiles(Entry):
     shots_seed: int = Field(1, description="seed that draws the examples")
 
     def turns(self) -> dict[str, str]:
-        """Turn -> its text file under conf/, of the turns that there are."""
+        """Return turn -> its text file under conf/, for the turns that are given."""
         return {turn: path for turn in ("user", "system") if (path := getattr(self, turn)) is not None}
 
 
@@ -310,14 +309,14 @@ class ImportedPredictions(Entry, CorpusOptions):
     """The predictions of another system."""
 
     predictions: SplitFiles = Field(
-        description="those of the dev split: a file, relative to the repository's root, or absolute; a folder for "
-        "format brat, two files for format parallel"
+        description="the predictions of the dev split: a file, relative to the repository's root or absolute; a folder "
+        "for format brat, two files for format parallel"
     )
-    test_predictions: SplitFiles | None = Field(None, description="the same of a labelled test split")
+    test_predictions: SplitFiles | None = Field(None, description="the predictions of a labelled test split")
     format: Literal["predictions"] | Format = Field(
         "predictions", description="predictions: JSON lines with text or id and entities; or a format of corpora"
     )
-    system: str = Field(description="what made them, for the reader")
+    system: str = Field(description="the system that made them, for readers")
 
     @model_validator(mode="after")
     def _format_takes_the_options(self) -> Self:
@@ -325,17 +324,17 @@ class ImportedPredictions(Entry, CorpusOptions):
             check_options(self.format, self.options)
         for split, files in self.files().items():
             if len(files) > 1 and self.format != "parallel":
-                raise ValueError(f"predictions of {split}: two files are for format parallel")
+                raise ValueError(f"predictions of {split}: only format parallel takes two files")
         return self
 
     def files(self) -> dict[str, tuple[str, ...]]:
-        """Split -> the file, files or folder of its predictions, of the splits that there are."""
+        """Return split -> the files or folder of its predictions, for the splits that are given."""
         given = {"dev": self.predictions, "test": self.test_predictions}
         return {name: (one,) if isinstance(one, str) else one for name, one in given.items() if one is not None}
 
     @property
     def options(self) -> CorpusOptions:
-        """The keys for reading the file, as far as they are given."""
+        """The given keys that say how to read the file."""
         return _given_options(self)
 
 
@@ -343,9 +342,9 @@ class ImportedPredictions(Entry, CorpusOptions):
 
 
 class Machine(Entry):
-    """What a job asks of a machine or a scheduler. No result depends on it."""
+    """What a job requests from a machine or a scheduler. No result depends on it."""
 
-    gpu_model: str | None = Field(None, description="the GPU model that a scheduler is asked for")
+    gpu_model: str | None = Field(None, description="the GPU model to request from a scheduler")
     threads: Positive = Field(description="CPU threads")
     mem_mb: Positive = Field(description="main memory in MB; a retry asks for more")
     runtime: Positive = Field(description="minutes; a retry asks for more")
@@ -360,28 +359,30 @@ class Recipe(Machine):
     )
     select: Annotated[float, Field(ge=0.01, le=0.9)] | None = Field(
         None,
-        description="share of the training split to hold out, as 0.1: the checkpoint with the highest F1 on it is the "
-        "adapter, and all checkpoints are kept for that, whatever save_total_limit says; absent: the last step's",
+        description="share of the training split to hold out, such as 0.1: the checkpoint with the highest F1 on it "
+        "becomes the adapter (all checkpoints are kept until then, regardless of save_total_limit); absent: the "
+        "adapter of the last step",
     )
     gpus: Count = Field(description="GPUs of one training, one process each; 0: the CPU")
 
 
 class Decode(Machine):
-    """How vLLM predicts. Always greedily."""
+    """How vLLM predicts. Decoding is always greedy."""
 
     RESULT_KEYS: ClassVar[tuple[str, ...]] = ("max_tokens", "max_model_len", "max_num_seqs", "dtype", "gpus")
-    """The settings of the engine on which an answer depends."""
+    """The engine settings that answers depend on."""
 
     adapter: Literal["merged", "lora"] = Field(
-        description="merged into the base before predicting; or lora: the base as it is, the adapter as a LoRA module"
+        description="merged: merged into the base model before predicting; lora: applied to the base model as a LoRA "
+        "module"
     )
     share_engine: bool = Field(
         False,
-        description="one engine answers for the runs and seeds of a row of the sheet, one model or adapter after the "
-        "other",
+        description="whether one engine predicts for all runs and seeds of a row of the sheet, one model or adapter "
+        "after the other",
     )
     structured: bool = Field(
-        False, description="hold answers to the format that the prompt asks for, with the dataset's labels"
+        False, description="constrain answers to the prompt's answer format and the dataset's labels"
     )
     confidence: bool = Field(
         False, description="record the probability of each token of an answer, and give each mention a confidence"
@@ -390,10 +391,10 @@ class Decode(Machine):
     max_model_len: Positive = Field(description="longest prompt and answer in tokens")
     max_num_seqs: Positive = Field(description="sentences in one batch")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "auto", description="numbers to calculate in; auto: the model's own, float16 on a GPU without bfloat16"
+        "auto", description="number format; auto: the model's own, or float16 on a GPU without bfloat16"
     )
     shards: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        description="parts of a split that are predicted as jobs of their own"
+        description="number of parts of a split, each predicted by its own job"
     )
     gpus: Count = Field(description="GPUs of one shard (tensor parallel); 0: the CPU")
 
@@ -401,8 +402,8 @@ class Decode(Machine):
     def _there_is_room_for_a_prompt(self) -> Self:
         if self.max_tokens >= self.max_model_len:
             raise ValueError(
-                f"max_model_len: {self.max_model_len} leaves no room for a prompt before an answer of max_tokens "
-                f"{self.max_tokens}"
+                f"max_model_len: {self.max_model_len} leaves no room for a prompt; it must be larger than max_tokens "
+                f"({self.max_tokens})"
             )
         return self
 
@@ -412,7 +413,7 @@ class Decode(Machine):
         return "predict-cuda" if self.gpus else "predict-cpu"
 
     def engine_settings(self) -> dict[str, JsonValue]:
-        """The settings on which an answer depends."""
+        """Return the settings that answers depend on."""
         values: dict[str, JsonValue] = self.model_dump(mode="json", include=set(self.RESULT_KEYS))
         return {key: values[key] for key in self.RESULT_KEYS} | ({"confidence": True} if self.confidence else {})
 
@@ -420,7 +421,7 @@ class Decode(Machine):
 # --- the sheet and the selection ----------------------------------------------------------------------------------
 
 RESERVED_RUNS = ("audit", "base_model", "datasets", "groups", "models", "report")
-"""Folders under results/ that do not belong to a run."""
+"""Folders under results/ that are not those of a run."""
 
 
 def _check_run_name(value: str) -> str:
@@ -430,7 +431,7 @@ def _check_run_name(value: str) -> str:
 
 
 class SheetRow(Section):
-    """A row of conf/runs.tsv: all fields are text."""
+    """A row of conf/runs.tsv. All fields are text."""
 
     run: Annotated[Name, AfterValidator(_check_run_name)] = Field(
         description="the run's name and its folder under results/"
@@ -439,9 +440,9 @@ class SheetRow(Section):
     model: str = Field(description="a name in conf/models.yaml")
     prompt: str = Field(description="a name in conf/prompts.yaml")
     train: str = Field(
-        description="a name in conf/recipes.yaml; none: the base model as it is; vote:RUN: no model, but what most of "
-        "that run's seeds predict; crf: the CRF baseline; import:NAME: an entry of conf/imports.yaml. A vote, crf and "
-        "import read no model, prompt and decode: write -"
+        description="a name in conf/recipes.yaml; none: the base model without training; vote:RUN: the majority vote "
+        "of that run's seeds; crf: the CRF baseline; import:NAME: an entry of conf/imports.yaml. vote, crf and import "
+        "use no model, prompt or decode settings: write - there"
     )
     decode: str = Field(description="a name in conf/decode.yaml")
     seeds: Annotated[
@@ -455,14 +456,14 @@ class SheetRow(Section):
         ),
     ] = Field(
         "",
-        description="values to try, each combination a run: lora_rank=8,16;learning_rate=1.0e-4,2.0e-4;prompt=a,b;"
-        "train_rows=100,300. "
-        "train_rows is a number of training sentences; a smaller number takes a subset of a larger one",
+        description="values to try; each combination is a run: lora_rank=8,16;learning_rate=1.0e-4,2.0e-4;prompt=a,b;"
+        "train_rows=100,300. train_rows is the number of training sentences; the rows of a smaller number are among "
+        "those of a larger one",
     )
 
 
 def _split_names(value: Any) -> Any:
-    """`--config runs=a,b` arrives as text."""
+    """Return names as a tuple. The value of `--config runs=a,b` is text."""
     if isinstance(value, str):
         return tuple(name.strip() for name in value.split(","))
     return tuple(value) if isinstance(value, list) else value
@@ -488,9 +489,9 @@ class Selection(Section):
     ] = Field(("dev",), description="the labelled splits that the tables cover; test only where it is labelled")
     cuda: Literal["auto", 12, 13] = Field(
         "auto",
-        description="for which CUDA the engines' environments are built; auto: 12 where the driver is older than 580, "
-        "else 13. Finished results are kept when it changes",
+        description="the CUDA version that the engines' environments are built for; auto: 12 if the driver is older "
+        "than 580, else 13. Finished results are kept when it changes",
     )
     local_archive: dict[str, FilePath] = Field(
-        {}, description="dataset -> path of its archive on this machine, instead of a download"
+        {}, description="dataset -> path of a local copy of its archive, used instead of a download"
     )

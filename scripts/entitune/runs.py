@@ -1,7 +1,7 @@
-"""Runs: what each kind is, and every decision about one.
+"""Runs: the kinds of runs, and all decisions about a run.
 
-Merged or a LoRA module, the environment that predicts, the model that an engine loads, the engine that runs share, the
-files that scores are made from: each is a method here, used by rules, scripts and the server.
+Rules, scripts and the server use these methods for: merged model or LoRA module, the environment that predicts, the
+model that an engine loads, the engine that several runs share, the files that scores are made from.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from entitune.paths import GroupFiles, PromptData, RunFiles
 from entitune.registries import Arguments, Dataset, Decode, ImportedPredictions, Model, PromptFiles, Recipe
 
 SELECT = "select"
-"""The name in place of a split where an engine answers to the held-out rows that choose a checkpoint."""
+"""The name that replaces a split's when an engine answers the held-out rows that choose a checkpoint."""
 GROUP_SIZE = 50
-"""Runs and seeds that share an engine, at most: a larger group would lose more when it fails, and make a command too
-long for a shell."""
+"""The most runs and seeds that share an engine. A larger group would lose more when it fails, and its command would be
+too long for a shell."""
 
 
 def files_below(sources: Sequence[str]) -> list[str]:
-    """Files, and those in folders each for itself, so that a change in a folder is noticed."""
+    """Return the files, with each folder replaced by the files in it, so that a change in a folder is noticed."""
     return [str(file) for source in sources for file in sorted(Path(source).rglob("*")) if file.is_file()] or [*sources]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What all kinds of runs have. A row of the sheet with a sweep gives one run per combination."""
+    """The base class of all kinds of runs. A row of the sheet with a sweep gives one run per combination."""
 
     kind: ClassVar[str]
     name: str
@@ -43,105 +43,105 @@ class _Run:
     seeds: tuple[int, ...]
 
     def files(self, seed: int | str) -> RunFiles:
-        """The paths of the run's files for one seed."""
+        """Return the paths of the run's files for one seed."""
         return RunFiles(self.name, seed)
 
     @property
     def engines(self) -> list[str]:
-        """The environments of the engines that the run's figures need."""
+        """The environments of the engines that the run needs."""
         return []
 
     @property
     def has_confidence(self) -> bool:
-        """Whether the run's predictions have a confidence for each mention."""
+        """Whether the mentions of the run's predictions have a confidence."""
         return False
 
     def split_files(self, split: str) -> list[str]:
-        """The files of a split of the run's dataset, the publisher's and the canonical one."""
+        """Return the files of a split of the run's dataset: the publisher's file and the canonical one."""
         return [paths.raw(self.dataset.name, split), paths.sentences(self.dataset.name, split)]
 
     def scored_files(self, seed: int, split: str) -> list[str]:
-        """The run's predictions and scores, and what scores them."""
+        """Return the run's predictions and scores, and the lock file of the environment that scores them."""
         files = self.files(seed)
         return [files.predictions(split), files.scores(split), paths.lock("workflow")]
 
     @property
     def needed_splits(self) -> list[str]:
-        """The splits that must be there for the run's scores on dev."""
+        """The splits that the run's scores on dev need."""
         return ["dev"]
 
     def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
-        """What steps left out of the data behind the run's scores of these splits: their summaries."""
+        """Return the summaries of what steps left out of the data that the scores of these splits are made from."""
         used = dict.fromkeys([*(["train"] if "train" in self.needed_splits else []), *splits])
         return [paths.conversion(self.dataset.name, split) for split in used]
 
     def settings(self) -> dict[str, JsonValue]:
-        """The run with everything that it names under conf/, for provenance."""
+        """Return the run with all entries of conf/ that it names, for provenance."""
         return {"run": self.name, "kind": self.kind, "dataset": self.dataset.settings()}
 
 
 @dataclass(frozen=True)
 class Source:
-    """What an engine reads to answer for a run and seed."""
+    """The files that an engine reads to predict for a run and seed."""
 
     sentences: str
-    """The sentences, or windows of them, that are asked about; canonical."""
+    """The sentences to ask about, or their windows; canonical."""
     tokens: str
     """Their prompts as token ids."""
     parity: str
-    """The proof that serving would send the same prompts."""
+    """The check that serving would send the same prompts."""
     model: str
-    """The list of files, in its folder, of the model that the engine loads; of candidates, of all their models."""
+    """The manifest, in its folder, of the model that the engine loads, or of the merged models of all candidates."""
     adapter: str | None
-    """A file in the folder of the LoRA adapter that it loads on top of the model, or of the candidates; or None."""
+    """A file in the folder of the LoRA adapter that the engine loads, or of all candidates; None if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaseRun(_Run):
-    """The base model predicts as it is (zero-shot, few-shot)."""
+    """The base model predicts without training (zero-shot, few-shot)."""
 
     kind = "base"
     model: Model
     prompt: PromptFiles
     decode: Decode
     lengths_checked_by: str
-    """The run of the row whose check that prompts fit the engine holds for this one: the first with its prompt."""
+    """The run of the row whose check of prompt lengths is valid for this one: the first with the same prompt."""
 
     @property
     def data(self) -> PromptData:
-        """The paths of the run's dataset under its prompt, encoded for its model, as the model is asked."""
+        """The paths of the run's dataset under its prompt, encoded for its model, with the windows of prediction."""
         return self.data_within(f"{self.decode.max_model_len}-{self.decode.max_tokens}")
 
     @property
     def whole(self) -> PromptData:
-        """The paths of the dataset under the prompt, no sentence split."""
+        """The paths of the dataset under the prompt, without windows."""
         return PromptData(self.dataset.name, self.prompt.name, self.model.name)
 
     def data_within(self, limits: str) -> PromptData:
-        """The same within other limits, as the folder of windows is called; these matter to windows alone."""
+        """Return the paths with windows within `limits`, which are in the folder's name; without windows, `whole`."""
         return replace(self.whole, windows=paths.windows(limits)) if self.dataset.windows else self.whole
 
     @property
     def engines(self) -> list[str]:
         """The environments that the run needs."""
-        # LLaMA-Factory's template makes the token ids, vLLM answers.
+        # LLaMA-Factory's template makes the token ids, and vLLM answers.
         return ["train", self.decode.environment]
 
     @property
     def has_confidence(self) -> bool:
-        """Whether predictions have the confidence of their mentions."""
+        """Whether the mentions of the predictions have a confidence."""
         return self.decode.confidence
 
     def engine_model(self, seed: int | str) -> str:
-        """The list of files, in its folder, of the model that the engine loads."""
+        """Return the manifest, in its folder, of the model that the engine loads."""
         return paths.model(self.model.name)
 
     def engine_adapter(self, seed: int | str) -> str | None:
-        """The adapter that the engine loads on top of the model as a LoRA module, or None."""
+        """Return the adapter that the engine loads on top of the model as a LoRA module, or None."""
         return None
 
     def engine_source(self, seed: int | str, split: str) -> Source:
-        """What the engine reads to answer to a split."""
+        """Return what the engine reads to predict a split."""
         return Source(
             self.data.asked(split),
             self.data.tokens(split),
@@ -151,17 +151,17 @@ class BaseRun(_Run):
         )
 
     def encoded_files(self, split: str, data: PromptData) -> list[str]:
-        """The files of a split on its way to token ids, in order."""
+        """Return the files of a split that lead to its token ids, in order."""
         files = [self.whole.alpaca(split), data.asked(split), data.alpaca(split), data.tokens(split)]
         return [*dict.fromkeys(files), data.parity(split, self.decode.environment)]
 
     def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
-        """Return the summaries of the run's data, those of its windows included."""
+        """Return the summaries of the run's data, including its windows."""
         windows = [self.data.windows_summary(split) for split in splits if self.dataset.windows]
         return [*super().summaries(seed, splits), *windows]
 
     def training_files(self, seed: int | str, group: GroupFiles) -> list[str]:
-        """The files that training reads and makes, in order."""
+        """Return the files that training reads and writes, in order."""
         return []
 
     @property
@@ -171,7 +171,7 @@ class BaseRun(_Run):
 
     @property
     def example_files(self) -> list[str]:
-        """The files behind the examples of the prompt, and they."""
+        """The files that the examples of the prompt are made from, and the file of examples."""
         if not self.prompt.shots:
             return []
         return [
@@ -180,9 +180,9 @@ class BaseRun(_Run):
         ]
 
     def made_from(self, seed: int, split: str, group: GroupFiles) -> list[str]:
-        """Every file behind the run's scores of a split, from the publisher's to the scores.
+        """Return all files that the run's scores of a split are made from, from the publisher's file to the scores.
 
-        The locks of the engines are not among them: the records of the jobs say which were used.
+        The lock files of the engines are not included: the jobs record which ones they used.
         """
         encoded = self.encoded_files(split, self.data)
         training = self.training_files(seed, group)
@@ -206,30 +206,30 @@ class BaseRun(_Run):
 
 @dataclass(frozen=True, kw_only=True)
 class TunedRun(BaseRun):
-    """A LoRA adapter is trained by a recipe."""
+    """A LoRA adapter is trained with a recipe."""
 
     kind = "tuned"
     recipe: Recipe
     arguments: Arguments = field(hash=False)
-    """LLaMA-Factory's hyper-parameters: the recipe's file under the sweep's values."""
+    """LLaMA-Factory's arguments: those of the recipe's file, overridden by the sweep's values."""
     overrides: Arguments = field(default_factory=dict, hash=False)
     """The sweep's values."""
 
     @property
     def cutoff(self) -> int:
-        """The longest row in tokens, prompt and answer."""
+        """The most tokens of a row, prompt and answer together."""
         cutoff = self.arguments["cutoff_len"]
         assert isinstance(cutoff, int)
         return cutoff
 
     rows_checked_by: str
-    """The run of the row whose proof that the trainer sees the encoded rows holds for this one."""
+    """The run of the row whose check that the trainer sees the encoded rows is valid for this one."""
     train_rows: int | None = None
     """How many rows of the training split are used, chosen by the run's seed; None: all."""
 
     @property
     def selects(self) -> bool:
-        """Whether the adapter is the best of the training's checkpoints, rather than that of the last step."""
+        """Whether the adapter is the training's best checkpoint instead of its last one."""
         return self.recipe.select is not None
 
     @property
@@ -241,36 +241,36 @@ class TunedRun(BaseRun):
 
     @property
     def eval_dataset(self) -> str | None:
-        """The name in dataset_info.json of the held-out rows, where the training evaluates its loss on them."""
+        """The name of the held-out rows in dataset_info.json; None if training does not evaluate its loss on them."""
         return HELD_OUT if evaluates(self.arguments) else None
 
     def rows_trained_on(self, rows: int) -> int:
-        """How many rows of a training split of so many are trained on."""
+        """Return the number of rows that are trained on, of a training split with `rows` rows."""
         return self.train_rows or rows - held_out_rows(self.held_out_share, rows)
 
     def selection(self, seed: int | str) -> str:
-        """What the names of files say of the rows that are trained on; empty for all rows."""
+        """Return the part of file names that identifies the rows that are trained on; empty for all rows."""
         held_out = f".held_out-{self.held_out_share:g}" if self.held_out_share else ""
         rows = f".rows-{self.train_rows}" if self.train_rows else ""
         return f"{held_out}{rows}.seed-{seed}" if held_out or rows else ""
 
     @property
     def training_data(self) -> PromptData:
-        """The paths of the dataset as the model is trained on it: with windows that fit in `cutoff_len`."""
+        """The paths of the run's dataset for training: with windows that fit into `cutoff_len`."""
         return self.data_within(str(self.cutoff))
 
     def training_rows(self, seed: int | str, name: str = "train.json") -> str:
-        """The rows that training reads, or another file in their folder."""
+        """Return the rows that training reads, or another file in their folder."""
         return self.training_data.training_rows(self.cutoff, self.selection(seed), name)
 
     @property
     def curve(self) -> str:
-        """The learning curve that the run is a point of: its name without the number of rows."""
+        """The learning curve that the run belongs to: its name without the number of rows."""
         return self.name.replace(f"+train_rows={self.train_rows}", "")
 
     @property
     def merges(self) -> bool:
-        """Whether predictions come from base and adapter in one model, rather than from a LoRA module."""
+        """Whether the adapter is merged into the base model for predicting, instead of served as a LoRA module."""
         return self.decode.adapter == "merged"
 
     @property
@@ -280,15 +280,15 @@ class TunedRun(BaseRun):
         return ["train", *self.dataset.judged_splits] if chooses else ["train", "dev"]
 
     def engine_model(self, seed: int | str) -> str:
-        """The list of files of the model that the engine loads: the merged model, or the base."""
+        """Return the manifest of the model that the engine loads: the merged model or the base model."""
         return self.files(seed).merged if self.merges else super().engine_model(seed)
 
     def engine_adapter(self, seed: int | str) -> str | None:
-        """The adapter that the engine loads on top; None where it is merged."""
+        """Return the adapter that the engine loads as a LoRA module; None if it is merged."""
         return None if self.merges else self.files(seed).adapter()
 
     def engine_source(self, seed: int | str, split: str) -> Source:
-        """What the engine reads to answer to a split; to the held-out rows with each candidate for SELECT."""
+        """Return what the engine reads to predict a split, or for SELECT the held-out rows with each candidate."""
         if split != SELECT:
             return super().engine_source(seed, split)
         files = self.files(seed)
@@ -301,7 +301,7 @@ class TunedRun(BaseRun):
         )
 
     def selected_files(self, seed: int | str) -> list[str]:
-        """The files that say which rows are trained on; empty where all are."""
+        """Return the files that define which rows are trained on; empty if all rows are."""
         selection = self.selection(seed)
         if self.held_out_share:
             chosen = [self.data.kept_rows(selection), self.data.held_out(selection)]
@@ -312,7 +312,7 @@ class TunedRun(BaseRun):
         return [*(file for split in self.dataset.judged_splits for file in self.split_files(split)), *chosen]
 
     def training_files(self, seed: int | str, group: GroupFiles) -> list[str]:
-        """Every file behind the adapter, and the adapter."""
+        """Return all files that the adapter is made from, and the adapter."""
         files, data = self.files(seed), self.training_data
         shards = paths.shards(self.decode.shards)
         candidates = [
@@ -332,7 +332,7 @@ class TunedRun(BaseRun):
         ]
 
     def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
-        """Return the summaries of the run's data, those of its training rows included."""
+        """Return the summaries of the run's data, including its training rows."""
         data = self.training_data
         return [
             *super().summaries(seed, splits),
@@ -355,14 +355,14 @@ class TunedRun(BaseRun):
 
 @dataclass(frozen=True, kw_only=True)
 class VoteRun(_Run):
-    """What most seeds of another run predict. Such a run neither trains nor asks a model."""
+    """The majority vote of the seeds of another run. It uses no model."""
 
     kind = "vote"
     voters: BaseRun
 
     @property
     def has_confidence(self) -> bool:
-        """Whether the predictions that are voted over have the confidence of their mentions."""
+        """Whether the mentions of the voters' predictions have a confidence."""
         return self.voters.has_confidence
 
     def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
@@ -370,7 +370,7 @@ class VoteRun(_Run):
         return list(dict.fromkeys(file for one in self.voters.seeds for file in self.voters.summaries(one, splits)))
 
     def made_from(self, seed: int, split: str) -> list[str]:
-        """Every file behind the run's scores of a split."""
+        """Return all files that the run's scores of a split are made from."""
         voters = [self.voters.files(one) for one in self.voters.seeds]
         return [
             *(voter.manifest for voter in voters),
@@ -379,7 +379,7 @@ class VoteRun(_Run):
         ]
 
     def settings(self) -> dict[str, JsonValue]:
-        """Return those of the voters, and whose vote this is."""
+        """Return the settings of the voters, and the name of their run."""
         return {**self.voters.settings(), **super().settings(), "vote_of": self.voters.name}
 
 
@@ -400,7 +400,7 @@ class CrfRun(_Run):
         return ["train", "dev"]
 
     def made_from(self, seed: int, split: str) -> list[str]:
-        """Every file behind the run's scores of a split."""
+        """Return all files that the run's scores of a split are made from."""
         return [
             *(file for name in ("train", split) for file in self.split_files(name)),
             self.files(seed).crf,
@@ -417,7 +417,7 @@ class ImportedRun(_Run):
     imported: ImportedPredictions
 
     def made_from(self, seed: int, split: str) -> list[str]:
-        """Every file behind the run's scores of a split."""
+        """Return all files that the run's scores of a split are made from."""
         imported = files_below(self.imported.files()[split])
         return [*imported, *self.split_files(split), *self.scored_files(seed, split)]
 
@@ -433,7 +433,7 @@ Run: TypeAlias = TunedRun | BaseRun | VoteRun | CrfRun | ImportedRun
 
 @dataclass(frozen=True)
 class Group:
-    """Runs and seeds that one engine answers for, one after the other. Most groups have one member."""
+    """Runs and seeds that one engine predicts for, one after the other. Most groups have one member."""
 
     name: str
     members: tuple[tuple[PredictingRun, int], ...]
@@ -445,12 +445,12 @@ class Group:
 
     @property
     def first(self) -> PredictingRun:
-        """A member, for what all have in common: dataset, base model, decode settings."""
+        """The first member. All members have the same dataset, base model and decode settings."""
         return self.members[0][0]
 
 
 def group_runs(runs: Iterable[Run]) -> Iterator[Group]:
-    """Put each run and seed into an engine group: alone, or with others of its row where the engine is shared."""
+    """Put each run and seed into an engine group: alone, or with others of its row if they share an engine."""
     shared: dict[str, list[tuple[PredictingRun, int]]] = {}
     for run in runs:
         if not isinstance(run, BaseRun):

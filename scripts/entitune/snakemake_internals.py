@@ -1,7 +1,7 @@
-"""The one place that uses what Snakemake 9.27 has no public API for. Rules call these functions with their `workflow`.
+"""All uses of Snakemake 9.27 without a public API. Rules call these functions with their `workflow`.
 
-Look at each function again for a new release of Snakemake; `tests/test_stale.py` and `tests/test_done.py` fail where
-one no longer holds.
+Check each function for a new release of Snakemake. `tests/test_stale.py` and `tests/test_done.py` fail if one no longer
+works.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from snakemake.settings.enums import Quietness
 from entitune.paths import RESULTS
 
 TICK = 0.001
-"""Seconds by which a file's time of modification may differ from the recorded one without being another."""
+"""Seconds by which a file's modification time may differ from the recorded time and still count as equal."""
 
 STARTED = time.time()
-"""When this command began, in seconds since 1970."""
+"""The start of this command in seconds since 1970."""
 
 
 def is_quiet(workflow: Any) -> bool:
-    """Whether the user asked for no progress (`--quiet`)."""
+    """Return whether the user turned off progress output (`--quiet`)."""
     return bool({Quietness.ALL, Quietness.PROGRESS} & set(workflow.output_settings.quiet or ()))
 
 
 def makes_report() -> bool:
-    """Whether this command writes the report (`--report`), for which all figures must be there."""
+    """Return whether this command writes the report (`--report`), which needs all figures."""
     return any(word.split("=")[0] == "--report" for word in sys.argv)
 
 
 def submits_to_slurm() -> bool:
-    """Whether this command submits its jobs to Slurm, by the profile or by the executor that it names."""
+    """Return whether this command submits its jobs to Slurm, judging by its profile or executor."""
     words = " ".join(sys.argv).replace("=", " ").split()
     pairs = itertools.pairwise(words)
     return any(
@@ -49,19 +49,19 @@ def submits_to_slurm() -> bool:
 
 
 def is_main(workflow: Any) -> bool:
-    """Whether this process plans the workflow, rather than running one job of it for another process."""
+    """Return whether this process plans the workflow, instead of running a single job for another process."""
     return bool(workflow.is_main_process)
 
 
 def local_gpu_jobs(workflow: Any) -> list[Any]:
-    """The jobs that are about to run on a GPU of this machine: none where a scheduler finds a machine for them."""
+    """Return the jobs that will run on a GPU of this machine: none if a scheduler runs the jobs."""
     if not workflow.local_exec:
         return []
     return [job for job in workflow.dag.needrun_jobs() if job.resources.get("gpu")]
 
 
 def failed_jobs(workflow: Any) -> list[Any]:
-    """The jobs of this command that were started and did not finish."""
+    """Return the jobs that this command started and that did not finish."""
     return [
         job
         for job in workflow.dag.needrun_jobs()
@@ -70,18 +70,18 @@ def failed_jobs(workflow: Any) -> list[Any]:
 
 
 def correct_plans() -> None:
-    """Have every plan include each step that has to run. Snakemake leaves out three kinds.
+    """Make every plan include all steps that have to run. Snakemake omits three kinds of steps.
 
-    Steps whose files are gone although files made from them are there: Snakemake deletes the outputs of a failed or
-    terminated job, and looks for missing files of targets alone (snakemake issues 1978, 2011, 3808). So the same
-    command would find the table of an earlier run and do nothing. The missing files are added to those that are
-    forced, as `--forcerun FILE` does.
+    Steps whose files are missing although files made from them exist: Snakemake deletes the outputs of a failed or
+    terminated job, but looks for missing files only among the targets (snakemake issues 1978, 2011, 3808). The same
+    command would find the table of an earlier run and do nothing. So the missing files are added to the forced files,
+    as `--forcerun FILE` does.
 
-    Steps whose files somebody has changed: Snakemake would run what follows them, and nobody could tell any more that a
-    score was not made from the predictions.
+    Steps whose files were changed by hand: Snakemake would only run the steps after them, and nobody could tell that a
+    score does not come from the run's own predictions.
 
-    Steps behind an `ancient` input whose maker runs: Snakemake does not look at what follows a job that runs, because
-    it will run as well, and then does not run it because the input is ancient. So nothing is passed over here.
+    Steps after a step that runs, if their input is `ancient`: Snakemake does not examine the steps after one that runs,
+    because they will run anyway, and then skips these because their input is ancient. So all steps are examined here.
     """
     decide: Callable[..., Coroutine[Any, Any, None]] = DAG.update_needrun
 
@@ -89,7 +89,7 @@ def correct_plans() -> None:
         if self.workflow.is_main_process:
             self.forcefiles.update(_missing_intermediates(self), _stale_environments(self))
             self.forcefiles.update([file async for file in _changed_by_hand(self)])
-        self.bfs = lambda *_: ()  # what `DAG.update_needrun` asks for the jobs to pass over
+        self.bfs = lambda *_: ()  # `DAG.update_needrun` calls it for the jobs that it need not examine
         try:
             await decide(self, create_inventory)
         finally:
@@ -99,9 +99,9 @@ def correct_plans() -> None:
 
 
 def _missing_intermediates(dag: Any) -> Iterator[str]:
-    """The missing files under results/ of which something that is there was made, or that a target lists.
+    """Yield the missing files under results/ that existing files were made from, or that a target lists.
 
-    Also those of a step whose other files are there.
+    This includes the missing files of a step whose other files exist.
     """
     for job in dag.jobs:
         missing = [file for file in job.output if not os.path.exists(file)]
@@ -113,9 +113,9 @@ def _missing_intermediates(dag: Any) -> Iterator[str]:
 
 
 async def _changed_by_hand(dag: Any) -> AsyncIterator[str]:
-    """The files under results/ that were written after their step had ended, and are not what other steps have read.
+    """Yield the files under results/ that were changed after their step had ended and after other steps had read them.
 
-    Files without a checksum, which are larger than `--max-checksum-file-size`, are left to Snakemake.
+    Files without a checksum (larger than `--max-checksum-file-size`) are left to Snakemake.
     """
     records = dag.workflow.persistence
     for job in dag.jobs:
@@ -131,7 +131,7 @@ async def _changed_by_hand(dag: Any) -> AsyncIterator[str]:
 
 
 def _stale_environments(dag: Any) -> Iterator[str]:
-    """The markers of environments that were built from another lock file than the present one, or lost their Python."""
+    """Yield the markers of environments that were built from an older lock file, or whose Python is missing."""
     for job in dag.jobs:
         if job.rule.name == "build_env" and (marker := Path(job.output.built)).is_file():
             built_from = marker.read_bytes().split()[:1]

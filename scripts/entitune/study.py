@@ -1,7 +1,7 @@
-"""The study: what conf/ says, read, checked and joined into runs.
+"""The study: read everything under conf/, check it, and combine it into runs.
 
-A run is of one of five kinds: tuned (an adapter is trained), base (the model as it is), vote (over the seeds of another
-run), crf (the baseline) or imported (the predictions of another system).
+There are five kinds of runs: tuned (an adapter is trained), base (the base model alone), vote (of the seeds of another
+run), crf (the baseline) and imported (the predictions of another system).
 
 Needs PyYAML and pydantic (every environment has both).
 """
@@ -68,19 +68,19 @@ class Study:
     selected: tuple[str, ...]
     """The runs that results/metrics.tsv covers."""
     splits: tuple[str, ...]
-    """The labelled splits that it covers."""
+    """The labelled splits that results/metrics.tsv covers."""
     local_archive: dict[str, str]
     cuda: Literal["auto", 12, 13]
-    """For which CUDA the engines' environments are built."""
+    """The CUDA version that the engines' environments are built for."""
 
     def run(self, name: str) -> Run:
-        """The run of that name. Raises ConfigError naming the runs that there are."""
+        """Return the run of that name. Raises ConfigError if there is none."""
         if name not in self.runs:
             raise ConfigError(f"conf/runs.tsv has no run {name!r}; it has: {', '.join(self.runs)}")
         return self.runs[name]
 
     def run_with_seed(self, name: str, seed: int) -> Run:
-        """The run of that name. Raises ConfigError where it has not that seed."""
+        """Return the run of that name. Raises ConfigError if it does not have that seed."""
         run = self.run(name)
         if seed not in run.seeds:
             raise ConfigError(f"run {name!r} has no seed {seed}; its seeds are {', '.join(map(str, run.seeds))}")
@@ -92,7 +92,7 @@ class Study:
         return [self.runs[name] for name in self.selected]
 
     def selected_files(self) -> list[RunFiles]:
-        """The paths of each run and seed that results/metrics.tsv covers."""
+        """Return the paths of each run and seed that results/metrics.tsv covers."""
         return [run.files(seed) for run in self.selected_runs for seed in run.seeds]
 
     @functools.cached_property
@@ -105,11 +105,11 @@ class Study:
         return {(run.name, seed): group for group in self.groups.values() for run, seed in group.members}
 
     def group_of(self, run: str, seed: int | str) -> Group:
-        """The engine group that answers for a run and seed."""
+        """Return the engine group that predicts for a run and seed."""
         return self._group_of[run, int(seed)]
 
     def check_files(self) -> None:
-        """Raise ConfigError where a selected run needs a file or folder of this machine that is not there."""
+        """Raise ConfigError if a selected run needs a local file or folder that does not exist."""
         check_root(Path.cwd())
         for run in self.selected_runs:
             for one in (run, run.voters) if isinstance(run, VoteRun) else (run,):
@@ -125,7 +125,7 @@ class Study:
                 raise ConfigError(f"conf/config.yaml: local_archive: {name}: no such file: {path}")
 
     def made_from(self, run: Run, seed: int) -> list[str]:
-        """Every file behind a run's scores of the covered splits."""
+        """Return all files that a run's scores of the covered splits are made from."""
         if isinstance(run, BaseRun):
             group = self.group_of(run.name, seed).files
             files = [file for split in self.splits for file in run.made_from(seed, split, group)]
@@ -135,7 +135,7 @@ class Study:
 
 
 def _check_splits(run: Run) -> None:
-    """Raise ConfigError where a local split that a run needs is not there."""
+    """Raise ConfigError if a local split that a run needs does not exist."""
     if run.dataset.archive is None:
         for split in run.needed_splits:
             for path in map(Path, run.dataset.splits.files()[split]):
@@ -143,11 +143,11 @@ def _check_splits(run: Run) -> None:
                 if not path.exists():
                     raise ConfigError(f"{where}: no such file: {path}")
                 if not path.is_file() and not run.dataset.may_be_folder:
-                    raise ConfigError(f"{where}: {path} is no file; format {run.dataset.format} takes one")
+                    raise ConfigError(f"{where}: {path} is not a file; format {run.dataset.format} needs a file")
 
 
 def _check_model(model: Model) -> None:
-    """Raise ConfigError where the folder or the lock file of a model is not there."""
+    """Raise ConfigError if the folder or the lock file of a model does not exist."""
     if model.source == "path" and model.path and not Path(model.path).is_dir():
         raise ConfigError(f"conf/models.yaml: {model.name}: path: no such folder: {model.path}")
     if model.source == "package" and model.lock and not Path(model.lock).is_file():
@@ -155,16 +155,16 @@ def _check_model(model: Model) -> None:
 
 
 def check_root(folder: Path) -> None:
-    """Raise ConfigError where programs would not find the files of a clone in `folder`.
+    """Raise ConfigError if programs would not find the files of a clone in `folder`.
 
-    PATH is split at colons; the reader of data that LLaMA-Factory uses expands variables, patterns and chains of file
-    systems (`$HOME`, `[ab]`, `a::b`) in absolute paths.
+    PATH is split at colons, and the library that reads LLaMA-Factory's data expands variables, patterns and chained
+    file systems (`$HOME`, `[ab]`, `a::b`) in absolute paths.
     """
     if (found := re.search(r"[$:*?\[\]]", str(folder))) or not str(folder).isprintable():
         what = repr(found[0]) if found else "a control character"
         raise ConfigError(
-            f"{printable(str(folder))}: the path of this folder holds {what}, which programs take for something else; "
-            "move the clone to another folder, whose path has no $ : * ? [ ]"
+            f"{printable(str(folder))}: the path of this folder contains {what}, which programs misinterpret; "
+            "move the clone to a folder whose path has none of $ : * ? [ ]"
         )
 
 
@@ -178,7 +178,7 @@ def _look_up(registry: Mapping[str, Named], name: str, where: str, file: str, mo
 
 
 def _parse_sweep(text: str, where: str) -> list[dict[str, JsonValue]]:
-    """`lora_rank=8,16;learning_rate=1.0e-4` as one dictionary per combination, in the order given."""
+    """Return the combinations of a sweep such as `lora_rank=8,16;learning_rate=1.0e-4`, each a dictionary, in order."""
     axes: dict[str, list[JsonValue]] = {}
     for axis in filter(None, text.split(";")):
         key, values = axis.split("=")
@@ -186,7 +186,7 @@ def _parse_sweep(text: str, where: str) -> list[dict[str, JsonValue]]:
             raise ConfigError(f"{where}: sweep: {key} is given twice")
         axes[key] = [read_scalar(value) for value in values.split(",")]
         if len(set(map(str, axes[key]))) < len(axes[key]):
-            raise ConfigError(f"{where}: sweep: {key} has a value twice: {values}")
+            raise ConfigError(f"{where}: sweep: {key} repeats a value: {values}")
     return [dict(zip(axes, combination, strict=True)) for combination in itertools.product(*axes.values())]
 
 
@@ -203,16 +203,18 @@ class _Registries:
 
 
 def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> Iterator[Run]:
-    """The runs of a row of the sheet: one, or one per combination of its sweep."""
+    """Yield the runs of a row of the sheet: one, or one per combination of its sweep."""
     where = f"conf/runs.tsv: row {row.run!r}"
     seeds = tuple(map(int, row.seeds.split(",")))
     if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"{where}: seeds: {row.seeds!r} names a seed twice")
+        raise ConfigError(f"{where}: seeds: {row.seeds!r} repeats a seed")
     dataset = _look_up(registries.datasets, row.dataset, f"{where}: dataset", "datasets")
     common: dict[str, Any] = {"row": row.run, "dataset": dataset, "seeds": seeds}
     if row.train == CRF or row.train.startswith((VOTE, IMPORT)):
         if row.sweep:
-            raise ConfigError(f"{where}: sweep: nothing can vary in a run of kind {row.train}")
+            raise ConfigError(
+                f"{where}: sweep: a run with train {row.train} cannot have a sweep; leave the field empty"
+            )
         common["name"] = row.run
         if row.train == CRF:
             yield CrfRun(**common)
@@ -236,12 +238,12 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
         prompt = str(overrides.pop("prompt", row.prompt))
         train_rows = overrides.pop("train_rows", None)
         if train_rows is not None and (type(train_rows) is not int or train_rows < 1):
-            raise ConfigError(f"{where}: sweep: train_rows={train_rows}: expected whole numbers from 1")
+            raise ConfigError(f"{where}: sweep: train_rows={train_rows}: expected a whole number of at least 1")
         common["name"] = row.run + "".join(f"+{key}={value}" for key, value in combination.items())
         if len(common["name"]) > MAX_RUN_NAME:
             raise ConfigError(
-                f"{where}: sweep: the name of run {common['name']} has more than {MAX_RUN_NAME} characters, too "
-                "many for names of files; vary fewer keys in a row"
+                f"{where}: sweep: the run name {common['name']} has more than {MAX_RUN_NAME} characters, too many for "
+                "file names; vary fewer keys in one row"
             )
         common["prompt"] = _look_up(registries.prompts, prompt, f"{where}: prompt", "prompts")
         common["lengths_checked_by"] = first_with.setdefault(prompt, common["name"])
@@ -251,7 +253,7 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
                 raise ConfigError("\n".join(problems))
             if recipe.select:
                 arguments.pop("save_total_limit", None)  # each checkpoint is a candidate
-            # Numbers other than the cutoff, such as a rank or a learning rate, make no other rows.
+            # Of the numbers, only the cutoff changes the rows; a rank or a learning rate does not.
             decisive = {key: value for key, value in overrides.items() if not _is_number(value) or key == "cutoff_len"}
             rows_checked_by = first_with.setdefault(f"{prompt} {train_rows} {decisive}", common["name"])
             yield TunedRun(
@@ -274,20 +276,20 @@ def _is_number(value: JsonValue) -> bool:
 
 
 def _vote(name: str, common: dict[str, Any], runs: Mapping[str, Run], where: str) -> VoteRun:
-    """A vote needs a run of the same dataset with at least three seeds, and has itself one."""
+    """Return the vote of a run. Raises ConfigError unless that run has the same dataset and three seeds or more."""
     voters = runs.get(name)
     if not isinstance(voters, BaseRun):
-        raise ConfigError(f"{where}: train: {VOTE}{name} names no run of the sheet that predicts")
+        raise ConfigError(f"{where}: train: {VOTE}{name} does not name a run of the sheet that predicts with a model")
     run = VoteRun(**common, voters=voters)
     if voters.dataset.name != run.dataset.name:
         raise ConfigError(f"{where}: dataset: {run.dataset.name!r}, but {name!r} is on {voters.dataset.name!r}")
     if len(voters.seeds) < 3 or len(run.seeds) != 1:
-        raise ConfigError(f"{where}: seeds: a vote takes a run of three seeds or more and has itself one")
+        raise ConfigError(f"{where}: seeds: a vote needs a run with at least three seeds, and has one seed itself")
     return run
 
 
 def _check_run(run: Run, conf: Path) -> None:
-    """Raise ConfigError where the parts of a run do not fit together."""
+    """Raise ConfigError if the parts of a run do not fit together."""
     where = f"conf/runs.tsv: row {run.row!r}"
     if run.dataset.splits.train is None and "train" in run.needed_splits:
         raise ConfigError(f"{where}: dataset {run.dataset.name!r} has no split train")
@@ -297,8 +299,8 @@ def _check_run(run: Run, conf: Path) -> None:
         raise ConfigError("\n".join(problems))
     if run.model.thinking and run.decode.structured:
         raise ConfigError(
-            f"{where}: model {run.model.name!r} thinks before it answers, and decode {run.decode.name!r} allows the "
-            "answer alone; set structured: false or thinking: false"
+            f"{where}: model {run.model.name!r} thinks before it answers, but decode {run.decode.name!r} allows only "
+            "the answer; set structured: false or thinking: false"
         )
     bare = [label.name for label in run.dataset.labels if not label.description]
     if bare and any(DEFINITIONS in read_text(conf / path) for path in run.prompt.turns().values()):
@@ -314,23 +316,22 @@ def _check_prompt(prompt: PromptFiles, conf: Path) -> None:
         raise ConfigError(f"conf/prompts.yaml: {prompt.name}: no such file: {', '.join(missing)}")
     for path in files:
         if found := UNUSABLE.search(read_text(path)):
-            raise ConfigError(f"{path}: the character U+{ord(found[0]):04X}, which a tokenizer may drop; remove it")
+            raise ConfigError(f"{path}: remove the character U+{ord(found[0]):04X}, which a tokenizer may drop")
         if found := MARKUP.search(read_text(path)):
-            raise ConfigError(
-                f"{path}: {found[0]!r} marks up the chats of models and cannot be sent as text; remove it"
-            )
+            raise ConfigError(f"{path}: {found[0]!r} is markup of chat templates and cannot be sent as text; remove it")
     if sum(read_text(path).count(placeholder) for path in files for placeholder in (LABELS, DEFINITIONS)) != 1:
         raise ConfigError(
-            f"conf/prompts.yaml: {prompt.name}: write {LABELS} or {DEFINITIONS} once in {', '.join(map(str, files))}"
+            f"conf/prompts.yaml: {prompt.name}: write {LABELS} or {DEFINITIONS} exactly once in "
+            f"{', '.join(map(str, files))}"
         )
 
 
 def _read_arguments(recipe: Recipe, conf: Path) -> Arguments:
-    """The arguments of a recipe's LLaMA-Factory file, checked."""
+    """Return the checked arguments of a recipe's LLaMA-Factory file."""
     path = conf / recipe.config
     arguments: Arguments = read_yaml(path)
     if not isinstance(arguments, dict):
-        raise ConfigError(f"{path}: expected LLaMA-Factory arguments as key: value lines")
+        raise ConfigError(f"{path}: expected LLaMA-Factory arguments as lines of `key: value`")
     if others := [key for key in arguments if not isinstance(key, str) or not key.isprintable()]:
         raise ConfigError(f"{path}: YAML reads the key {others[0]!r}, which is not the name of an argument; remove it")
     if problems := check_recipe(arguments, str(path), selects=recipe.select is not None):
@@ -341,7 +342,7 @@ def _read_arguments(recipe: Recipe, conf: Path) -> Arguments:
 
 
 def _read_imports(conf: Path) -> dict[str, ImportedPredictions]:
-    """The registry of imported predictions, which most studies do not have."""
+    """Return the registry of imported predictions, which most studies do not have."""
     path = conf / "imports.yaml"
     content = read_yaml(path) if path.exists() else None
     return parse_registry(ImportedPredictions, content, "conf/imports.yaml") if content else {}
@@ -368,7 +369,7 @@ def _read_registries(conf: Path) -> _Registries:
 
 
 def _read_runs(registries: _Registries, conf: Path) -> dict[str, Run]:
-    """All runs of the sheet by name. Votes are made last: they may precede the run whose seeds vote."""
+    """Return all runs of the sheet by name. Votes are created last: their row may precede that of their voters."""
     rows = []
     for fields in read_sheet(conf / "runs.tsv", optional=["sweep"]):
         where = f"conf/runs.tsv: row {fields.get('run', '?')!r}"
@@ -388,7 +389,7 @@ def _read_runs(registries: _Registries, conf: Path) -> dict[str, Run]:
 
 
 def _select(selection: Selection, runs: Mapping[str, Run]) -> tuple[str, ...]:
-    """The names of the selected runs: those named, and all runs of rows that are named."""
+    """Return the names of the selected runs. The name of a row selects all its runs."""
     selected: list[str] = []
     for name in selection.runs:
         chosen = [name] if name in runs else [run.name for run in runs.values() if run.row == name]
@@ -402,7 +403,7 @@ def _select(selection: Selection, runs: Mapping[str, Run]) -> tuple[str, ...]:
 def load_study(config: Mapping[str, Any], conf: Path = CONF) -> Study:
     """Read and check everything under `conf`.
 
-    `config` is the content of conf/config.yaml, possibly changed on the command line (`--config runs=a,b`).
+    `config` is the content of conf/config.yaml, with changes from the command line (`--config runs=a,b`).
     Raises ConfigError with one line per problem, each naming file, key and the fix.
     """
     selection = parse_entry(Selection, config, "conf/config.yaml")
@@ -416,10 +417,10 @@ def load_study(config: Mapping[str, Any], conf: Path = CONF) -> Study:
                 raise ConfigError(f"conf/config.yaml: splits: {where} has no split {split!r}")
             if isinstance(run, ImportedRun) and split not in run.imported.files():
                 where = f"conf/imports.yaml: {run.imported.name}: test_predictions"
-                raise ConfigError(f"{where}: missing; conf/config.yaml: splits: asks for those of the test split")
+                raise ConfigError(f"{where}: missing; conf/config.yaml selects the test split (splits)")
     for name in selection.local_archive:
         if name not in registries.datasets or registries.datasets[name].archive is None:
-            raise ConfigError(f"conf/config.yaml: local_archive: {name!r} is no dataset with an archive")
+            raise ConfigError(f"conf/config.yaml: local_archive: {name!r} is not a dataset with an archive")
     return Study(
         registries.datasets,
         registries.models,
@@ -435,7 +436,7 @@ def load_study(config: Mapping[str, Any], conf: Path = CONF) -> Study:
 
 
 def read_study(overrides: Mapping[str, Any] | None = None, conf: Path = CONF) -> Study:
-    """The study of conf/config.yaml, with `overrides` (from the command line) over it."""
+    """Return the study of conf/config.yaml. `overrides`, from the command line, replace its values."""
     config = read_yaml(conf / "config.yaml")
     if not isinstance(config, dict):
         raise ConfigError(f"{conf / 'config.yaml'}: expected keys and values")

@@ -1,4 +1,4 @@
-"""Tab-separated tables: how every results/**/*.tsv of the evaluation is written and read."""
+"""Read and write tab-separated tables: all results/**/*.tsv of the evaluation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from entitune.files import atomic_write
 
 MICRO, MACRO, OTHER = "micro", "macro", "(other)"
 NOT_LABELS = (MICRO, MACRO, OTHER)
-"""What the column `label` holds besides the dataset's labels.
+"""The values of the column `label` that are not labels of the dataset.
 
-OTHER is all labels that answers name and the dataset does not have: part of micro, not of macro.
+OTHER sums up all labels that answers name but the dataset does not have. They count in micro, not in macro.
 """
 MEASURES = ("precision", "recall", "f1")
 COUNTS = ("support", "predicted", "correct")
@@ -28,11 +28,11 @@ METRICS_COLUMNS = (
 
 
 Row: TypeAlias = Mapping[str, Any]
-"""One row of a table by column: strings, numbers, or None for an empty field."""
+"""One row of a table: column -> a string, a number, or None for an empty field."""
 
 
 def write_tsv(path: str | Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Write rows whole or not at all: a header, floats with six decimals, None as an empty field."""
+    """Write a table atomically: a header, floats with six decimals, None as an empty field."""
     with atomic_write(path) as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
         writer.writerow(columns)
@@ -43,9 +43,9 @@ def write_tsv(path: str | Path, columns: Sequence[str], rows: Iterable[Row]) -> 
 
 
 def read_tsv(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Read rows as text.
+    """Read the rows of a table; all values are text.
 
-    Raises InputError where the file is not UTF-8, the header is not `columns` or a line has not as many fields.
+    Raises InputError if the file is not UTF-8, the header is not `columns`, or a line has another number of fields.
     """
     try:
         return _read_rows(path, columns)

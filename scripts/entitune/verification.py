@@ -1,4 +1,4 @@
-"""Whether a finished run is still what its manifest says: files, models, scores.
+"""Compare the files and models of a finished run with its manifest.
 
 Needs pydantic (every environment has it).
 """
@@ -17,20 +17,20 @@ from entitune.study import Study
 
 
 def recorded_files(manifest: str) -> dict[str, str]:
-    """File -> checksum, of a run's manifest. Raises InputError where it has none."""
+    """Return file -> checksum from a run's manifest. Raises InputError if the manifest has none."""
     content = read_json(manifest)
     files = content.get("files") if isinstance(content, dict) else None
     if not isinstance(files, dict) or not all(isinstance(one, str) for one in files.values()):
-        raise InputError(f"{manifest}: not the manifest of a run; delete it, and the same command makes it again")
+        raise InputError(f"{manifest}: not the manifest of a run; delete it and run the same command again")
     return files
 
 
 def changed_files(manifest: str, files: Sequence[str] | None = None) -> list[str]:
-    """Compare files with the checksums that a run's manifest has of them.
+    """Compare files with their checksums in a run's manifest.
 
     Args:
-        manifest: path of the run's manifest.
-        files: the files to compare; None: all that the manifest lists.
+        manifest: The path of the run's manifest.
+        files: The files to compare. None: all files that the manifest lists.
 
     Returns:
         A line for each file that is missing, differs or is not in the manifest.
@@ -43,15 +43,15 @@ def changed_files(manifest: str, files: Sequence[str] | None = None) -> list[str
         elif not Path(path).is_file():
             problems.append(f"{path} is missing")
         elif sha256(path) != recorded[path]:
-            problems.append(f"{path} is not the file that {manifest} was made from")
+            problems.append(f"{path} has changed since {manifest} was written")
     return problems
 
 
 def run_problems(study: Study, run: Run, seed: int) -> list[str]:
-    """Check everything behind a run's scores: data, models with all their files, adapter, predictions, scores.
+    """Check everything that a run's scores were made from: data, all files of the models, adapter, predictions, scores.
 
     Returns:
-        A line for each problem; empty where the run is whole.
+        A line for each problem; empty if there are none.
     """
     manifest = run.files(seed).manifest
     if not Path(manifest).is_file():

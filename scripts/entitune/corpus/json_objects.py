@@ -93,7 +93,7 @@ def _parse_line(number: int, line: bytes) -> JsonRow:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         found = quote(text[error.pos : error.pos + 10])
-        reason = f"broken JSON at column {error.colno}: {error.msg}, found {found}; expected one object a line"
+        reason = f"broken JSON at column {error.colno}: {error.msg}, found {found}; expected one object per line"
         return JsonRow(number, number, line, None, reason=reason)
     except (ValueError, RecursionError) as error:
         return JsonRow(number, number, line, None, reason=f"broken JSON: {error}")

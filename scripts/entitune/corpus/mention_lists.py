@@ -24,7 +24,7 @@ Path: TypeAlias = tuple[str | int, ...]
 
 
 class Dialect(NamedTuple):
-    """The keys of rows."""
+    """The places of text and mentions in rows."""
 
     mapping: Mapping
     accepted: str | None = None

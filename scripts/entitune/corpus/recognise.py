@@ -261,7 +261,7 @@ def _are_words(tokens: Iterable[str]) -> bool:
 
 
 def _mapping(rows: Sequence[Json]) -> Recognised | None:
-    """Find a mapping for rows of an unknown dialect. Return None if their values leave a doubt."""
+    """Find a mapping for rows of an unknown dialect. Return None if it is not certain."""
     text_key = next(
         (key for key in sorted(rows[0], key=lambda key: -len(str(rows[0][key]))) if isinstance(rows[0][key], str)), None
     )

@@ -1,1 +1,1 @@
-"""Settings, devices and memory of the two engines."""
+"""Settings, devices and memory of the engines."""

@@ -1,4 +1,4 @@
-"""Candidates: the checkpoints of a training that the adapter is chosen from, each in a folder named after its step."""
+"""Candidates: the checkpoints that the adapter is chosen from, each in a folder named after its step."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ PREFIX = "checkpoint-"
 
 
 def steps_in(folder: Path) -> dict[int, Path]:
-    """Step -> folder of each checkpoint in `folder`, by step."""
+    """Return step -> folder for the checkpoints in `folder`, sorted by step."""
     found = {int(path.name.removeprefix(PREFIX)): path for path in folder.glob(f"{PREFIX}*")}
     return dict(sorted(found.items()))
 
 
 def candidates_in(folder: Path) -> dict[int, Path]:
-    """The same of a folder whose manifest lists finished candidates.
+    """Return step -> folder for the finished candidates that the manifest of `folder` lists, sorted by step.
 
-    Raises InputError where it lists none, or where their files are not those that it lists; sizes alone are compared.
+    Raises InputError if the manifest lists none, or if the files differ from the listed ones (only sizes are compared).
     """
     listed = {file.path.partition("/")[0] for file in ModelManifest.read(folder).files}
     found = {step: path for step, path in steps_in(folder).items() if path.name in listed}

@@ -1,4 +1,4 @@
-"""What a trainer leaves on disk: checkpoints that must be whole to be resumed from, and weights that must be finite."""
+"""The files of a trainer: checkpoints, which must be complete to resume from, and weights, which must be finite."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from entitune.files import sha256, write_json
 
 DIVERGED = (
     "the training diverged: lower learning_rate (or loraplus_lr_ratio), keep max_grad_norm at 1.0, use bf16 instead of "
-    "fp16, or look for a row that is no sentence"
+    "fp16, or look for a row that is not a sentence"
 )
-"""What to do about numbers that are not finite."""
+"""The advice for numbers that are not finite."""
 
 CHECKSUMS = "checksums.json"
 STATE = "trainer_state.json"
@@ -33,15 +33,15 @@ NEEDED = (
 
 
 def is_of_another_process(name: str) -> bool:
-    """Whether a file is written by another training process than the first, perhaps a moment later."""
+    """Return whether a file is written by a training process other than the first one, which may do so later."""
     return name.startswith("rng_state_") and name != "rng_state_0.pth"
 
 
 def finish(folder: Path) -> None:
-    """Make a checkpoint complete: write checksums of its files, then give the trainer's state its name, as the last.
+    """Complete a checkpoint: write the checksums of its files, then rename the trainer's state to its final name.
 
     Args:
-        folder: the checkpoint, whose state is in `PARTIAL_STATE`.
+        folder: The checkpoint, whose state is in `PARTIAL_STATE`.
     """
     files = {path.name: path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
     files[STATE] = folder / PARTIAL_STATE
@@ -52,16 +52,16 @@ def finish(folder: Path) -> None:
 
 
 def find_damage(folder: Path, processes: int) -> str | None:
-    """Say why a checkpoint cannot be resumed from, or None for one that is as it was written.
+    """Return why training cannot resume from a checkpoint, or None if the checkpoint is intact.
 
     Args:
-        folder: the checkpoint.
-        processes: training processes of all nodes; each has a file of its random numbers.
+        folder: The checkpoint.
+        processes: The number of training processes on all nodes. Each has a file with its random state.
     """
     try:
         checksums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return "it was not finished"
+        return "it is incomplete"
     if not isinstance(checksums, dict):
         return f"{CHECKSUMS} is damaged"
     random_states = ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
@@ -71,16 +71,16 @@ def find_damage(folder: Path, processes: int) -> str | None:
             return f"{name} is missing"
         if name in checksums:
             if sha256(path) != checksums[name]:
-                return f"{name} has another checksum than when it was written"
+                return f"{name} has changed since it was written"
         elif not is_of_another_process(name):
-            return f"{name} is not among its checksums"
-        elif not _is_whole_archive(path):
+            return f"{name} has no checksum"
+        elif not _is_intact_archive(path):
             return f"{name} is damaged"
     return None
 
 
-def _is_whole_archive(path: Path) -> bool:
-    """Whether a file of torch.save, which is a zip archive with a checksum of each part, is undamaged."""
+def _is_intact_archive(path: Path) -> bool:
+    """Return whether a file of torch.save is intact. It is a zip archive with a checksum of each part."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
@@ -94,14 +94,14 @@ _EXPONENT = {
     "F16": (np.uint16, 0x7C00),
     "BF16": (np.uint16, 0x7F80),
 }
-"""Types of safetensors -> their width, and the bits of the exponent, which are all set in infinities and NaN."""
+"""Type in safetensors -> its width, and the bits of the exponent, which are all set in infinities and NaN."""
 
 
 def find_not_finite(path: Path) -> list[str]:
-    """Name the tensors of a safetensors file that hold an infinity or NaN.
+    """Return the names of the tensors in a safetensors file that contain an infinity or NaN.
 
     Raises:
-        ValueError: the file is not safetensors, or is cut off.
+        ValueError: The file is not safetensors, or is truncated.
     """
     found = []
     with path.open("rb") as stream:
@@ -117,7 +117,7 @@ def find_not_finite(path: Path) -> list[str]:
             stream.seek(8 + length + begin)
             data = stream.read(end - begin)
             if len(data) != end - begin:
-                raise ValueError(f"{path}: cut off within tensor {name}")
+                raise ValueError(f"{path}: truncated within tensor {name}")
             width, exponent = _EXPONENT[tensor["dtype"]]
             if np.any(np.frombuffer(data, width) & width(exponent) == width(exponent)):
                 found.append(name)

@@ -7,8 +7,9 @@ Features of a character c0, with c-2, c-1, c1, c2 around it (a marker beyond the
 - the triples c-2 c-1 c0, c-1 c0 c1, c0 c1 c2;
 - the kinds of c-1, c0, c1, together and alone for c0: digit, Latin letter, Han character, punctuation, space, other.
 
-Tags are IOB2, one a character, with a weight for each pair of adjacent tags. No word list, no segmentation, no
-embedding: what a language model must beat. Needs python-crfsuite (the environment crf).
+Tags are IOB2, one per character, with a weight for each pair of adjacent tags. The model has no word list, no
+segmentation and no embeddings: it is the baseline that a language model must beat. Needs python-crfsuite (the
+environment crf).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _WINDOWS = {
 
 
 def features(text: str) -> list[list[str]]:
-    """The features of each character of a sentence."""
+    """Return the features of each character of a sentence."""
     padded = [_BEYOND, _BEYOND, *text, _BEYOND, _BEYOND]
     kinds = [_kind(character) for character in padded]
     return [
@@ -67,14 +68,14 @@ class Crf:
         self._tagger.open(str(model))
 
     def entities(self, text: str) -> list[Entity]:
-        """The entities of a sentence, in text order."""
+        """Return the entities of a sentence, in text order."""
         return read_bio(text, self._tagger.tag(features(text)))
 
 
 def train(sentences: Iterable[Sentence], model: Path) -> int:
-    """Train on labelled sentences and write the model. The result is the same each time.
+    """Train on labelled sentences and write the model. Training is deterministic.
 
-    Returns the number of entities that BIO tags cannot write, which are left out.
+    Returns the number of entities that are left out because BIO tags cannot express them.
     """
     import pycrfsuite
 

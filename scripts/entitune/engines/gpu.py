@@ -1,4 +1,4 @@
-"""Which GPUs this process should use, and what they can do, as nvidia-smi tells."""
+"""The GPUs that this process should use and what they support, according to nvidia-smi."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from entitune.cli import InputError
 from entitune.provenance import built_from
 
 BFLOAT16_CAPABILITY = 8.0
-"""Compute capability from which on a GPU calculates in bfloat16 (Ampere)."""
+"""The lowest compute capability with bfloat16 (Ampere)."""
 
 
 OLDEST_DRIVER = {13: 580, 12: 525}
-"""CUDA -> the first NVIDIA driver that runs programs built with any of its releases, newest first.
+"""CUDA version -> the oldest NVIDIA driver that runs programs built with any of its releases; newest version first.
 
 https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html, table 1.
 """
@@ -30,7 +30,7 @@ https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.ht
 
 @functools.cache
 def find_driver() -> str | None:
-    """The version of this machine's NVIDIA driver; None where nvidia-smi is missing or fails."""
+    """Return the version of this machine's NVIDIA driver, or None if nvidia-smi is missing or fails."""
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         printed = subprocess.run(query, capture_output=True, text=True, check=True).stdout
@@ -45,9 +45,10 @@ def _major(driver: str) -> int:
 
 
 def cuda_generation(wanted: Literal["auto", 12, 13]) -> int:
-    """For which CUDA environments are built here, 12 or 13.
+    """Return the version of CUDA that environments are built for on this machine, 12 or 13.
 
-    `auto` is the newest that the driver runs, and 13 where there is no driver or none runs: a CPU needs none.
+    `auto` is the newest version that the driver supports. It is 13 if there is no driver or the driver is too old for
+    both: a CPU needs none.
     """
     if wanted != "auto":
         return wanted
@@ -56,11 +57,11 @@ def cuda_generation(wanted: Literal["auto", 12, 13]) -> int:
 
 
 def check_driver(cuda: int, what: str) -> None:
-    """Raise InputError where this machine's driver is too old for programs built with CUDA `cuda`.
+    """Raise InputError if this machine's driver is too old for programs built with CUDA `cuda`.
 
     Args:
         cuda: 12 or 13.
-        what: what is built with it, for the message.
+        what: What is built with it, for the message: ".envs/train is built".
     """
     driver, oldest = find_driver(), min(OLDEST_DRIVER.values())
     if driver is None or _major(driver) >= OLDEST_DRIVER[cuda]:
@@ -77,7 +78,7 @@ def check_driver(cuda: int, what: str) -> None:
 
 
 def check_environment(folder: Path) -> None:
-    """Raise InputError where this machine's driver is too old for the environment in `folder`."""
+    """Raise InputError if this machine's driver is too old for the environment in `folder`."""
     check_driver(paths.cuda_of(built_from(folder) or "") or 13, f"{folder} is built")
 
 
@@ -91,13 +92,13 @@ class Gpu:
 
 
 def parse_gpus(text: str) -> list[Gpu]:
-    """The GPUs in what nvidia-smi prints for index, compute_cap and memory.free as csv,noheader,nounits."""
+    """Read the output of nvidia-smi for index, compute_cap and memory.free as csv,noheader,nounits."""
     rows = [line.split(",") for line in text.splitlines() if line.strip()]
     return [Gpu(int(index), float(capability), int(free)) for index, capability, free in rows]
 
 
 def find_gpus() -> list[Gpu]:
-    """This machine's GPUs; none where there is no nvidia-smi or it fails."""
+    """Return this machine's GPUs; empty if nvidia-smi is missing or fails."""
     query = ["nvidia-smi", "--query-gpu=index,compute_cap,memory.free", "--format=csv,noheader,nounits"]
     try:
         return parse_gpus(subprocess.run(query, capture_output=True, text=True, check=True).stdout)
@@ -106,18 +107,18 @@ def find_gpus() -> list[Gpu]:
 
 
 _claims: list[IO[str]] = []
-"""Locked files: open, and so locked, until this process ends, however it ends."""
+"""Locked files. They stay open, and so locked, until this process ends for whatever reason."""
 
 
 def claim(count: int, gpus: list[Gpu]) -> list[int]:
-    """Indexes of `count` of the GPUs, those with the most free memory that no other job of this user has claimed.
+    """Claim the `count` GPUs with the most free memory that no other job of this user has claimed.
 
-    Waits where too few are free. Snakemake counts GPUs but gives out no numbers, and two jobs that start together see
-    the same memory free.
+    Waits if too few are unclaimed. Claims are needed because Snakemake counts GPUs but does not assign them, and two
+    jobs that start together see the same free memory. Returns the indexes of the GPUs.
     """
     folder, prefix = Path(tempfile.gettempdir()), f"entitune-{os.getuid()}-gpu"
     with (folder / f"{prefix}s.lock").open("w") as queue:
-        fcntl.flock(queue, fcntl.LOCK_EX)  # one at a time: two jobs with half of what they need would wait for ever
+        fcntl.flock(queue, fcntl.LOCK_EX)  # one job at a time: two jobs with half of their GPUs would wait for ever
         while True:
             found: dict[int, IO[str]] = {}
             for gpu in sorted(gpus, key=lambda gpu: (-gpu.free_mib, gpu.index)):
@@ -139,10 +140,10 @@ def claim(count: int, gpus: list[Gpu]) -> list[int]:
 
 
 def environment_of(count: int, gpus: list[Gpu]) -> dict[str, str]:
-    """CUDA_VISIBLE_DEVICES for `count` of the GPUs, which are this process's until it ends.
+    """Return CUDA_VISIBLE_DEVICES for `count` of the GPUs, which this process holds until it ends.
 
-    Empty where a scheduler has chosen as many, its first ones where it has chosen more. LLaMA-Factory and vLLM would
-    else take every GPU that they see, and with them another effective batch size than the recipe's.
+    Empty if a scheduler has already chosen that many. If it has chosen more, only the first ones are used. Otherwise
+    LLaMA-Factory and vLLM would use every GPU that they see, and so another effective batch size than the recipe's.
     """
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         first = chosen.split(",")[:count]
@@ -151,5 +152,5 @@ def environment_of(count: int, gpus: list[Gpu]) -> dict[str, str]:
 
 
 def lacks_bfloat16(gpus: list[Gpu]) -> bool:
-    """Whether one of the GPUs cannot calculate in bfloat16, so that float16 has to do."""
+    """Return whether one of the GPUs does not support bfloat16, so that float16 must be used."""
     return any(gpu.capability < BFLOAT16_CAPABILITY for gpu in gpus)

@@ -1,4 +1,4 @@
-"""Engine groups: one process answers for several runs and seeds, one after the other."""
+"""Engine groups: one process predicts for several runs and seeds, one after the other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from entitune.prompting.answer_formats import AnswerFormat
 
 @dataclass(frozen=True)
 class Job:
-    """Whose answers, to which prompts, with which model."""
+    """One prediction job: the run and seed, the prompts, and the model."""
 
     run: str
     seed: int
@@ -26,20 +26,20 @@ class Job:
     model: str
     """Folder of the base or merged model."""
     adapter: str | None
-    """Folder of the LoRA adapter that is loaded on top of the model; None for the model as it is."""
+    """Folder of the LoRA adapter that is loaded on top of the model; None: no adapter."""
     answer: AnswerFormat | None = None
-    """The format that its answers are held to; None where they are free."""
+    """The format that answers are constrained to; None: they are not constrained."""
     sentences: str | None = None
-    """Canonical file of the prompts' sentences; needed where answers are held to a format."""
+    """Canonical file of the prompts' sentences; needed if answers are constrained."""
     candidates: bool = False
-    """Whether the adapter's folder, or the model's where there is none, holds the checkpoints of a training: each
-    answers."""
+    """Whether the folder of the adapter, or else that of the model, holds the checkpoints of a training, each of which
+    predicts."""
     step: int | None = None
-    """The step of the checkpoint that answers."""
+    """The step of the checkpoint that predicts."""
 
 
 def parse_jobs(text: str) -> list[Job]:
-    """Jobs from their JSON text, for argparse. Raises ValueError where it is not a list of jobs."""
+    """Read jobs from JSON text, for argparse. Raises ValueError if it is not a list of jobs."""
     try:
         return [Job(**value) for value in json.loads(text)]
     except TypeError as error:
@@ -47,7 +47,7 @@ def parse_jobs(text: str) -> list[Job]:
 
 
 def for_each_candidate(jobs: Sequence[Job]) -> Iterator[Job]:
-    """The jobs in order, one that asks candidates as a job for each of their steps."""
+    """Yield the jobs in order. A job with candidates becomes one job per checkpoint."""
     for job in jobs:
         if not job.candidates:
             yield job
@@ -58,13 +58,13 @@ def for_each_candidate(jobs: Sequence[Job]) -> Iterator[Job]:
 
 
 def by_model(jobs: Sequence[Job]) -> Iterator[tuple[str, list[Job]]]:
-    """The jobs in order, those that follow each other with one model together."""
+    """Yield each model with its jobs, in order. Consecutive jobs with the same model stay together."""
     for model, group in groupby(jobs, key=lambda job: job.model):
         yield model, list(group)
 
 
 def adapters_of(jobs: Sequence[Job]) -> list[Path]:
-    """The adapters' folders of jobs with one model. Raises InputError where only some of them have one."""
+    """Return the adapter folders of jobs with one model. Raises InputError if only some of the jobs have an adapter."""
     adapters = [Path(job.adapter) for job in jobs if job.adapter]
     if adapters and len(adapters) < len(jobs):
         raise InputError(f"{jobs[0].model}: jobs with an adapter and jobs without cannot share an engine")
@@ -72,7 +72,7 @@ def adapters_of(jobs: Sequence[Job]) -> list[Path]:
 
 
 def release(engine: Any) -> None:
-    """Free an engine's memory, so that the next model finds it free. The caller drops its own reference first."""
+    """Free an engine's memory for the next model. The caller must drop its own reference first."""
     engine.llm_engine.engine_core.shutdown()
     del engine
     gc.collect()

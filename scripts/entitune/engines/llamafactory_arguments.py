@@ -1,9 +1,9 @@
-"""Every argument of LLaMA-Factory, classified once: what a recipe may set, what the pipeline sets, what is refused.
+"""All arguments of LLaMA-Factory in three classes: set by a recipe, set by the pipeline, or refused.
 
-A recipe decides how an adapter is trained: optimisation, adapter, speed and memory. What changes tokens, rows or the
-meaning of a row belongs to the dataset, the prompt or the model, because prediction and serving must do the same.
-`RecipeArguments` lists the first kind with types and bounds, `OWNED` and `REFUSED` the others with the reason. A test
-compares the three with LLaMA-Factory's own argument classes, so a release with a new argument fails it.
+A recipe sets how an adapter is trained: optimisation, adapter, speed and memory. Settings that change tokens, rows or
+the meaning of a row belong to the dataset, the prompt or the model, because prediction and serving must use them too.
+`RecipeArguments` lists the first class with types and bounds, `OWNED` and `REFUSED` the others with the reason. A test
+compares the three with LLaMA-Factory's own argument classes, so it fails if a new release has a new argument.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class RecipeArguments(BaseModel):
-    """What a recipe may set. Absent means LLaMA-Factory's default.
+    """The arguments that a recipe may set. None means LLaMA-Factory's default.
 
-    An argument with a single allowed value is one that the pipeline relies on: a recipe may say it, but not change it.
+    The pipeline relies on arguments with a single allowed value: a recipe may state that value, but not another one.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -172,7 +172,7 @@ class RecipeArguments(BaseModel):
 
 
 def _by_key(table: Mapping[str, str]) -> dict[str, str]:
-    """A table `reason -> keys, separated by white space` the other way round."""
+    """Turn a table `reason -> keys separated by white space` into `key -> reason`."""
     return {key: reason for reason, keys in table.items() for key in keys.split()}
 
 
@@ -185,42 +185,42 @@ OWNED = _by_key(
         "comes from the run's dataset: see conf/datasets.yaml": "dataset dataset_dir",
         "comes from the training split: set val_size, or `select` in conf/recipes.yaml": "eval_dataset",
         "comes from the run's seeds: set `seeds` in conf/runs.tsv": "seed data_seed",
-        "is set for all runs: the loss is on the answer, not on the examples of a few-shot prompt": "mask_history",
+        "is set for all runs: the loss covers the answer, not the examples of a few-shot prompt": "mask_history",
         "is set for all runs: checkpoints must not be mixed": "output_dir overwrite_output_dir resume_from_checkpoint "
         "ignore_data_skip",
         "is set for all runs: a loss that is not finite must be seen": "logging_nan_inf_filter",
         "is set for all runs: train_adapter reads the log": "log_level log_level_replica log_on_each_node",
-        "is chosen where training starts, from `gpus` in conf/recipes.yaml": "local_rank master_addr master_port",
+        "is chosen when training starts, from `gpus` in conf/recipes.yaml": "local_rank master_addr master_port",
     }
 )
-"""What the pipeline fills in, and where to set it instead."""
+"""Argument that the pipeline fills in -> the reason, or where to set it instead."""
 
 REFUSED = _by_key(
     {
-        "changes the tokens of a row, which prediction and serving would not do": "add_tokens add_special_tokens "
+        "changes the tokens of a row in training, but not in prediction and serving": "add_tokens add_special_tokens "
         "new_special_tokens_config init_special_tokens resize_vocab split_special_tokens use_fast_tokenizer",
-        "changes what the model learns of a row: the loss is on the answer alone": "train_on_prompt "
+        "changes what the model learns from a row: the loss must cover only the answer": "train_on_prompt "
         "ignore_pad_token_for_loss",
         "is for tool calls, which the prompts here do not have": "tool_format",
         "replaces the rows that the pipeline has checked": "tokenized_path cache_dir media_dir",
-        "leaves rows out without saying so; give the dataset a smaller training split instead": "max_samples "
+        "silently leaves out rows; give the dataset a smaller training split instead": "max_samples "
         "dataloader_drop_last streaming buffer_size",
         "mixes several datasets; a run has one": "mix_strategy interleave_probs eval_on_each_dataset",
         "lets the rows of a batch see each other; use neat_packing, which keeps them apart": "packing",
         "is set by train_sampling_strategy: sequential": "disable_shuffling",
         "is not needed: lengths are counted from the rows": "length_column_name",
         "is not needed: files are read from this machine": "data_shared_file_system",
-        "starts from another adapter than the run's manifest tells of": "adapter_name_or_path adapter_folder "
+        "starts from an adapter that the run's manifest does not record": "adapter_name_or_path adapter_folder "
         "create_new_adapter",
         "runs Python code that comes with a model or dataset": "trust_remote_code",
-        "is a hub's; models are fetched and pinned by conf/models.yaml": "model_revision hf_hub_token ms_hub_token "
+        "is for a model hub; conf/models.yaml has the models to fetch": "model_revision hf_hub_token ms_hub_token "
         "om_hub_token",
         "sends results to a hub": "push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push "
         "hub_revision",
         "sends results to a service": "run_name project trackio_space_id trackio_bucket_id trackio_static_space_id "
         "logging_dir use_swanlab swanlab_project swanlab_workspace swanlab_run_name swanlab_mode swanlab_api_key "
         "swanlab_logdir swanlab_lark_webhook_url swanlab_lark_secret",
-        "changes the model in training alone: the model that predicts would be another one": "rope_scaling shift_attn "
+        "changes the model only in training: another model would predict": "rope_scaling shift_attn "
         "mixture_of_depths train_from_scratch",
         "belongs to another kind of training than LoRA": "freeze_trainable_layers freeze_trainable_modules "
         "freeze_extra_modules module_dropout oft_rank oft_block_size oft_target use_llama_pro use_galore galore_target "
@@ -232,13 +232,13 @@ REFUSED = _by_key(
         "dpo_label_smoothing kto_chosen_weight kto_rejected_weight simpo_gamma ppo_buffer_size ppo_epochs "
         "ppo_score_norm ppo_target ppo_whiten_rewards ref_model ref_model_adapters ref_model_quantization_bit "
         "reward_model reward_model_adapters reward_model_quantization_bit reward_model_type ld_alpha",
-        "is another loss than the cross entropy of the answer, which memory estimate and fused kernels count on": (
+        "replaces the cross entropy of the answer, which the memory estimate and fused kernels assume": (
             "use_dft_loss use_asft_loss asft_alpha use_eaft_loss eaft_alpha"
         ),
         "writes the converted adapter where the pipeline does not look for it; use pissa_init alone": "pissa_convert",
-        "would forget its count when a killed training resumes": "early_stopping_steps "
+        "would lose its count when a killed training resumes": "early_stopping_steps "
         "restore_callback_states_from_checkpoint",
-        "makes checkpoints of another form than those that the pipeline can resume from": "deepspeed fsdp fsdp_config "
+        "writes checkpoints in a form that the pipeline cannot resume from": "deepspeed fsdp fsdp_config "
         "enable_jit_checkpoint save_on_each_node",
         "makes the effective batch depend on the machine": "auto_find_batch_size accelerator_config parallelism_config",
         "needs a package or a device that the train environment does not support": "use_unsloth use_v1_kernels use_kt "
@@ -268,48 +268,48 @@ REFUSED = _by_key(
         "is set by LLaMA-Factory itself": "remove_unused_columns label_names",
     }
 )
-"""What no recipe may set, and why."""
+"""Argument that no recipe may set -> the reason."""
 
 OLD_NAMES = {
     "group_by_length": "train_sampling_strategy: group_by_length",
     "load_in_4bit": "quantization_bit: 4",
     "batch_size": "per_device_train_batch_size",
 }
-"""Names that older releases or other trainers use."""
+"""Name in older releases or other trainers -> what to write instead."""
 
 RECIPE = frozenset(RecipeArguments.model_fields)
-"""What a recipe may set."""
+"""The arguments that a recipe may set."""
 
 FIXED = {name: field.default for name, field in RecipeArguments.model_fields.items() if field.default is not None}
-"""Arguments with one allowed value, which the pipeline fills in where a recipe leaves them out."""
+"""Arguments with one allowed value, which the pipeline fills in if a recipe leaves them out."""
 
 NOT_ON_A_CPU = ("fp16", "fp16_full_eval", "pure_bf16", "tf32", "enable_liger_kernel", "use_unsloth_gc")
 """Switches that need a GPU."""
 
 
 def evaluates(arguments: Mapping[str, Any]) -> bool:
-    """Whether a training evaluates its loss on rows that are held out."""
+    """Return whether a training evaluates its loss on held-out rows."""
     if arguments.get("val_size") or arguments.get("do_eval") or arguments.get("eval_on_start"):
         return True
     return (arguments.get("eval_strategy") or "no") != "no"
 
 
 def check_recipe(arguments: Mapping[str, Any], where: str, selects: bool = False) -> list[str]:
-    """Find the mistakes in a recipe's arguments, or in those of a run with its sweep.
+    """Find the mistakes in the arguments of a recipe, or of a run with its sweep.
 
     Args:
         arguments: LLaMA-Factory's arguments, as read from YAML.
-        where: the file, or the file and the row, that messages begin with.
-        selects: whether the recipe holds rows out to choose a checkpoint (`select` in conf/recipes.yaml).
+        where: The file, or the file and the row, which begins each message.
+        selects: Whether the recipe holds out rows to choose a checkpoint (`select` in conf/recipes.yaml).
 
     Returns:
-        One message a mistake: place, key, reason and what to do. Empty for a recipe that may train.
+        One message per mistake: place, key, reason and fix. Empty for a valid recipe.
     """
     try:
         RecipeArguments.model_validate(dict(arguments))
         problems = []
     except ValidationError as error:
-        # One message a key: where several types are allowed, pydantic reports one error for each.
+        # One message per key: if several types are allowed, pydantic reports an error for each.
         problems = list({str(found["loc"][0]): _describe(found, arguments) for found in error.errors()}.values())
     problems = problems or _check_combinations(arguments, selects)
     return [f"{where}: {problem}" for problem in problems]
@@ -320,7 +320,7 @@ def _describe(error: Any, arguments: Mapping[str, Any]) -> str:
     if error["type"] != "extra_forbidden":
         return f"{key}: {_explain(arguments[key], error['msg'])}"
     if key in OWNED:
-        return f"{key}: the pipeline fills this in: it {OWNED[key]}; remove it"
+        return f"{key}: the pipeline sets this argument: it {OWNED[key]}; remove it"
     if key in REFUSED:
         return f"{key}: {REFUSED[key]}; remove it"
     near = _nearest(key)
@@ -328,7 +328,7 @@ def _describe(error: Any, arguments: Mapping[str, Any]) -> str:
 
 
 def _nearest(key: str) -> str | None:
-    """The argument that was probably intended: by its old name, by a part of its name, or by its spelling."""
+    """Return the argument that was probably intended: by an old name, by a part of its name, or by similar spelling."""
     if key in OLD_NAMES:
         return OLD_NAMES[key]
     longer = [name for name in RecipeArguments.model_fields if len(key) > 4 and key in name]
@@ -337,26 +337,26 @@ def _nearest(key: str) -> str | None:
 
 
 def _explain(value: Any, message: str) -> str:
-    """Why a value is wrong, or why YAML may have read something else than was written."""
+    """Return why a value is wrong, or how YAML may have misread it."""
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             float(value)
-            return f"YAML reads {value} as text; write a number without quotes and with a point, as 1.0e-4"
-    words = "; YAML reads yes, no, on and off as true and false: write the word in quotes"
+            return f"YAML reads {value} as text; write the number without quotes and with a decimal point, as 1.0e-4"
+    words = "; YAML reads yes, no, on and off as true and false: put the word in quotes"
     return f"{value!r}: {message[0].lower()}{message[1:]}" + (words if isinstance(value, bool) else "")
 
 
 def _check_combinations(arguments: Mapping[str, Any], selects: bool) -> list[str]:
-    """Arguments that exclude each other, of a recipe whose values are right one by one."""
+    """Find arguments that do not fit together. Each value must be valid by itself."""
     given = {key: value for key, value in arguments.items() if value not in (None, False)}
     save, evaluation = given.get("save_strategy", "steps"), given.get("eval_strategy", "no")
     problems = []
     if "cutoff_len" not in given:
-        problems.append("cutoff_len: missing; every row is checked against this number of tokens")
+        problems.append("cutoff_len: missing; set the most tokens that a row may have")
     targets = [name.strip() for name in given.get("lora_target", "all").split(",")]
     if "all" in targets and len(targets) > 1:
         problems.append(
-            "lora_target: all, with other names, is taken for a layer of that name; write all alone, or names"
+            "lora_target: next to other names, `all` is read as the name of a layer; write only all, or only names"
         )
     for key, other in (("max_steps", "num_train_epochs"), ("warmup_steps", "warmup_ratio"), ("fp16", "bf16")):
         if key in given and other in given:
@@ -368,29 +368,29 @@ def _check_combinations(arguments: Mapping[str, Any], selects: bool) -> list[str
     if "pissa_init" in given and given.get("pissa_iter") != -1:
         problems.append(
             "pissa_init: needs pissa_iter: -1 (and `adapter: merged` in conf/decode.yaml): the fast decomposition "
-            "begins with random numbers, so the adapter would be merged into another base than it was trained on"
+            "starts from random numbers, so the adapter would be merged into other weights than those it was trained on"
         )
     if "pissa_init" in given and "quantization_bit" in given:
-        problems.append("pissa_init: needs the base's own weights, which quantization_bit replaces; remove one of them")
+        problems.append("pissa_init: needs the original weights, which quantization_bit replaces; remove one of them")
     if given.get("train_sampling_strategy") == "group_by_length" and save == "steps":
         problems.append(
-            "save_strategy: must be epoch with group_by_length, which draws the order of an epoch's rows anew when a "
-            "training resumes: resumed within an epoch, it would skip rows and repeat others"
+            "save_strategy: must be epoch with group_by_length, which draws a new order of rows when a training "
+            "resumes: resuming within an epoch would skip some rows and repeat others"
         )
     if selects:
         if save == "no":
-            problems.append("save_strategy: no leaves no checkpoints for `select` to choose from; write steps or epoch")
+            problems.append("save_strategy: `no` leaves no checkpoints for `select`; write steps or epoch")
         if "load_best_model_at_end" in given:
-            problems.append("load_best_model_at_end: `select` chooses the checkpoint, by F1; remove one of them")
+            problems.append("load_best_model_at_end: `select` chooses the checkpoint by F1; remove one of them")
         if "val_size" in given:
-            problems.append("val_size: `select` holds rows out already, also for evaluations; remove one of them")
+            problems.append("val_size: `select` already holds out rows, also for evaluations; remove one of them")
     elif "val_size" not in given and (evaluation != "no" or "do_eval" in given or "eval_on_start" in given):
-        problems.append("val_size: missing; an evaluation needs rows to evaluate on")
+        problems.append("val_size: missing; an evaluation needs held-out rows")
     if evaluation == "steps" and "eval_steps" not in given:
         problems.append("eval_steps: missing; eval_strategy is steps")
     for key in ("logging_steps", "eval_steps", "save_steps"):
-        if given.get(key, 0) > 1 and given[key] % 1:  # infinity too
-            problems.append(f"{key}: must be a share below 1, or a whole number")
+        if given.get(key, 0) > 1 and given[key] % 1:  # true for infinity as well
+            problems.append(f"{key}: must be a share below 1 or a whole number")
     if "load_best_model_at_end" in given:
         if evaluation != save:
             problems.append("load_best_model_at_end: needs eval_strategy and save_strategy to be equal")

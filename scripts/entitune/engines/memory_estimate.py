@@ -1,7 +1,7 @@
-"""What a run needs of a GPU: memory and time, from the model's shape and the recipe, before anything is downloaded.
+"""Estimate the GPU memory and time of a run from the model's shape and the recipe, before anything is downloaded.
 
-Counted from what PyTorch 2.13, transformers 5.6, peft 0.18 and LLaMA-Factory 0.9.5 keep in memory in a LoRA training
-in bfloat16; `tests/test_resources.py` compares the activations with what autograd really saves. 1 GB is 1e9 bytes.
+The estimate counts what PyTorch 2.13, transformers 5.6, peft 0.18 and LLaMA-Factory 0.9.5 keep in memory during LoRA
+training in bfloat16. `tests/test_resources.py` compares the activations with what autograd saves. 1 GB is 1e9 bytes.
 """
 
 from __future__ import annotations
@@ -32,26 +32,27 @@ PEAK_TFLOPS = {
     "V100": 125,
     "T4": 65,
 }
-"""Dense half-precision matrix throughput of NVIDIA's data sheets, by a part of the name that nvidia-smi prints.
-The first entry that fits counts: longer names come before those that they contain."""
+"""Part of the name that nvidia-smi prints -> dense half-precision matrix throughput in NVIDIA's data sheet.
+The first matching entry counts, so longer names come before names that they contain."""
 
 REFERENCE_MFU = 0.2
-"""The share of the peak that the reference's training reached: about 300 tokens x 9,673 examples x 3 epochs with
-gradient checkpointing, 6 x 7.07e9 operations a token, in 6,306 s on an A100 (312 TFLOPS). gpu_check measures it."""
+"""The share of the peak throughput that the reference's training reached: about 300 tokens x 9,673 examples x 3 epochs
+with gradient checkpointing, 6 x 7.07e9 operations per token, in 6,306 s on an A100 (312 TFLOPS). gpu_check measures
+it."""
 
 CONTEXT_BYTES = 0.6 * GB
-"""The memory of the CUDA context and the libraries' kernels, in addition to PyTorch's own."""
+"""The memory of the CUDA context and of the libraries' kernels, outside PyTorch's own."""
 
 VLLM_SHARE = 0.9
-"""The share of a GPU's memory that vLLM takes at most (gpu_memory_utilization; 0.92 in vLLM 0.32, 0.9 in 0.19)."""
+"""The largest share of a GPU's memory that vLLM uses (gpu_memory_utilization; 0.92 in vLLM 0.32, 0.9 in 0.19)."""
 
 ALLOCATOR_SHARE = 0.1
-"""What PyTorch's allocator holds in reserve, as a share of the memory that comes and goes (batches vary in length)."""
+"""The reserve of PyTorch's allocator as a share of the temporary memory (batches vary in length)."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder with grouped-query attention and a gated MLP: Qwen2, Llama and their relatives."""
+    """The shape of a decoder with grouped-query attention and a gated MLP: Qwen2, Llama and related models."""
 
     hidden: int
     layers: int
@@ -61,16 +62,16 @@ class Shape:
     intermediate: int
     vocab: int
     tied: bool
-    """Input and output embeddings are one matrix."""
+    """Whether input and output embeddings are one matrix."""
     qkv_bias: bool
     qk_norm: bool = False
-    """Queries and keys are normalised, with a weight for each of a head's numbers (Qwen3)."""
+    """Whether queries and keys are normalised, with one weight per dimension of a head (Qwen3)."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Shape:
         """Read the shape from a config.json, or from a copy of it under conf/shapes, which may have fewer keys.
 
-        Raises KeyError for a key that is missing.
+        Raises KeyError if a key is missing.
         """
         hidden, heads = config["hidden_size"], config["num_attention_heads"]
         return cls(
@@ -102,7 +103,7 @@ class Shape:
 
 
 def parameters(shape: Shape) -> int:
-    """All parameters of the base model."""
+    """Return the number of parameters of the base model."""
     block = sum(inputs * outputs for inputs, outputs in shape.linears.values()) + 2 * shape.hidden
     if shape.qkv_bias:
         block += sum(shape.linears[name][1] for name in ("q_proj", "k_proj", "v_proj"))
@@ -113,15 +114,15 @@ def parameters(shape: Shape) -> int:
 
 
 QUANTISED_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
-"""Of a weight in 4 bits: half a byte, one byte for the scale of each 64 weights, and four for the scale of each 256 of
+"""Bytes per weight in 4 bits: half a byte, one byte for the scale of 64 weights, and four bytes for the scale of 256 of
 these scales (double quantisation; Dettmers et al. 2023, QLoRA, section 3)."""
 
 SCALED_BYTES = 0.5 + 4 / 64
-"""The same without double quantisation: the scales are float32."""
+"""Bytes per weight in 4 bits without double quantisation: the scales are float32."""
 
 
 def weight_bytes(shape: Shape, recipe: Recipe) -> float:
-    """Bytes of the base model in a training: bitsandbytes keeps the blocks' linear layers in 4 bits, not the rest."""
+    """Return the bytes of the base model in training. bitsandbytes quantises only the linear layers of the blocks."""
     if not recipe.quantised:
         return 2 * parameters(shape)
     linear = shape.layers * sum(inputs * outputs for inputs, outputs in shape.linears.values())
@@ -130,17 +131,17 @@ def weight_bytes(shape: Shape, recipe: Recipe) -> float:
 
 
 def lora_parameters(shape: Shape, rank: int, target: str = "all") -> int:
-    """Trainable parameters: rank x (inputs + outputs) for each adapted layer (Hu et al. 2021, section 4.1)."""
+    """Return the number of trainable parameters: rank x (inputs + outputs) per layer (Hu et al. 2021, section 4.1)."""
     names = list(shape.linears) if target == "all" else [name.strip() for name in target.split(",")]
     return shape.layers * rank * sum(sum(shape.linears[name]) for name in names)
 
 
 def layer_activation_bytes(shape: Shape, length: int, rank: int, fused: bool = False) -> int:
-    """Bytes a token that autograd keeps for one block, in a padded batch whose rows have `length` tokens.
+    """Return the bytes per token that autograd keeps for one block, in a padded batch whose rows have `length` tokens.
 
-    The method of Korthikanti et al. 2022 (Reducing Activation Recomputation in Large Transformer Models, section 4)
-    applied to this code. Frozen weights need no inputs, but each LoRA layer keeps its own bfloat16 copy of its input.
-    `fused` is liger-kernel: its RMSNorm keeps bfloat16 instead of float32, its SwiGLU two instead of three tensors.
+    This applies the method of Korthikanti et al. 2022 (Reducing Activation Recomputation in Large Transformer Models,
+    section 4). Frozen weights need no inputs, but each LoRA layer keeps its own bfloat16 copy of its input. `fused` is
+    liger-kernel: its RMSNorm keeps bfloat16 instead of float32, and its SwiGLU two instead of three tensors.
     """
     query = shape.heads * shape.head_dim
     number = 2 if fused else 4
@@ -148,18 +149,18 @@ def layer_activation_bytes(shape: Shape, length: int, rank: int, fused: bool = F
     if shape.qk_norm:
         norms += number * (query + shape.kv_heads * shape.head_dim) + 4 * (shape.heads + shape.kv_heads)
     inputs = 2 * sum(inputs for inputs, _ in shape.linears.values()) + len(shape.linears) * 2 * rank
-    # Queries, keys, values (repeated to all heads under a padding mask) and output; log-sum-exp; the mask.
+    # Queries, keys, values (repeated for all heads if there is a padding mask) and output; log-sum-exp; the mask.
     attention = 4 * 2 * query + 4 * shape.heads + 2 * length
     mlp = (2 if fused else 3) * 2 * shape.intermediate
     return norms + inputs + attention + mlp
 
 
 def logits_bytes(shape: Shape, tokens: int, fused: bool = False) -> float:
-    """Bytes at the peak of the loss of a batch of `tokens` tokens.
+    """Return the peak bytes of the loss of a batch of `tokens` tokens.
 
-    Cross entropy over full logits holds three float32 tensors while it goes backwards: log-probabilities, their
-    gradient and the gradient of the logits. The fused loss (liger-kernel) goes through the tokens in chunks and
-    keeps only the gradient of the last hidden states.
+    In the backward pass, cross entropy over full logits holds three float32 tensors: log-probabilities, their gradient,
+    and the gradient of the logits. The fused loss (liger-kernel) processes the tokens in chunks and keeps only the
+    gradient of the last hidden states.
     """
     if not fused:
         return tokens * shape.vocab * 3 * 4
@@ -170,7 +171,7 @@ def logits_bytes(shape: Shape, tokens: int, fused: bool = False) -> float:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the estimate needs of LLaMA-Factory's arguments, with LLaMA-Factory's defaults."""
+    """The arguments of LLaMA-Factory that the estimate needs, with LLaMA-Factory's defaults."""
 
     rank: int
     target: str
@@ -179,12 +180,12 @@ class Recipe:
     checkpointing: bool
     fused: bool
     quantised: bool = False
-    """The base is in 4 bits (QLoRA)."""
+    """Whether the base model is in 4 bits (QLoRA)."""
     double_quantisation: bool = True
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> Recipe:
-        """Raises ValueError where the recipe is no LoRA training of a model in 16 or 4 bits."""
+        """Read the arguments. Raises ValueError if they are not for LoRA training of a model in 16 or 4 bits."""
         bits = arguments.get("quantization_bit")
         if arguments.get("finetuning_type", "lora") != "lora" or bits not in (None, 4):
             raise ValueError("only LoRA training of a model in 16 or 4 bits can be estimated")
@@ -201,15 +202,15 @@ class Recipe:
 
 
 def training_memory(shape: Shape, recipe: Recipe, longest: int) -> dict[str, float]:
-    """Bytes on each GPU by purpose, at the largest batch: every row as long as the longest.
+    """Return purpose -> bytes on each GPU, for a batch in which every row has the length of the longest.
 
-    The base stays in bfloat16 or 4 bits. LLaMA-Factory keeps trainable parameters in float32, so each costs 4 bytes for
-    itself, 4 for its gradient and 8 for Adam's two moments (Rajbhandari et al. 2020, ZeRO, section 3.1).
+    The base model stays in bfloat16 or 4 bits. LLaMA-Factory keeps trainable parameters in float32, so each needs 4
+    bytes for itself, 4 for its gradient and 8 for Adam's two moments (Rajbhandari et al. 2020, ZeRO, section 3.1).
     """
     tokens = recipe.batch * longest
     trainable = lora_parameters(shape, recipe.rank, recipe.target)
     layer = layer_activation_bytes(shape, longest, recipe.rank, recipe.fused) * tokens
-    # With checkpointing each block keeps its bfloat16 input, and one block at a time is computed once more.
+    # With checkpointing, each block keeps its bfloat16 input, and one block at a time is recomputed.
     activations = shape.layers * 2 * shape.hidden * tokens + layer if recipe.checkpointing else shape.layers * layer
     logits = logits_bytes(shape, tokens, recipe.fused)
     weights = {"weights (bfloat16)": weight_bytes(shape, recipe)}
@@ -232,10 +233,11 @@ def training_memory(shape: Shape, recipe: Recipe, longest: int) -> dict[str, flo
 
 
 def prediction_memory(shape: Shape, max_model_len: int, max_num_seqs: int) -> dict[str, float]:
-    """Bytes by purpose while vLLM predicts with as many full-length sequences at once as the settings allow.
+    """Return purpose -> bytes while vLLM predicts the most full-length sequences at once that the settings allow.
 
-    vLLM fills what gpu_memory_utilization grants it; this is what it can use. With less, it queues sequences.
-    Keys and values: 2 tensors x layers x key-value heads x head dimension x 2 bytes a token (Kwon et al. 2023).
+    vLLM reserves the memory that gpu_memory_utilization allows. This is the part that it can use; with less, it queues
+    sequences. Keys and values: 2 tensors x layers x key-value heads x head dimension x 2 bytes per token (Kwon et al.
+    2023).
     """
     a_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * 2
     return {
@@ -246,12 +248,13 @@ def prediction_memory(shape: Shape, max_model_len: int, max_num_seqs: int) -> di
 
 
 def training_flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
-    """Floating-point operations for one token of training, in rows of `length` tokens.
+    """Return the floating-point operations for one token of training, in rows of `length` tokens.
 
-    2 a parameter forward and 2 backward through the activations (Kaplan et al. 2020, section 2.1); gradients of
-    weights are computed for LoRA's alone. Checkpointing adds a forward pass. Attention: 4 x length x width a block.
+    Each parameter needs 2 operations forward and 2 backward through the activations (Kaplan et al. 2020, section 2.1).
+    Gradients of weights are computed only for LoRA. Checkpointing adds a forward pass. Attention needs 4 x length x
+    width per block.
     """
-    matrices = parameters(shape) - (0 if shape.tied else shape.vocab * shape.hidden)  # looking up costs nothing
+    matrices = parameters(shape) - (0 if shape.tied else shape.vocab * shape.hidden)  # a lookup needs no operations
     forward = 2 * matrices + 4 * length * shape.heads * shape.head_dim * shape.layers
     lora = 6 * lora_parameters(shape, recipe.rank, recipe.target)
     backward = 2 * matrices + 8 * length * shape.heads * shape.head_dim * shape.layers
@@ -259,10 +262,10 @@ def training_flops_per_token(shape: Shape, recipe: Recipe, length: float) -> flo
 
 
 def tokens_of(characters: int, shape: Shape) -> int:
-    """About how many tokens a row has, Chinese with some JSON, before the model's tokenizer is there to tell.
+    """Estimate the tokens of a row (Chinese with some JSON) without the model's tokenizer.
 
-    Qwen's documentation says 1.5 to 1.8 characters a token; SmolLM2's vocabulary, made for English, spells most
-    Chinese characters in two or three tokens, which makes 1.0 character a token on CLUENER with the reference's prompt.
+    Qwen's documentation says 1.5 to 1.8 characters per token. SmolLM2's vocabulary, made for English, writes most
+    Chinese characters as two or three tokens: 1.0 character per token on CLUENER with the reference's prompt.
     """
     return math.ceil(characters / (1.5 if shape.vocab >= 100_000 else 1.0))
 
@@ -270,25 +273,25 @@ def tokens_of(characters: int, shape: Shape) -> int:
 def training_seconds(
     shape: Shape, recipe: Recipe, length: float, rows: float, tflops: float, gpus: int = 1, mfu: float = REFERENCE_MFU
 ) -> float:
-    """Seconds that training on `rows` rows of `length` tokens takes, each row counted once an epoch.
+    """Return the seconds of training on `rows` rows of `length` tokens, where each row counts once per epoch.
 
-    On GPUs of `tflops` peak throughput, of which the share `mfu` is reached.
+    `tflops` is the peak throughput of a GPU, and `mfu` the share of it that training reaches.
     """
     flops = rows * length * training_flops_per_token(shape, recipe, length)
     return flops / (tflops * 1e12 * mfu * gpus)
 
 
 def peak_tflops(gpu: str) -> float | None:
-    """The data sheet's half-precision throughput of a GPU, by the name that nvidia-smi prints."""
+    """Return the half-precision TFLOPS of a GPU by the name that nvidia-smi prints; None if it is not in the table."""
     return next((tflops for name, tflops in PEAK_TFLOPS.items() if name.lower() in gpu.lower()), None)
 
 
 def refusal(run: str, needed: float, available: float | None, fitting: Iterable[str]) -> str:
-    """Why a run cannot start here, what it needs, and which runs can.
+    """Return a message: why a run cannot start on this machine, what it needs, and which runs can start.
 
-    `available` is the memory of the GPU in bytes, None where there is no GPU.
+    `available` is the memory of the GPU in bytes, or None without a GPU.
     """
-    here = "this machine has none" if available is None else f"the GPU here has {available / GB:.1f} GB"
+    here = "but this machine has none" if available is None else f"but the GPU here has {available / GB:.1f} GB"
     others = ", ".join(fitting)
     return (
         f"run {run} needs a GPU with {needed / GB:.1f} GB of memory, {here}. "

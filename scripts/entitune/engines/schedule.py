@@ -1,4 +1,4 @@
-"""How long a training is: examples and optimisation steps, from the number of rows and a recipe, before it starts."""
+"""The length of a training in examples and optimisation steps, from the number of rows and a recipe."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Schedule:
     """The length of a training."""
 
     examples: int
-    """Rows that are trained on."""
+    """The number of rows that are trained on."""
     steps_per_epoch: int
     steps: int
-    """Optimisation steps in all."""
+    """All optimisation steps."""
 
     @property
     def epochs(self) -> float:
@@ -28,14 +28,15 @@ def plan(arguments: Mapping[str, Any], rows: int, processes: int = 1, whole_accu
     """Count a training's examples and steps as LLaMA-Factory 0.9.5 and the Trainer of transformers 5 do.
 
     Args:
-        arguments: LLaMA-Factory's arguments; where they pack rows, each row counts as one, so steps are an upper bound.
-        rows: rows that are trained on.
-        processes: training processes of all nodes together; each has batches of its own.
-        whole_accumulations: leave out the last, incomplete accumulation of each epoch, as
-            older releases of transformers did.
+        arguments: LLaMA-Factory's arguments. If they pack rows, the steps are an upper bound: rows are not counted as
+            packed.
+        rows: The number of rows that are trained on.
+        processes: The number of training processes on all nodes. Each has its own batches.
+        whole_accumulations: Leave out the last, incomplete accumulation of each epoch, as older releases of
+            transformers did.
 
     Raises:
-        ValueError: not one step would be made.
+        ValueError: There would be no step.
     """
     batch, accumulation = (
         arguments.get("per_device_train_batch_size") or 8,
@@ -45,7 +46,7 @@ def plan(arguments: Mapping[str, Any], rows: int, processes: int = 1, whole_accu
     steps_per_epoch = batches // accumulation if whole_accumulations else math.ceil(batches / accumulation)
     if steps_per_epoch < 1:
         raise ValueError(
-            f"{rows} rows make {batches} batches, which is not one whole accumulation of {accumulation}; "
+            f"{rows} rows make {batches} batches, fewer than one accumulation of {accumulation}; "
             "set a smaller gradient_accumulation_steps, remove whole_accumulations, or use more rows"
         )
     steps = arguments.get("max_steps") or math.ceil((arguments.get("num_train_epochs") or 3.0) * steps_per_epoch)

@@ -1,8 +1,8 @@
 """Run a command whose whole process tree ends with its parent, even on SIGKILL.
 
-The kernel sends SIGTERM to this process when its parent ends. It then kills the command and all processes that the
-command has started. After a SIGUSR1, which means that the command has work to finish, it instead sends SIGUSR1 to the
-command and kills it after some seconds.
+The kernel sends SIGTERM to this process when its parent ends. This process then kills the command and all processes
+that the command has started. If it has received SIGUSR1 before, which means that the command has work to finish, it
+sends SIGUSR1 to the command instead, and kills it after some seconds.
 
 vLLM's server needs this, because it ignores SIGTERM while it loads, and its engine may outlive it. When its guard
 (entitune.serving.middleware) gets SIGUSR1, it answers the active requests and then stops the server.
