@@ -222,7 +222,7 @@ class Dataset(Entry, CorpusOptions):
 
     @property
     def options(self) -> CorpusOptions:
-        """The given keys that say how to read the raw files."""
+        """The given keys for reading the raw files."""
         return _given_options(self)
 
     @property
@@ -334,7 +334,7 @@ class ImportedPredictions(Entry, CorpusOptions):
 
     @property
     def options(self) -> CorpusOptions:
-        """The given keys that say how to read the file."""
+        """The given keys for reading the file."""
         return _given_options(self)
 
 
