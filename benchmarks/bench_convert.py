@@ -297,8 +297,10 @@ def measure(raw: list[Path], generated: Generated, folder: Path) -> tuple[float,
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[250_000, 500_000, 1_000_000], metavar="N")
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[250_000, 500_000, 1_000_000], metavar="N", help="numbers of sentences"
+    )
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="default: all formats")
     args = parser.parse_args()
     failures = []
     reference = None

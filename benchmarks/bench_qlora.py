@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="1", help="seeds of the run demo, comma-separated (default: 1)")
     args = parser.parse_args()
 
-    print("| seed | trained on, asked of | F1 `pairs` | F1 `spans` | answers that differ from the line above |")
+    print("| seed | training, prediction | F1 `pairs` | F1 `spans` | answers that differ from the line above |")
     print("|---|---|---|---|---|")
     for seed in map(int, args.seeds.split(",")):
         before: list[str] | None = None

@@ -123,7 +123,7 @@ def main() -> None:
         path = str(Path(folder) / "predictions.jsonl")
         with open(path, "w", encoding="utf-8") as stream:
             stream.writelines(predictions(args.sentences))
-        print("| task | sentences | wall s | CPU s | CPU µs a sentence | peak MB |\n|---|---|---|---|---|---|")
+        print("| task | sentences | wall s | CPU s | CPU µs per sentence | peak MB |\n|---|---|---|---|---|---|")
         per_sentence, values = {}, {}
         for name, task, sentences in (
             ("score", score, args.seqeval_sentences),

@@ -6,7 +6,7 @@ r"""Measure a GPU on EntiTune's own work, without Snakemake: on any CUDA machine
 Two things are measured and written to results/gpu_check/ as gpu_check.json and gpu_check.md. Both files are written
 after every measurement, so an interrupted check keeps what it has measured:
 
-1. LoRA training of each --model on CLUENER with the reference's hyper-parameters, by llamafactory-cli where it is
+1. LoRA training of each --model on CLUENER with the reference's hyperparameters, by llamafactory-cli where it is
    installed.
 2. The reference's settings against the fast ones, lever by lever, and against the reference's with the base in 4 bits
    (QLoRA), on models of the shapes of Qwen2.5-7B and Qwen3-8B with random weights: speed and memory do not depend on
@@ -266,7 +266,7 @@ def compare_settings(
         record |= {
             "tokens_per_second": record["tokens"] / record["seconds"],
             "examples_per_second": record["examples"] / record["seconds"],
-            # Chowdhery et al. 2022 (PaLM), appendix B: operations that the model needs; recomputing them is no use.
+            # Chowdhery et al. 2022 (PaLM), appendix B: operations that the model needs, without recomputation.
             "mfu": flops / record["seconds"] / (peak * 1e12) if peak else None,
             "memory_estimated": sum(memory_estimate.training_memory(shape, recipe, max(drawn)).values()),
         }

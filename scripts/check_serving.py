@@ -100,14 +100,14 @@ def health(url: str) -> int:
     with requests.Session() as session:
         session.trust_env = False  # do not send local requests to a proxy
         status = session.get(f"{url}/health", timeout=30).status_code
-    expect(status == 200, f"/health answers {status}")
+    expect(status == 200, f"/health has the status {status}, expected 200")
     return status
 
 
 def names(client: openai.OpenAI, name: str) -> list[str]:
     """Return the names of the served models. Raises InputError unless the run is listed and found by its name."""
     models = [model.id for model in client.models.list()]
-    expect(name in models, f"/v1/models has {models}")
+    expect(name in models, f"/v1/models does not list {name}; it lists: {', '.join(models)}")
     expect(client.models.retrieve(name).id == name, f"/v1/models/{name} is another model")
     return models
 

@@ -113,7 +113,7 @@ def main() -> None:
 
     package, folder = find_package(args.package_dir), args.output_dir
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)  # from here on the folder is not finished
+    (folder / MANIFEST).unlink(missing_ok=True)  # marks the folder as not finished
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         convert(package.gguf, Path(temporary))
         move_files(Path(temporary), folder)

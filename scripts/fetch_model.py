@@ -277,7 +277,7 @@ def download(model: HubModel, files: tuple[ModelFile, ...], endpoint: str, outpu
             revision=model.revision,
             local_dir=output_dir,
             progress_callbacks=[report],
-            # The checked list. Without it, the client would request the list again and write whatever it names.
+            # The checked list. Without it, the client would request the list again and write the files in it unchecked.
             file_list=[{"Path": file.path, "Size": file.size, "Sha256": file.sha256} for file in files],
         )
     except FileDownloadError as error:
@@ -362,7 +362,7 @@ def main() -> None:
 
     model, output_dir = args.entry, args.output_dir
     output_dir.mkdir(parents=True, exist_ok=True)
-    (output_dir / MANIFEST).unlink(missing_ok=True)  # from here on the folder is not finished
+    (output_dir / MANIFEST).unlink(missing_ok=True)  # marks the folder as not finished
     drop_links(output_dir)
     try:
         local = isinstance(model, LocalModel)

@@ -16,7 +16,7 @@ from entitune.manifests import ModelManifest, check_model
 
 
 def merge(model: Path, adapter: Path, output_dir: Path) -> None:
-    """Write the merged model and the base model's tokenizer."""
+    """Merge an adapter into its base model and write the result with the base model's tokenizer."""
     # Imported late, because they take seconds and --help should be fast.
     import torch
     from peft import PeftModel

@@ -188,7 +188,7 @@ def main() -> None:
             parser.error("jobs with constrained answers need sentences and --labels")
         sentences = shard_of(list(read_sentences(file)), args.shard, args.shards)
         if [row.id for row in prompts[tokens]] != [sentence.id for sentence in sentences]:
-            raise InputError(f"{tokens}: not the prompts of the sentences in {file}, in order")
+            raise InputError(f"{tokens}: expected the prompts of the sentences in {file}, in order")
         constraints[tokens, answer] = [constraint_of(answer, args.labels, sentence.text) for sentence in sentences]
 
     terminal = output_to(args.log)

@@ -1,4 +1,4 @@
-"""Write a run's LLaMA-Factory YAML: the recipe's hyper-parameters, and the files, template and seed of the run.
+"""Write a run's LLaMA-Factory YAML: the recipe's hyperparameters, and the files, template and seed of the run.
 
 The name of the trainer's output folder is a hash of everything that training depends on. So a killed training resumes
 from its last checkpoint, but never from a checkpoint of other data, another model or other settings.
@@ -37,7 +37,7 @@ def with_schedule(recipe: dict[str, Any], length: Schedule, whole_accumulations:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arguments", type=json.loads, required=True, help="JSON: the recipe's hyper-parameters")
+    parser.add_argument("--arguments", type=json.loads, required=True, help="JSON: the recipe's hyperparameters")
     parser.add_argument(
         "--whole-accumulations", action="store_true", help="leave out the last, incomplete accumulation of each epoch"
     )

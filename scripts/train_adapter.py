@@ -143,7 +143,7 @@ def train(
         **{name: value for name, value in os.environ.items() if name not in OTHER_TRAININGS},
         "PATH": f"{Path(command[0]).parent.absolute()}:{os.environ['PATH']}",
         "HF_HUB_OFFLINE": "1",
-        "PYTHONHASHSEED": "0",  # decides the order of target_modules in adapter_config.json
+        "PYTHONHASHSEED": "0",  # fixes the order of target_modules in adapter_config.json
         "OMP_NUM_THREADS": str(max(1, threads // processes)),
         "TOKENIZERS_PARALLELISM": "false",
     }

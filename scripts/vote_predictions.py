@@ -43,7 +43,7 @@ def voted(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the vote on each sentence. Raises InputError unless the files have the same sentences in the same order."""
     for predictions in itertools.zip_longest(*map(read_predictions, paths)):
         if None in predictions or len({(one.id, one.text, one.gold) for one in predictions}) > 1:
-            raise InputError(f"{', '.join(paths)}: not the same sentences in the same order")
+            raise InputError(f"{', '.join(paths)}: expected the same sentences in the same order")
         first: Prediction = predictions[0]
         sentence = Sentence(first.id, first.text, first.gold)
         yield Prediction.without_answer(sentence, vote([one.pred for one in predictions]), "vote").to_dict()

@@ -14,7 +14,7 @@ import pytest
 from helpers import CLUENER, ROOT, copy_repository, snakemake
 from hypothesis import HealthCheck, settings
 
-# Property tests draw the same examples in every run. CONTRIBUTING.md says how to search for new ones.
+# Property tests draw the same examples in every run. CONTRIBUTING.md explains how to search for new ones.
 # A slow machine is not a failure, so there is no deadline.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeatable", PATIENT, max_examples=50, derandomize=True, database=None)

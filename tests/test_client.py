@@ -307,7 +307,7 @@ def test_an_output_of_another_run_adapter_prompt_or_input_is_not_resumed(
 
     assert run.adapter
     weights = run.adapter / "adapter_model.safetensors"
-    weights.write_bytes(b"trained anew")
+    weights.write_bytes(b"new training")
     manifest = Path("results/demo/seed-1/manifest.json")
     finish_manifest(manifest, weights)
     assert "made with another adapter; delete it" in refused("--input", "in.txt")

@@ -414,10 +414,10 @@ def listed(**changes: Any) -> dict[str, Any]:
         ({"Files": [1, 2]}, "could not be read from"),
         ({"Files": "config.json"}, "could not be read from"),
         (listed(Size="many"), "could not be read from"),
-        (listed(Size=-1), "config.json of Someone/Some-7B wrongly: size"),
+        (listed(Size=-1), "an invalid entry for config.json of Someone/Some-7B: size"),
         (listed(Size=10**18), "is too full: 1,000,000,000,000.0 MB to download"),
-        (listed(Sha256="zz"), "config.json of Someone/Some-7B wrongly: sha256"),
-        (listed(Sha256=7), "config.json of Someone/Some-7B wrongly: sha256"),
+        (listed(Sha256="zz"), "an invalid entry for config.json of Someone/Some-7B: sha256"),
+        (listed(Sha256=7), "an invalid entry for config.json of Someone/Some-7B: sha256"),
         (listed(Path=""), "with the name , which is refused"),
         ({"Files": listed()["Files"] * 2}, "config.json and config.json are one file"),
         ({"Files": listed()["Files"] * 2001}, "lists 2001 files"),
@@ -522,7 +522,7 @@ def local(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("model.safetensors", "weights twice: model.safetensors, besides model-00001-of-00002.safetensors"),
+        ("model.safetensors", "weights twice: model.safetensors and model-00001-of-00002.safetensors"),
         ("extra.safetensors", "weights twice: extra.safetensors"),
         ("adapter_config.json", "engines would load another base model"),
     ],

@@ -134,7 +134,7 @@ def first_choice(text: str, mentions: list[tuple[str, str]]) -> list[tuple[int |
         (start, end)
         for start in range(len(text))
         for end in range(start + 1, len(text) + 1)
-        if _is_whole(text, start) and _is_whole(text, end)
+        if _is_boundary(text, start) and _is_boundary(text, end)
     }
     for index in sorted(range(len(mentions)), key=lambda index: -len(mentions[index][1])):
         label, surface = mentions[index]
@@ -162,7 +162,7 @@ def first_choice(text: str, mentions: list[tuple[str, str]]) -> list[tuple[int |
     return [placed.get(index, (None, None)) for index in range(len(mentions))]
 
 
-def _is_whole(text: str, offset: int) -> bool:
+def _is_boundary(text: str, offset: int) -> bool:
     """Whether the character at an offset does not combine with the characters before it."""
     return offset in (0, len(text)) or text[offset] not in "\u0301ﾞ"
 

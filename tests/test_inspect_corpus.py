@@ -165,7 +165,7 @@ def test_a_recognised_file_is_not_recognised_as_another_format(
     (scratch / "raw").write_bytes(raw.encode())
     recognised = recognise(Source.of([scratch / "raw"]))
     assert recognised is not None
-    tagged = {"conll-bmes", "conll-bioes", "conll-bio"}  # without long mentions, the schemes look alike
+    tagged = {"conll-bmes", "conll-bioes", "conll-bio"}  # without long mentions, the schemes are equal
     assert recognised.format == name or {recognised.format, name} <= tagged
 
 

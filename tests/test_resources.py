@@ -175,7 +175,7 @@ def test_unsupported_settings_are_refused() -> None:
 
 def test_a_refusal_names_the_memory_and_the_runs_that_fit() -> None:
     text = memory_estimate.refusal("big", 26.4 * GB, None, ["demo", "cluener-tiny"])
-    assert "run big needs a GPU with 26.4 GB of memory, this machine has none" in text
+    assert "run big needs a GPU with 26.4 GB of memory, but this machine has none" in text
     assert "Runs that fit here: demo, cluener-tiny" in text
     text = memory_estimate.refusal("big", 26.4 * GB, 16 * GB, [])
     assert "the GPU here has 16.0 GB" in text
@@ -261,7 +261,7 @@ def test_vocabularies_for_other_languages_need_more_tokens() -> None:
 def test_a_refusal_lists_the_runs_that_fit(study: Path) -> None:
     result = estimate(study, "--runs", "big", "--check")
     assert result.returncode == 1
-    assert "run big needs a GPU with 20.2 GB of memory, this machine has none" in result.stderr
+    assert "run big needs a GPU with 20.2 GB of memory, but this machine has none" in result.stderr
     assert "Runs that fit here: small." in result.stderr
     result = estimate(study, "--runs", "big", "--check", gpu="Tesla T4, 15360")
     assert result.returncode == 1

@@ -531,7 +531,7 @@ def test_the_version_of_a_run_changes_with_everything_that_affects_its_answers(s
     before = identity_of(run)
     assert identity_of(finish(study, "demo")) == before
     assert run.adapter
-    (run.adapter / "adapter_model.safetensors").write_bytes(b"trained anew")
+    (run.adapter / "adapter_model.safetensors").write_bytes(b"new training")
     changed = {
         "adapter": run,
         "prompt": dataclasses.replace(run, prompt=Prompt("另一个提示")),
@@ -542,7 +542,7 @@ def test_the_version_of_a_run_changes_with_everything_that_affects_its_answers(s
         expected = {what, "adapter"}  # which changes in all these cases
         assert {key for key, value in identity_of(other).items() if value != before[key]} == expected
         assert version_of(other) != version_of(finish(study, "demo"))
-        (run.adapter / "adapter_model.safetensors").write_bytes(b"trained anew")
+        (run.adapter / "adapter_model.safetensors").write_bytes(b"new training")
 
 
 def test_the_engine_compiles_nothing_on_a_cpu(study: Study) -> None:

@@ -65,7 +65,9 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":  # <<: the keys of another entry, below this one's own
+            if (
+                key_node.tag == "tag:yaml.org,2002:merge"
+            ):  # <<: keys of another entry, which this entry's own keys override
                 continue
             key = self.construct_object(key_node, deep=True)
             where = f"{node.start_mark.name}:{key_node.start_mark.line + 1}"
@@ -102,7 +104,7 @@ def read_text(path: Path) -> str:
 def read_yaml(path: Path) -> Any:
     """Return the value of a YAML file. Raises ConfigError with file and line if it is not YAML or repeats a key."""
     stream = io.StringIO(read_text(path))
-    stream.name = str(path)  # what messages call it
+    stream.name = str(path)  # the name in messages
     try:
         _check_depth(yaml.parse(stream, _Loader), path)
         stream.seek(0)
@@ -112,7 +114,7 @@ def read_yaml(path: Path) -> Any:
         return value
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {error}") from None
-    except (ValueError, RecursionError) as error:  # an impossible date, a thousand brackets
+    except (ValueError, RecursionError) as error:  # such as an impossible date or a thousand brackets
         raise ConfigError(f"{path}: not YAML: {error}; put text that looks like a number in quotes") from None
 
 

@@ -29,7 +29,7 @@ class LeftOut:
     """Reason -> count."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as JSON holds it."""
+        """Return the record as its JSON object."""
         return asdict(self)
 
     def __str__(self) -> str:

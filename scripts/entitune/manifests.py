@@ -116,7 +116,7 @@ class ModelManifest(BaseModel):
 def verify(folder: Path, deep: bool) -> None:
     """Raise InputError unless `folder` holds exactly the files that its manifest lists.
 
-    `deep` compares checksums and reads all files (about 1 GB a second); otherwise only sizes are compared.
+    `deep` compares checksums and reads all files (about 1 GB per second); otherwise only sizes are compared.
     """
     listed = ModelManifest.read(folder)
     problems = listed.differences(folder, deep)

@@ -19,7 +19,7 @@ Record = TypeVar("Record")
 
 Status: TypeAlias = Literal["ok", "repaired", "unparseable", "truncated"]
 STATUSES: tuple[Status, ...] = get_args(Status)
-"""How an answer could be read; docs/contracts.md explains each."""
+"""The results of parsing an answer; docs/contracts.md explains each."""
 WORST_FIRST: tuple[Status, ...] = ("unparseable", "truncated", "repaired", "ok")
 """The statuses, worst first: a sentence that was split into windows has the worst status of their answers."""
 
@@ -139,7 +139,7 @@ class Tokens:
     id: str
     prompt_ids: list[int]
     answer_tokens: int | None
-    """The length of the gold answer in tokens; None where the sentence is unlabelled."""
+    """The length of the gold answer in tokens; None if the sentence is unlabelled."""
 
     @property
     def length(self) -> int:

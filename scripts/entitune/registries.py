@@ -222,7 +222,7 @@ class Dataset(Entry, CorpusOptions):
 
     @property
     def options(self) -> CorpusOptions:
-        """The given keys that say how to read the raw files."""
+        """The given keys for reading the raw files."""
         return _given_options(self)
 
     @property
@@ -334,7 +334,7 @@ class ImportedPredictions(Entry, CorpusOptions):
 
     @property
     def options(self) -> CorpusOptions:
-        """The given keys that say how to read the file."""
+        """The given keys for reading the file."""
         return _given_options(self)
 
 
@@ -486,7 +486,7 @@ class Selection(Section):
         BeforeValidator(_split_names),
         AfterValidator(_check_distinct),
         Field(min_length=1),
-    ] = Field(("dev",), description="the labelled splits that the tables cover; test only where it is labelled")
+    ] = Field(("dev",), description="the labelled splits that the tables cover; test only if it is labelled")
     cuda: Literal["auto", 12, 13] = Field(
         "auto",
         description="the CUDA version that the engines' environments are built for; auto: 12 if the driver is older "

@@ -195,7 +195,7 @@ class BaseRun(_Run):
         ]
 
     def settings(self) -> dict[str, JsonValue]:
-        """Return all that the run names in conf/, for its manifest."""
+        """Return the run with all entries of conf/ that it names, for its manifest."""
         return {
             **super().settings(),
             "model": self.model.settings(),
@@ -225,7 +225,7 @@ class TunedRun(BaseRun):
     rows_checked_by: str
     """The run of the row whose check that the trainer sees the encoded rows is valid for this one."""
     train_rows: int | None = None
-    """How many rows of the training split are used, chosen by the run's seed; None: all."""
+    """The number of rows of the training split that are used, chosen by the run's seed; None: all."""
 
     @property
     def selects(self) -> bool:
@@ -342,7 +342,7 @@ class TunedRun(BaseRun):
         ]
 
     def settings(self) -> dict[str, JsonValue]:
-        """Return all that the run names in conf/, for its manifest."""
+        """Return the run with all entries of conf/ that it names, for its manifest."""
         train: dict[str, JsonValue] = {
             **self.recipe.settings(),
             "arguments": self.arguments,
@@ -422,7 +422,7 @@ class ImportedRun(_Run):
         return [*imported, *self.split_files(split), *self.scored_files(seed, split)]
 
     def settings(self) -> dict[str, JsonValue]:
-        """Return all that the run names in conf/, for its manifest."""
+        """Return the run with all entries of conf/ that it names, for its manifest."""
         return {**super().settings(), "imported": self.imported.settings()}
 
 

@@ -239,7 +239,7 @@ def quote(value: object) -> str:
 def offsets_problem(text: str, start: int, end: int, surface: str | None, inclusive: bool) -> str | None:
     """Return what is wrong with the half-open offsets of a mention, or None.
 
-    `inclusive` tells whether ends are inclusive in the file, and so in the message.
+    If `inclusive`, ends are inclusive in the file, and so in the message.
     """
     if not text:
         return None  # the missing text has been reported

@@ -107,7 +107,7 @@ def find_gpus() -> list[Gpu]:
 
 
 _claims: list[IO[str]] = []
-"""Locked files. They stay open, and so locked, until this process ends for whatever reason."""
+"""Locked files. They stay open and locked until this process ends, for any reason."""
 
 
 def claim(count: int, gpus: list[Gpu]) -> list[int]:

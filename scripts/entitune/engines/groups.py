@@ -32,8 +32,8 @@ class Job:
     sentences: str | None = None
     """Canonical file of the prompts' sentences; needed if answers are constrained."""
     candidates: bool = False
-    """Whether the folder of the adapter, or else that of the model, holds the checkpoints of a training, each of which
-    predicts."""
+    """Whether the folder of the adapter, or else that of the model, has the checkpoints of a training. Then each
+    checkpoint predicts."""
     step: int | None = None
     """The step of the checkpoint that predicts."""
 

@@ -347,7 +347,7 @@ def _explain(value: Any, message: str) -> str:
 
 
 def _check_combinations(arguments: Mapping[str, Any], selects: bool) -> list[str]:
-    """Find arguments that do not fit together. Each value must be valid by itself."""
+    """Find arguments that do not fit together. Each single value must be valid."""
     given = {key: value for key, value in arguments.items() if value not in (None, False)}
     save, evaluation = given.get("save_strategy", "steps"), given.get("eval_strategy", "no")
     problems = []

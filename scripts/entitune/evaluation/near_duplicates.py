@@ -80,7 +80,7 @@ _NOTHING: dict[tuple[int, int], list[frozenset[int]]] = {}
 
 
 def _prefix(grams: Grams) -> Grams:
-    """Return the rarest trigrams, of which each similar set has at least one.
+    """Return the rarest trigrams; each similar set has at least one of them.
 
     Their number is one more than the number of trigrams that a similar set may lack.
     """

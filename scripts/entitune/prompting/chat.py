@@ -73,7 +73,7 @@ def is_control_token(content: str, special: bool, template: str, unknown: str | 
         content: the text of the token.
         special: whether the tokenizer marks the token as special.
         template: the model's chat template. A token that is a word of it, such as <think>, is a control token too.
-        unknown: the token for unknown characters, which is no control token. None if it has another use as well.
+        unknown: the token for unknown characters, which is not a control token. None if it has another use as well.
     """
     return (special and content != unknown) or (content.split() == [content] and content in template)
 

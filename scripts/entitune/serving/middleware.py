@@ -51,7 +51,7 @@ class GuardSettings:
     control_tokens: tuple[str, ...]
     """The control tokens of the model, which no text may contain."""
     seconds_to_finish: float
-    """How long active requests may take after the server is told to stop."""
+    """How long active requests may take after a stop was requested."""
 
     def to_json(self) -> str:
         """Write the settings for the server's process."""

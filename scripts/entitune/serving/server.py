@@ -33,7 +33,7 @@ from entitune.serving.middleware import VARIABLE, GuardSettings
 from entitune.serving.supervisor import supervised
 
 SECONDS_TO_FINISH = 60
-"""How long active requests may take after the server is told to stop."""
+"""How long active requests may take after a stop was requested."""
 SECONDS_TO_STOP = 30
 """How long the processes may take to end after that."""
 LOG_WIDTH = 300

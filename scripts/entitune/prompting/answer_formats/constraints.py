@@ -99,17 +99,17 @@ def _rules(labels: Sequence[str], text: str) -> Iterator[str]:
     yield "mark ::= " + " | ".join(_literal(f"|{escape(label)}]") for label in labels)
     for offset in range(len(text) + 1):
         for depth in range(_GRAMMAR_DEPTH + 1):
-            going_on = []
+            choices = []
             if offset < len(text):
-                going_on.append(f"{_literal(escape(text[offset]))} d{depth}_{offset + 1}")
+                choices.append(f"{_literal(escape(text[offset]))} d{depth}_{offset + 1}")
                 if depth < _GRAMMAR_DEPTH:
-                    going_on.append(f'"[" o{depth + 1}_{offset}')
+                    choices.append(f'"[" o{depth + 1}_{offset}')
                 if depth:
-                    yield f"o{depth}_{offset} ::= " + " | ".join(going_on)
+                    yield f"o{depth}_{offset} ::= " + " | ".join(choices)
             elif not depth:
-                going_on.append('""')
+                choices.append('""')
             closing = [f"mark d{depth - 1}_{offset}"] if depth else []
-            yield f"d{depth}_{offset} ::= " + " | ".join(going_on + closing)
+            yield f"d{depth}_{offset} ::= " + " | ".join(choices + closing)
 
 
 def _literal(text: str) -> str:

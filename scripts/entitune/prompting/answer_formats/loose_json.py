@@ -321,7 +321,7 @@ def _named(place: Range, label: str, text: Value, occurrence: int | None = None)
 
 
 def _number(value: Value) -> int | None:
-    """Return a scalar, with or without quotes, as a whole number of at least 1, or None if it is no such number."""
+    """Return a scalar, with or without quotes, as a whole number of at least 1, or None if it is not such a number."""
     return int(value) if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]{0,8}", value) else None
 
 
