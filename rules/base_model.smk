@@ -89,7 +89,7 @@ rule pretrain:
         mem_mb=6000,
         runtime=120,
     params:
-        options="--course general --rows 224000",
+        options="--course general --rows 320000",
     shell:
         PRETRAIN
 
@@ -116,7 +116,7 @@ rule pretrain_on_written:
         mem_mb=6000,
         runtime=180,
     params:
-        options=f"--course written --start {os.path.dirname(rules.pretrain.output.weights)} --rows 200000",
+        options=f"--course written --start {os.path.dirname(rules.pretrain.output.weights)} --rows 420000",
     shell:
         PRETRAIN
 
