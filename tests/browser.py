@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from helpers import wait_for
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -67,6 +68,18 @@ class Window:
     def click(self, selector: str) -> None:
         """Click an element. The next page may load later: wait for something that only that page has."""
         self.call("POST", f"element/{self.find(selector)[0]}/click")
+
+    def follow(self, selector: str) -> None:
+        """Click an element that loads another page, and wait for that page."""
+        self.run("window.left = true")
+        self.click(selector)
+
+        def loaded() -> bool:
+            with contextlib.suppress(AssertionError):  # while one page is replaced by the next
+                return not self.run("return window.left === true")
+            return False
+
+        wait_for(loaded, 300, "next page")
 
     def press_control_enter(self, selector: str) -> None:
         self.type(selector, "\ue009\ue007")  # WebDriver's codes of the two keys

@@ -246,13 +246,13 @@ def test_marks_never_overlap() -> None:
 def test_the_page_works_in_a_browser_without_the_server(page: str, tmp_path: Path) -> None:
     with window(tmp_path / "profile") as opened:
         opened.open(f"http://{page}/")
-        opened.click("input[value=English]")
+        opened.follow("input[value=English]")
         opened.find("html[lang=en]")
         opened.type("#text", "  温格")
         opened.press_control_enter("#text")
         assert opened.texts("[role=alert]") == [WORDS["en"]["away"]]
         assert opened.run("return document.getElementById('text').value") == "  温格"
-        opened.click("input[value=中文]")
+        opened.follow("input[value=中文]")
         opened.find("html[lang=zh-CN]")
         assert opened.texts("[role=alert]") == [WORDS["zh"]["away"]]
         assert opened.run("return document.getElementById('text').value") == "  温格"

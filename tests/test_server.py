@@ -344,7 +344,7 @@ def test_the_page_shows_entities_in_a_browser(demo: Path, server: Server, tmp_pa
     placed = sorted(example["entities"], key=lambda entity: entity["start"])
     with window(tmp_path / "profile") as page:
         page.open(f"http://127.0.0.1:{server.port + 1}/")
-        page.click("input[value=English]")
+        page.follow("input[value=English]")
         page.find("html[lang=en]")
         page.type("#text", f"  {example['text']}")
         page.press_control_enter("#text")
@@ -374,7 +374,7 @@ def test_the_page_shows_entities_in_a_browser(demo: Path, server: Server, tmp_pa
 def test_the_page_explains_a_missing_answer_and_has_examples(server: Server, tmp_path: Path) -> None:
     with window(tmp_path / "profile") as page:
         page.open(f"http://127.0.0.1:{server.port + 1}/")
-        page.click("input[value=English]")
+        page.follow("input[value=English]")
         page.find("html[lang=en]")
         page.run(f"document.getElementById('text').value = '{'长' * 2000}'")
         page.click("#go")
