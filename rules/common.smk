@@ -1,7 +1,6 @@
 """Code that all rule files share: the study of conf/, the paths of files, and functions for look-ups. No rules."""
 
 import atexit
-import functools
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from entitune import endings, paths, snakemake_internals
 from entitune.cli import InputError
 from entitune.code_inputs import code_digest
 from entitune.config_files import ConfigError
-from entitune.manifests import files_in
+from entitune.manifests import engine_files
 from entitune.processes import put_first
 from entitune.progress import QUIET
 from entitune.runs import SELECT, BaseRun, CrfRun, ImportedRun, Source, TunedRun, VoteRun, files_below

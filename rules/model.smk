@@ -4,13 +4,13 @@ PACKAGED_MODELS = [model.name for model in STUDY.models.values() if model.source
 
 
 def local_files(wildcards) -> list[str]:
-    """Return the files of a model in a local folder, so that changes are noticed."""
+    """Return a local model's files that engines load, so that changes are noticed."""
     model = entry_of("models", wildcards.model)
     if model.source != "path":
         return []
     if not os.path.isdir(model.path):
         raise WorkflowError(f"conf/models.yaml: {wildcards.model}: path: no such folder: {model.path}")
-    names = answered(functools.partial(files_in, hidden=False), Path(model.path))
+    names = answered(engine_files, Path(model.path), model.sha256)
     return [os.path.join(model.path, name) for name in names]
 
 

@@ -28,7 +28,7 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -42,8 +42,9 @@ from entitune.manifests import (
     check_path,
     check_unlisted,
     describe,
-    files_in,
+    engine_files,
     first_problem,
+    is_documentation,
 )
 from entitune.progress import Progress
 
@@ -54,12 +55,6 @@ MAX_FILES = 2000
 """The most files of a model. A base model has tens of files, and the hub silently cuts its list at 3,000."""
 COMMIT = re.compile("[0-9a-f]{40}")
 """A revision whose files never change."""
-DOCUMENTATION = re.compile(
-    r"(readme|licen[cs]e|notice|copying|use_policy)(\.(md|txt|rst|pdf))?|.*\.(md|pdf|png|jpe?g|gif|svg|webp)"
-    r"|\.gitattributes|\.gitignore|configuration\.json",
-    re.IGNORECASE,
-)
-"""Names of files that neither transformers nor vLLM reads. configuration.json is a description by the hub."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +92,16 @@ def parse_entry(text: str) -> LocalModel | HubModel:
 
 
 def fetch_local(model: LocalModel, output_dir: Path) -> tuple[ModelFile, ...]:
-    """Link all files of a local model into `output_dir`. Raises InputError if a file does not match its pin."""
+    """Link a local model's files into `output_dir`. Raises InputError if a file does not match its pin.
+
+    Documentation without a pin is left out: a corrected model card must not train anything again.
+    """
     if not model.path.is_dir():
         raise InputError(f"{model.path} is not a folder; `path` of the model's registry entry must name one")
     source, target = model.path.resolve(), output_dir.resolve()
     if source.is_relative_to(target) or target.is_relative_to(source):
         raise InputError(f"one of {model.path} and {output_dir} contains the other; move the model's files elsewhere")
-    names = files_in(source, hidden=False)
+    names = engine_files(source, model.pins)
     for name in names:
         link = output_dir / name
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -199,11 +197,6 @@ def unknown_revision(model: HubModel, endpoint: str) -> InputError:
         f"{endpoint} has no revision {model.revision} of {model.id}; `revision` in the model's registry entry must be "
         "a commit, tag or branch of that repository"
     )
-
-
-def is_documentation(path: str) -> bool:
-    """Return whether no engine loads a file of a model."""
-    return DOCUMENTATION.fullmatch(PurePosixPath(path).name) is not None
 
 
 def check_pins(files: tuple[ModelFile, ...], pins: dict[str, str], what: str) -> None:

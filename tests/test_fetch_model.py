@@ -40,11 +40,17 @@ def some_model() -> dict[str, bytes]:
     return {
         "config.json": b'{"model_type": "qwen2"}',
         "tokenizer_config.json": b"{}",
+        "merges.txt": b"",
         "docs/README.md": "说明\n".encode(),
         "model.safetensors.index.json": json.dumps(index).encode(),
         shards[0]: bytes(range(256)) * 4096,
         shards[1]: bytes(reversed(range(256))) * 8192,
     }
+
+
+def engine_files() -> dict[str, bytes]:
+    """Return the files of the model that engines load."""
+    return {path: content for path, content in some_model().items() if path != "docs/README.md"}
 
 
 class Hub(ThreadingHTTPServer):
@@ -641,18 +647,29 @@ def test_a_local_model_is_linked_and_follows_its_source(local: Path, output_dir:
         "model": "some",
         "source": "path",
         "revision": None,
-        "files": expected_files(some_model()),
+        "files": expected_files(engine_files()),
     }
     assert (output_dir / SHARD).is_symlink()
-    assert (output_dir / "docs" / "README.md").read_bytes() == some_model()["docs/README.md"]
 
-    changed = some_model() | {SHARD: b"new" + some_model()[SHARD][3:]}
-    del changed["docs/README.md"]
+    changed = engine_files() | {SHARD: b"new" + some_model()[SHARD][3:]}
+    del changed["merges.txt"]
     (local / SHARD).write_bytes(changed[SHARD])
-    (local / "docs" / "README.md").unlink()
+    (local / "merges.txt").unlink()
     assert fetch(entry, output_dir)[0] == 0
     assert manifest(output_dir)["files"] == expected_files(changed)
-    assert not (output_dir / "docs" / "README.md").is_symlink()
+    assert not (output_dir / "merges.txt").is_symlink()
+
+
+def test_the_documentation_of_a_local_model_is_left_out(local: Path, output_dir: Path) -> None:
+    """A corrected model card must not train anything again."""
+    entry = {"source": "path", "path": str(local)}
+    assert fetch(entry, output_dir)[0] == 0
+    before = manifest(output_dir)
+    (local / "docs" / "README.md").write_text("更正")
+    (local / "loss.svg").write_text("<svg/>")
+    assert fetch(entry, output_dir)[0] == 0
+    assert manifest(output_dir) == before
+    assert not (output_dir / "docs").exists()
 
 
 def test_an_unchanged_local_model_is_not_read_again(local: Path, output_dir: Path) -> None:
@@ -669,7 +686,7 @@ def test_an_unchanged_local_model_is_not_read_again(local: Path, output_dir: Pat
     (local / SHARD).write_bytes(bytes(len(some_model()[SHARD])))  # same size
     os.utime(local / SHARD, ns=(times.st_atime_ns, times.st_mtime_ns))  # same modification time
     assert fetch(entry, output_dir)[0] == 0
-    assert manifest(output_dir)["files"] == expected_files(some_model() | {SHARD: bytes(len(some_model()[SHARD]))})
+    assert manifest(output_dir)["files"] == expected_files(engine_files() | {SHARD: bytes(len(some_model()[SHARD]))})
 
 
 def test_a_missing_or_incomplete_local_model_is_refused(local: Path, output_dir: Path) -> None:
@@ -689,7 +706,7 @@ def test_damaged_cached_checksums_are_not_used(local: Path, output_dir: Path, da
     assert fetch(entry, output_dir)[0] == 0
     (output_dir / ".checksums.json").write_text(damage, encoding="utf-8")
     assert fetch(entry, output_dir)[0] == 0
-    assert manifest(output_dir)["files"] == expected_files(some_model())
+    assert manifest(output_dir)["files"] == expected_files(engine_files())
 
 
 def test_a_local_model_must_be_the_pinned_one(local: Path, output_dir: Path) -> None:
@@ -718,7 +735,7 @@ def test_a_local_model_may_consist_of_links_as_in_a_cache_of_a_hub(
     (local / ".cache" / "broken").symlink_to("nowhere")  # hidden: not part of the model
     code, output = fetch({"source": "path", "path": str(local)}, output_dir)
     assert code == 0, output
-    assert manifest(output_dir)["files"] == expected_files(some_model())
+    assert manifest(output_dir)["files"] == expected_files(engine_files())
 
 
 def pipe(path: Path) -> None:
@@ -770,8 +787,6 @@ def test_a_local_model_in_its_own_output_folder_is_refused_and_kept(local: Path)
 
 def test_a_download_does_not_write_through_the_links_of_a_local_model(hub: Hub, local: Path, output_dir: Path) -> None:
     assert fetch({"source": "path", "path": str(local)}, output_dir)[0] == 0
-    (output_dir / "docs" / "README.md").unlink()
-    (output_dir / "docs").rmdir()
     (output_dir / "docs").symlink_to(local / "docs")
     hub.listed["docs/README.md"] = hub.files["docs/README.md"] = b"new"
     code, output = fetch(modelscope(), output_dir, hub.endpoint)

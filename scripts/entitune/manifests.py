@@ -6,9 +6,10 @@ Needs pydantic (every environment has it).
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Self
 
@@ -20,6 +21,13 @@ from entitune.files import atomic_write, read_json, sha256, write_json
 MANIFEST = "manifest.json"
 CHECKSUMS = ".checksums.json"
 """A file next to the manifest with checksums of the model's files, so that unchanged files are not read again."""
+
+DOCUMENTATION = re.compile(
+    r"(readme|licen[cs]e|notice|copying|use_policy)(\.(md|txt|rst|pdf))?|.*\.(md|pdf|png|jpe?g|gif|svg|webp)"
+    r"|\.gitattributes|\.gitignore|configuration\.json",
+    re.IGNORECASE,
+)
+"""Names of files that neither transformers nor vLLM reads. configuration.json is a description by the hub."""
 
 MAX_NAME_BYTES = 255
 """The longest name of a file or folder on Linux file systems, in bytes."""
@@ -178,6 +186,19 @@ def files_in(folder: Path, hidden: bool = True) -> list[str]:
                 raise InputError(f"{path} is not a regular file (a broken link, a pipe or a device); remove it")
         found += [Path(parent, name).relative_to(folder).as_posix() for name in files]
     return sorted(set(found) - {MANIFEST, CHECKSUMS})
+
+
+def is_documentation(path: str) -> bool:
+    """Return whether no engine loads a file of a model."""
+    return DOCUMENTATION.fullmatch(PurePosixPath(path).name) is not None
+
+
+def engine_files(folder: Path, pinned: Container[str]) -> list[str]:
+    """Return the paths of a model's files that are pinned or that an engine could load.
+
+    The others are hidden or documentation. Raises InputError as `files_in` does.
+    """
+    return [path for path in files_in(folder, hidden=False) if path in pinned or not is_documentation(path)]
 
 
 def unlisted_files(folder: Path, paths: Iterable[str]) -> list[str]:
