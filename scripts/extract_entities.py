@@ -21,9 +21,10 @@ from tqdm import tqdm
 from entitune.cli import InputError, run
 from entitune.files import to_json
 from entitune.progress import Progress
-from entitune.serving.client import REFUSED, TOO_LONG, Client
+from entitune.serving.client import Client
 from entitune.serving.extraction import Extraction, continued, extractions, write_csv
 from entitune.serving.finished_runs import KEY_VARIABLE, finished_run, read_key
+from entitune.serving.run_requests import REFUSED, TOO_LONG
 from entitune.serving.texts import Document, read_column, read_files, read_lines
 from entitune.study import read_study
 

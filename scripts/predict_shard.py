@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from entitune.cli import InputError, label_names, output_to, run
 from entitune.engines.groups import Job, adapters_of, by_model, for_each_candidate, parse_jobs, release
 from entitune.engines.lengths import check_lengths
-from entitune.engines.vllm_settings import engine_environment, engine_settings
+from entitune.engines.vllm_settings import EngineSettings, engine_arguments, engine_environment
 from entitune.files import write_jsonl
 from entitune.job_records import recorded_job
 from entitune.manifests import check_model
@@ -85,7 +85,7 @@ def chosen_tokens(answer: Any) -> list[tuple[str, float]]:
 def predict(
     jobs: Sequence[Job],
     prompts: dict[str, Sequence[Tokens]],
-    decode: dict[str, Any],
+    decode: EngineSettings,
     constraints: dict[tuple[str, AnswerFormat], Sequence[Constraint]],
     progress: GroupProgress,
 ) -> Iterator[dict[str, Any]]:
@@ -108,7 +108,7 @@ def predict(
         )
 
     for model, members in by_model(jobs):
-        engine = LLM(model=model, **engine_settings(decode, adapters_of(members), at_once=1))
+        engine = LLM(model=model, **engine_arguments(decode, adapters_of(members), at_once=1))
         for number, job in enumerate(members, 1):
             rows, started = prompts[job.tokens], time.monotonic()
             outputs = engine.generate(

@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from entitune.cli import InputError, run
 from entitune.corpus.selection import HELD_OUT
 from entitune.files import write_json, write_jsonl, write_rows
-from entitune.prompting.rows import read_pairs
+from entitune.prompting.prompt import AlpacaRow
+from entitune.prompting.rows import listed, read_pairs
 from entitune.records import read_sentences
 
 COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
-SHOWN = 20
-"""The most rows that an error message lists."""
 
 
 def ids_of(path: str) -> set[str]:
@@ -53,8 +51,8 @@ def main() -> None:
     rows = read_pairs(args.alpaca, args.tokens)
     chosen = ids_of(args.selected) if args.selected else None
     held_out = ids_of(args.held_out) if args.held_out else set()
-    kept: list[Any] = []
-    evaluated: list[Any] = []
+    kept: list[AlpacaRow] = []
+    evaluated: list[AlpacaRow] = []
     too_long, problems = [], []
     kinds: Counter[str] = Counter()
     for line, (row, encoded) in enumerate(rows, 2):  # "[" is line 1
@@ -76,12 +74,11 @@ def main() -> None:
         else:
             (evaluated if sentence in held_out else kept).append(row)
     if problems and args.on_invalid == "fail":
-        more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         advice = (
             "split long sentences with windows: true in the dataset's entry of conf/datasets.yaml, raise cutoff_len in "
             "the recipe, shorten the prompt, or drop these rows with on_invalid: drop in the dataset's entry"
         )
-        raise InputError("\n".join(["rows that training cannot use:", *problems[:SHOWN], *more, advice]))
+        raise InputError("\n".join(["rows that training cannot use:", *listed(problems), advice]))
     used = len(kept) + len(evaluated) + len(too_long)
     if len(too_long) > args.max_dropped * used:
         raise InputError(

@@ -23,7 +23,7 @@ import yaml
 import run_llamafactory
 from entitune.claims import Claim, claim
 from entitune.cli import InputError, run
-from entitune.engines.candidates import steps_in
+from entitune.engines.candidates import TRAINING_FILES, steps_in
 from entitune.engines.checkpoints import DIVERGED, find_damage, find_not_finite
 from entitune.engines.gpu import check_environment, environment_of, find_gpus, lacks_bfloat16
 from entitune.files import write_jsonl
@@ -36,7 +36,7 @@ OTHER_TRAININGS = ("USE_V1", "USE_MCA", "USE_KT", "USE_RAY", "ALLOW_EXTRA_ARGS",
 """Variables that switch LLaMA-Factory to code whose rows were not checked."""
 
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
-RESULTS = (*ADAPTER, "trainer_log.jsonl", "training_loss.png")
+RESULTS = (*ADAPTER, *TRAINING_FILES)
 
 
 def drop_damaged_checkpoints(folder: Path, processes: int, needs_all: bool = False) -> None:
@@ -219,7 +219,7 @@ def keep_candidates(working: Path, output_dir: Path) -> None:
         (output_dir / checkpoint.name).mkdir()
         for name in ADAPTER:
             shutil.copyfile(checkpoint / name, output_dir / checkpoint.name / name)
-    for name in RESULTS[len(ADAPTER) :]:
+    for name in TRAINING_FILES:
         shutil.copyfile(working / name, output_dir / name)
     manifest = ModelManifest.of_folder(output_dir, model=str(working), source="train_adapter", revision=None)
     manifest.write(output_dir)

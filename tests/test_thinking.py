@@ -157,7 +157,7 @@ def server(model: Path) -> Iterator[str]:
         process.wait()
 
 
-def tokens_of(server: str, row: dict[str, object], **more: object) -> list[int]:
+def tokens_of(server: str, row: AlpacaRow, **more: object) -> list[int]:
     body = {"model": "m", "messages": chat_of(row), "add_generation_prompt": True, **more}
     request = urllib.request.Request(
         f"{server}/tokenize", json.dumps(body).encode(), {"Content-Type": "application/json"}

@@ -15,6 +15,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from entitune.corpus.formats import check_options
 from entitune.corpus.options import CorpusOptions, Format
 from entitune.corpus.rows import MARKUP
+from entitune.engines.vllm_settings import EngineSettings
+from entitune.manifests import MAX_NAME_BYTES
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.chat import ChatSettings
 from entitune.tsv import NOT_LABELS
@@ -25,16 +27,15 @@ Arguments: TypeAlias = dict[str, JsonValue]
 RESERVED_LABELS = (*NOT_LABELS, "all")
 """Names of rows in the score tables and in the audit, which cannot be labels of a dataset."""
 
-
 MAX_RUN_NAME = 200
 """The longest name of a run, sweeps included: names of files and folders contain it."""
 
-MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4000
-"""The longest file names on Linux, and the longest paths, with room for a folder in front."""
+"""The longest paths on Linux, with room for a folder in front."""
 
 
-def _check_name(value: str) -> str:
+def check_name(value: str) -> str:
+    """Return a name that is safe in a path. Raises ValueError for any other text."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
         raise ValueError(
             f"{value!r} is not safe as a name in a path; use ASCII letters, digits, '.', '_' and '-', and begin with a "
@@ -93,7 +94,7 @@ def _shown_as(name: str) -> Any:
     return Field(json_schema_extra={"format": name})
 
 
-Name: TypeAlias = Annotated[str, AfterValidator(_check_name), _shown_as("name")]
+Name: TypeAlias = Annotated[str, AfterValidator(check_name), _shown_as("name")]
 """A name that is safe in a path."""
 FilePath: TypeAlias = Annotated[str, AfterValidator(_check_path), _shown_as("path")]
 """A path relative to the repository's root, or absolute."""
@@ -369,9 +370,6 @@ class Recipe(Machine):
 class Decode(Machine):
     """How vLLM predicts. Decoding is always greedy."""
 
-    RESULT_KEYS: ClassVar[tuple[str, ...]] = ("max_tokens", "max_model_len", "max_num_seqs", "dtype", "gpus")
-    """The engine settings that answers depend on."""
-
     adapter: Literal["merged", "lora"] = Field(
         description="merged: merged into the base model before predicting; lora: applied to the base model as a LoRA "
         "module"
@@ -412,10 +410,16 @@ class Decode(Machine):
         """The environment that predicts and serves with these settings."""
         return "predict-cuda" if self.gpus else "predict-cpu"
 
-    def engine_settings(self) -> dict[str, JsonValue]:
+    def engine_settings(self) -> EngineSettings:
         """Return the settings that answers depend on."""
-        values: dict[str, JsonValue] = self.model_dump(mode="json", include=set(self.RESULT_KEYS))
-        return {key: values[key] for key in self.RESULT_KEYS} | ({"confidence": True} if self.confidence else {})
+        settings: EngineSettings = {
+            "max_tokens": self.max_tokens,
+            "max_model_len": self.max_model_len,
+            "max_num_seqs": self.max_num_seqs,
+            "dtype": self.dtype,
+            "gpus": self.gpus,
+        }
+        return {**settings, "confidence": True} if self.confidence else settings
 
 
 # --- the sheet and the selection ----------------------------------------------------------------------------------

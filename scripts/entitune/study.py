@@ -211,18 +211,7 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
     dataset = _look_up(registries.datasets, row.dataset, f"{where}: dataset", "datasets")
     common: dict[str, Any] = {"row": row.run, "dataset": dataset, "seeds": seeds}
     if row.train == CRF or row.train.startswith((VOTE, IMPORT)):
-        if row.sweep:
-            raise ConfigError(
-                f"{where}: sweep: a run with train {row.train} cannot have a sweep; leave the field empty"
-            )
-        common["name"] = row.run
-        if row.train == CRF:
-            yield CrfRun(**common)
-        elif row.train.startswith(VOTE):
-            yield _vote(row.train.removeprefix(VOTE), common, runs, where)
-        else:
-            name = row.train.removeprefix(IMPORT)
-            yield ImportedRun(**common, imported=_look_up(registries.imports, name, f"{where}: train", "imports"))
+        yield _without_model(row, common, registries, runs, where)
         return
     others = (NO_TRAINING, CRF, f"{VOTE}RUN", f"{IMPORT}NAME")
     recipe = (
@@ -273,6 +262,21 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
 
 def _is_number(value: JsonValue) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _without_model(
+    row: SheetRow, common: dict[str, Any], registries: _Registries, runs: Mapping[str, Run], where: str
+) -> Run:
+    """Return the run of a row that uses no model: crf, vote or import."""
+    if row.sweep:
+        raise ConfigError(f"{where}: sweep: a run with train {row.train} cannot have a sweep; leave the field empty")
+    common = {**common, "name": row.run}
+    if row.train == CRF:
+        return CrfRun(**common)
+    if row.train.startswith(VOTE):
+        return _vote(row.train.removeprefix(VOTE), common, runs, where)
+    name = row.train.removeprefix(IMPORT)
+    return ImportedRun(**common, imported=_look_up(registries.imports, name, f"{where}: train", "imports"))
 
 
 def _vote(name: str, common: dict[str, Any], runs: Mapping[str, Run], where: str) -> VoteRun:
