@@ -275,9 +275,7 @@ def compare_settings(
         yield record
 
 
-def train_model(
-    folder: Path, template: str, rows: list[AlpacaRow], reference: Path, device: str
-) -> dict[str, Any]:
+def train_model(folder: Path, template: str, rows: list[AlpacaRow], reference: Path, device: str) -> dict[str, Any]:
     """Train a model on alpaca rows with llamafactory-cli; return time, speed, memory and losses."""
     with tempfile.TemporaryDirectory() as work:
         (Path(work) / "train.json").write_text(to_json(rows), encoding="utf-8")

@@ -43,8 +43,8 @@ def main() -> None:
         prompt_ids, answer_ids = encoder.encode(row)
         if problem := encoder.find_problem(row, prompt_ids + answer_ids):
             problems.append(f"{args.alpaca}:{line}: sentence {row['id']}: {problem}")
-            dropped = {"id": row["id"], "prompt_ids": [], "answer_ids": None, "answer_tokens": None}
-            records.append({**dropped, "problem": problem})
+            empty: dict[str, object] = {"prompt_ids": [], "answer_ids": None, "answer_tokens": None}
+            records.append({"id": row["id"], **empty, "problem": problem})
             continue
         labelled = bool(row["output"])
         records.append(

@@ -20,7 +20,7 @@ from helpers import python_of, read_jsonl, run_code
 from training import MODEL, RECIPE, SENTENCES, prepare, prepare_chats, render, run_several
 
 from entitune.prompting.chat import ChatSettings
-from entitune.prompting.prompt import Prompt, chat_of
+from entitune.prompting.prompt import AlpacaRow, Prompt, chat_of
 
 TEMPLATE = (
     "{%- for message in messages %}"
