@@ -21,7 +21,7 @@ from entitune.config_files import ConfigError
 from entitune.manifests import files_in
 from entitune.processes import put_first
 from entitune.progress import QUIET
-from entitune.runs import SELECT, BaseRun, CrfRun, ImportedRun, Source, TunedRun, VoteRun, files_below
+from entitune.runs import SELECT, BaseRun, CrfRun, EngineSource, ImportedRun, TunedRun, VoteRun, files_below
 from entitune.study import read_study
 
 try:

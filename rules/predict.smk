@@ -13,7 +13,7 @@ def group_decode(wildcards):
     return group_of(wildcards).first.decode
 
 
-def group_sources(wildcards) -> list[Source]:
+def group_sources(wildcards) -> list[EngineSource]:
     """Return what each member of an engine group reads to predict a split, or held-out rows with each candidate."""
     return [run.engine_source(seed, wildcards.split) for run, seed in group_of(wildcards).members]
 

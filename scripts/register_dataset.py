@@ -10,7 +10,7 @@ from entitune.cli import InputError, run
 from entitune.corpus.selection import HELD_OUT
 from entitune.files import write_json, write_jsonl, write_rows
 from entitune.prompting.prompt import AlpacaRow
-from entitune.prompting.rows import listed, read_pairs
+from entitune.prompting.rows import EncodedRow, listed, read_pairs
 from entitune.records import read_sentences
 
 COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
@@ -19,6 +19,19 @@ COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "sys
 def ids_of(path: str) -> set[str]:
     """Return the ids of the sentences in a canonical file."""
     return {sentence.id for sentence in read_sentences(path)}
+
+
+def refusal(row: AlpacaRow, encoded: EncodedRow, cutoff_len: int) -> tuple[str, str] | None:
+    """Return why training cannot use a row: the kind of the reason, and the reason. None if it can."""
+    if encoded.problem:
+        return "control token of the model's chat", encoded.problem
+    if not row["output"]:
+        reason = "no answer: the training split must be labelled"
+        return reason, reason
+    if encoded.length > cutoff_len:
+        reason = f"{encoded.length} tokens with prompt and answer, cutoff_len is {cutoff_len}"
+        return f"longer than cutoff_len {cutoff_len}", reason
+    return None
 
 
 def main() -> None:
@@ -59,15 +72,8 @@ def main() -> None:
         sentence = row.get("sentence", row["id"])  # the windows of a sentence are selected together
         if chosen is not None and sentence not in chosen and sentence not in held_out:
             continue
-        kind = reason = ""
-        if encoded.problem:
-            kind, reason = "control token of the model's chat", encoded.problem
-        elif not row["output"]:
-            kind = reason = "no answer: the training split must be labelled"
-        elif encoded.length > args.cutoff_len:
-            kind = f"longer than cutoff_len {args.cutoff_len}"
-            reason = f"{encoded.length} tokens with prompt and answer, cutoff_len is {args.cutoff_len}"
-        if reason:
+        if refused := refusal(row, encoded, args.cutoff_len):
+            kind, reason = refused
             kinds[kind] += 1
             problems.append(f"{args.alpaca}:{line}: sentence {row['id']}: {reason}")
             too_long.append({"reason": reason, **row})

@@ -17,7 +17,7 @@ from entitune.engines.candidates import TRAINING_FILES, candidates_in
 from entitune.evaluation.checkpoint_scores import COLUMNS, SCORING, CheckpointScore
 from entitune.evaluation.scoring import intervals, measure, tally
 from entitune.prompting.answer_formats import ANSWER_FORMATS
-from entitune.prompting.predictions import Answer, read_prediction
+from entitune.prompting.predictions import RawAnswer, read_prediction
 from entitune.records import Prediction, read_records, read_sentences
 from entitune.tsv import MICRO, write_tsv
 
@@ -54,7 +54,7 @@ def main() -> None:
     sentences, candidates = list(read_sentences(args.sentences)), candidates_in(args.candidates)
     answers = defaultdict(list)
     for path in args.answers:
-        for answer in read_records(path, Answer):
+        for answer in read_records(path, RawAnswer):
             if (answer.run, answer.seed) == (args.run, args.seed):
                 answers[answer.step].append(answer)
     expected = [sentence.id for sentence in sentences]

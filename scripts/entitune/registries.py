@@ -154,11 +154,12 @@ class Archive(Section):
     sha256: Sha256 = Field(description="the archive's checksum; another file is refused")
 
 
-Split: TypeAlias = Literal["train", "dev", "test"]
-
-
 SplitFiles: TypeAlias = FilePath | Annotated[tuple[FilePath, ...], Field(min_length=2, max_length=2, strict=False)]
 """A file; for brat and parallel also a folder; for parallel also two files, one of sentences and one of tags."""
+
+
+def _given_files(splits: Mapping[str, SplitFiles | None]) -> dict[str, tuple[str, ...]]:
+    return {name: (one,) if isinstance(one, str) else one for name, one in splits.items() if one is not None}
 
 
 class Splits(Section):
@@ -170,8 +171,7 @@ class Splits(Section):
 
     def files(self) -> dict[str, tuple[str, ...]]:
         """Return split -> its files or member, for the splits that are given."""
-        given = {name: getattr(self, name) for name in ("train", "dev", "test")}
-        return {name: (one,) if isinstance(one, str) else one for name, one in given.items() if one is not None}
+        return _given_files({"train": self.train, "dev": self.dev, "test": self.test})
 
 
 def _given_options(entry: CorpusOptions) -> CorpusOptions:
@@ -330,8 +330,7 @@ class ImportedPredictions(Entry, CorpusOptions):
 
     def files(self) -> dict[str, tuple[str, ...]]:
         """Return split -> the files or folder of its predictions, for the splits that are given."""
-        given = {"dev": self.predictions, "test": self.test_predictions}
-        return {name: (one,) if isinstance(one, str) else one for name, one in given.items() if one is not None}
+        return _given_files({"dev": self.predictions, "test": self.test_predictions})
 
     @property
     def options(self) -> CorpusOptions:

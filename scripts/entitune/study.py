@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import JsonValue
 
+from entitune import paths
 from entitune.cli import printable
 from entitune.config_files import (
     ConfigError,
@@ -46,7 +47,7 @@ from entitune.registries import (
     Selection,
     SheetRow,
 )
-from entitune.runs import BaseRun, CrfRun, Group, ImportedRun, Run, TunedRun, VoteRun, group_runs
+from entitune.runs import SELECT, BaseRun, CrfRun, Group, ImportedRun, Run, TunedRun, VoteRun, group_runs
 
 CONF = Path("conf")
 NO_TRAINING = "none"
@@ -132,6 +133,16 @@ class Study:
         else:
             files = [file for split in self.splits for file in run.made_from(seed, split)]
         return list(dict.fromkeys(files))
+
+    def shared_records(self, run: Run, seed: int) -> list[str]:
+        """Return the records of the jobs of a run's engine group: of the covered splits, then of held-out rows."""
+        if not isinstance(run, BaseRun):
+            return []
+        group, shards = self.group_of(run.name, seed).files, paths.shards(run.decode.shards)
+        chooses = isinstance(run, TunedRun) and run.selects
+        return [
+            group.record(split, shard) for split in (*self.splits, *([SELECT] if chooses else [])) for shard in shards
+        ]
 
 
 def _check_splits(run: Run) -> None:
@@ -307,11 +318,16 @@ def _check_run(run: Run, conf: Path) -> None:
             "the answer; set structured: false or thinking: false"
         )
     bare = [label.name for label in run.dataset.labels if not label.description]
-    if bare and any(DEFINITIONS in read_text(conf / path) for path in run.prompt.turns().values()):
+    if bare and shows_definitions(run.prompt, conf):
         raise ConfigError(
             f"{where}: prompt {run.prompt.name!r} shows {DEFINITIONS}, but dataset {run.dataset.name!r} has no "
             f"description of {', '.join(bare)}; write labels: {{{bare[0]}: description, ...}} in conf/datasets.yaml"
         )
+
+
+def shows_definitions(prompt: PromptFiles, conf: Path = CONF) -> bool:
+    """Return whether the prompt contains the descriptions of labels."""
+    return any(DEFINITIONS in read_text(conf / path) for path in prompt.turns().values())
 
 
 def _check_prompt(prompt: PromptFiles, conf: Path) -> None:
