@@ -133,9 +133,18 @@ def train(
 ) -> None:
     """Run LLaMA-Factory until it ends.
 
+    Args:
+        config: The rendered YAML.
+        log: The file for LLaMA-Factory's output.
+        command: The command before LLaMA-Factory's arguments: `launcher`.
+        processes: The training processes of this node.
+        gpus: The GPUs of this node.
+        threads: The CPU threads of all processes of this node.
+        title: The start of progress lines.
+        held: The claim on the trainer's folder, to touch while it runs.
+
     Raises:
-        InputError: LLaMA-Factory failed (the message is that of the trainer, or has the last lines of the log),
-            Snakemake has ended, or another process has taken over the claim `held`.
+        InputError: LLaMA-Factory failed, Snakemake has ended, or another process has taken over the claim `held`.
     """
     arguments = yaml.safe_load(config.read_text(encoding="utf-8"))
     overrides: list[str] = []
@@ -180,11 +189,16 @@ def train(
                 process.terminate()
                 process.wait()
     if process.returncode:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        if errors := [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]:
-            raise InputError(errors[-1])
-        tail = "\n".join(lines[-15:])
-        raise InputError(f"LLaMA-Factory ended with exit code {process.returncode}; the end of {log}:\n{tail}")
+        raise failure(log, process.returncode)
+
+
+def failure(log: Path, returncode: int) -> InputError:
+    """Return the error of a training that failed: the trainer's own message, or else the last lines of its log."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    if errors := [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]:
+        return InputError(errors[-1])
+    tail = "\n".join(lines[-15:])
+    return InputError(f"LLaMA-Factory ended with exit code {returncode}; the end of {log}:\n{tail}")
 
 
 def check_results(working: Path) -> None:
