@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gc
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from entitune.cli import InputError, label_names, output_to, run
-from entitune.engines.groups import Job, adapters_of, by_model, for_each_candidate, parse_jobs, release
+from entitune.engines.groups import Job, adapters_of, by_model, for_each_candidate, parse_jobs
 from entitune.engines.lengths import check_lengths
 from entitune.engines.vllm_settings import EngineSettings, engine_arguments, engine_environment
 from entitune.files import write_jsonl
@@ -139,8 +140,9 @@ def predict(
                     "output_tokens": len(answer.token_ids),
                     **({"tokens": chosen_tokens(answer)} if decode.get("confidence") else {}),
                 }
-        release(engine)
+        engine.llm_engine.engine_core.shutdown()
         del engine
+        gc.collect()  # the next model needs this memory
 
 
 def main() -> None:
