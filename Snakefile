@@ -39,9 +39,10 @@ rule all:
 onsuccess:
     if summary := endings.summary_of(Path(paths.SEEDS)):
         print(f"\n{summary}", file=sys.stderr)
-    if left_out := endings.left_out_of(map(Path, of_selected(lambda files: files.manifest))):
+    manifests = of_selected(lambda files: files.manifest)
+    if left_out := endings.left_out_of(manifests):
         print(left_out, file=sys.stderr)
-    if kept := endings.kept_of_other_cuda(of_selected(lambda files: files.manifest), cuda_generation(STUDY.cuda)):
+    if kept := endings.kept_of_other_cuda(manifests, cuda_generation(STUDY.cuda)):
         print(kept, file=sys.stderr)
 
 

@@ -45,10 +45,10 @@ from entitune.cli import InputError, run
 from entitune.corpus.formats import read_split
 from entitune.corpus.sources import Source
 from entitune.engines import memory_estimate
-from entitune.engines.memory_estimate import GB, Recipe, Shape
+from entitune.engines.memory_estimate import GB, LoraTraining, Shape
 from entitune.files import atomic_write, to_json
 from entitune.prompting.answer_formats.writing import write_answer
-from entitune.prompting.prompt import Prompt
+from entitune.prompting.prompt import AlpacaRow, Prompt
 
 SHAPES = [Path("conf/shapes") / f"{name}.json" for name in ("qwen2.5-7b-instruct", "qwen3-8b")]
 
@@ -72,11 +72,11 @@ def read_arguments(path: Path) -> dict[str, Any]:
     return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-def build_rows(train: Path, prompt: Path, limit: int) -> list[dict[str, Any]]:
+def build_rows(train: Path, prompt: Path, limit: int) -> list[AlpacaRow]:
     """The first `limit` sentences of CLUENER's training file as alpaca rows."""
     labels = list(yaml.safe_load(Path("conf/datasets.yaml").read_text(encoding="utf-8"))["cluener"]["labels"])
     chat = Prompt.build(user=prompt.read_text(encoding="utf-8"), system="", labels=dict.fromkeys(labels, ""))
-    rows: list[dict[str, Any]] = []
+    rows: list[AlpacaRow] = []
     for row in read_split(Source.of([train]), "cluener", "train", labels)[1]:
         if row.sentence is None:
             raise InputError(f"{train}:{row.line}: {row.problems[0].reason}")
@@ -169,8 +169,8 @@ def measure_shape(
     from peft import LoraConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    recipe, dtype = Recipe.from_arguments(arguments), half_precision(device)
-    if recipe.fused:
+    training, dtype = LoraTraining.from_arguments(arguments), half_precision(device)
+    if training.fused:
         import liger_kernel.transformers
 
         getattr(liger_kernel.transformers, f"apply_liger_kernel_to_{config['model_type']}")()
@@ -178,13 +178,15 @@ def measure_shape(
     model_config = AutoConfig.for_model(**config | {"use_cache": False})
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(model_config, dtype=dtype)
-    if recipe.quantised:
+    if training.quantised:
         quantise(model, dtype, device)
-    model = get_peft_model(model, LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules="all-linear"))
+    model = get_peft_model(
+        model, LoraConfig(r=training.rank, lora_alpha=2 * training.rank, target_modules="all-linear")
+    )
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.data = parameter.data.float()
-    if recipe.checkpointing:
+    if training.checkpointing:
         model.enable_input_require_grads()
         model.gradient_checkpointing_enable({"use_reentrant": True})
     model.train()
@@ -200,7 +202,7 @@ def measure_shape(
         (loss / arguments.get("gradient_accumulation_steps", 1)).backward()
 
     accumulation = arguments.get("gradient_accumulation_steps", 1)
-    batches = make_batches(lengths, recipe.batch, "train_sampling_strategy" in arguments)
+    batches = make_batches(lengths, training.batch, "train_sampling_strategy" in arguments)
     started, timed = 0.0, []
     for number, batch in enumerate(batches):
         if number == warmup * accumulation:
@@ -248,7 +250,7 @@ def compare_settings(
 
     for name, setting in settings:
         print(f"measuring {shape_file.stem}: {name}", file=sys.stderr, flush=True)
-        recipe = Recipe.from_arguments(setting)
+        training = LoraTraining.from_arguments(setting)
         record: dict[str, Any] = {"settings": name, "error": None}
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -260,7 +262,7 @@ def compare_settings(
                 continue
         mean = record["tokens"] / record["examples"]
         flops = record["tokens"] * memory_estimate.training_flops_per_token(
-            shape, replace(recipe, checkpointing=False), mean
+            shape, replace(training, checkpointing=False), mean
         )
         peak = memory_estimate.peak_tflops(describe_device(device)["device"])
         record |= {
@@ -268,14 +270,12 @@ def compare_settings(
             "examples_per_second": record["examples"] / record["seconds"],
             # Chowdhery et al. 2022 (PaLM), appendix B: operations that the model needs, without recomputation.
             "mfu": flops / record["seconds"] / (peak * 1e12) if peak else None,
-            "memory_estimated": sum(memory_estimate.training_memory(shape, recipe, max(drawn)).values()),
+            "memory_estimated": sum(memory_estimate.training_memory(shape, training, max(drawn)).values()),
         }
         yield record
 
 
-def train_model(
-    folder: Path, template: str, rows: list[dict[str, Any]], reference: Path, device: str
-) -> dict[str, Any]:
+def train_model(folder: Path, template: str, rows: list[AlpacaRow], reference: Path, device: str) -> dict[str, Any]:
     """Train a model on alpaca rows with llamafactory-cli; return time, speed, memory and losses."""
     with tempfile.TemporaryDirectory() as work:
         (Path(work) / "train.json").write_text(to_json(rows), encoding="utf-8")

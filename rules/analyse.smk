@@ -1,7 +1,5 @@
 """Analyse: audits of the data, error analysis of runs, the benchmark's submission file."""
 
-SELECTED_DATASETS = list(dict.fromkeys(run.dataset.name for run in STUDY.selected_runs))
-
 
 rule analysis:
     """the table, comparisons, error tables and data audits of the selected runs"""

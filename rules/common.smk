@@ -21,7 +21,7 @@ from entitune.config_files import ConfigError
 from entitune.manifests import files_in
 from entitune.processes import put_first
 from entitune.progress import QUIET
-from entitune.runs import SELECT, BaseRun, CrfRun, ImportedRun, Source, TunedRun, VoteRun, files_below
+from entitune.runs import SELECT, BaseRun, CrfRun, EngineSource, ImportedRun, TunedRun, VoteRun, files_below
 from entitune.study import read_study
 
 try:
@@ -48,6 +48,10 @@ put_first("LD_LIBRARY_PATH", WORKFLOW_BIN.parent.parent / "lib")
 # Jobs are quiet if this command is.
 if snakemake_internals.is_quiet(workflow):
     os.environ[QUIET] = "1"
+
+# The runs whose adapter is the best of several checkpoints, and the datasets that the table covers.
+SELECTING = [run.name for run in STUDY.runs.values() if isinstance(run, TunedRun) and run.selects]
+SELECTED_DATASETS = list(dict.fromkeys(run.dataset.name for run in STUDY.selected_runs))
 
 # The paths of a run, of a dataset under a prompt and of an engine group, as patterns with wildcards.
 RUN = paths.RunFiles("{run}", "{seed}")
@@ -93,6 +97,26 @@ def answered(function, *arguments):
 def run_of(wildcards):
     """Return the run that a job belongs to."""
     return answered(STUDY.run_with_seed, wildcards.run, int(wildcards.seed))
+
+
+def group_of(wildcards):
+    """Return the engine group that a job belongs to."""
+    if wildcards.group not in STUDY.groups:
+        raise WorkflowError(f"no engine group {wildcards.group!r}; there are: {', '.join(STUDY.groups)}")
+    return STUDY.groups[wildcards.group]
+
+
+def limits_of(wildcards) -> str:
+    """Return the options with the limits of a run's engine."""
+    decode = STUDY.run(wildcards.run).decode
+    return f"--max-tokens {decode.max_tokens} --max-model-len {decode.max_model_len}"
+
+
+def answers_of(wildcards, split: str | None = None) -> list[str]:
+    """Return the raw answers to all shards of a split, of the group that a run and seed belong to."""
+    shards = paths.shards(run_of(wildcards).decode.shards)
+    group = STUDY.group_of(wildcards.run, wildcards.seed).files
+    return [group.answers(split or wildcards.split, shard) for shard in shards]
 
 
 def entry_of(registry: str, name: str):

@@ -8,19 +8,12 @@ VOTES = [run.name for run in STUDY.runs.values() if isinstance(run, VoteRun)]
 ANSWERED = [run.name for run in STUDY.runs.values() if isinstance(run, BaseRun)]
 
 
-def group_of(wildcards):
-    """Return the engine group that a job belongs to."""
-    if wildcards.group not in STUDY.groups:
-        raise WorkflowError(f"no engine group {wildcards.group!r}; there are: {', '.join(STUDY.groups)}")
-    return STUDY.groups[wildcards.group]
-
-
 def group_decode(wildcards):
     """Return the decode settings of a job's engine group."""
     return group_of(wildcards).first.decode
 
 
-def group_sources(wildcards) -> list[Source]:
+def group_sources(wildcards) -> list[EngineSource]:
     """Return what each member of an engine group reads to predict a split, or held-out rows with each candidate."""
     return [run.engine_source(seed, wildcards.split) for run, seed in group_of(wildcards).members]
 
@@ -60,12 +53,6 @@ def group_jobs(wildcards) -> str:
         for (run, seed), source in zip(group_of(wildcards).members, group_sources(wildcards))
     ]
     return json.dumps(jobs)
-
-
-def limits_of(wildcards) -> str:
-    """Return the options with the limits of a run's engine."""
-    decode = STUDY.run(wildcards.run).decode
-    return f"--max-tokens {decode.max_tokens} --max-model-len {decode.max_model_len}"
 
 
 rule check_lengths:
@@ -118,13 +105,6 @@ rule predict_shard:
         " {params.shard} --threads {threads} --log {log}"
         " --title 'stage 4 of 5, {params.what} {wildcards.group}, {wildcards.shard}' --record {output.record}"
         " --output {output.answers}"
-
-
-def answers_of(wildcards, split: str | None = None) -> list[str]:
-    """Return the raw answers to all shards of a split, of the group that a run and seed belong to."""
-    shards = paths.shards(run_of(wildcards).decode.shards)
-    group = STUDY.group_of(wildcards.run, wildcards.seed).files
-    return [group.answers(split or wildcards.split, shard) for shard in shards]
 
 
 rule read_answers:

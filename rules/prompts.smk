@@ -6,7 +6,7 @@ splits that runs are scored on, and no example is held out.
 If a dataset has `windows: true`, split_windows splits the sentences that are too long; each window has its own row.
 """
 
-from entitune.prompting.prompt import DEFINITIONS
+from entitune.study import shows_definitions
 
 WHOLE = paths.PromptData("{dataset}", "{prompt}")
 IN_WINDOWS = paths.PromptData("{dataset}", "{prompt}", "{model}", paths.windows("{limits}"))
@@ -28,7 +28,7 @@ def prompt_options(wildcards) -> str:
     prompt = entry_of("prompts", wildcards.prompt)
     options = [option(f"--{name}", file) for name, file in prompt_files(wildcards).items()]
     options.append(option("--answer", prompt.answer))
-    if any(DEFINITIONS in Path("conf", path).read_text(encoding="utf-8") for path in prompt.turns().values()):
+    if shows_definitions(prompt):
         definitions = {label.name: label.description for label in dataset_of(wildcards).labels}
         options.append(option("--definitions", json.dumps(definitions, ensure_ascii=False)))
     return " ".join(options)

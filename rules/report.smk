@@ -9,17 +9,9 @@ report: "../report/workflow.rst"
 
 
 TRAINED = [(run, seed) for run in STUDY.selected_runs if isinstance(run, TunedRun) for seed in run.seeds]
-
-
 CONFIDENT = [run for run in STUDY.selected_runs if run.has_confidence]
-
-
 CURVE = [run for run in STUDY.selected_runs if isinstance(run, TunedRun) and run.train_rows]
-
-
 SELECTED = [(run, seed) for run, seed in TRAINED if run.selects]
-
-
 FIGURES = [
     *(paths.figure(name) for name in ("runs.html", "scores.svg", "scores_by_label.html", "labels.svg")),
     *(paths.figure(name) for name in ("differences.svg", "error_categories.svg", "stages.svg")),

@@ -8,9 +8,9 @@ name of a split: one engine predicts for all checkpoints of all members of an en
 rule register_held_out:
     """the held-out rows that choose a run's checkpoint, as sentences and as token ids"""
     input:
-        held_out=lambda w: tuned_run(w.run).data.held_out(tuned_run(w.run).selection(w.seed)),
-        tokens=lambda w: tuned_run(w.run).data.tokens("train"),
-        windows=lambda w: tuned_run(w.run).data.asked("train") if tuned_run(w.run).dataset.windows else [],
+        held_out=lambda w: run_of(w).data.held_out(run_of(w).selection(w.seed)),
+        tokens=lambda w: run_of(w).data.tokens("train"),
+        windows=lambda w: run_of(w).data.asked("train") if run_of(w).dataset.windows else [],
     output:
         sentences=RUN.held_out,
         tokens=RUN.held_out_tokens,

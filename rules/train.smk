@@ -3,8 +3,6 @@
 A recipe with `select` produces candidates instead of an adapter: rules/select.smk.
 """
 
-SELECTING = [run.name for run in STUDY.runs.values() if isinstance(run, TunedRun) and run.selects]
-
 
 def tuned_run(name: str):
     """Return the run of that name. Raises WorkflowError if it does not train."""

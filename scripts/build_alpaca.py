@@ -45,7 +45,7 @@ def with_answers(
     for sentence in read_sentences(path):
         refused += [(sentence, entity) for entity in inexpressible(answer_format, sentence)]
         counts.update(mentions=len(sentence.entities or ()))
-        yield sentence, "" if sentence.entities is None else write_answer(answer_format, sentence)
+        yield sentence, write_answer(answer_format, sentence)
     counts.update(mentions_lost=len(refused))
     if refused:
         sentence, entity = refused[0]

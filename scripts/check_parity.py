@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from entitune.cli import InputError, run
 from entitune.files import write_json
@@ -17,6 +18,21 @@ from entitune.prompting.prompt import chat_of
 from entitune.prompting.rows import read_pairs
 
 REMEDY = "give the model another `template` in conf/models.yaml (null: the model's own chat template)"
+
+
+def check_thinking_switch(tokenizer: Any, model: str) -> None:
+    """Raise InputError if the chat template gives the same prompt with thinking and without."""
+    on, off = (
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": "x"}], add_generation_prompt=True, tokenize=False, enable_thinking=thinking
+        )
+        for thinking in (True, False)
+    )
+    if on == off:
+        raise InputError(
+            f"{model}: the chat template has no switch for thinking (enable_thinking); "
+            "remove `thinking: true` from the model's entry in conf/models.yaml"
+        )
 
 
 def main() -> None:
@@ -34,16 +50,7 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     settings = args.chat.template_arguments
     if args.chat.thinking:
-        chat = [{"role": "user", "content": "x"}]
-        on, off = (
-            tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False, enable_thinking=thinking)
-            for thinking in (True, False)
-        )
-        if on == off:
-            raise InputError(
-                f"{args.model}: the chat template has no switch for thinking (enable_thinking); "
-                "remove `thinking: true` from the model's entry in conf/models.yaml"
-            )
+        check_thinking_switch(tokenizer, args.model)
     rows, equal = read_pairs(args.alpaca, args.tokens), 0
     for row, encoded in rows:
         if encoded.problem:

@@ -30,8 +30,8 @@ from entitune.cli import InputError, run
 from entitune.files import write_json
 from entitune.processes import die_with_parent
 from entitune.records import read_sentences
-from entitune.serving.client import constraint_on, read_answer_to, request_of
 from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun, finished_run
+from entitune.serving.run_requests import constraint_on, read_answer_to, request_of
 from entitune.study import read_study
 
 if TYPE_CHECKING:

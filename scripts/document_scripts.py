@@ -16,15 +16,14 @@ from entitune.files import atomic_write
 RULES = Path("rules")
 SHARED = {"cli", "files", "paths", "progress", "records"}
 """Modules that nearly all scripts import. The table omits them."""
-PEOPLE = (
+FOR_USERS = (
     *("inspect_corpus", "verify_runs", "serve_runs", "extract_entities", "export_annotations", "export_run"),
     "print_versions",
 )
 """Scripts that users run. No rule runs them."""
-DEVELOPERS = ("document_config", "document_scripts")
+FOR_DEVELOPERS = ("document_config", "document_scripts")
 """Scripts that write pages of the repository."""
-
-HELPERS = ("run_llamafactory",)
+RUN_BY_SCRIPTS = ("run_llamafactory",)
 """Scripts that another script runs."""
 
 INTRODUCTION = """# Scripts: where to find a stage
@@ -105,9 +104,9 @@ def page() -> str:
             f"| {modules_of(step.script)} |\n"
         )
     for title, names in (
-        ("Commands for users", PEOPLE),
-        ("Run by other scripts", HELPERS),
-        ("Tools for developers", DEVELOPERS),
+        ("Commands for users", FOR_USERS),
+        ("Run by other scripts", RUN_BY_SCRIPTS),
+        ("Tools for developers", FOR_DEVELOPERS),
     ):
         parts.append(f"\n## {title}\n\n| script | what it does |\n|---|---|\n")
         parts += [f"| `{name}.py` | {summary_of(SCRIPTS / f'{name}.py')} |\n" for name in names]

@@ -14,10 +14,7 @@ from entitune.files import write_jsonl
 from entitune.manifests import check_model
 from entitune.prompting.chat import add_chat_option
 from entitune.prompting.encoding import Encoder
-from entitune.prompting.rows import read_alpaca
-
-SHOWN = 20
-"""The most rows that an error message lists."""
+from entitune.prompting.rows import listed, read_alpaca
 
 
 def main() -> None:
@@ -40,14 +37,14 @@ def main() -> None:
 
     check_model(Path(args.model))
     rows, encoder = read_alpaca(args.alpaca), Encoder(args.model, args.chat)
-    records, problems = [], []
+    records: list[dict[str, object]] = []
+    problems = []
     for line, row in enumerate(rows, 2):  # "[" is line 1
         prompt_ids, answer_ids = encoder.encode(row)
         if problem := encoder.find_problem(row, prompt_ids + answer_ids):
             problems.append(f"{args.alpaca}:{line}: sentence {row['id']}: {problem}")
-            records.append(
-                {"id": row["id"], "prompt_ids": [], "answer_ids": None, "answer_tokens": None} | {"problem": problem}
-            )
+            empty: dict[str, object] = {"prompt_ids": [], "answer_ids": None, "answer_tokens": None}
+            records.append({"id": row["id"], **empty, "problem": problem})
             continue
         labelled = bool(row["output"])
         records.append(
@@ -59,9 +56,8 @@ def main() -> None:
             }
         )
     if problems and args.on_invalid == "fail":
-        more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         advice = "remove it from the corpus, or from the prompt if all rows have it; or drop such rows of a training "
-        raise InputError("\n".join([*problems[:SHOWN], *more, advice + "split with on_invalid: drop"]))
+        raise InputError("\n".join([*listed(problems), advice + "split with on_invalid: drop"]))
     if problems:
         print(f"{len(problems)} of {len(rows)} rows will be dropped: their text cannot be encoded unchanged")
     write_jsonl(args.output, records)

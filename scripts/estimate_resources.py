@@ -13,21 +13,21 @@ formulas: scripts/entitune/engines/memory_estimate.py.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from entitune import paths
 from entitune.cli import InputError, run
 from entitune.config_files import read_yaml
 from entitune.engines import memory_estimate
 from entitune.engines.gpu import check_driver, cuda_generation
-from entitune.engines.memory_estimate import GB, Recipe, Shape
+from entitune.engines.memory_estimate import GB, LoraTraining, Shape
 from entitune.engines.schedule import plan
 from entitune.files import read_jsonl
+from entitune.processes import nvidia_smi
+from entitune.prompting.prompt import AlpacaRow
 from entitune.prompting.rows import read_alpaca
 from entitune.records import read_tokens
 from entitune.registries import Decode, Model, PromptFiles
@@ -63,13 +63,9 @@ def read_shape(model: Model) -> Shape:
 
 def detect_gpu() -> tuple[str, int] | None:
     """Return name and memory in bytes of this machine's first GPU according to nvidia-smi; None without a GPU."""
-    if shutil.which("nvidia-smi") is None:
+    if not (lines := nvidia_smi("name,memory.total")):
         return None
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    result = subprocess.run(query, capture_output=True, text=True)
-    if result.returncode or not result.stdout.strip():
-        return None
-    name, mebibytes = result.stdout.splitlines()[0].rsplit(",", 1)
+    name, mebibytes = lines[0].rsplit(",", 1)
     return name, int(mebibytes) * 2**20
 
 
@@ -95,12 +91,10 @@ def read_rows(job: TunedRun, shape: Shape) -> Rows:
         lengths, fixed = [row.length for row in rows], shared_tokens([row.prompt_ids for row in rows if row.prompt_ids])
         how = "the longest row"
     elif alpaca.is_file():
-        texts = [
-            (characters(row, "system", "instruction", "history"), characters(row, "input", "output"))
-            for row in read_alpaca(alpaca)
-        ]
-        lengths = [memory_estimate.tokens_of(sum(parts), shape) for parts in texts]
-        fixed = memory_estimate.tokens_of(texts[0][0], shape)
+        found = read_alpaca(alpaca)
+        texts = [prompt_characters(row) + len(row["input"]) + len(row["output"]) for row in found]
+        lengths = [memory_estimate.tokens_of(characters, shape) for characters in texts]
+        fixed = memory_estimate.tokens_of(prompt_characters(found[0]), shape)
         how = "about the longest row, by its characters"
     else:
         row, fixed = guess_row(job.prompt, shape)
@@ -109,10 +103,9 @@ def read_rows(job: TunedRun, shape: Shape) -> Rows:
     return Rows(max(lengths, default=cutoff), how, lengths, fixed)
 
 
-def characters(row: dict[str, Any], *keys: str) -> int:
-    """Return the number of characters under these keys of an alpaca row; `history` is a list of pairs of texts."""
-    texts = [row[key] if isinstance(row[key], str) else "".join(map("".join, row[key])) for key in keys]
-    return sum(map(len, texts))
+def prompt_characters(row: AlpacaRow) -> int:
+    """Return the number of characters of an alpaca row without its sentence and its answer."""
+    return sum(map(len, (row["system"], row["instruction"], *itertools.chain.from_iterable(row["history"]))))
 
 
 def guess_row(prompt: PromptFiles, shape: Shape) -> tuple[int, int]:
@@ -167,8 +160,8 @@ def needed_bytes(job: Run) -> float:
         return 0.0
     needs = [0.0]
     if isinstance(job, TunedRun) and job.recipe.gpus:
-        recipe, shape = Recipe.from_arguments(job.arguments), read_shape(job.model)
-        needs.append(sum(memory_estimate.training_memory(shape, recipe, read_rows(job, shape).longest).values()))
+        training, shape = LoraTraining.from_arguments(job.arguments), read_shape(job.model)
+        needs.append(sum(memory_estimate.training_memory(shape, training, read_rows(job, shape).longest).values()))
     if job.decode.gpus:
         # Tensor parallelism splits weights and cache.
         needs.append(prediction_bytes(read_shape(job.model), job.decode) / job.decode.gpus)
@@ -195,12 +188,12 @@ def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
         lines.append(total + (f"; measured: {measured_bytes / GB:.2f} GB" if measured_bytes else ""))
 
     if isinstance(job, TunedRun):
-        recipe, gpus = Recipe.from_arguments(job.arguments), max(1, job.recipe.gpus)
-        trainable = memory_estimate.lora_parameters(shape, recipe.rank, recipe.target)
+        training, gpus = LoraTraining.from_arguments(job.arguments), max(1, job.recipe.gpus)
+        trainable = memory_estimate.lora_parameters(shape, training.rank, training.target)
         rows = read_rows(job, shape)
         table(
-            f"training {trainable:,} parameters, {recipe.batch} rows of {rows.longest:,} tokens ({rows.how})",
-            memory_estimate.training_memory(shape, recipe, rows.longest),
+            f"training {trainable:,} parameters, {training.batch} rows of {rows.longest:,} tokens ({rows.how})",
+            memory_estimate.training_memory(shape, training, rows.longest),
             real.bytes,
         )
         mean = sum(rows.lengths) / len(rows.lengths) if rows.lengths else rows.longest
@@ -213,7 +206,7 @@ def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
             )
             if tflops := memory_estimate.peak_tflops(name):
                 seen = length.examples * length.epochs
-                seconds = memory_estimate.training_seconds(shape, recipe, mean, seen, tflops, gpus, mfu)
+                seconds = memory_estimate.training_seconds(shape, training, mean, seen, tflops, gpus, mfu)
                 lines.append(
                     f"    {duration(seconds)} on {gpus} x {name} at {mfu:.0%} of {tflops} TFLOPS"
                     + (f"; measured: {duration(real.seconds)}" if real.seconds else "")
@@ -235,7 +228,7 @@ def size_table(study: Study, mfu: float) -> str:
     The table does not depend on results/.
     """
     arguments = [read_yaml(CONF / study.recipes[name].config) for name in SIZED_RECIPES]
-    recipes, epochs = list(map(Recipe.from_arguments, arguments)), arguments[0]["num_train_epochs"]
+    trainings, epochs = list(map(LoraTraining.from_arguments, arguments)), arguments[0]["num_train_epochs"]
     name, tflops = REFERENCE_GPU[0], memory_estimate.peak_tflops(REFERENCE_GPU[0])
     lines = [
         "| model | parameters | row | LoRA | QLoRA | predict | card, LoRA | card, QLoRA | time |",
@@ -246,12 +239,12 @@ def size_table(study: Study, mfu: float) -> str:
     shapes = {model.name: read_shape(model) for model in shaped}
     for model, shape in sorted(shapes.items(), key=lambda item: memory_estimate.parameters(item[1])):
         row, _ = guess_row(study.prompts[SIZED_PROMPT], shape)
-        training = [sum(memory_estimate.training_memory(shape, recipe, row).values()) for recipe in recipes]
+        needs = [sum(memory_estimate.training_memory(shape, training, row).values()) for training in trainings]
         predicting = prediction_bytes(shape, study.decode[SIZED_DECODE])
-        seconds = memory_estimate.training_seconds(shape, recipes[0], row, SIZED_SENTENCES * epochs, tflops, mfu=mfu)
+        seconds = memory_estimate.training_seconds(shape, trainings[0], row, SIZED_SENTENCES * epochs, tflops, mfu=mfu)
         cells = [model, f"{memory_estimate.parameters(shape) / 1e9:.2f} B", f"{row} tokens"]
-        cells += [f"{size / GB:.1f} GB" for size in (*training, predicting)]
-        cells += [smallest_card(max(size, predicting)) for size in training]
+        cells += [f"{size / GB:.1f} GB" for size in (*needs, predicting)]
+        cells += [smallest_card(max(size, predicting)) for size in needs]
         lines.append("| " + " | ".join([*cells, duration(seconds)]) + " |")
     lines.append(f"\nTime: {SIZED_SENTENCES:,} sentences, {epochs:g} epochs on {name} at {mfu:.0%} of {tflops} TFLOPS.")
     return "\n".join(lines)

@@ -13,17 +13,19 @@ import itertools
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from entitune.cli import InputError, run
 from entitune.files import to_json
 from entitune.progress import Progress
-from entitune.serving.client import REFUSED, TOO_LONG, Client
+from entitune.serving.client import Client
 from entitune.serving.extraction import Extraction, continued, extractions, write_csv
 from entitune.serving.finished_runs import KEY_VARIABLE, finished_run, read_key
+from entitune.serving.run_requests import REFUSED, TOO_LONG
 from entitune.serving.texts import Document, read_column, read_files, read_lines
 from entitune.study import read_study
 
@@ -43,6 +45,17 @@ def with_progress(found: Iterable[Extraction], title: str, total: int | None, do
             left = tqdm.format_interval((total - done - count) / rate)
             progress.show(100 * (done + count) / total, f"{done + count}/{total} texts, {rate:.1f} texts/s", left)
         yield extraction
+
+
+def skip_finished(source: Iterator[Document], done: Sequence[Mapping[str, Any]], output: Path, name: str) -> None:
+    """Read the texts that an output has already. Raises InputError if they are not those of `source`, named `name`."""
+    for number, record in enumerate(done, 1):
+        document = next(source, None)
+        if document is None or document.text != record["text"]:
+            raise InputError(
+                f"{output} has other texts than {name} (the first difference is number {number}); delete it, or choose "
+                "another --output"
+            )
 
 
 def summary(statuses: Counter[str], output: str) -> str:
@@ -102,14 +115,7 @@ def main() -> None:
     done = continued(output, served, kind, f"at least {minimum:g}" if confidence else None) if output else []
     statuses = Counter(record["status"] for record in done)
     source, left_out = documents(), 0
-    for number, record in enumerate(done, 1):
-        document = next(source, None)
-        if document is None or document.text != record["text"]:
-            name = " ".join(map(str, args.input)) if args.input else "standard input"
-            raise InputError(
-                f"{output} has other texts than {name} (the first difference is number {number}); delete it, or choose "
-                "another --output"
-            )
+    skip_finished(source, done, output, " ".join(map(str, args.input)) if args.input else "standard input")
     with (
         open(output or 1, "a", encoding="utf-8", newline="\n", closefd=output is not None) as target,
         Client(args.url, served, key, args.concurrency, confidence=confidence) as client,

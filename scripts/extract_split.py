@@ -7,22 +7,19 @@ python scripts/extract_split.py --source data/demo/train.json --output OUTPUT
 from __future__ import annotations
 
 import argparse
-import bz2
 import contextlib
-import gzip
 import hashlib
 import io
-import lzma
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from entitune.cli import InputError, printable, run
-from entitune.corpus.sources import pack
+from entitune.corpus.sources import decompressor_of, pack
 from entitune.files import atomic_write
 
 MAX_SPLIT_BYTES = 2 << 30
@@ -67,24 +64,12 @@ class BoundedReader(io.RawIOBase):
         return self._stream.tell()
 
 
-def uncompressed(archive: Path) -> IO[bytes]:
-    """Open a file that may be compressed with gzip, bzip2 or xz."""
-    with archive.open("rb") as stream:
-        start = stream.read(6)
-    if start.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], gzip.open(archive))
-    if start.startswith(b"BZh"):
-        return bz2.open(archive)
-    if start.startswith(b"\xfd7zXZ\0"):
-        return lzma.open(archive)
-    return archive.open("rb")
-
-
 @contextlib.contextmanager
 def members_of(archive: Path, limit: int) -> Iterator[list[Member]]:
     """Yield the regular files of a tar or zip archive. At most `limit` bytes of a tar archive are unpacked."""
     with contextlib.ExitStack() as stack:
-        stream = stack.enter_context(uncompressed(archive))
+        decompress = decompressor_of(archive)
+        stream = stack.enter_context(decompress(archive) if decompress else archive.open("rb"))
         try:
             tar = stack.enter_context(tarfile.open(fileobj=BoundedReader(stream, limit), mode="r:"))
         except tarfile.ReadError:

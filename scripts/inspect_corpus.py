@@ -32,7 +32,7 @@ from entitune.corpus.rows import Row
 from entitune.corpus.sources import Source, begins_with_mark, other_encoding
 from entitune.corpus.unread import advise
 from entitune.files import atomic_write
-from entitune.registries import RESERVED_LABELS
+from entitune.registries import RESERVED_LABELS, check_name
 
 SPLITS = {"train": "train|trn", "dev": "dev|valid|val|eval", "test": "test|tst"}
 ROW = {
@@ -274,10 +274,10 @@ def read_conf(conf: Path) -> tuple[str, str, list[str]]:
 
 def add(conf: Path, name: str, entry: dict[str, JsonValue]) -> None:
     """Append the entry and the row. Raises InputError and changes nothing if the name is taken or invalid."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or ".." in name:
-        raise InputError(
-            f"--add: {name!r} is not safe as a name in a path; use ASCII letters, digits, '.', '_' and '-'"
-        )
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise InputError(f"--add: {error}") from None
     datasets, runs, columns = read_conf(conf)
     row = sheet_row(name, entry, columns)
     if name in (yaml.safe_load(datasets) or {}):

@@ -10,6 +10,7 @@ import pandas as pd
 
 from entitune.charts import NAMES, NUMBERS, add_outputs, read_table, shade, text_on, write_figure
 from entitune.cli import run
+from entitune.evaluation.seeds import show_mean
 from entitune.tsv import NOT_LABELS
 
 
@@ -33,11 +34,6 @@ def cells(scores: pd.DataFrame, order: Sequence[str], runs_named: bool) -> alt.L
     return blocks.properties(width=alt.Step(92), height=alt.Step(20))
 
 
-def shown(mean: float, deviation: float) -> str:
-    """Return a mean with its deviation over seeds, if there are several."""
-    return f"{mean:.3f}" if pd.isna(deviation) else f"{mean:.3f} ± {deviation:.3f}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", required=True, help="results/seeds.tsv")
@@ -45,7 +41,8 @@ def main() -> None:
     args = parser.parse_args()
 
     scores = read_table(args.seeds)
-    scores = scores.assign(shown=[shown(*one) for one in zip(scores.f1_mean, scores.f1_sd, strict=True)])
+    means = zip(scores.f1_mean, scores.f1_sd, strict=True)
+    scores = scores.assign(shown=[show_mean(mean, None if pd.isna(sd) else sd, digits=3) for mean, sd in means])
     keys = dict.fromkeys(zip(scores.dataset, scores.split, scores.scoring, strict=True))
     write_figure(alt.vconcat(*(panel(scores, *key) for key in keys)), args)
 

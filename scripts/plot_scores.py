@@ -10,7 +10,7 @@ import altair as alt
 
 from entitune.charts import NAMES, NUMBERS, WIDTH, add_outputs, frame, write_figure
 from entitune.cli import run
-from entitune.evaluation.seeds import Score, over_seeds, read_scores
+from entitune.evaluation.seeds import Score, over_seeds, read_scores, show_mean
 from entitune.tsv import MICRO
 
 
@@ -53,7 +53,7 @@ def lines_of(scores: Sequence[Score]) -> Iterator[Line]:
                 shown = f"{score.f1:.4f} ({score.f1_low:.3f} to {score.f1_high:.3f})"
                 yield Line(f"{score.run}, seed {score.seed}", score.f1, score.f1_low, score.f1_high, shown, False)
         if mean.f1_sd is not None:
-            shown = f"{mean.f1:.4f} ± {mean.f1_sd:.4f}"
+            shown = show_mean(mean.f1, mean.f1_sd)
             yield Line(f"{mean.run}, mean of {mean.seeds} seeds", mean.f1, mean.f1, mean.f1, shown, True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gc
 import io
 import json
 import os
@@ -18,9 +19,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from entitune.cli import InputError, label_names, output_to, run
-from entitune.engines.groups import Job, adapters_of, by_model, for_each_candidate, parse_jobs, release
+from entitune.engines.groups import Job, adapters_of, by_model, for_each_candidate, parse_jobs
 from entitune.engines.lengths import check_lengths
-from entitune.engines.vllm_settings import engine_environment, engine_settings
+from entitune.engines.vllm_settings import EngineSettings, engine_arguments, engine_environment
 from entitune.files import write_jsonl
 from entitune.job_records import recorded_job
 from entitune.manifests import check_model
@@ -85,7 +86,7 @@ def chosen_tokens(answer: Any) -> list[tuple[str, float]]:
 def predict(
     jobs: Sequence[Job],
     prompts: dict[str, Sequence[Tokens]],
-    decode: dict[str, Any],
+    decode: EngineSettings,
     constraints: dict[tuple[str, AnswerFormat], Sequence[Constraint]],
     progress: GroupProgress,
 ) -> Iterator[dict[str, Any]]:
@@ -108,7 +109,7 @@ def predict(
         )
 
     for model, members in by_model(jobs):
-        engine = LLM(model=model, **engine_settings(decode, adapters_of(members), at_once=1))
+        engine = LLM(model=model, **engine_arguments(decode, adapters_of(members), at_once=1))
         for number, job in enumerate(members, 1):
             rows, started = prompts[job.tokens], time.monotonic()
             outputs = engine.generate(
@@ -139,8 +140,9 @@ def predict(
                     "output_tokens": len(answer.token_ids),
                     **({"tokens": chosen_tokens(answer)} if decode.get("confidence") else {}),
                 }
-        release(engine)
+        engine.llm_engine.engine_core.shutdown()
         del engine
+        gc.collect()  # the next model needs this memory
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from entitune.cli import InputError, run
 from entitune.files import write_jsonl
 from entitune.prompting.answer_formats import ANSWER_FORMATS
-from entitune.prompting.predictions import Answer, joined, read_prediction
+from entitune.prompting.predictions import RawAnswer, joined, read_prediction
 from entitune.prompting.windows import Window, by_sentence
 from entitune.records import read_records, read_sentences
 
@@ -35,7 +35,7 @@ def main() -> None:
     answers = [
         answer
         for path in args.answers
-        for answer in read_records(path, Answer)
+        for answer in read_records(path, RawAnswer)
         if (answer.run, answer.seed) == (args.run, args.seed)
     ]
     sentences, asked = list(read_sentences(args.sentences)), args.windows or args.sentences

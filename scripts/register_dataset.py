@@ -5,22 +5,33 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from entitune.cli import InputError, run
 from entitune.corpus.selection import HELD_OUT
 from entitune.files import write_json, write_jsonl, write_rows
-from entitune.prompting.rows import read_pairs
+from entitune.prompting.prompt import AlpacaRow
+from entitune.prompting.rows import EncodedRow, listed, read_pairs
 from entitune.records import read_sentences
 
 COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
-SHOWN = 20
-"""The most rows that an error message lists."""
 
 
 def ids_of(path: str) -> set[str]:
     """Return the ids of the sentences in a canonical file."""
     return {sentence.id for sentence in read_sentences(path)}
+
+
+def refusal(row: AlpacaRow, encoded: EncodedRow, cutoff_len: int) -> tuple[str, str] | None:
+    """Return why training cannot use a row: the kind of the reason, and the reason. None if it can."""
+    if encoded.problem:
+        return "control token of the model's chat", encoded.problem
+    if not row["output"]:
+        reason = "no answer: the training split must be labelled"
+        return reason, reason
+    if encoded.length > cutoff_len:
+        reason = f"{encoded.length} tokens with prompt and answer, cutoff_len is {cutoff_len}"
+        return f"longer than cutoff_len {cutoff_len}", reason
+    return None
 
 
 def main() -> None:
@@ -53,35 +64,27 @@ def main() -> None:
     rows = read_pairs(args.alpaca, args.tokens)
     chosen = ids_of(args.selected) if args.selected else None
     held_out = ids_of(args.held_out) if args.held_out else set()
-    kept: list[Any] = []
-    evaluated: list[Any] = []
+    kept: list[AlpacaRow] = []
+    evaluated: list[AlpacaRow] = []
     too_long, problems = [], []
     kinds: Counter[str] = Counter()
     for line, (row, encoded) in enumerate(rows, 2):  # "[" is line 1
         sentence = row.get("sentence", row["id"])  # the windows of a sentence are selected together
         if chosen is not None and sentence not in chosen and sentence not in held_out:
             continue
-        kind = reason = ""
-        if encoded.problem:
-            kind, reason = "control token of the model's chat", encoded.problem
-        elif not row["output"]:
-            kind = reason = "no answer: the training split must be labelled"
-        elif encoded.length > args.cutoff_len:
-            kind = f"longer than cutoff_len {args.cutoff_len}"
-            reason = f"{encoded.length} tokens with prompt and answer, cutoff_len is {args.cutoff_len}"
-        if reason:
+        if refused := refusal(row, encoded, args.cutoff_len):
+            kind, reason = refused
             kinds[kind] += 1
             problems.append(f"{args.alpaca}:{line}: sentence {row['id']}: {reason}")
             too_long.append({"reason": reason, **row})
         else:
             (evaluated if sentence in held_out else kept).append(row)
     if problems and args.on_invalid == "fail":
-        more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         advice = (
             "split long sentences with windows: true in the dataset's entry of conf/datasets.yaml, raise cutoff_len in "
             "the recipe, shorten the prompt, or drop these rows with on_invalid: drop in the dataset's entry"
         )
-        raise InputError("\n".join(["rows that training cannot use:", *problems[:SHOWN], *more, advice]))
+        raise InputError("\n".join(["rows that training cannot use:", *listed(problems), advice]))
     used = len(kept) + len(evaluated) + len(too_long)
     if len(too_long) > args.max_dropped * used:
         raise InputError(

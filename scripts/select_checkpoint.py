@@ -9,29 +9,29 @@ import argparse
 import os
 import shutil
 from collections import defaultdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from entitune.cli import InputError, label_names, run
-from entitune.engines.candidates import candidates_in
-from entitune.evaluation.checkpoint_scores import COLUMNS, SCORING
+from entitune.engines.candidates import TRAINING_FILES, candidates_in
+from entitune.evaluation.checkpoint_scores import COLUMNS, SCORING, CheckpointScore
 from entitune.evaluation.scoring import intervals, measure, tally
 from entitune.prompting.answer_formats import ANSWER_FORMATS
-from entitune.prompting.predictions import Answer, read_prediction
+from entitune.prompting.predictions import RawAnswer, read_prediction
 from entitune.records import Prediction, read_records, read_sentences
-from entitune.tsv import COUNTS, MICRO, Row, write_tsv
-
-TRAINING_FILES = ("trainer_log.jsonl", "training_loss.png")
+from entitune.tsv import MICRO, write_tsv
 
 
-def score(predictions: list[Prediction], labels: list[str], resamples: int, seed: int) -> dict[str, Any]:
-    """Return micro precision, recall and F1, the interval of F1, and the counts that they are computed from."""
+def score(step: int, predictions: list[Prediction], labels: list[str], resamples: int, seed: int) -> CheckpointScore:
+    """Return the micro scores of a checkpoint, which is not chosen yet."""
     counted = tally(predictions, labels)[SCORING]
     position = counted.names.index(MICRO)
     precision, recall, f1 = map(float, measure(counted.totals)[position])
     low, high = (float(bound[position, 2]) for bound in intervals(counted, resamples, seed))
-    counts = dict(zip(COUNTS, map(int, counted.totals.sum(axis=0)), strict=True))
-    return {"precision": precision, "recall": recall, "f1": f1, "f1_low": low, "f1_high": high, **counts}
+    gold, predicted, right = map(int, counted.totals.sum(axis=0))
+    return CheckpointScore(
+        step, len(predictions), precision, recall, f1, low, high, gold, predicted, right, chosen="no"
+    )
 
 
 def main() -> None:
@@ -54,11 +54,11 @@ def main() -> None:
     sentences, candidates = list(read_sentences(args.sentences)), candidates_in(args.candidates)
     answers = defaultdict(list)
     for path in args.answers:
-        for answer in read_records(path, Answer):
+        for answer in read_records(path, RawAnswer):
             if (answer.run, answer.seed) == (args.run, args.seed):
                 answers[answer.step].append(answer)
     expected = [sentence.id for sentence in sentences]
-    rows: list[Row] = []
+    scores = []
     for step in candidates:
         if [answer.id for answer in answers[step]] != expected:
             found = ", ".join(args.answers)
@@ -69,23 +69,22 @@ def main() -> None:
             read_prediction(args.answer, sentence, answer.raw, answer.finish_reason)
             for sentence, answer in zip(sentences, answers[step], strict=True)
         ]
-        scores = score(predictions, args.labels, args.resamples, args.bootstrap_seed)
-        rows.append({"step": step, "sentences": len(sentences), **scores})
-    best = max(rows, key=lambda row: (row["f1"], -row["step"]))
-    if len(rows) == 1:
+        scores.append(score(step, predictions, args.labels, args.resamples, args.bootstrap_seed))
+    best = max(scores, key=lambda one: (one.f1, -one.step))
+    if len(scores) == 1:
         print("warning: the training wrote only one checkpoint; set a smaller save_steps")
-    elif not best["f1"]:
+    elif not best.f1:
         print("warning: no checkpoint finds an entity of the held-out rows; the earliest one is chosen")
-    for row in rows:
-        print("step {step}: F1 {f1:.4f} ({f1_low:.4f} to {f1_high:.4f})".format(**row))
-    print(f"chosen: step {best['step']} of {rows[-1]['step']}, by F1 on {len(sentences)} held-out sentences")
+    for one in scores:
+        print(f"step {one.step}: F1 {one.f1:.4f} ({one.f1_low:.4f} to {one.f1_high:.4f})")
+    print(f"chosen: step {best.step} of {scores[-1].step}, by F1 on {len(sentences)} held-out sentences")
 
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    chosen = candidates[best["step"]]
+    chosen = candidates[best.step]
     for source in (*sorted(chosen.iterdir()), *(args.candidates / name for name in TRAINING_FILES)):
         shutil.copyfile(source, args.output_dir / f".{source.name}")
         os.replace(args.output_dir / f".{source.name}", args.output_dir / source.name)
-    write_tsv(args.scores, COLUMNS, [{**row, "chosen": "yes" if row is best else "no"} for row in rows])
+    write_tsv(args.scores, COLUMNS, [asdict(replace(one, chosen="yes") if one is best else one) for one in scores])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from typing import Any
 
 from entitune import paths
 from entitune.cli import InputError, run
-from entitune.serving.client import request_of
 from entitune.serving.demo_page import listen
 from entitune.serving.demo_page_template import EXAMPLES
 from entitune.serving.finished_runs import (
@@ -31,6 +30,7 @@ from entitune.serving.finished_runs import (
     read_key,
     require,
 )
+from entitune.serving.run_requests import request_of
 from entitune.serving.server import (
     check_port,
     check_together,

@@ -18,15 +18,10 @@ from entitune.prompting.answer_formats import ANSWER_FORMATS, AnswerFormat
 from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.chat import add_chat_option
 from entitune.prompting.encoding import Encoder
-from entitune.prompting.prompt import Prompt
+from entitune.prompting.prompt import AlpacaRow, Prompt
 from entitune.prompting.rows import read_alpaca
 from entitune.prompting.windows import Room, Span, Window, entities_in, lost_entities, split, windows_of
 from entitune.records import Entity, Sentence, read_sentences
-
-
-def answer_to(answer_format: AnswerFormat, sentence: Sentence) -> str:
-    """Return the answer that the model should give; empty if the sentence is unlabelled."""
-    return "" if sentence.entities is None else write_answer(answer_format, sentence)
 
 
 def main() -> None:
@@ -99,10 +94,10 @@ def main() -> None:
     )
 
 
-def row_of(prompt: Prompt, window: Window, answer_format: AnswerFormat) -> dict[str, object]:
+def row_of(prompt: Prompt, window: Window, answer_format: AnswerFormat) -> AlpacaRow:
     """Return the alpaca row of a window. Its key `sentence` is the id of the sentence that the window is part of."""
     sentence = window.to_sentence()
-    row: dict[str, object] = prompt.row(sentence, answer_to(answer_format, sentence))
+    row = prompt.row(sentence, write_answer(answer_format, sentence))
     return row if window.sentence is None else {**row, "sentence": window.sentence}
 
 

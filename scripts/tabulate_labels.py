@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from entitune.cli import run
-from entitune.evaluation.seeds import SeedMean, over_seeds, read_scores
+from entitune.evaluation.seeds import SeedMean, over_seeds, read_scores, show_mean
 from entitune.files import atomic_write
 from entitune.html_pages import render, write_page
 from entitune.tsv import MICRO, NOT_LABELS
@@ -74,15 +74,10 @@ def latex_row(cells: Iterable[str]) -> str:
     return " & ".join(map(latex_text, cells)) + " \\\\"
 
 
-def shown(mean: float, deviation: float | None) -> str:
-    """Return a mean with its deviation over seeds, if there are several."""
-    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"
-
-
 def measures(mean: SeedMean) -> list[str]:
     """Return the cells of precision, recall and F1."""
     pairs = ((mean.precision, mean.precision_sd), (mean.recall, mean.recall_sd), (mean.f1, mean.f1_sd))
-    return [shown(*pair) for pair in pairs]
+    return [show_mean(*pair) for pair in pairs]
 
 
 def label_tables(means: Iterable[SeedMean]) -> list[Table]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from entitune.charts import show_duration
 from entitune.cli import InputError, run
-from entitune.evaluation.seeds import Score, SeedMean, over_seeds, read_scores
+from entitune.evaluation.seeds import Score, SeedMean, over_seeds, read_scores, show_mean
 from entitune.files import read_json
 from entitune.html_pages import render, write_page
 from entitune.left_out import LeftOut
@@ -36,8 +36,6 @@ TABLE = """\
 <details><summary>{{ run.name }}, seed {{ run.seed }}</summary><pre>{{ run.manifest }}</pre></details>
 {% endfor %}
 """
-
-
 STYLE = ".mean td {font-weight: bold; background: #f4f4f4}"
 
 
@@ -64,7 +62,7 @@ def mean_rows(scores: Sequence[Score], splits: int) -> dict[str, dict[str, str]]
         if mean.f1_sd is not None:
             seeds = f"mean of {mean.seeds}"
             row = rows.setdefault(mean.run, {"run": mean.run, "seed": seeds, "dataset": mean.dataset})
-            row[f1_column(mean, splits)] = f"{mean.f1:.4f} ± {mean.f1_sd:.4f}"
+            row[f1_column(mean, splits)] = show_mean(mean.f1, mean.f1_sd)
     return rows
 
 

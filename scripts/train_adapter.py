@@ -23,7 +23,7 @@ import yaml
 import run_llamafactory
 from entitune.claims import Claim, claim
 from entitune.cli import InputError, run
-from entitune.engines.candidates import steps_in
+from entitune.engines.candidates import TRAINING_FILES, steps_in
 from entitune.engines.checkpoints import DIVERGED, find_damage, find_not_finite
 from entitune.engines.gpu import check_environment, environment_of, find_gpus, lacks_bfloat16
 from entitune.files import write_jsonl
@@ -36,7 +36,7 @@ OTHER_TRAININGS = ("USE_V1", "USE_MCA", "USE_KT", "USE_RAY", "ALLOW_EXTRA_ARGS",
 """Variables that switch LLaMA-Factory to code whose rows were not checked."""
 
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
-RESULTS = (*ADAPTER, "trainer_log.jsonl", "training_loss.png")
+RESULTS = (*ADAPTER, *TRAINING_FILES)
 
 
 def drop_damaged_checkpoints(folder: Path, processes: int, needs_all: bool = False) -> None:
@@ -133,9 +133,18 @@ def train(
 ) -> None:
     """Run LLaMA-Factory until it ends.
 
+    Args:
+        config: The rendered YAML.
+        log: The file for LLaMA-Factory's output.
+        command: The command before LLaMA-Factory's arguments: `launcher`.
+        processes: The training processes of this node.
+        gpus: The GPUs of this node.
+        threads: The CPU threads of all processes of this node.
+        title: The start of progress lines.
+        held: The claim on the trainer's folder, to touch while it runs.
+
     Raises:
-        InputError: LLaMA-Factory failed (the message is that of the trainer, or has the last lines of the log),
-            Snakemake has ended, or another process has taken over the claim `held`.
+        InputError: LLaMA-Factory failed, Snakemake has ended, or another process has taken over the claim `held`.
     """
     arguments = yaml.safe_load(config.read_text(encoding="utf-8"))
     overrides: list[str] = []
@@ -180,11 +189,16 @@ def train(
                 process.terminate()
                 process.wait()
     if process.returncode:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        if errors := [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]:
-            raise InputError(errors[-1])
-        tail = "\n".join(lines[-15:])
-        raise InputError(f"LLaMA-Factory ended with exit code {process.returncode}; the end of {log}:\n{tail}")
+        raise failure(log, process.returncode)
+
+
+def failure(log: Path, returncode: int) -> InputError:
+    """Return the error of a training that failed: the trainer's own message, or else the last lines of its log."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    if errors := [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]:
+        return InputError(errors[-1])
+    tail = "\n".join(lines[-15:])
+    return InputError(f"LLaMA-Factory ended with exit code {returncode}; the end of {log}:\n{tail}")
 
 
 def check_results(working: Path) -> None:
@@ -219,7 +233,7 @@ def keep_candidates(working: Path, output_dir: Path) -> None:
         (output_dir / checkpoint.name).mkdir()
         for name in ADAPTER:
             shutil.copyfile(checkpoint / name, output_dir / checkpoint.name / name)
-    for name in RESULTS[len(ADAPTER) :]:
+    for name in TRAINING_FILES:
         shutil.copyfile(working / name, output_dir / name)
     manifest = ModelManifest.of_folder(output_dir, model=str(working), source="train_adapter", revision=None)
     manifest.write(output_dir)

@@ -7,7 +7,6 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from entitune.cli import InputError, run
 from entitune.files import write_jsonl
@@ -39,14 +38,14 @@ def mean_confidence(confidences: Sequence[float | None], voters: int) -> float |
     return round(sum(known) / voters, 6) if len(known) == len(confidences) else None
 
 
-def voted(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
+def voted(paths: Sequence[str]) -> Iterator[Prediction]:
     """Yield the vote on each sentence. Raises InputError unless the files have the same sentences in the same order."""
     for predictions in itertools.zip_longest(*map(read_predictions, paths)):
         if None in predictions or len({(one.id, one.text, one.gold) for one in predictions}) > 1:
             raise InputError(f"{', '.join(paths)}: expected the same sentences in the same order")
         first: Prediction = predictions[0]
         sentence = Sentence(first.id, first.text, first.gold)
-        yield Prediction.without_answer(sentence, vote([one.pred for one in predictions]), "vote").to_dict()
+        yield Prediction.without_answer(sentence, vote([one.pred for one in predictions]), "vote")
 
 
 def main() -> None:
@@ -55,7 +54,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="the predictions of the vote")
     args = parser.parse_args()
 
-    write_jsonl(args.output, voted(args.predictions))
+    write_jsonl(args.output, (prediction.to_dict() for prediction in voted(args.predictions)))
 
 
 if __name__ == "__main__":

@@ -90,7 +90,6 @@ def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
     The first process that needs it makes it. With several processes, each one works on its own copy.
     """
-    build_environments()
     shared = tmp_path_factory.getbasetemp()
     if WORKER:
         shared = shared.parent

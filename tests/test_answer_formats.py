@@ -16,7 +16,7 @@ from steps import grows_linearly
 
 from entitune.prompting.answer_formats import ANSWER_FORMATS, AnswerFormat, constraints, reading, writing
 from entitune.prompting.answer_formats.constraints import Grammar, Regex, constraint_of
-from entitune.prompting.answer_formats.reading import Answer, read_answer, without_reasoning
+from entitune.prompting.answer_formats.reading import ParsedAnswer, outside_reasoning, read_answer
 from entitune.prompting.answer_formats.writing import inexpressible, write_answer
 from entitune.prompting.predictions import read_prediction
 from entitune.records import Entity, Mention, Sentence
@@ -163,8 +163,9 @@ def test_tags_in_a_sentence_are_text(answer_format: AnswerFormat) -> None:
 
 
 def test_reasoning_takes_linear_time() -> None:
-    assert without_reasoning("<think>" * 300_000) is None  # would take minutes if it were quadratic
-    assert without_reasoning("</think>" * 300_000) == ""
+    assert outside_reasoning("<think>" * 300_000) is None  # would take minutes if it were quadratic
+    end = len("</think>" * 300_000)
+    assert outside_reasoning("</think>" * 300_000) == [(end, end)]
 
 
 # --- linear time: a quadratic reader would need minutes for each case ------------------------------------------------
@@ -286,7 +287,7 @@ def test_occurrences_are_those_of_a_search_at_every_offset(text: str, surface: s
     starts = [start for start in range(len(text)) if text.startswith(surface, start)]
     for number, start in enumerate(starts, 1):
         raw = json.dumps([{"label": "x", "text": surface, "occurrence": number}])
-        assert read_answer("occurrence", raw, text) == Answer(
+        assert read_answer("occurrence", raw, text) == ParsedAnswer(
             (Mention("x", surface, start, start + len(surface)),), "ok"
         )
     entities = tuple(Entity("x", surface, start, start + len(surface)) for start in starts)

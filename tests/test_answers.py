@@ -30,7 +30,6 @@ def read_answer(raw: str) -> Answer:
 
 WENGER = ("name", "温格")
 UNITED = ("organization", "曼联")
-TWO = [{"label": "name", "text": "温格"}, {"label": "organization", "text": "曼联"}]
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,10 @@ from test_serving import finish
 
 from entitune.cli import InputError
 from entitune.prompting.windows import split
-from entitune.serving.client import Client, ServerError, ask_all, extract, identity_of, normalised, version_of
+from entitune.serving.client import Client, ServerError, ask_all, extract, normalised
 from entitune.serving.demo_page import extract_text, result
 from entitune.serving.finished_runs import FinishedRun
+from entitune.serving.run_requests import identity_of, version_of
 from entitune.study import read_study
 
 TOO_LONG = "This model's maximum context length is 512 tokens. However, you requested 2200 tokens."

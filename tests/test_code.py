@@ -29,6 +29,12 @@ def test_transitive_imports_are_found() -> None:
     assert "scripts/entitune/study.py" not in declared
 
 
+@pytest.mark.parametrize("script", ["train_adapter", "merge_adapter", "predict_shard", "train_crf"])
+def test_a_change_of_provenance_reruns_no_engine(script: str) -> None:
+    assert "scripts/entitune/job_records.py" in code_of(script)
+    assert "scripts/entitune/provenance.py" not in code_of(script)
+
+
 @pytest.mark.parametrize("script", ["read_answers", "build_alpaca", "render_config", "write_manifest"])
 def test_declared_modules_are_those_that_python_loads(script: str) -> None:
     program = (

@@ -16,7 +16,7 @@ from entitune.engines import checkpoints
 from entitune.engines.vllm_settings import max_lora_rank
 from entitune.files import write_rows
 from entitune.manifests import ModelManifest, check_model
-from entitune.prompting.predictions import Answer
+from entitune.prompting.predictions import RawAnswer
 from entitune.prompting.rows import read_pairs
 from entitune.records import read_records
 from entitune.tsv import read_tsv, write_tsv
@@ -84,10 +84,10 @@ def test_a_damaged_file_ends_with_a_message_that_names_it(tmp_path: Path, name: 
 @pytest.mark.parametrize("kind", [kind for kind in DAMAGES if kind != "empty"])  # an empty file is found by its ids
 def test_damaged_answers_end_with_a_message(tmp_path: Path, kind: str) -> None:
     path = write_jsonl(tmp_path / "answers.jsonl", [ANSWER])
-    assert [answer.raw for answer in read_records(path, Answer)] == ["[]"]
+    assert [answer.raw for answer in read_records(path, RawAnswer)] == ["[]"]
     path.write_bytes(DAMAGES[kind](path.read_bytes()))
     with pytest.raises(InputError, match=r"answers\.jsonl:1"):
-        list(read_records(path, Answer))
+        list(read_records(path, RawAnswer))
 
 
 @pytest.mark.parametrize("kind", CHANGES)

@@ -20,11 +20,11 @@ from helpers import ROOT
 from test_serving import finish
 
 from entitune.records import Mention
-from entitune.serving.client import Answer
 from entitune.serving.demo_page import divided, listen, preferred_language, result
 from entitune.serving.demo_page_template import EXAMPLES, WORDS
 from entitune.serving.extraction import Extraction
 from entitune.serving.finished_runs import FinishedRun
+from entitune.serving.run_requests import Answer
 from entitune.serving.texts import Document
 from entitune.study import read_study
 

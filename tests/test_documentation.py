@@ -11,7 +11,7 @@ from helpers import ROOT
 from pages import DOCUMENTS, FENCED, LINK, anchor, pages, read, sections
 
 from document_config import main as document_config
-from document_scripts import DEVELOPERS, HELPERS, PEOPLE, steps
+from document_scripts import FOR_DEVELOPERS, FOR_USERS, RUN_BY_SCRIPTS, steps
 from document_scripts import page as scripts_page
 from entitune import paths
 from entitune.paths import GroupFiles, PromptData, RunFiles
@@ -54,7 +54,7 @@ def test_configuration_page_and_schema_agree_with_the_models(tmp_path: Path, mon
 def test_the_index_of_scripts_agrees_with_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert read("scripts/README.md") == scripts_page(), "run scripts/document_scripts.py"
-    named = {*PEOPLE, *HELPERS, *DEVELOPERS} | {step.script for step in steps()}
+    named = {*FOR_USERS, *RUN_BY_SCRIPTS, *FOR_DEVELOPERS} | {step.script for step in steps()}
     assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == named
 
 

@@ -43,11 +43,11 @@ def test_left_out_data_is_reported_once(tmp_path: Path) -> None:
     for path in manifests[:2]:
         path.write_text(json.dumps({"config": {"dataset": {"name": "mine"}}, "left_out": [left_out]}))
     manifests[2].write_text(json.dumps({"config": {"dataset": {"name": "demo"}}}))
-    assert left_out_of(manifests).splitlines() == [
+    assert left_out_of(map(str, manifests)).splitlines() == [
         "Not all of the data was used:",
         "  mine, train: 2 of 9 rows left out: broken JSON (1), columns (1)",
     ]
-    assert left_out_of(manifests[2:]) == ""
+    assert left_out_of(map(str, manifests[2:])) == ""
 
 
 def test_results_of_another_cuda_are_named(tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ from entitune.cli import InputError
 from entitune.engines import gpu
 from entitune.engines.gpu import Gpu, environment_of, lacks_bfloat16, parse_gpus
 
-LISTED = "0, 8.0, 20000\n1, 8.0, 40000\n2, 8.0, 40000\n"
+LISTED = ["0, 8.0, 20000", "1, 8.0, 40000", "2, 8.0, 40000"]
 
 
 def test_gpus_are_read() -> None:
     assert parse_gpus(LISTED)[1] == Gpu(1, 8.0, 40000)
-    assert parse_gpus("") == []
+    assert parse_gpus([]) == []
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +117,7 @@ def test_a_job_checks_the_driver_of_its_node(driver: Callable[[str], None], tmp_
 
 def test_older_gpus_have_no_bfloat16() -> None:
     assert not lacks_bfloat16(parse_gpus(LISTED))
-    assert lacks_bfloat16(parse_gpus("0, 7.5, 15000\n"))
+    assert lacks_bfloat16(parse_gpus(["0, 7.5, 15000"]))
 
 
 def test_steps_depend_on_the_locks_of_both_cuda_versions() -> None:

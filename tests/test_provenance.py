@@ -19,6 +19,7 @@ from helpers import ROOT, run_script
 from entitune.cli import InputError
 from entitune.job_records import ControlGroup, JobRecord, hardware, peak_memory, recorded_job
 from entitune.provenance import checksum_of_code, code_files, code_version, engine_versions
+from entitune.study import read_study
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
@@ -97,6 +98,27 @@ def test_the_checksum_of_the_code_depends_only_on_its_files(tmp_path: Path) -> N
         check=True,
     )
     assert listed.stdout.split()[0] == before
+
+
+@pytest.mark.parametrize(
+    ("run", "own", "splits"),
+    [
+        ("demo", ["train_adapter", "merge_adapter"], ["dev"]),
+        ("demo-select", ["train_adapter", "merge_adapter", "merge_candidates"], ["dev", "select"]),
+        ("demo-zeroshot", [], ["dev"]),
+        ("demo-vote", [], []),
+        ("demo-crf", ["train_crf"], []),
+    ],
+)
+def test_each_kind_of_run_has_the_records_of_its_jobs(
+    run: str, own: list[str], splits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    study = read_study({})
+    found = study.runs[run]
+    assert found.job_records(1) == [f"results/{run}/seed-1/jobs/{job}.json" for job in own]
+    shared = [Path(path).name.split(".")[:2] for path in study.shared_records(found, 1)]
+    assert shared == [["predict_shard", split] for split in splits]
 
 
 def test_the_hardware_has_driver_and_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from helpers import ROOT, losses, python_of, read_jsonl, run_code, run_script, w
 from training import MODEL, RECIPE, prepare, start_training
 
 from entitune.engines.llamafactory_arguments import check_recipe
-from entitune.engines.memory_estimate import Recipe, Shape, weight_bytes
+from entitune.engines.memory_estimate import LoraTraining, Shape, weight_bytes
 from entitune.prompting.prompt import Prompt
 
 QUANTISED = {"quantization_bit": 4, "quantization_method": "bnb", "quantization_type": "nf4"}
@@ -57,9 +57,9 @@ def test_the_estimate_equals_the_memory_of_bitsandbytes() -> None:
     shape = Shape.from_config(json.loads((MODEL / "config.json").read_text(encoding="utf-8")))
     held = json.loads(run_code("train", HELD, MODEL).split("HELD")[1])
     for double, size in zip((True, False), held, strict=True):
-        recipe = Recipe.from_arguments({"cutoff_len": 512, **QUANTISED, "double_quantization": double})
-        assert weight_bytes(shape, recipe) == pytest.approx(size, rel=0.01)
-        assert size < 0.51 * weight_bytes(shape, Recipe.from_arguments({"cutoff_len": 512}))
+        training = LoraTraining.from_arguments({"cutoff_len": 512, **QUANTISED, "double_quantization": double})
+        assert weight_bytes(shape, training) == pytest.approx(size, rel=0.01)
+        assert size < 0.51 * weight_bytes(shape, LoraTraining.from_arguments({"cutoff_len": 512}))
 
 
 @locked

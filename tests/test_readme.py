@@ -37,6 +37,7 @@ ELSEWHERE = {
     "snakemake --lint": "test_style.py",
     "make check": "test_style.py",
     "document_config.py": "test_documentation.py",
+    "document_scripts.py": "test_documentation.py",
     "srun": "test_slurm.py",
     "ask_vllm.py": "test_export_run.py",
     "ask_transformers.py": "test_export_run.py",

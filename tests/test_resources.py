@@ -15,7 +15,7 @@ from helpers import ROOT, Result, edit_yaml, run_code, run_script, write_jsonl
 
 from entitune.corpus.selection import held_out_rows
 from entitune.engines import memory_estimate
-from entitune.engines.memory_estimate import GB, Recipe, Shape
+from entitune.engines.memory_estimate import GB, LoraTraining, Shape
 from entitune.engines.schedule import plan
 from entitune.files import sha256
 
@@ -24,7 +24,7 @@ QWEN3_8B = json.loads((ROOT / "conf/shapes/qwen3-8b.json").read_text(encoding="u
 SMOLLM2 = json.loads((ROOT / "conf/shapes/smollm2-135m-instruct.json").read_text(encoding="utf-8"))
 QWEN = Shape.from_config(QWEN_7B)
 ARGUMENTS = yaml.safe_load((ROOT / "conf/train/reference.yaml").read_text(encoding="utf-8"))
-REFERENCE = Recipe.from_arguments(ARGUMENTS)
+REFERENCE = LoraTraining.from_arguments(ARGUMENTS)
 
 
 def total(parts: dict[str, float]) -> float:
@@ -136,8 +136,8 @@ def test_settings_change_memory_and_time_in_the_right_direction() -> None:
     assert memory(batch=8) > memory()
     assert memory(rank=64) - memory() == pytest.approx(16 * 7 * 20_185_088 / GB, rel=0.05)
 
-    def seconds(recipe: Recipe, **options: Any) -> float:
-        return memory_estimate.training_seconds(QWEN, recipe, 300, 3 * 9_673, 312, **options)
+    def seconds(training: LoraTraining, **options: Any) -> float:
+        return memory_estimate.training_seconds(QWEN, training, 300, 3 * 9_673, 312, **options)
 
     assert seconds(REFERENCE) == pytest.approx(6_306, rel=0.1)  # the share of the peak was computed from this time
     assert seconds(replace(REFERENCE, checkpointing=False)) == pytest.approx(seconds(REFERENCE) * 2 / 3, rel=0.02)
@@ -168,9 +168,9 @@ def test_a_gpus_throughput_is_found_by_its_name(name: str, tflops: float | None)
 
 def test_unsupported_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="only LoRA"):
-        Recipe.from_arguments({"finetuning_type": "full", "cutoff_len": 1024})
+        LoraTraining.from_arguments({"finetuning_type": "full", "cutoff_len": 1024})
     with pytest.raises(ValueError, match="16 or 4 bits"):
-        Recipe.from_arguments({"quantization_bit": 8, "cutoff_len": 1024})
+        LoraTraining.from_arguments({"quantization_bit": 8, "cutoff_len": 1024})
 
 
 def test_a_refusal_names_the_memory_and_the_runs_that_fit() -> None:

@@ -339,7 +339,7 @@ def test_the_page_shows_entities_in_a_browser(demo: Path, server: Server, tmp_pa
         for one in predictions(demo)
         if len({entity["label"] for entity in one["entities"]}) > 1
         and all(entity["start"] is not None for entity in one["entities"])
-        and divided([Mention.from_dict(entity) for entity in one["entities"]])[1] == []
+        and divided([Mention(**entity) for entity in one["entities"]])[1] == []
     )
     placed = sorted(example["entities"], key=lambda entity: entity["start"])
     with window(tmp_path / "profile") as page:

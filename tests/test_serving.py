@@ -27,9 +27,10 @@ from entitune.records import Sentence
 from entitune.registries import Model
 from entitune.runs import BaseRun, TunedRun
 from entitune.serving.chat_requests import ServedRun
-from entitune.serving.client import Client, identity_of, request_of, version_of
+from entitune.serving.client import Client
 from entitune.serving.finished_runs import FinishedRun, finished_run, is_loopback, read_key
 from entitune.serving.middleware import MAX_BODY, VARIABLE, Guard, GuardSettings
+from entitune.serving.run_requests import identity_of, request_of, version_of
 from entitune.serving.server import (
     ServerLog,
     check_port,

@@ -20,7 +20,7 @@ from helpers import python_of, read_jsonl, run_code
 from training import MODEL, RECIPE, SENTENCES, prepare, prepare_chats, render, run_several
 
 from entitune.prompting.chat import ChatSettings
-from entitune.prompting.prompt import Prompt, chat_of
+from entitune.prompting.prompt import AlpacaRow, Prompt, chat_of
 
 TEMPLATE = (
     "{%- for message in messages %}"
@@ -157,7 +157,7 @@ def server(model: Path) -> Iterator[str]:
         process.wait()
 
 
-def tokens_of(server: str, row: dict[str, object], **more: object) -> list[int]:
+def tokens_of(server: str, row: AlpacaRow, **more: object) -> list[int]:
     body = {"model": "m", "messages": chat_of(row), "add_generation_prompt": True, **more}
     request = urllib.request.Request(
         f"{server}/tokenize", json.dumps(body).encode(), {"Content-Type": "application/json"}

@@ -46,11 +46,7 @@ def run_several(script: str, calls: Sequence[Sequence[object]], environment: str
 
 def write_alpaca(path: Path, prompt: Prompt, sentences: Sequence[Sentence] = SENTENCES) -> Path:
     """Write the alpaca rows of sentences with a prompt."""
-    answers = [
-        "" if sentence.entities is None else write_answer("json", sentence)  # empty without annotation
-        for sentence in sentences
-    ]
-    write_rows(path, map(prompt.row, sentences, answers))
+    write_rows(path, (prompt.row(sentence, write_answer("json", sentence)) for sentence in sentences))
     return path
 
 

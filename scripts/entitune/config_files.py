@@ -65,9 +65,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            if (
-                key_node.tag == "tag:yaml.org,2002:merge"
-            ):  # <<: keys of another entry, which this entry's own keys override
+            if key_node.tag == "tag:yaml.org,2002:merge":  # <<: another entry's keys, which this entry's keys override
                 continue
             key = self.construct_object(key_node, deep=True)
             where = f"{node.start_mark.name}:{key_node.start_mark.line + 1}"

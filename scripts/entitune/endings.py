@@ -33,14 +33,13 @@ def summary_of(seeds_table: Path) -> str:
     return "\n".join(["Micro F1 (spans):", *lines, f"All scores: {paths.METRICS}"]) if lines else ""
 
 
-def left_out_of(manifests: Iterable[Path]) -> str:
+def left_out_of(manifests: Iterable[str]) -> str:
     """Return one line for each part of the data that the runs with these manifests leave out; empty if none."""
     lines: dict[str, None] = {}
-    for path in manifests:
-        if path.is_file():
-            manifest = read_json(path)
-            for one in manifest.get("left_out", []):
-                lines[f"  {manifest['config']['dataset']['name']}, {LeftOut(**one)}"] = None
+    for path in filter(os.path.isfile, manifests):
+        manifest = read_json(path)
+        for one in manifest.get("left_out", []):
+            lines[f"  {manifest['config']['dataset']['name']}, {LeftOut(**one)}"] = None
     return "\n".join(["Not all of the data was used:", *lines]) if lines else ""
 
 

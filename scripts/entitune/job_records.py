@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from entitune.cli import InputError
 from entitune.files import read_json, write_json
-from entitune.processes import output_of
-from entitune.provenance import built_from
+from entitune.paths import built_from
+from entitune.processes import nvidia_smi
 
 MIB = 1 << 20
 
@@ -68,8 +68,7 @@ def processor() -> str | None:
 
 def gpus() -> list[str]:
     """Return name, memory and driver of each GPU of this node; empty if nvidia-smi is missing or fails."""
-    printed = output_of("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
-    return printed.splitlines() if printed else []
+    return nvidia_smi("name,memory.total,driver_version", units=True)
 
 
 PeakOf = Literal["process tree", "largest process"]

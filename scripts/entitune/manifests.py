@@ -73,9 +73,10 @@ class ModelManifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
-    """The model's name in conf/models.yaml, or the folders of base model and adapter if it is merged."""
+    """The model's name in conf/models.yaml, or the folders that it was made from."""
     source: str
-    """`path`, `modelscope` or `package` as in conf/models.yaml, or `merge_adapter`."""
+    """`path`, `modelscope` or `package` as in conf/models.yaml, or the script that made it from other models:
+    `merge_adapter`, or `train_adapter` for candidates."""
     revision: str | None
     files: tuple[ModelFile, ...]
     """All files of the model, sorted by path."""

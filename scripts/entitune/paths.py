@@ -8,6 +8,7 @@ library.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 RESULTS = "results"
 METRICS = f"{RESULTS}/metrics.tsv"
@@ -48,6 +49,13 @@ def cuda_of(lock_file: str) -> int | None:
     """Return the version of CUDA that a lock file is for, 12 or 13; None if its environment has one lock file."""
     generations = {lock(name, cuda): cuda for name in CUDA_12 for cuda in (12, 13)}
     return generations.get(lock_file)
+
+
+def built_from(environment: Path) -> str | None:
+    """Return the lock file that an environment was built from, read from its marker; None if the marker has none."""
+    marker = environment / ".built"
+    words = marker.read_text(encoding="utf-8").split() if marker.is_file() else []
+    return words[1] if len(words) == 2 else None
 
 
 # --- data -----------------------------------------------------------------------------------------------------------

@@ -29,6 +29,17 @@ def output_of(*command: str) -> str | None:
     return done.stdout.strip()
 
 
+def nvidia_smi(fields: str, units: bool = False) -> list[str]:
+    """Return a line for each GPU of this machine; empty if nvidia-smi is missing, fails or hangs.
+
+    Args:
+        fields: What nvidia-smi prints about a GPU: names of `nvidia-smi --help-query-gpu`, with commas between them.
+        units: Whether numbers have their units.
+    """
+    form = "csv,noheader" if units else "csv,noheader,nounits"
+    return (output_of("nvidia-smi", f"--query-gpu={fields}", f"--format={form}") or "").splitlines()
+
+
 def put_first(variable: str, folder: Path) -> None:
     """Put `folder` first in a variable like PATH, for this process and all that it starts."""
     others = os.environ.get(variable)

@@ -93,13 +93,6 @@ def engine_versions(environment: Path) -> dict[str, str]:
     return {name: found[name] for name in ENGINES if name in found}
 
 
-def built_from(environment: Path) -> str | None:
-    """Return the lock file that an environment was built from, read from its marker; None if the marker has none."""
-    marker = environment / ".built"
-    words = marker.read_text(encoding="utf-8").split() if marker.is_file() else []
-    return words[1] if len(words) == 2 else None
-
-
 def cuda_of_torch(environment: Path) -> str | None:
     """Return the CUDA version of an environment's torch. It is read from a file: importing torch takes seconds."""
     for path in environment.glob("lib/python*/site-packages/torch/version.py"):

@@ -62,11 +62,6 @@ class Mention:
         record = {"label": self.label, "text": self.text, "start": self.start, "end": self.end}
         return record if self.confidence is None else {**record, "confidence": self.confidence}
 
-    @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> Mention:
-        """Return the mention of a JSON object from `to_dict`."""
-        return cls(value["label"], value["text"], value["start"], value["end"], value.get("confidence"))
-
 
 @dataclass(frozen=True, slots=True)
 class Sentence:

@@ -15,6 +15,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from entitune.corpus.formats import check_options
 from entitune.corpus.options import CorpusOptions, Format
 from entitune.corpus.rows import MARKUP
+from entitune.engines.vllm_settings import EngineSettings
+from entitune.manifests import MAX_NAME_BYTES
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.chat import ChatSettings
 from entitune.tsv import NOT_LABELS
@@ -25,16 +27,15 @@ Arguments: TypeAlias = dict[str, JsonValue]
 RESERVED_LABELS = (*NOT_LABELS, "all")
 """Names of rows in the score tables and in the audit, which cannot be labels of a dataset."""
 
-
 MAX_RUN_NAME = 200
 """The longest name of a run, sweeps included: names of files and folders contain it."""
 
-MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4000
-"""The longest file names on Linux, and the longest paths, with room for a folder in front."""
+"""The longest paths on Linux, with room for a folder in front."""
 
 
-def _check_name(value: str) -> str:
+def check_name(value: str) -> str:
+    """Return a name that is safe in a path. Raises ValueError for any other text."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
         raise ValueError(
             f"{value!r} is not safe as a name in a path; use ASCII letters, digits, '.', '_' and '-', and begin with a "
@@ -93,7 +94,7 @@ def _shown_as(name: str) -> Any:
     return Field(json_schema_extra={"format": name})
 
 
-Name: TypeAlias = Annotated[str, AfterValidator(_check_name), _shown_as("name")]
+Name: TypeAlias = Annotated[str, AfterValidator(check_name), _shown_as("name")]
 """A name that is safe in a path."""
 FilePath: TypeAlias = Annotated[str, AfterValidator(_check_path), _shown_as("path")]
 """A path relative to the repository's root, or absolute."""
@@ -153,11 +154,12 @@ class Archive(Section):
     sha256: Sha256 = Field(description="the archive's checksum; another file is refused")
 
 
-Split: TypeAlias = Literal["train", "dev", "test"]
-
-
 SplitFiles: TypeAlias = FilePath | Annotated[tuple[FilePath, ...], Field(min_length=2, max_length=2, strict=False)]
 """A file; for brat and parallel also a folder; for parallel also two files, one of sentences and one of tags."""
+
+
+def _given_files(splits: Mapping[str, SplitFiles | None]) -> dict[str, tuple[str, ...]]:
+    return {name: (one,) if isinstance(one, str) else one for name, one in splits.items() if one is not None}
 
 
 class Splits(Section):
@@ -169,8 +171,7 @@ class Splits(Section):
 
     def files(self) -> dict[str, tuple[str, ...]]:
         """Return split -> its files or member, for the splits that are given."""
-        given = {name: getattr(self, name) for name in ("train", "dev", "test")}
-        return {name: (one,) if isinstance(one, str) else one for name, one in given.items() if one is not None}
+        return _given_files({"train": self.train, "dev": self.dev, "test": self.test})
 
 
 def _given_options(entry: CorpusOptions) -> CorpusOptions:
@@ -329,8 +330,7 @@ class ImportedPredictions(Entry, CorpusOptions):
 
     def files(self) -> dict[str, tuple[str, ...]]:
         """Return split -> the files or folder of its predictions, for the splits that are given."""
-        given = {"dev": self.predictions, "test": self.test_predictions}
-        return {name: (one,) if isinstance(one, str) else one for name, one in given.items() if one is not None}
+        return _given_files({"dev": self.predictions, "test": self.test_predictions})
 
     @property
     def options(self) -> CorpusOptions:
@@ -368,9 +368,6 @@ class Recipe(Machine):
 
 class Decode(Machine):
     """How vLLM predicts. Decoding is always greedy."""
-
-    RESULT_KEYS: ClassVar[tuple[str, ...]] = ("max_tokens", "max_model_len", "max_num_seqs", "dtype", "gpus")
-    """The engine settings that answers depend on."""
 
     adapter: Literal["merged", "lora"] = Field(
         description="merged: merged into the base model before predicting; lora: applied to the base model as a LoRA "
@@ -412,10 +409,16 @@ class Decode(Machine):
         """The environment that predicts and serves with these settings."""
         return "predict-cuda" if self.gpus else "predict-cpu"
 
-    def engine_settings(self) -> dict[str, JsonValue]:
+    def engine_settings(self) -> EngineSettings:
         """Return the settings that answers depend on."""
-        values: dict[str, JsonValue] = self.model_dump(mode="json", include=set(self.RESULT_KEYS))
-        return {key: values[key] for key in self.RESULT_KEYS} | ({"confidence": True} if self.confidence else {})
+        settings: EngineSettings = {
+            "max_tokens": self.max_tokens,
+            "max_model_len": self.max_model_len,
+            "max_num_seqs": self.max_num_seqs,
+            "dtype": self.dtype,
+            "gpus": self.gpus,
+        }
+        return {**settings, "confidence": True} if self.confidence else settings
 
 
 # --- the sheet and the selection ----------------------------------------------------------------------------------

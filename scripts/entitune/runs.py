@@ -75,13 +75,17 @@ class _Run:
         used = dict.fromkeys([*(["train"] if "train" in self.needed_splits else []), *splits])
         return [paths.conversion(self.dataset.name, split) for split in used]
 
+    def job_records(self, seed: int) -> list[str]:
+        """Return the records of the run's own jobs, in order. Records of jobs for an engine group are not included."""
+        return []
+
     def settings(self) -> dict[str, JsonValue]:
         """Return the run with all entries of conf/ that it names, for provenance."""
         return {"run": self.name, "kind": self.kind, "dataset": self.dataset.settings()}
 
 
 @dataclass(frozen=True)
-class Source:
+class EngineSource:
     """The files that an engine reads to predict for a run and seed."""
 
     sentences: str
@@ -140,9 +144,9 @@ class BaseRun(_Run):
         """Return the adapter that the engine loads on top of the model as a LoRA module, or None."""
         return None
 
-    def engine_source(self, seed: int | str, split: str) -> Source:
+    def engine_source(self, seed: int | str, split: str) -> EngineSource:
         """Return what the engine reads to predict a split."""
-        return Source(
+        return EngineSource(
             self.data.asked(split),
             self.data.tokens(split),
             self.data.parity(split, self.decode.environment),
@@ -214,6 +218,10 @@ class TunedRun(BaseRun):
     """LLaMA-Factory's arguments: those of the recipe's file, overridden by the sweep's values."""
     overrides: Arguments = field(default_factory=dict, hash=False)
     """The sweep's values."""
+    rows_checked_by: str
+    """The run of the row whose check that the trainer sees the encoded rows is valid for this one."""
+    train_rows: int | None = None
+    """The number of rows of the training split that are used, chosen by the run's seed; None: all."""
 
     @property
     def cutoff(self) -> int:
@@ -221,11 +229,6 @@ class TunedRun(BaseRun):
         cutoff = self.arguments["cutoff_len"]
         assert isinstance(cutoff, int)
         return cutoff
-
-    rows_checked_by: str
-    """The run of the row whose check that the trainer sees the encoded rows is valid for this one."""
-    train_rows: int | None = None
-    """The number of rows of the training split that are used, chosen by the run's seed; None: all."""
 
     @property
     def selects(self) -> bool:
@@ -287,12 +290,12 @@ class TunedRun(BaseRun):
         """Return the adapter that the engine loads as a LoRA module; None if it is merged."""
         return None if self.merges else self.files(seed).adapter()
 
-    def engine_source(self, seed: int | str, split: str) -> Source:
+    def engine_source(self, seed: int | str, split: str) -> EngineSource:
         """Return what the engine reads to predict a split, or for SELECT the held-out rows with each candidate."""
         if split != SELECT:
             return super().engine_source(seed, split)
         files = self.files(seed)
-        return Source(
+        return EngineSource(
             files.held_out,
             files.held_out_tokens,
             self.data.parity("train", self.decode.environment),
@@ -330,6 +333,13 @@ class TunedRun(BaseRun):
             *(candidates if self.selects else []),
             *(files.adapter(), files.adapter("adapter_config.json")),
         ]
+
+    def job_records(self, seed: int) -> list[str]:
+        """Return the records of the training, and of merging its adapter and its candidates."""
+        jobs = ["train_adapter"]
+        if self.merges:
+            jobs += ["merge_adapter", *(["merge_candidates"] if self.selects else [])]
+        return [self.files(seed).record(job) for job in jobs]
 
     def summaries(self, seed: int, splits: Sequence[str]) -> list[str]:
         """Return the summaries of the run's data, including its training rows."""
@@ -407,6 +417,10 @@ class CrfRun(_Run):
             paths.lock("crf"),
             *self.scored_files(seed, split),
         ]
+
+    def job_records(self, seed: int) -> list[str]:
+        """Return the record of the training."""
+        return [self.files(seed).record("train_crf")]
 
 
 @dataclass(frozen=True, kw_only=True)

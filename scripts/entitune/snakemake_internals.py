@@ -6,7 +6,6 @@ works.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 from snakemake.dag import DAG
 from snakemake.settings.enums import Quietness
 
+from entitune.files import sha256
 from entitune.paths import RESULTS
 
 TICK = 0.001
@@ -135,10 +135,5 @@ def _stale_environments(dag: Any) -> Iterator[str]:
     for job in dag.jobs:
         if job.rule.name == "build_env" and (marker := Path(job.output.built)).is_file():
             built_from = marker.read_bytes().split()[:1]
-            if built_from != [_checksum(job.input.lock).encode()] or not (marker.parent / "bin" / "python").exists():
+            if built_from != [sha256(job.input.lock).encode()] or not (marker.parent / "bin" / "python").exists():
                 yield job.output.built
-
-
-def _checksum(path: str) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

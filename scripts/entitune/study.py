@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import JsonValue
 
+from entitune import paths
 from entitune.cli import printable
 from entitune.config_files import (
     ConfigError,
@@ -46,7 +47,7 @@ from entitune.registries import (
     Selection,
     SheetRow,
 )
-from entitune.runs import BaseRun, CrfRun, Group, ImportedRun, Run, TunedRun, VoteRun, group_runs
+from entitune.runs import SELECT, BaseRun, CrfRun, Group, ImportedRun, Run, TunedRun, VoteRun, group_runs
 
 CONF = Path("conf")
 NO_TRAINING = "none"
@@ -133,6 +134,16 @@ class Study:
             files = [file for split in self.splits for file in run.made_from(seed, split)]
         return list(dict.fromkeys(files))
 
+    def shared_records(self, run: Run, seed: int) -> list[str]:
+        """Return the records of the jobs of a run's engine group: of the covered splits, then of held-out rows."""
+        if not isinstance(run, BaseRun):
+            return []
+        group, shards = self.group_of(run.name, seed).files, paths.shards(run.decode.shards)
+        chooses = isinstance(run, TunedRun) and run.selects
+        return [
+            group.record(split, shard) for split in (*self.splits, *([SELECT] if chooses else [])) for shard in shards
+        ]
+
 
 def _check_splits(run: Run) -> None:
     """Raise ConfigError if a local split that a run needs does not exist."""
@@ -211,18 +222,7 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
     dataset = _look_up(registries.datasets, row.dataset, f"{where}: dataset", "datasets")
     common: dict[str, Any] = {"row": row.run, "dataset": dataset, "seeds": seeds}
     if row.train == CRF or row.train.startswith((VOTE, IMPORT)):
-        if row.sweep:
-            raise ConfigError(
-                f"{where}: sweep: a run with train {row.train} cannot have a sweep; leave the field empty"
-            )
-        common["name"] = row.run
-        if row.train == CRF:
-            yield CrfRun(**common)
-        elif row.train.startswith(VOTE):
-            yield _vote(row.train.removeprefix(VOTE), common, runs, where)
-        else:
-            name = row.train.removeprefix(IMPORT)
-            yield ImportedRun(**common, imported=_look_up(registries.imports, name, f"{where}: train", "imports"))
+        yield _without_model(row, common, registries, runs, where)
         return
     others = (NO_TRAINING, CRF, f"{VOTE}RUN", f"{IMPORT}NAME")
     recipe = (
@@ -275,6 +275,21 @@ def _is_number(value: JsonValue) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _without_model(
+    row: SheetRow, common: dict[str, Any], registries: _Registries, runs: Mapping[str, Run], where: str
+) -> Run:
+    """Return the run of a row that uses no model: crf, vote or import."""
+    if row.sweep:
+        raise ConfigError(f"{where}: sweep: a run with train {row.train} cannot have a sweep; leave the field empty")
+    common = {**common, "name": row.run}
+    if row.train == CRF:
+        return CrfRun(**common)
+    if row.train.startswith(VOTE):
+        return _vote(row.train.removeprefix(VOTE), common, runs, where)
+    name = row.train.removeprefix(IMPORT)
+    return ImportedRun(**common, imported=_look_up(registries.imports, name, f"{where}: train", "imports"))
+
+
 def _vote(name: str, common: dict[str, Any], runs: Mapping[str, Run], where: str) -> VoteRun:
     """Return the vote of a run. Raises ConfigError unless that run has the same dataset and three seeds or more."""
     voters = runs.get(name)
@@ -303,11 +318,16 @@ def _check_run(run: Run, conf: Path) -> None:
             "the answer; set structured: false or thinking: false"
         )
     bare = [label.name for label in run.dataset.labels if not label.description]
-    if bare and any(DEFINITIONS in read_text(conf / path) for path in run.prompt.turns().values()):
+    if bare and shows_definitions(run.prompt, conf):
         raise ConfigError(
             f"{where}: prompt {run.prompt.name!r} shows {DEFINITIONS}, but dataset {run.dataset.name!r} has no "
             f"description of {', '.join(bare)}; write labels: {{{bare[0]}: description, ...}} in conf/datasets.yaml"
         )
+
+
+def shows_definitions(prompt: PromptFiles, conf: Path = CONF) -> bool:
+    """Return whether the prompt contains the descriptions of labels."""
+    return any(DEFINITIONS in read_text(conf / path) for path in prompt.turns().values())
 
 
 def _check_prompt(prompt: PromptFiles, conf: Path) -> None:

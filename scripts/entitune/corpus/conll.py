@@ -100,18 +100,14 @@ def read_tagged(
 
 def find_layout(source: Source, columns: Columns | None) -> Layout:
     """Find the columns from the first sentences. Raises InputError if a column of `columns` does not exist."""
-    token, tag = 0, -1
-    if columns:
-        token, tag = (
-            default if place is None else int(place) for place, default in ((columns.token, 0), (columns.tag, -1))
-        )
+    token = int(columns.token) if columns and columns.token is not None else 0
+    tag = int(columns.tag) if columns and columns.tag is not None else -1
     sentences: list[list[list[str]]] = []
     for block in itertools.islice(_raw_blocks(source), _SAMPLE):
         lines = (decode(line) for line in block.lines)
         sentences.append([split_columns(text) for text, reason in lines if not reason and not _COMMENT.match(text)])
     sizes = Counter(len(fields) for fields in itertools.chain.from_iterable(sentences))
-    count = max(sizes, key=lambda size: (sizes[size], -size), default=2)
-    count = max(count, 2)
+    count = max(2, max(sizes, key=lambda size: (sizes[size], -size), default=2))
     for key, column in (("token", token), ("tag", tag)):
         if not -count <= column < count:
             raise InputError(f"{source.name}: there is no column {column} (columns: {key}); the lines have {count}")

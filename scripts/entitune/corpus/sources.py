@@ -183,9 +183,15 @@ _DECOMPRESSORS: dict[bytes, Callable[[Path], IO[bytes]]] = {
 }
 """The first bytes of a compressed file -> the function that opens it."""
 
-
 _DAMAGES = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
 """The exceptions that the libraries raise for a damaged archive."""
+
+
+def decompressor_of(path: Path) -> Callable[[Path], IO[bytes]] | None:
+    """Return the function that opens a file that is compressed with gzip, bzip2 or xz; None for other files."""
+    with path.open("rb") as stream:
+        beginning = stream.read(6)
+    return next((opener for magic, opener in _DECOMPRESSORS.items() if beginning.startswith(magic)), None)
 
 
 class Member(NamedTuple):
@@ -230,15 +236,14 @@ def _members(path: Path, stack: contextlib.ExitStack) -> list[Member]:
     if zipfile.is_zipfile(path):
         archive = stack.enter_context(zipfile.ZipFile(path))
         return [Member(info.filename, partial(archive.open, info)) for info in archive.infolist() if not info.is_dir()]
-    stream: IO[bytes] = stack.enter_context(path.open("rb"))
-    beginning = stream.read(6)
-    stream.seek(0)
-    for magic, decompress in _DECOMPRESSORS.items():
-        if beginning.startswith(magic):  # members are read in any order, so the stream must be seekable
-            stream = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
-            with decompress(path) as content:
-                shutil.copyfileobj(content, stream)
-            stream.seek(0)
+    stream: IO[bytes]
+    if decompress := decompressor_of(path):  # members are read in any order, so the stream must be seekable
+        stream = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+        with decompress(path) as content:
+            shutil.copyfileobj(content, stream)
+        stream.seek(0)
+    else:
+        stream = stack.enter_context(path.open("rb"))
     tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))  # noqa: SIM115
     return [Member(info.name, partial(_open_tar_member, tar, info)) for info in tar if info.isfile()]
 

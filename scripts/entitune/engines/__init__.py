@@ -1,1 +1,1 @@
-"""Settings, devices and memory of the engines."""
+"""How the engines train and predict: their arguments, checkpoints, GPUs and memory; and the CRF."""

@@ -8,6 +8,8 @@ from entitune.cli import InputError
 from entitune.manifests import ModelManifest, verify
 
 PREFIX = "checkpoint-"
+TRAINING_FILES = ("trainer_log.jsonl", "training_loss.png")
+"""The files of a training that its candidates share."""
 
 
 def steps_in(folder: Path) -> dict[int, Path]:

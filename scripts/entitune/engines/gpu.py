@@ -6,16 +6,17 @@ import fcntl
 import functools
 import os
 import re
-import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
 from entitune import paths
 from entitune.cli import InputError
-from entitune.provenance import built_from
+from entitune.paths import built_from
+from entitune.processes import nvidia_smi
 
 BFLOAT16_CAPABILITY = 8.0
 """The lowest compute capability with bfloat16 (Ampere)."""
@@ -31,12 +32,7 @@ https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.ht
 @functools.cache
 def find_driver() -> str | None:
     """Return the version of this machine's NVIDIA driver, or None if nvidia-smi is missing or fails."""
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        printed = subprocess.run(query, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    first = printed.strip().split("\n")[0]
+    first = next(iter(nvidia_smi("driver_version")), "")
     return first if re.fullmatch(r"\d+(\.\d+)+", first) else None
 
 
@@ -91,19 +87,15 @@ class Gpu:
     free_mib: int
 
 
-def parse_gpus(text: str) -> list[Gpu]:
-    """Read the output of nvidia-smi for index, compute_cap and memory.free as csv,noheader,nounits."""
-    rows = [line.split(",") for line in text.splitlines() if line.strip()]
+def parse_gpus(lines: Iterable[str]) -> list[Gpu]:
+    """Read the lines of nvidia-smi for index, compute_cap and memory.free, without units."""
+    rows = (line.split(",") for line in lines)
     return [Gpu(int(index), float(capability), int(free)) for index, capability, free in rows]
 
 
 def find_gpus() -> list[Gpu]:
     """Return this machine's GPUs; empty if nvidia-smi is missing or fails."""
-    query = ["nvidia-smi", "--query-gpu=index,compute_cap,memory.free", "--format=csv,noheader,nounits"]
-    try:
-        return parse_gpus(subprocess.run(query, capture_output=True, text=True, check=True).stdout)
-    except (OSError, subprocess.CalledProcessError):
-        return []
+    return parse_gpus(nvidia_smi("index,compute_cap,memory.free"))
 
 
 _claims: list[IO[str]] = []

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from entitune.cli import InputError
 from entitune.engines.candidates import candidates_in
@@ -69,10 +67,3 @@ def adapters_of(jobs: Sequence[Job]) -> list[Path]:
     if adapters and len(adapters) < len(jobs):
         raise InputError(f"{jobs[0].model}: jobs with an adapter and jobs without cannot share an engine")
     return adapters
-
-
-def release(engine: Any) -> None:
-    """Free an engine's memory for the next model. The caller must drop its own reference first."""
-    engine.llm_engine.engine_core.shutdown()
-    del engine
-    gc.collect()

@@ -121,12 +121,12 @@ SCALED_BYTES = 0.5 + 4 / 64
 """Bytes per weight in 4 bits without double quantisation: the scales are float32."""
 
 
-def weight_bytes(shape: Shape, recipe: Recipe) -> float:
+def weight_bytes(shape: Shape, training: LoraTraining) -> float:
     """Return the bytes of the base model in training. bitsandbytes quantises only the linear layers of the blocks."""
-    if not recipe.quantised:
+    if not training.quantised:
         return 2 * parameters(shape)
     linear = shape.layers * sum(inputs * outputs for inputs, outputs in shape.linears.values())
-    each = QUANTISED_BYTES if recipe.double_quantisation else SCALED_BYTES
+    each = QUANTISED_BYTES if training.double_quantisation else SCALED_BYTES
     return each * linear + 2 * (parameters(shape) - linear)
 
 
@@ -170,7 +170,7 @@ def logits_bytes(shape: Shape, tokens: int, fused: bool = False) -> float:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LoraTraining:
     """The arguments of LLaMA-Factory that the estimate needs, with LLaMA-Factory's defaults."""
 
     rank: int
@@ -184,7 +184,7 @@ class Recipe:
     double_quantisation: bool = True
 
     @classmethod
-    def from_arguments(cls, arguments: Mapping[str, Any]) -> Recipe:
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> LoraTraining:
         """Read the arguments. Raises ValueError if they are not for LoRA training of a model in 16 or 4 bits."""
         bits = arguments.get("quantization_bit")
         if arguments.get("finetuning_type", "lora") != "lora" or bits not in (None, 4):
@@ -201,23 +201,23 @@ class Recipe:
         )
 
 
-def training_memory(shape: Shape, recipe: Recipe, longest: int) -> dict[str, float]:
+def training_memory(shape: Shape, training: LoraTraining, longest: int) -> dict[str, float]:
     """Return purpose -> bytes on each GPU, for a batch in which every row has the length of the longest.
 
     The base model stays in bfloat16 or 4 bits. LLaMA-Factory keeps trainable parameters in float32, so each needs 4
     bytes for itself, 4 for its gradient and 8 for Adam's two moments (Rajbhandari et al. 2020, ZeRO, section 3.1).
     """
-    tokens = recipe.batch * longest
-    trainable = lora_parameters(shape, recipe.rank, recipe.target)
-    layer = layer_activation_bytes(shape, longest, recipe.rank, recipe.fused) * tokens
+    tokens = training.batch * longest
+    trainable = lora_parameters(shape, training.rank, training.target)
+    layer = layer_activation_bytes(shape, longest, training.rank, training.fused) * tokens
     # With checkpointing, each block keeps its bfloat16 input, and one block at a time is recomputed.
-    activations = shape.layers * 2 * shape.hidden * tokens + layer if recipe.checkpointing else shape.layers * layer
-    logits = logits_bytes(shape, tokens, recipe.fused)
-    weights = {"weights (bfloat16)": weight_bytes(shape, recipe)}
-    if recipe.quantised:
+    activations = shape.layers * 2 * shape.hidden * tokens + layer if training.checkpointing else shape.layers * layer
+    logits = logits_bytes(shape, tokens, training.fused)
+    weights = {"weights (bfloat16)": weight_bytes(shape, training)}
+    if training.quantised:
         largest = max(inputs * outputs for inputs, outputs in shape.linears.values())
         weights = {
-            "weights (4 bit, embeddings bfloat16)": weight_bytes(shape, recipe),
+            "weights (4 bit, embeddings bfloat16)": weight_bytes(shape, training),
             "the layer at work (bfloat16)": 2 * largest,
         }
     return {
@@ -225,8 +225,8 @@ def training_memory(shape: Shape, recipe: Recipe, longest: int) -> dict[str, flo
         "LoRA parameters (float32)": 4 * trainable,
         "gradients (float32)": 4 * trainable,
         "optimiser states (float32)": 8 * trainable,
-        f"activations, {'with' if recipe.checkpointing else 'without'} checkpointing": activations,
-        f"logits and loss, {'fused' if recipe.fused else 'not fused'}": logits,
+        f"activations, {'with' if training.checkpointing else 'without'} checkpointing": activations,
+        f"logits and loss, {'fused' if training.fused else 'not fused'}": logits,
         "allocator reserve": ALLOCATOR_SHARE * (activations + logits),
         "CUDA context": CONTEXT_BYTES,
     }
@@ -247,7 +247,7 @@ def prediction_memory(shape: Shape, max_model_len: int, max_num_seqs: int) -> di
     }
 
 
-def training_flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
+def training_flops_per_token(shape: Shape, training: LoraTraining, length: float) -> float:
     """Return the floating-point operations for one token of training, in rows of `length` tokens.
 
     Each parameter needs 2 operations forward and 2 backward through the activations (Kaplan et al. 2020, section 2.1).
@@ -256,9 +256,9 @@ def training_flops_per_token(shape: Shape, recipe: Recipe, length: float) -> flo
     """
     matrices = parameters(shape) - (0 if shape.tied else shape.vocab * shape.hidden)  # a lookup needs no operations
     forward = 2 * matrices + 4 * length * shape.heads * shape.head_dim * shape.layers
-    lora = 6 * lora_parameters(shape, recipe.rank, recipe.target)
+    lora = 6 * lora_parameters(shape, training.rank, training.target)
     backward = 2 * matrices + 8 * length * shape.heads * shape.head_dim * shape.layers
-    return forward * (2 if recipe.checkpointing else 1) + backward + lora
+    return forward * (2 if training.checkpointing else 1) + backward + lora
 
 
 def tokens_of(characters: int, shape: Shape) -> int:
@@ -271,13 +271,19 @@ def tokens_of(characters: int, shape: Shape) -> int:
 
 
 def training_seconds(
-    shape: Shape, recipe: Recipe, length: float, rows: float, tflops: float, gpus: int = 1, mfu: float = REFERENCE_MFU
+    shape: Shape,
+    training: LoraTraining,
+    length: float,
+    rows: float,
+    tflops: float,
+    gpus: int = 1,
+    mfu: float = REFERENCE_MFU,
 ) -> float:
     """Return the seconds of training on `rows` rows of `length` tokens, where each row counts once per epoch.
 
     `tflops` is the peak throughput of a GPU, and `mfu` the share of it that training reaches.
     """
-    flops = rows * length * training_flops_per_token(shape, recipe, length)
+    flops = rows * length * training_flops_per_token(shape, training, length)
     return flops / (tflops * 1e12 * mfu * gpus)
 
 

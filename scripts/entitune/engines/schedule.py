@@ -38,11 +38,9 @@ def plan(arguments: Mapping[str, Any], rows: int, processes: int = 1, whole_accu
     Raises:
         ValueError: There would be no step.
     """
-    batch, accumulation = (
-        arguments.get("per_device_train_batch_size") or 8,
-        arguments.get("gradient_accumulation_steps"),
-    )
-    batches, accumulation = math.ceil(rows / (batch * processes)), accumulation or 1
+    batch = arguments.get("per_device_train_batch_size") or 8
+    accumulation = arguments.get("gradient_accumulation_steps") or 1
+    batches = math.ceil(rows / (batch * processes))
     steps_per_epoch = batches // accumulation if whole_accumulations else math.ceil(batches / accumulation)
     if steps_per_epoch < 1:
         raise ValueError(

@@ -5,11 +5,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 from entitune.cli import InputError
 from entitune.engines.gpu import check_environment, environment_of, find_gpus, lacks_bfloat16
 from entitune.files import read_json
+
+
+class EngineSettings(TypedDict):
+    """The decode settings that answers depend on; docs/configuration.md explains them (conf/decode.yaml)."""
+
+    max_tokens: int
+    max_model_len: int
+    max_num_seqs: int
+    dtype: Literal["auto", "bfloat16", "float16", "float32"]
+    gpus: int
+    confidence: NotRequired[bool]
+
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM accepts as max_lora_rank."""
@@ -77,14 +89,14 @@ def engine_environment(gpus: int, threads: int) -> dict[str, str]:
     }
 
 
-def engine_settings(
-    decode: dict[str, Any], adapters: Sequence[Path] = (), at_once: int | None = None
+def engine_arguments(
+    decode: EngineSettings, adapters: Sequence[Path] = (), at_once: int | None = None
 ) -> dict[str, Any]:
     """Return the engine arguments of vLLM for decode settings and the folders of adapters that are served unmerged.
 
     `at_once` is the number of adapters in one batch (default: all).
     """
-    settings: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "max_model_len": decode["max_model_len"],
         "max_num_seqs": decode["max_num_seqs"],
         "generation_config": "vllm",  # that of Qwen2.5 has a repetition penalty, which also acts at temperature 0
@@ -92,12 +104,12 @@ def engine_settings(
         "dtype": decode["dtype"],
     }
     if decode["gpus"]:
-        settings["tensor_parallel_size"] = decode["gpus"]
+        arguments["tensor_parallel_size"] = decode["gpus"]
         if decode["dtype"] == "auto" and lacks_bfloat16(find_gpus()):
-            settings["dtype"] = "float16"
+            arguments["dtype"] = "float16"
     else:
-        settings["enforce_eager"] = True
+        arguments["enforce_eager"] = True
     if adapters:
-        settings |= {"enable_lora": True, "max_lora_rank": max_lora_rank(adapters)}
-        settings["max_loras"] = at_once or len(adapters)
-    return settings
+        arguments |= {"enable_lora": True, "max_lora_rank": max_lora_rank(adapters)}
+        arguments["max_loras"] = at_once or len(adapters)
+    return arguments

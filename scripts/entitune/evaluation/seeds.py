@@ -96,6 +96,11 @@ def _mean(group: Sequence[Score]) -> SeedMean:
     )
 
 
+def show_mean(mean: float, deviation: float | None, digits: int = 4) -> str:
+    """Return a mean for readers, with its deviation over the seeds if there is one."""
+    return f"{mean:.{digits}f}" if deviation is None else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
     """Return the mean and the sample standard deviation, which is None for a single value."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None

@@ -78,12 +78,6 @@ def is_control_token(content: str, special: bool, template: str, unknown: str | 
     return (special and content != unknown) or (content.split() == [content] and content in template)
 
 
-def blank(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the alpaca row with the same turns and plain words in them, to tell markup from content."""
-    texts = {key: "x" if row[key] else "" for key in ("system", "instruction", "input", "output")}
-    return {**row, **texts, "history": [["x", "x"] for _ in row["history"]]}
-
-
 def add_chat_option(parser: argparse.ArgumentParser) -> None:
     """Add the option `--chat`: the chat settings of the model."""
     parser.add_argument(

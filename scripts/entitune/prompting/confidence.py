@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import accumulate
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from entitune.prompting.answer_formats.named import Range
 
@@ -27,9 +27,6 @@ class Token(NamedTuple):
 
     text: str
     logprob: float
-
-
-Tokens: TypeAlias = Sequence[Token]
 
 
 class TokenProbabilities:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
-from entitune.prompting.chat import ChatSettings, blank, control_tokens
-from entitune.prompting.prompt import chat_of
+from entitune.prompting.chat import ChatSettings, control_tokens
+from entitune.prompting.prompt import AlpacaRow, chat_of
 
 REPLACED = "{{idx}}"
 """The placeholder that LLaMA-Factory's template replaces with the number of the turn, even in a user's text."""
@@ -26,14 +25,14 @@ class Encoder:
         self._control = control_tokens(self._tokenizer)
         self._markup: dict[tuple[bool, int], Counter[int]] = {}
 
-    def encode(self, row: dict[str, Any]) -> tuple[list[int], list[int]]:
+    def encode(self, row: AlpacaRow) -> tuple[list[int], list[int]]:
         """Return the token ids of the prompt and of the answer. The answer includes the end of the model's turn."""
         turns = [message for message in chat_of(row) if message["role"] != "system"]
         answer = {"role": "assistant", "content": row["output"]}
         prompt_ids, answer_ids = self._template.encode_oneturn(self._tokenizer, [*turns, answer], system=row["system"])
         return prompt_ids, answer_ids + [self._tokenizer.eos_token_id] * self._template.efficient_eos
 
-    def find_problem(self, row: dict[str, Any], ids: list[int]) -> str | None:
+    def find_problem(self, row: AlpacaRow, ids: list[int]) -> str | None:
         """Return why the token ids `ids` of a row do not represent its texts, or None."""
         texts = [row["instruction"], row["input"], *(user for user, _ in row["history"])]
         if any(REPLACED in text for text in texts):
@@ -42,13 +41,25 @@ class Encoder:
             return f"the text holds {', '.join(map(repr, found))}, which the model reads as markup of the chat"
         return None
 
-    def _control_tokens_in(self, row: dict[str, Any], ids: list[int]) -> list[str]:
+    def _control_tokens_in(self, row: AlpacaRow, ids: list[int]) -> list[str]:
         """Return the control tokens in a row's texts: those in its encoding that its turns do not explain."""
         turns = (bool(row["system"]), len(row["history"]))
         if turns not in self._markup:
-            prompt_ids, answer_ids = self.encode(blank(row))
+            prompt_ids, answer_ids = self.encode(_without_content(row))
             self._markup[turns] = self._count(prompt_ids + answer_ids)
         return sorted(self._control[token] for token in self._count(ids) - self._markup[turns])
 
     def _count(self, ids: list[int]) -> Counter[int]:
         return Counter(token for token in ids if token in self._control)
+
+
+def _without_content(row: AlpacaRow) -> AlpacaRow:
+    """Return the row with the same turns and plain words in them, to tell markup from content."""
+    return {
+        "id": row["id"],
+        "system": row["system"] and "x",
+        "instruction": row["instruction"] and "x",
+        "input": row["input"] and "x",
+        "output": row["output"] and "x",
+        "history": [["x", "x"] for _ in row["history"]],
+    }

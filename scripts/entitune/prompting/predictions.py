@@ -14,7 +14,7 @@ from entitune.records import WORST_FIRST, Prediction, Sentence
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RawAnswer:
     """A line of the answers that predict_shard writes."""
 
     run: str

@@ -5,12 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NotRequired
+
+from typing_extensions import TypedDict
 
 from entitune.records import Sentence
 
 LABELS, DEFINITIONS = "{labels}", "{definitions}"
 """The placeholders of a prompt's text."""
+
+
+class AlpacaRow(TypedDict):
+    """A sentence with its prompt and answer, as docs/contracts.md describes it."""
+
+    id: str
+    system: str
+    instruction: str
+    input: str
+    output: str
+    """The answer to learn; empty if the sentence is unlabelled."""
+    history: list[list[str]]
+    """Pairs [user turn, assistant turn] before the sentence: the examples of a few-shot prompt."""
+    sentence: NotRequired[str]
+    """The id of the sentence that the row is a window of."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +65,12 @@ class Prompt:
         return cls(prompt.user, prompt.system, shown)
 
     @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Prompt:
+    def from_row(cls, row: AlpacaRow) -> Prompt:
         """Return the prompt of an alpaca row."""
         return cls(row["instruction"], row["system"], row["history"])
 
-    def row(self, sentence: Sentence, answer: str = "") -> dict[str, Any]:
-        """Return the alpaca row of a sentence. `answer` is the answer to learn, and empty if it is unlabelled."""
+    def row(self, sentence: Sentence, answer: str = "") -> AlpacaRow:
+        """Return the alpaca row of a sentence."""
         return {
             "id": sentence.id,
             "system": self.system,
@@ -76,7 +93,7 @@ def _fill(text: str, labels: Mapping[str, str]) -> str:
     return re.sub("|".join(map(re.escape, filled)), lambda found: filled[found[0]], text)
 
 
-def chat_of(row: dict[str, Any]) -> list[dict[str, str]]:
+def chat_of(row: AlpacaRow) -> list[dict[str, str]]:
     """Return the messages of an alpaca row before the answer: system (if there is one), examples, user.
 
     Like LLaMA-Factory, this joins `instruction` and `input` with one line end.

@@ -1,31 +1,20 @@
-"""Read alpaca rows and encoded rows."""
+"""Read alpaca rows and encoded rows, and list the refused ones in a message."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from typing_extensions import TypedDict
 
 from entitune.cli import InputError
 from entitune.files import read_json
+from entitune.prompting.prompt import AlpacaRow
 from entitune.records import Tokens, read_records
 
-
-class AlpacaRow(TypedDict):
-    """A sentence with its prompt and answer, as docs/contracts.md describes it."""
-
-    id: str
-    system: str
-    instruction: str
-    input: str
-    output: str
-    history: list[list[str]]
-
-
+SHOWN = 20
+"""The most rows that a message lists."""
 _ROWS = TypeAdapter(list[AlpacaRow])
 
 
@@ -38,9 +27,9 @@ class EncodedRow(Tokens):
     """Why the row is used neither for training nor for prediction."""
 
 
-def read_alpaca(path: str | Path) -> list[dict[str, Any]]:
+def read_alpaca(path: str | Path) -> list[AlpacaRow]:
     """Return the rows of an alpaca file. Raises InputError if it is not as docs/contracts.md describes it."""
-    rows: list[dict[str, Any]] = read_json(path)
+    rows: list[AlpacaRow] = read_json(path)
     try:
         _ROWS.validate_python(rows, strict=True)
     except ValidationError as error:
@@ -57,7 +46,7 @@ def read_encoded(path: str | Path) -> Iterator[EncodedRow]:
     return read_records(path, EncodedRow)
 
 
-def read_pairs(alpaca: str | Path, tokens: str | Path) -> list[tuple[dict[str, Any], EncodedRow]]:
+def read_pairs(alpaca: str | Path, tokens: str | Path) -> list[tuple[AlpacaRow, EncodedRow]]:
     """Return each alpaca row with its encoding. Raises InputError if the files do not have the same rows in order."""
     rows, encoded = read_alpaca(alpaca), list(read_encoded(tokens))
     if [row["id"] for row in rows] != [one.id for one in encoded]:
@@ -65,3 +54,9 @@ def read_pairs(alpaca: str | Path, tokens: str | Path) -> list[tuple[dict[str, A
             f"{tokens} does not have the rows of {alpaca} in order; delete both and run the same command again"
         )
     return list(zip(rows, encoded, strict=True))
+
+
+def listed(problems: Sequence[str]) -> list[str]:
+    """Return the problems of rows for a message: the first SHOWN, and the number of the others."""
+    more = len(problems) - SHOWN
+    return [*problems[:SHOWN], *([f"... and {more} more"] if more > 0 else [])]

@@ -1,1 +1,1 @@
-"""The export of a finished run as a self-contained folder: model card, prompt, and scripts that ask the model."""
+"""The texts of an exported run: the model card, and scripts that ask the model."""

@@ -108,8 +108,8 @@ class Card:
         model, train = config["model"], config["train"]
         archive = config["dataset"].get("archive")
         environments = [
-            f"{name}: {', '.join(f'{package} {version}' for package, version in packages.items())}"
-            for name, packages in self.manifest["engines"].items()
+            f"{environment}: {', '.join(f'{package} {version}' for package, version in packages.items())}"
+            for environment, packages in self.manifest["engines"].items()
         ]
         commit = f"commit {git['commit']}{', modified' if git['modified'] else ''}; " if git["commit"] else ""
         rank = train["arguments"].get("lora_rank", 8)
@@ -118,7 +118,6 @@ class Card:
             title=self.title,
             adapter=self.adapter,
             base=self.base,
-            base_path=self.base,
             on_hub="id" in model,
             max_lora_rank=next(limit for limit in LORA_RANKS if limit >= rank),
             revision=model["revision"],

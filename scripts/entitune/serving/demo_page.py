@@ -16,11 +16,12 @@ from markupsafe import Markup
 
 from entitune.html_pages import STYLE, highlight, hues_of, mark, render
 from entitune.records import Mention
-from entitune.serving.client import TOO_LONG, Answer, Client, ServerError
+from entitune.serving.client import Client, ServerError
 from entitune.serving.demo_page_template import EXAMPLES, PAGE, POLICY, RESULT, SCRIPT, WORDS
 from entitune.serving.demo_page_template import STYLE as OWN_STYLE
 from entitune.serving.extraction import Extraction, extractions
 from entitune.serving.finished_runs import FinishedRun
+from entitune.serving.run_requests import TOO_LONG, Answer
 from entitune.serving.texts import Document
 
 MAX_BODY = 64 * 1024

@@ -14,8 +14,9 @@ from typing import Any
 from entitune.cli import InputError
 from entitune.files import atomic_write, read_json, read_jsonl, write_json
 from entitune.records import Mention
-from entitune.serving.client import STATUSES, Answer, Client, ask_all, identity_of
+from entitune.serving.client import Client, ask_all
 from entitune.serving.finished_runs import FinishedRun
+from entitune.serving.run_requests import STATUSES, Answer, identity_of
 from entitune.serving.texts import Document
 
 CSV_COLUMNS = ("source", "label", "text", "start", "end", "status")

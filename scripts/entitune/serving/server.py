@@ -20,16 +20,16 @@ from pathlib import Path
 import requests
 
 from entitune.cli import InputError
-from entitune.engines.vllm_settings import engine_environment, engine_settings
+from entitune.engines.vllm_settings import engine_arguments, engine_environment
 from entitune.files import read_json
 from entitune.processes import die_with_parent
 from entitune.prompting.chat import is_control_token, text_of_template
 from entitune.registries import Model
 from entitune.serving import vllm_process
 from entitune.serving.chat_requests import ServedRun
-from entitune.serving.client import version_of
 from entitune.serving.finished_runs import KEY_VARIABLE, FinishedRun, is_loopback
 from entitune.serving.middleware import VARIABLE, GuardSettings
+from entitune.serving.run_requests import version_of
 from entitune.serving.supervisor import supervised
 
 SECONDS_TO_FINISH = 60
@@ -78,12 +78,13 @@ def server_command(runs: Sequence[FinishedRun], python: Path, entry: Model, host
     else:
         modules = [one for one in runs if one.adapter]
         model, names = first.base, [first.model, *(one.name for one in runs if not one.adapter)]
-    widest = {key: max(getattr(one.decode, key) for one in runs) for key in ("max_model_len", "max_num_seqs")}
-    decode = {**first.decode.engine_settings(), **widest}
-    settings = engine_settings(decode, [one.adapter for one in modules if one.adapter])
+    decode = first.decode.engine_settings()
+    decode["max_model_len"] = max(one.decode.max_model_len for one in runs)
+    decode["max_num_seqs"] = max(one.decode.max_num_seqs for one in runs)
+    arguments = engine_arguments(decode, [one.adapter for one in modules if one.adapter])
     command = [str(python), "-m", vllm_process.__name__]
     command += ["--model", str(model), "--served-model-name", *names]
-    for name, value in settings.items():
+    for name, value in arguments.items():
         command += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     if modules:  # as JSON: a run of a sweep has "=" in its name
         command += ["--lora-modules", *(json.dumps({"name": one.name, "path": str(one.adapter)}) for one in modules)]

@@ -24,7 +24,7 @@ AnswerStatus: TypeAlias = Literal["ok", "repaired", "unparseable"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ParsedAnswer:
     """The mentions that an answer names, in the answer's order and with duplicates, and how the answer was read.
 
     `ok`: the answer has exactly the format that the prompt asks for. `repaired`: it has another format, but could be
@@ -38,40 +38,34 @@ class Answer:
     """For each mention, the characters of the raw answer that name it."""
 
 
-def read_answer(answer_format: AnswerFormat, raw: str, text: str) -> Answer:
+def read_answer(answer_format: AnswerFormat, raw: str, text: str) -> ParsedAnswer:
     """Read the answer `raw` to the sentence `text`. Never raises; takes time linear in the lengths of both.
 
-    Reasoning is not part of the answer: see `without_reasoning`. The complete mentions of a cut-off answer are kept.
+    Reasoning is not part of the answer: see `outside_reasoning`. The complete mentions of a cut-off answer are kept.
     Only the engine's finish reason tells that an answer was cut off, so the caller sets the status `truncated`. Labels
     are not checked.
     """
     reader = _READERS[answer_format]
     named = reader.strictly(raw, text)
     if named is not None:
-        return Answer(tuple(one.mention for one in named), "ok", tuple(one.ranges for one in named))
-    kept = _outside_reasoning(raw)
+        return ParsedAnswer(tuple(one.mention for one in named), "ok", tuple(one.ranges for one in named))
+    kept = outside_reasoning(raw)
     named = None if kept is None else reader.loosely("".join(raw[start:end] for start, end in kept), text)
     if kept is None or named is None:
-        return Answer((), "unparseable")
+        return ParsedAnswer((), "unparseable")
     ranges = tuple(tuple(_moved(one.ranges, kept)) for one in named)
-    return Answer(tuple(one.mention for one in named), "repaired", ranges)
+    return ParsedAnswer(tuple(one.mention for one in named), "repaired", ranges)
 
 
 _THINK_TAG = re.compile(r"<(/?)think>")
 
 
-def without_reasoning(raw: str) -> str | None:
-    """Remove the reasoning from an answer. Return None if the reasoning has no end.
+def outside_reasoning(raw: str) -> list[Range] | None:
+    """Return the parts of an answer that are not reasoning, or None if the reasoning has no end.
 
     Reasoning is the text between `<think>` and `</think>`, and everything before a `</think>` without a `<think>`,
     because some chat templates put the `<think>` into the prompt.
     """
-    kept = _outside_reasoning(raw)
-    return None if kept is None else "".join(raw[start:end] for start, end in kept)
-
-
-def _outside_reasoning(raw: str) -> list[Range] | None:
-    """Return the parts of an answer that are not reasoning, or None if the reasoning has no end."""
     kept: list[Range] = []
     start, inside = 0, False
     for tag in _THINK_TAG.finditer(raw):

@@ -1,4 +1,4 @@
-"""Write the answer that a model learns for a labelled sentence."""
+"""Write the answer that a model learns for a sentence."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from entitune.records import Entity, Sentence
 
 
 def write_answer(answer_format: AnswerFormat, sentence: Sentence) -> str:
-    """Return the answer in a format: the entities in text order, without those that are `inexpressible`."""
-    return _WRITERS[answer_format](sentence)
+    """Return the answer in a format: the entities in text order, without those that are `inexpressible`.
+
+    It is empty if the sentence is unlabelled.
+    """
+    return "" if sentence.entities is None else _WRITERS[answer_format](sentence)
 
 
 def inexpressible(answer_format: AnswerFormat, sentence: Sentence) -> tuple[Entity, ...]:
