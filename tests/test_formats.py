@@ -341,7 +341,7 @@ def test_byte_order_marks_of_joined_files_are_skipped(scratch: Path, raw: str, n
 
 
 def test_keys_that_tools_leave_out_mean_no_mentions(scratch: Path) -> None:
-    rows = [{"text": "好", "spans": [], "answer": "accept"}, {"text": "好", "answer": "accept"}]
+    rows: list[dict[str, Any]] = [{"text": "好", "spans": [], "answer": "accept"}, {"text": "好", "answer": "accept"}]
     assert found(read(scratch / "raw", as_lines(rows), "spans")) == [("好", [])] * 2
     regions = [{"start": 0, "end": 1, "text": "好", "labels": ["name"]}]
     tasks = [{"text": "好", "label": regions, "annotation_id": 1}, {"text": "王", "annotation_id": 2}]
