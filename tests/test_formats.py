@@ -459,6 +459,15 @@ def test_a_mention_with_wrong_offsets_is_refused_with_the_right_ones(scratch: Pa
     ]
 
 
+@pytest.mark.parametrize("surface", ["王小 明", "王小\\n明", "王小明"])
+def test_white_space_in_surfaces_of_label_studio_may_differ(scratch: Path, surface: str) -> None:
+    task = {"id": 1, "text": "王小\n 明来", "label": [{"start": 0, "end": 5, "text": surface, "labels": ["name"]}]}
+    assert found(read(scratch / "raw", as_array([task]), "label-studio")) == [("王小\n 明来", [(0, 5, "name")])]
+    assert [note.times for note in notes(scratch / "raw", "label-studio")] == [1]
+    task["label"] = [{"start": 0, "end": 2, "text": surface, "labels": ["name"]}]
+    assert "these offsets hold '王小'" in reasons(read(scratch / "raw", as_array([task]), "label-studio"))[0][1]
+
+
 def test_offsets_of_javascript_are_converted(scratch: Path) -> None:
     regions = [{"start": 2, "end": 5, "text": "王小明", "labels": ["name"]}]
     raw = as_array([{"id": 1, "text": f"😀{TEXT}", "label": regions}])

@@ -276,6 +276,27 @@ def test_folders_and_pairs_are_recognised(tmp_path: Path) -> None:
     assert recognise(Source.of([tmp_path / "tags", tmp_path / "texts"])) is None
 
 
+def test_labels_in_a_column_may_have_spaces(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_text("王\tB-my name\n明\tI-my name\n", encoding="utf-8")
+    found = recognise(Source.of([tmp_path / "raw"]))
+    assert found is not None
+    (row,) = read_split(Source.of([tmp_path / "raw"]), found.format, "train")[1]
+    assert row.sentence == Sentence("train-1", "王明", (Entity("my name", "王明", 0, 2),))
+
+
+def test_names_of_tags_without_prefixes_begin_mentions(tmp_path: Path) -> None:
+    table = pyarrow.table({"tokens": [["王", "明", "来"]], "ner_tags": [[1, 1, 0]]})
+    feature = {"feature": {"names": ["O", "name"], "_type": "ClassLabel"}, "_type": "Sequence"}
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": {"ner_tags": feature}}})})
+    parquet.write_table(table, tmp_path / "raw")
+    source = Source.of([tmp_path / "raw"])
+    found = recognise(source)
+    assert found is not None
+    assert found.options == {"tag_names": ["O", "I-name"], "repair_iob1": True}
+    (row,) = read_split(source, found.format, "train", LABELS, CorpusOptions.model_validate(found.options))[1]
+    assert row.sentence == Sentence("train-1", "王明来", (Entity("name", "王明", 0, 2),))
+
+
 def test_parquet_is_recognised(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"tokens": [["王"]], "ner_tags": [["S-name"]]}), tmp_path / "raw")
     found = recognise(Source.of([tmp_path / "raw"]))
@@ -326,6 +347,7 @@ def test_tags_as_numbers_get_placeholders_without_names(tmp_path: Path, card: st
         {"text": "王来", "label": "B-name O"},
         {"text": "王来", "entities": '[{"start": 0}]'},
         {"text": "王来", "ents": [{"from": 1, "to": 2, "type": "name"}]},
+        {"title": "王来", "ents": [[{"pos": [0, 1], "sentence": 1, "type": "name"}]]},
         {"text": "好王", "ents": [{"from": 2, "to": 2, "type": "name", "word": "王"}]},
         {"text": "王来", "ents": [{"from": 0, "to": 1, "type": "name", "category": "x", "word": "王"}]},
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -14,6 +15,8 @@ import pyarrow
 import pytest
 from corpora import found, read
 from helpers import run_script
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from entitune.cli import InputError
@@ -106,6 +109,11 @@ CONVERTED: dict[str, tuple[str, str, list[tuple[str, list[tuple[int, int, str]]]
     "tags as text": (lines(TAGGED), "tags as one text", PLACES),
     "tags of a text": (lines([{**row, "labels": row["labels"].split()} for row in TAGGED]), "tags as one", PLACES),
     "tags in CSV": (CSV_TAGS, "lines of a text and its tags", PLACES),
+    "mentions first in TSV": (
+        "王 来\tB-PER O\n李 来\tB-PER O\n",
+        "its tags",
+        [("王来", [(0, 1, "PER")]), ("李来", [(0, 1, "PER")])],
+    ),
     "tags in TSV": ("".join(f"{' '.join(row['text'])}\t{row['labels']}\n" for row in TAGGED), "its tags", PLACES),
     "tokens in CSV": (
         "Sentence #,Word,POS,Tag\n"
@@ -115,6 +123,34 @@ CONVERTED: dict[str, tuple[str, str, list[tuple[str, list[tuple[int, int, str]]]
             for place, (token, tag) in enumerate(zip(text, tags, strict=True))
         ),
         "a token per row",
+        PLACES,
+    ),
+    "tags after each sentence": (
+        "".join(f"{' '.join(row['text'])}\n{row['labels']}\n\n" for row in TAGGED),
+        "a line of tags after each sentence",
+        PLACES,
+    ),
+    "mentions in TSV": (
+        "".join(f"{row['text']}\t{json.dumps(row['label'])}\n" for row in ROWS),
+        "lines of a text and its mentions",
+        PLACES,
+    ),
+    "mentions by label": (
+        lines(
+            [
+                {
+                    "text": text,
+                    "entities": {label: [{"start": s, "end": e, "text": text[s:e]}] for s, e, label in spans},
+                }
+                for text, spans in PLACES
+            ]
+        ),
+        "mentions under 'entities' by label",
+        PLACES,
+    ),
+    "Python in CSV": (
+        "n;words;tags\n" + "".join(f"1;{list(text)};{tags}\n" for (text, _), tags in zip(PLACES, TAGS, strict=True)),
+        "lists in Python's notation",
         PLACES,
     ),
     "CMeEE 1": (
@@ -174,6 +210,29 @@ def test_the_command_of_a_message_converts_the_file(tmp_path: Path, monkeypatch:
     assert found(read(new, None, recognised.format, None, **recognised.options)) == expected
 
 
+KEYS = st.sampled_from(
+    ["text", "label", "labels", "entities", "start", "end", "tokens", "ner_tags", "data", "annotations"]
+)
+VALUES = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-1, 5), st.sampled_from(["王小明", "B-PER", "O O", "[1]", "王", ""])
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+@given(rows=st.lists(st.one_of(VALUES, st.dictionaries(KEYS, VALUES, min_size=1, max_size=4)), min_size=1, max_size=3))
+def test_any_json_is_read_or_described(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path.write_text(lines(rows), encoding="utf-8")
+    source = Source.of([path])
+    advise(source)
+    if recognised := recognise(source):
+        with contextlib.suppress(InputError):
+            read(path, None, recognised.format, None, **recognised.options)
+
+
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
@@ -224,6 +283,11 @@ def test_the_command_of_a_message_converts_the_file(tmp_path: Path, monkeypatch:
             "Choose the label (type, kind), and describe it: format: json, mapping: {text: text, mentions: ents, "
             "start: a, end: b, label: type, surface: w}",
         ),
+        (
+            lines([{"text": "王", "ents": [{"start": 0, "type": "PER", "word": "王"}]}]).encode(),
+            "add an end, start + the length of word",
+        ),
+        (b"# rows\n" + lines([{"text": "", "label": []}]).encode(), "after a line that is not JSON"),
         ("你好\n再见\n".encode(), None),
         (b'{"a": 1, "b": [[]]}\n', None),
     ],

@@ -13,7 +13,7 @@ from typing import Any
 
 from entitune.corpus.cluener import read_text
 from entitune.corpus.json_objects import Json, is_array, read_objects
-from entitune.corpus.mention_lists import SENTENCE_ID, Dialect, DialectReader, read_mention
+from entitune.corpus.mention_lists import SENTENCE_ID, Dialect, DialectReader, find, read_mention
 from entitune.corpus.options import Mapping
 from entitune.corpus.rows import ABSENT, Draft, Ids, Kind, Reading, Row, quote
 from entitune.corpus.sources import Source
@@ -46,8 +46,20 @@ def read_label_studio(source: Source, reading: Reading) -> Iterator[Row]:
             text = read_text(data, text_key, draft)
             if labelled:
                 for region in _regions(task, short_key, draft, reading):
-                    read_mention(region, text, _REGION, draft, reading)
+                    read_mention(_with_spaces(region, text, draft, reading), text, _REGION, draft, reading)
         yield draft.finish(name, labelled)
+
+
+def _with_spaces(region: Any, text: str, draft: Draft, reading: Reading) -> Any:
+    """Return a region whose surface has the white space of the text, which the export changes in surfaces."""
+    start, end, surface = (find(region, (key,)) for key in ("start", "end", "text"))
+    if type(start) is not int or type(end) is not int or not isinstance(surface, str):
+        return region
+    found = text[max(start, 0) : max(end, 0)]
+    if found == surface or "".join(found.split()) != "".join(surface.replace("\\n", " ").split()):
+        return region
+    reading.note("surfaces with other white space than the text at their offsets were accepted", draft.line)
+    return {**region, "text": found}
 
 
 def is_task(row: Json) -> bool:

@@ -32,6 +32,7 @@ _WRONG = 0.1
 """The share of lines, tags and mentions that may be wrong in a file of a format."""
 
 TAG = re.compile(r"O|[BIMES]-\S+")
+_TAG_IN_COLUMN = re.compile(r"O|[BIMES]-\S+( (?!O\b|[BIMES]-)\S+)*")
 _OTHER_SCHEME = re.compile(r"[LUW]-\S+")
 PLACEHOLDER = "NAME-OF-TAG-"
 """Begins the names of tags that are numbers, if these names are not known."""
@@ -39,8 +40,8 @@ PLACEHOLDER = "NAME-OF-TAG-"
 _TOKEN_KEYS = ("tokens", "words", "chars", "characters", "token")
 _TAG_KEYS = ("ner_tags", "tags", "labels", "label", "ner")
 _TEXT_KEYS = ("text", "sentence", "content", "context", "data", "originalText")
-_ANNOTATION_KEYS = (*_TAG_KEYS, "entities", "entity", "entity_list", "spans", "annotations", "output", "BIO")
-_LABEL_KEY = re.compile(r"label|type|tag|category|class|kind", re.IGNORECASE)
+ANNOTATION_KEYS = (*_TAG_KEYS, "entities", "entity", "entity_list", "spans", "annotations", "output", "BIO")
+LABEL_KEY = re.compile(r"label|type|tag|category|class|kind", re.IGNORECASE)
 
 
 class Recognised(NamedTuple):
@@ -70,7 +71,7 @@ def recognise(source: Source) -> Recognised | None:
         if is_parquet(source.path):
             names, rows = read_parquet_head(source, _SAMPLE)
             found = _tokens_and_tags(rows, names or names_near(source)) if rows else None
-            if found and names:  # the reader finds them in the file
+            if found and names and "repair_iob1" not in found.options:  # the reader finds them in the file
                 found.options.pop("tag_names", None)
             return found
         beginning = next((line for _, line in read_lines(source.path) if not line.isspace()), b"")
@@ -102,7 +103,7 @@ def first_problem(source: Source) -> str | None:
 
 def annotated_keys(rows: Iterable[Json]) -> list[str]:
     """Return the keys whose names say that they hold annotation, and that have a value."""
-    return list(dict.fromkeys(key for row in rows for key in row if key in _ANNOTATION_KEYS and row[key]))
+    return list(dict.fromkeys(key for row in rows for key in row if key in ANNOTATION_KEYS and row[key]))
 
 
 def looks_annotated(row: Json) -> list[str]:
@@ -149,7 +150,7 @@ def _recognise_json(source: Source, rows: Sequence[Json]) -> Recognised | None:
     if found:
         return found
     bare = all(not isinstance(value, list | dict) for row in rows for value in row.values())
-    if bare and all(isinstance(row.get("text"), str) and not row.keys() & {*_ANNOTATION_KEYS} for row in rows):
+    if bare and all(isinstance(row.get("text"), str) and not row.keys() & {*ANNOTATION_KEYS} for row in rows):
         return Recognised("cluener", {}, labelled=False)
     return None
 
@@ -196,6 +197,9 @@ def _tokens_and_tags(rows: Sequence[Json], names: Mapping[str, Sequence[str]]) -
             if known is None:
                 largest = max(tag for tags in sentences for tag in tags if isinstance(tag, int))
                 options["tag_names"] = ["O", *(f"{PLACEHOLDER}{number}" for number in range(1, largest + 1))]
+            elif "O" in known and not any(map(re.compile(r"[BIMESLUW]-").match, known)):  # FewNERD
+                options["tag_names"] = [name if name == "O" else f"I-{name}" for name in known]
+                options["repair_iob1"] = True
             else:
                 options["tag_names"] = list(known)
                 tags = [
@@ -253,7 +257,7 @@ def _recognise_lines(source: Source) -> Recognised | None:
 def _is_tags(sentences: Sequence[Sequence[Sequence[str]]], column: int, columns: int) -> bool:
     """Return whether a column consists of tags. In a file of three or more columns, one of only O does not count."""
     tags = Counter(fields[column] for sentence in sentences for fields in sentence)
-    known = sum(count for tag, count in tags.items() if TAG.fullmatch(tag))
+    known = sum(count for tag, count in tags.items() if _TAG_IN_COLUMN.fullmatch(tag))
     if any(map(_OTHER_SCHEME.fullmatch, tags)):
         return False
     return known > 0 and known >= tags.total() * (1 - _WRONG) and (tags.keys() != {"O"} or columns == 2)
@@ -347,6 +351,8 @@ def _mapping_of(samples: Sequence[tuple[str, Any]]) -> dict[str, JsonValue] | No
     if label is None:
         return None
     for start, end in itertools.permutations(numbers, 2):
+        if start.rpartition(".")[0] != end.rpartition(".")[0]:
+            continue
         spans = [(len(text), one[start], one[end]) for text, one in mentions]
         if not mostly(0 <= first <= last <= length for length, first, last in spans):
             continue
@@ -382,7 +388,7 @@ def _label_place(mentions: Sequence[dict[str, Any]], strings: Sequence[str]) -> 
     others = [
         place for place in strings if not mostly(re.fullmatch(r"[A-Z]\d+", str(one.get(place))) for one in mentions)
     ]
-    named = [place for place in others if _LABEL_KEY.search(place) and not place.lower().endswith("id")]
+    named = [place for place in others if LABEL_KEY.search(place) and not place.lower().endswith("id")]
     for candidates in (named, others):
         varied = [place for place in candidates if len({str(one.get(place)) for one in mentions}) > 1]
         for left in (candidates, varied):
@@ -404,6 +410,8 @@ def leaves_of(value: Any, prefix: str = "", lists: bool = True) -> dict[str, Any
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     leaves: dict[str, Any] = {}
     for key, inner in pairs:
+        if "." in str(key):
+            continue  # a mapping cannot name it
         place = f"{prefix}{key}"
         is_pair = lists and isinstance(inner, list) and all(type(one) is int for one in inner)
         leaves |= leaves_of(inner, f"{place}.", lists) if isinstance(inner, dict) or is_pair else {place: inner}

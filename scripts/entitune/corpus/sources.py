@@ -160,6 +160,8 @@ def _chinese_encoding(path: Path) -> str | None:
                 is_utf8 = is_utf8 and reason is None
                 if sum("\u3000" <= character <= "\uffef" for character in text) >= 2:
                     return None
+                if any(character < "\t" for character in found):
+                    return None  # not a text
                 characters += len(found) - len(found.encode("ascii", "ignore"))
                 rare += len(found) - len(found.encode("gb2312", "ignore").decode("gb2312"))
                 with contextlib.suppress(UnicodeDecodeError):

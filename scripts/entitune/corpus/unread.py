@@ -21,7 +21,16 @@ from pydantic import JsonValue
 from entitune.corpus.huggingface import is_parquet, read_parquet_head
 from entitune.corpus.json_objects import Json, is_array
 from entitune.corpus.parallel import looks_like_tags
-from entitune.corpus.recognise import TAG, flow, leaves_of, mostly, sample_rows, texts_and_lists
+from entitune.corpus.recognise import (
+    ANNOTATION_KEYS,
+    LABEL_KEY,
+    TAG,
+    flow,
+    leaves_of,
+    mostly,
+    sample_rows,
+    texts_and_lists,
+)
 from entitune.corpus.rows import quote
 from entitune.corpus.sources import Source, decode, is_folder, open_members, read_lines
 
@@ -192,7 +201,10 @@ def advise(source: Source) -> str | None:
     if beginning.count(b"\r") > 1:
         new = f"{shlex.quote(source.name)} > {shlex.quote(_new_name(source, Path(source.name).suffix))}"
         return f"lines that end with CR alone. To convert it: tr '\\r' '\\n' < {new}"
-    if rows := sample_rows(source):
+    rows = sample_rows(source)
+    if rows and not beginning.startswith((b"{", b"[")):
+        return "JSON lines after a line that is not JSON: remove this line"
+    if rows:
         return _about_rows(source, rows, _ARRAY if is_array(source.path) else _LINES)
     return _about_json(source) or _about_lines(source) or _about_long_lines(source) or _about_table(source)
 
@@ -263,10 +275,17 @@ def _about_rows(source: Source, rows: Sequence[Json], expression: str) -> str | 
                 return _IO_TAGS + _convert(source, new, expression)
         if texts and key != texts[0] and texts[0] in rows[0] and mostly(_is_tags(value) for value in values):
             return "tags as one text" + _convert(source, _tagged(texts[0], key), expression)
+        if mostly(_is_python_list(value) for value in values):
+            new_row = '{k: ast.literal_eval(v) if v[:1] == "[" else v for k, v in r.items() if isinstance(v, str)}'
+            return "lists in Python's notation" + _convert(source, new_row, expression)
         if mostly(_is_json_list(value) for value in values):
             return "mentions as JSON in a text" + _convert(
                 source, f'{{**r, "{key}": json.loads(r["{key}"])}}', expression
             )
+        for type_, mention in _BY_LABEL:
+            if any(values) and all(_is_by_label(value, type_) for value in values):
+                new_row = f'{{**r, "{key}": [{mention} for l, ms in r["{key}"].items() for m in ms]}}'
+                return f"mentions under {key!r} by label" + _convert(source, new_row, expression)
         if any(values) and mostly(_are_surfaces(value) for value in values):
             return f"mentions under {key!r} {_NO_OFFSETS}"
     for key in lists if texts else ():
@@ -279,6 +298,16 @@ def _about_rows(source: Source, rows: Sequence[Json], expression: str) -> str | 
         if about := _about_mentions(key, samples[:_SAMPLE], texts[0]):
             return about
     return None
+
+
+_BY_LABEL: tuple[tuple[type, str], ...] = ((dict, '{**m, "label": l}'), (list, "[*m, l]"))
+"""The type of mentions in lists by label, and the expression of a mention with its label."""
+
+
+def _is_by_label(value: Any, type_: type) -> bool:
+    """Return whether a value is an object of labels with lists of mentions of a type."""
+    lists = value.values() if isinstance(value, dict) else [0]
+    return all(isinstance(one, list) and all(isinstance(mention, type_) for mention in one) for one in lists)
 
 
 def _are_surfaces(value: Any) -> bool:
@@ -319,6 +348,10 @@ def _is_json_list(value: Any) -> bool:
         return False
 
 
+def _is_python_list(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"\['[^']*'(, '[^']*')*\]", value) is not None
+
+
 def _about_mentions(key: str, samples: Sequence[tuple[str, Json]], text: str) -> str | None:
     """Say why no mapping was found for the mentions under a key. `samples` has their texts and their leaves."""
     if not samples:
@@ -332,11 +365,13 @@ def _about_mentions(key: str, samples: Sequence[tuple[str, Json]], text: str) ->
     strings = [place for place in places if mostly(isinstance(one.get(place), str) for one in mentions)]
     surfaces = [place for place in strings if mostly(str(one.get(place)) in found for found, one in samples)]
     listed = f"mentions under {key!r} with {', '.join(map(repr, places))}"
+    if len(written) == len(numbers) == 1 and surfaces:
+        return f"{listed}, without ends: add an end, {numbers[0]} + the length of {surfaces[0]}"
     if len(written) < 2:
         return f"{listed}, {_NO_OFFSETS}"
     if len(numbers) < 2:
         return f"{listed}, whose offsets ({', '.join(written)}) are not all whole numbers: write 3, and not '3' or 3.0"
-    labels = [place for place in strings if place not in surfaces]
+    labels = sorted((place for place in strings if place not in surfaces), key=lambda one: not LABEL_KEY.search(one))
     if not labels:
         is_mention = any("label" in place for place in places)
         return f"{listed}, without a label as text: write the names of labels" if is_mention else None
@@ -439,7 +474,7 @@ def _about_value(source: Source, value: Any, lines: int) -> str | None:
         return None
     for key, inner in value.items():
         pairs = [one for one in inner if one] if isinstance(inner, list) else []
-        if _is_corpus(inner) or (pairs and all(map(_is_pair, pairs))):
+        if (_is_corpus(inner) and key not in ANNOTATION_KEYS) or (pairs and all(map(_is_pair, pairs))):
             others = [other for other in value if other != key and _is_corpus(value[other])]
             about = f"a JSON object with its rows under {key!r}" + (f" (others: {', '.join(others)})" if others else "")
             rows = f'filter(None, {_ARRAY}["{key}"])'
@@ -451,7 +486,7 @@ def _about_value(source: Source, value: Any, lines: int) -> str | None:
             rows = f'(r for d in {_ARRAY}.values() for r in d["{inner}"])'
             return f"a JSON object of documents with rows under {inner!r}" + _convert(source, "r", rows)
         return "a JSON object of rows" + _convert(source, "r", f"{_ARRAY}.values()")
-    if all(isinstance(inner, list) and len(inner) == len(values[0]) for inner in values):
+    if len(values) > 1 and all(isinstance(inner, list) and len(inner) == len(values[0]) for inner in values):
         rows = f"(dict(zip(d, v)) for d in [{_ARRAY}] for v in zip(*d.values()))"
         return "a JSON object of columns" + _convert(source, "r", rows)
     return "one JSON object over several lines" + _convert(source, "r", f"[{_ARRAY}]") if lines > 1 else None
@@ -493,7 +528,10 @@ def _sample_lines(source: Source) -> list[str]:
 def _about_long_lines(source: Source) -> str | None:
     """Describe lines with a text and its tags, or its mentions."""
     lines = _sample_lines(source)
-    for separator in ("|||", "\t", ","):
+    if lines[1::2] and all(map(_is_tags, lines[1::2])) and not any(map(_is_tags, lines[::2])):
+        table = f"(dict(x=x, y=y) for i in [filter(str.strip, {_FILE})] for x, y in zip(i, i))"
+        return "a line of tags after each sentence" + _convert(source, _tagged("x", "y"), table)
+    for separator in ("|||", "\t", ",", ";"):
         pairs = [line.split(separator) for line in lines]
         if mostly(len(pair) == 2 and _is_tags(pair[1]) for pair in pairs[1:] or pairs):
             written = separator.replace("\t", "\\t")
@@ -501,6 +539,11 @@ def _about_long_lines(source: Source) -> str | None:
             if not _is_tags(pairs[0][-1]):  # a header
                 table = table.replace(_FILE, f"list({_FILE})[1:]")
             return "lines of a text and its tags" + _convert(source, _tagged("x", "y"), table)
+        if separator == "\t" and mostly(len(pair) == 2 and _is_json_list(pair[1]) for pair in pairs):
+            new_row = '{"text": r[0], "label": json.loads(r[1])}'
+            return "lines of a text and its mentions" + _convert(
+                source, new_row, f'(l.rstrip("\\r\\n").split("\\t") for l in {_FILE} if l.strip())'
+            )
     if mostly(re.fullmatch(r"[^|]+(\|\|\|\d+\s+\d+\s+\S+)*(\|\|\|)?\s*", line) for line in lines) and "|||" in lines[0]:
         row = (
             '(lambda t, *ms: {"text": t, "entities": [{"start_idx": int(s), "end_idx": int(e), "type": l, '
@@ -513,17 +556,21 @@ def _about_long_lines(source: Source) -> str | None:
 def _about_table(source: Source) -> str | None:
     """Describe CSV and TSV with a header."""
     lines = _sample_lines(source)
-    delimiter = "\t" if lines and "\t" in lines[0] else ","
+    delimiter = max("\t,;", key=(lines or [""])[0].count)
     try:
         table = list(csv.DictReader(lines, delimiter=delimiter))
     except csv.Error:
         return None
     names = list(table[0]) if table else []
-    is_header = len(names) > 1 and all(name and re.fullmatch(r"[A-Za-z_#][\w #]*", name) for name in names)
+    is_header = (
+        len(names) > 1
+        and None not in names
+        and all(re.fullmatch(r"([A-Za-z_#][\w #:]*)?", name or "") for name in names)
+    )
     if not is_header or not mostly(len(row) == len(names) and None not in row.values() for row in table):
         return None
     reader = f'csv.DictReader({_FILE[:-1]}, newline=""), delimiter=chr({ord(delimiter)}))'
-    about = f"a table with the columns {', '.join(names)}"
+    about = f"a table with the columns {', '.join(filter(None, names))}"
     if tag := next((name for name in names if mostly(TAG.fullmatch(row[name] or "") for row in table)), None):
         line = f'(chr(10) if r["{names[0]}"] else "") + r["{names[1]}"] + chr(9) + r["{tag}"] for r in {reader}'
         if mostly(row[names[1]] for row in table) and not all(row[names[0]] for row in table):
