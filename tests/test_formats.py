@@ -576,6 +576,15 @@ def test_a_refused_brat_annotation_is_named_with_its_line(tmp_path: Path, annota
     assert problems[0].file.endswith("a.ann") is ("unknown label" not in expected)
 
 
+@pytest.mark.parametrize("ending", ["txt", "ann"])
+def test_the_encoding_of_a_brat_file_is_named(tmp_path: Path, ending: str) -> None:
+    for name, content in {"txt": "王小明来了", "ann": "T1\tname 0 3\t王小明\n"}.items():
+        (tmp_path / f"a.{name}").write_bytes(content.encode("gb18030" if name == ending else "utf-8"))
+    (row,) = read(tmp_path, None, "brat")
+    assert [problem.file.rpartition("/")[2] for problem in row.problems] == [f"a.{ending}"]
+    assert reasons([row])[0][1].startswith("the file is GB18030, not UTF-8; convert it: iconv")
+
+
 def test_a_discontinuous_mention_invalidates_only_its_line(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("王小明来了\n好人\n", encoding="utf-8")
     (tmp_path / "a.ann").write_text("T1\tname 0 1;2 3\t王 明\nT2\tname 6 8\t好人\n", encoding="utf-8")

@@ -122,14 +122,20 @@ def not_utf8(content: bytes, error: UnicodeDecodeError) -> str:
 
 def other_encoding(path: Path) -> str | None:
     """Return the encoding of a file that is not UTF-8, with the command that converts it; None if it is not certain."""
-    name = _unicode_encoding(path) or _chinese_encoding(path)
+    with path.open("rb") as stream:
+        return encoding_of(stream)
+
+
+def encoding_of(stream: IO[bytes]) -> str | None:
+    """Do what `other_encoding` does, for an open file."""
+    name = _unicode_encoding(stream.read(4096))
+    stream.seek(0)
+    name = name or _chinese_encoding(stream)
     return name and f"{name}, not UTF-8; convert it: iconv -f {name} -t UTF-8 FILE > NEW_FILE"
 
 
-def _unicode_encoding(path: Path) -> str | None:
+def _unicode_encoding(beginning: bytes) -> str | None:
     """Recognise UTF-32 and UTF-16, by the byte order mark or by the zeros in every second byte of ASCII characters."""
-    with path.open("rb") as stream:
-        beginning = stream.read(4096)
     if beginning.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "UTF-32"
     if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -140,7 +146,7 @@ def _unicode_encoding(path: Path) -> str | None:
     return "UTF-16BE" if zeros[0] > zeros[1] else "UTF-16LE"
 
 
-def _chinese_encoding(path: Path) -> str | None:
+def _chinese_encoding(stream: IO[bytes]) -> str | None:
     """Recognise GB18030 and Big5.
 
     Almost any bytes can be decoded as GB18030. So the whole file must be GB18030, and no line may be Chinese in UTF-8:
@@ -151,23 +157,22 @@ def _chinese_encoding(path: Path) -> str | None:
     is_utf8, is_big5 = True, True
     characters = rare = 0
     try:
-        with path.open("rb") as stream:
-            for _, line in lines_of(stream):
-                found = gb18030.decode(line)
-                if line.isascii():
-                    continue
-                text, reason = decode(line)
-                is_utf8 = is_utf8 and reason is None
-                if sum("\u3000" <= character <= "\uffef" for character in text) >= 2:
-                    return None
-                if any(character < "\t" for character in found):
-                    return None  # not a text
-                characters += len(found) - len(found.encode("ascii", "ignore"))
-                rare += len(found) - len(found.encode("gb2312", "ignore").decode("gb2312"))
-                with contextlib.suppress(UnicodeDecodeError):
-                    big5.decode(line)
-                    continue
-                is_big5 = False
+        for _, line in lines_of(stream):
+            found = gb18030.decode(line)
+            if line.isascii():
+                continue
+            text, reason = decode(line)
+            is_utf8 = is_utf8 and reason is None
+            if sum("\u3000" <= character <= "\uffef" for character in text) >= 2:
+                return None
+            if any(character < "\t" for character in found):
+                return None  # not a text
+            characters += len(found) - len(found.encode("ascii", "ignore"))
+            rare += len(found) - len(found.encode("gb2312", "ignore").decode("gb2312"))
+            with contextlib.suppress(UnicodeDecodeError):
+                big5.decode(line)
+                continue
+            is_big5 = False
         gb18030.decode(b"", final=True)
     except UnicodeDecodeError:
         return None
