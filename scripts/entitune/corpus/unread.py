@@ -31,13 +31,13 @@ from entitune.corpus.recognise import (
     sample_rows,
     texts_and_lists,
 )
-from entitune.corpus.rows import quote
+from entitune.corpus.rows import MAX_ROW_BYTES, quote
 from entitune.corpus.sources import Source, decode, is_folder, open_members, read_lines
 
 _SAMPLE = 300
 """How many rows or lines are looked at."""
 
-_LARGEST = 64 << 20
+_LARGEST = 16 << 20
 """The largest file that is looked at as a whole, in bytes."""
 
 _BEGINNINGS: dict[bytes, str] = {
@@ -452,6 +452,8 @@ def _about_json(source: Source) -> str | None:
         (content, f"ast.literal_eval({_FILE}.read())"),
         (lines[0], f"map(ast.literal_eval, filter(str.strip, {_FILE}))"),
     ):
+        if len(literal) > MAX_ROW_BYTES:  # the parser takes a hundred times its memory
+            continue
         try:
             value = ast.literal_eval(literal)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
