@@ -23,9 +23,10 @@ from entitune.corpus.counts import Counts
 from entitune.corpus.formats import FORMATS, check_options, read_split
 from entitune.corpus.options import CorpusOptions, parse_options
 from entitune.corpus.problems import Problems, note_lines
-from entitune.corpus.recognise import looks_annotated, recognise, sample_rows
+from entitune.corpus.recognise import annotated_keys, looks_annotated, recognise, sample_rows
 from entitune.corpus.rows import Kind, Reading, Row
 from entitune.corpus.sources import Source
+from entitune.corpus.unread import advise
 from entitune.files import atomic_write, to_json, write_json
 
 MAX_LISTED = 100
@@ -134,6 +135,8 @@ def missing_labels(request: Request) -> str | None:
     reason += f", and the rows have the keys {keys}" if keys else ""
     if advice := other_format(request):
         return reason + advice
+    if unread := annotated_keys(rows):
+        return f"{reason}. It does not read {', '.join(map(repr, unread))}"
     if request.require_labels:
         return f"{reason}. The split {request.split} must be labelled: runs train on it or are scored on it"
     return None
@@ -147,7 +150,10 @@ def unread_keys(request: Request) -> list[str]:
 def other_format(request: Request) -> str:
     """Return advice if the file looks like another format, or needs other options, than the dataset's entry says."""
     found = recognise(request.source)
-    if found is None or not found.labelled:
+    if found is None:
+        advice = advise(request.source)
+        return f". This looks like {advice}" if advice else ""
+    if not found.labelled:
         return ""
     told = request.options.model_dump(exclude_unset=True, mode="json")
     if found.format == request.format and all(told.get(key) == value for key, value in found.options.items()):

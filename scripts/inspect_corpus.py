@@ -27,9 +27,10 @@ from entitune.corpus.formats import FORMATS, read_split
 from entitune.corpus.huggingface import is_parquet
 from entitune.corpus.options import CorpusOptions
 from entitune.corpus.problems import Problems, note_lines
-from entitune.corpus.recognise import Recognised, flow, recognise, sample_rows
+from entitune.corpus.recognise import PLACEHOLDER, Recognised, first_problem, flow, recognise, sample_rows
 from entitune.corpus.rows import Row
 from entitune.corpus.sources import Source, begins_with_mark, other_encoding
+from entitune.corpus.unread import advise
 from entitune.files import atomic_write
 from entitune.registries import RESERVED_LABELS, check_name
 
@@ -140,6 +141,10 @@ def unknown(source: Source) -> str:
     for path, name in zip(source.paths, source.names, strict=False):
         if path.is_file() and (encoding := other_encoding(path)):
             return f"{name}: the file is {encoding}"
+    if advice := advise(source):
+        return f"{source.name}: this looks like {advice}"
+    if problem := first_problem(source):
+        return f"{source.name}:{problem}"
     if rows := sample_rows(source):
         keys = ", ".join(map(repr, dict.fromkeys(key for row in rows for key in row)))
         return (
@@ -172,8 +177,10 @@ def inspect(split: str, source: Source, recognised: Recognised) -> Split:
         print_line(
             "labels", ", ".join(f"{printable(label)} ({count})" for label, count in reading.label_counts.most_common())
         )
+        for names in alike(reading.label_counts):
+            print_line("", f"{', '.join(map(repr, names))} differ in case or spaces only: join them with `rename`")
     elif counts.sentences:
-        print_line("mentions", "none: the split is unlabelled")
+        print_line("mentions", f"none: the split is unlabelled; labels are in {FORMATS[recognised.format].labels}")
     if counts.sentences:
         print_line("characters", spread(lengths.sentences))
     if counts.mentions:
@@ -185,6 +192,14 @@ def inspect(split: str, source: Source, recognised: Recognised) -> Split:
             print_line("" if number else title, line)
     long = sum(count for length, count in lengths.sentences.items() if length > LONG)
     return Split(split, source, recognised, counts, reading.label_counts, long)
+
+
+def alike(labels: Iterable[str]) -> list[list[str]]:
+    """Return the labels that differ in case or spaces only."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault("".join(label.split()).casefold(), []).append(label)
+    return [names for names in groups.values() if len(names) > 1]
 
 
 def encoding(path: Path) -> str:
@@ -287,6 +302,8 @@ def suggest(conf: Path, name: str | None, splits: Sequence[Split]) -> None:
         columns = ["run", "dataset", *ROW]
     print(f"For conf/datasets.yaml:\n\n{as_yaml(name or 'mine', entry)}")
     print(f"For conf/runs.tsv:\n\n{sheet_row(name or 'mine', entry, columns)}")
+    if PLACEHOLDER in str(entry.get("tag_names")):
+        print(f"Replace {PLACEHOLDER}1, ... by the names of the tags, in order; the dataset's card has them")
     if invalid := sum(split.counts.dropped for split in splits):
         print(f"{invalid} rows have problems: fix them, or leave them out with `on_invalid: drop` in the entry")
     if long := sum(split.long for split in splits):

@@ -237,6 +237,13 @@ def test_rows_read_as_unlabelled_are_reported(tmp_path: Path) -> None:
     assert done.stderr == "raw:1: note: read as unlabelled; ignored keys: boxes\n"
 
 
+@pytest.mark.parametrize("row", [{"text": "温", "label": "name"}, {"text": "温", "output": "温: name"}])
+def test_annotation_that_the_format_does_not_read_is_refused(tmp_path: Path, row: dict[str, str]) -> None:
+    done = convert(tmp_path, json.dumps(row), raw_format="spans", split="test")
+    assert done.returncode == 1
+    assert f"It does not read '{list(row)[1]}'" in done.stderr
+
+
 def test_all_labels_of_the_file_are_listed_once(tmp_path: Path) -> None:
     raw = "温 S-EDU\n格 S-name\n\n温 S-EDU\n\n格 S-RACE\n"
     done = convert(tmp_path, raw, raw_format="conll-bmes")

@@ -333,6 +333,21 @@ def test_changes_of_a_text_are_noted(scratch: Path) -> None:
     assert [note.times for note in notes(scratch / "raw", "conll-bio", repair_iob1=True)] == [1]
 
 
+@pytest.mark.parametrize(("raw", "name"), [('{"text": "好", "label": []}\n', "doccano"), ("好\tO\n\n", "conll-bio")])
+def test_byte_order_marks_of_joined_files_are_skipped(scratch: Path, raw: str, name: str) -> None:
+    assert found(read(scratch / "raw", f"\ufeff{raw}\ufeff{raw}", name)) == [("好", [])] * 2
+    assert "a byte order mark inside the file was skipped" in [note.text for note in notes(scratch / "raw", name)]
+    assert found(read(scratch / "raw", "好\tO\n\n\ufeff\tO\n", "conll-bio")) == [("好", []), ("\ufeff", [])]
+
+
+def test_keys_that_tools_leave_out_mean_no_mentions(scratch: Path) -> None:
+    rows: list[dict[str, Any]] = [{"text": "好", "spans": [], "answer": "accept"}, {"text": "好", "answer": "accept"}]
+    assert found(read(scratch / "raw", as_lines(rows), "spans")) == [("好", [])] * 2
+    regions = [{"start": 0, "end": 1, "text": "好", "labels": ["name"]}]
+    tasks = [{"text": "好", "label": regions, "annotation_id": 1}, {"text": "王", "annotation_id": 2}]
+    assert found(read(scratch / "raw", as_array(tasks), "label-studio")) == [("好", [(0, 1, "name")]), ("王", [])]
+
+
 def test_digits_are_positions_only_where_all_tokens_have_them(scratch: Path) -> None:
     rows = read(scratch / "raw", "王0\tO\n明1\tO\n\nB2\tO\n", "conll-bio")
     assert [text for text, _ in found(rows)] == ["王0明1", "B2"]
@@ -444,6 +459,15 @@ def test_a_mention_with_wrong_offsets_is_refused_with_the_right_ones(scratch: Pa
     ]
 
 
+@pytest.mark.parametrize("surface", ["王小 明", "王小\\n明", "王小明"])
+def test_white_space_in_surfaces_of_label_studio_may_differ(scratch: Path, surface: str) -> None:
+    task = {"id": 1, "text": "王小\n 明来", "label": [{"start": 0, "end": 5, "text": surface, "labels": ["name"]}]}
+    assert found(read(scratch / "raw", as_array([task]), "label-studio")) == [("王小\n 明来", [(0, 5, "name")])]
+    assert [note.times for note in notes(scratch / "raw", "label-studio")] == [1]
+    task["label"] = [{"start": 0, "end": 2, "text": surface, "labels": ["name"]}]
+    assert "these offsets hold '王小'" in reasons(read(scratch / "raw", as_array([task]), "label-studio"))[0][1]
+
+
 def test_offsets_of_javascript_are_converted(scratch: Path) -> None:
     regions = [{"start": 2, "end": 5, "text": "王小明", "labels": ["name"]}]
     raw = as_array([{"id": 1, "text": f"😀{TEXT}", "label": regions}])
@@ -493,6 +517,7 @@ def test_offsets_of_javascript_are_converted(scratch: Path) -> None:
             "answer 'reject'; only rows with 'accept' are annotated",
         ),
         ("spans", {"text": TEXT, "spans": [{"start": 0, "label": "name"}]}, "end is missing"),
+        ("spans", {"text": TEXT, "spans": [], "_is_binary": True}, "the answer is about one mention"),
         ("huggingface", {"tokens": ["王"], "ner_tags": ["O", "O"]}, "1 tokens, but 2 tags"),
         (
             "huggingface",
@@ -510,6 +535,11 @@ def test_offsets_of_javascript_are_converted(scratch: Path) -> None:
             "the task has 2 annotations; expected one",
         ),
         ("label-studio", {"data": {"body": TEXT}, "annotations": [{"result": []}]}, "missing key 'text'"),
+        (
+            "label-studio",
+            {"data": {"text": TEXT}, "annotations": [{"result": [{"value": {"hypertextlabels": ["name"]}}]}]},
+            "hypertextlabels: their offsets are those of HTML",
+        ),
     ],
 )
 def test_a_row_is_refused(scratch: Path, name: str, row: dict[str, Any], expected: str) -> None:
@@ -544,6 +574,15 @@ def test_a_refused_brat_annotation_is_named_with_its_line(tmp_path: Path, annota
     assert expected in problems[0].reason
     assert problems[0].line == 2
     assert problems[0].file.endswith("a.ann") is ("unknown label" not in expected)
+
+
+@pytest.mark.parametrize("ending", ["txt", "ann"])
+def test_the_encoding_of_a_brat_file_is_named(tmp_path: Path, ending: str) -> None:
+    for name, content in {"txt": "王小明来了", "ann": "T1\tname 0 3\t王小明\n"}.items():
+        (tmp_path / f"a.{name}").write_bytes(content.encode("gb18030" if name == ending else "utf-8"))
+    (row,) = read(tmp_path, None, "brat")
+    assert [problem.file.rpartition("/")[2] for problem in row.problems] == [f"a.{ending}"]
+    assert reasons([row])[0][1].startswith("the file is GB18030, not UTF-8; convert it: iconv")
 
 
 def test_a_discontinuous_mention_invalidates_only_its_line(tmp_path: Path) -> None:

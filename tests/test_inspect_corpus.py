@@ -76,6 +76,78 @@ WRITTEN: dict[str, tuple[str, str, dict[str, Any]]] = {
         "huggingface",
         {"columns": {"token": "words", "tag": "tags"}},
     ),
+    "huggingface other keys": (
+        tokens("bmes", "text", "BIO"),
+        "huggingface",
+        {"columns": {"token": "text", "tag": "BIO"}, "scheme": "bmes"},
+    ),
+    "label-studio text": (
+        json.dumps(
+            [
+                {
+                    "data": {"image": "a.png", "ocr": TEXT},
+                    "annotations": [
+                        {"result": [{"value": {"start": 0, "end": 3, "text": "王小明", "labels": ["name"]}}]}
+                    ],
+                }
+            ]
+        ),
+        "label-studio",
+        {"text_key": "ocr"},
+    ),
+    "json with pairs": (
+        lines(
+            [
+                {
+                    "url": "https://example.org/longer/than/the/text",
+                    "text": one.text,
+                    "entity_list": [
+                        {"type": e.label, "source": "human", "tag_id": "x", "span": [e.start, e.end], "word": e.text}
+                        for e in one.entities or ()
+                    ],
+                    "relations": [],
+                    "Comments": [],
+                }
+                for one in CORPUS
+            ]
+        ),
+        "json",
+        {
+            "mapping": {
+                "text": "text",
+                "mentions": "entity_list",
+                "start": "span.0",
+                "end": "span.1",
+                "label": "type",
+                "surface": "word",
+                "inclusive": False,
+            }
+        },
+    ),
+    "json in objects": (
+        lines(
+            [
+                {
+                    "data": {"content": one.text},
+                    "result": {
+                        "found": [{"s": e.start, "e": (e.end or 0) - 1, "tag": e.label} for e in one.entities or ()]
+                    },
+                }
+                for one in CORPUS
+            ]
+        ),
+        "json",
+        {
+            "mapping": {
+                "text": "data.content",
+                "mentions": "result.found",
+                "start": "s",
+                "end": "e",
+                "label": "tag",
+                "inclusive": True,
+            }
+        },
+    ),
     "boson": ("{{name:王小明}}在{{book:上海}}看病。\n好\n", "boson", {}),
     "label-studio min": (
         json.dumps([{"id": 1, "text": TEXT, "ner": [{"start": 0, "end": 3, "text": "王小明", "labels": ["name"]}]}]),
@@ -204,11 +276,103 @@ def test_folders_and_pairs_are_recognised(tmp_path: Path) -> None:
     assert recognise(Source.of([tmp_path / "tags", tmp_path / "texts"])) is None
 
 
+def test_labels_in_a_column_may_have_spaces(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_text("王\tB-my name\n明\tI-my name\n", encoding="utf-8")
+    found = recognise(Source.of([tmp_path / "raw"]))
+    assert found is not None
+    (row,) = read_split(Source.of([tmp_path / "raw"]), found.format, "train")[1]
+    assert row.sentence == Sentence("train-1", "王明", (Entity("my name", "王明", 0, 2),))
+
+
+def test_names_of_tags_without_prefixes_begin_mentions(tmp_path: Path) -> None:
+    table = pyarrow.table({"tokens": [["王", "明", "来"]], "ner_tags": [[1, 1, 0]]})
+    feature = {"feature": {"names": ["O", "name"], "_type": "ClassLabel"}, "_type": "Sequence"}
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": {"ner_tags": feature}}})})
+    parquet.write_table(table, tmp_path / "raw")
+    source = Source.of([tmp_path / "raw"])
+    found = recognise(source)
+    assert found is not None
+    assert found.options == {"tag_names": ["O", "I-name"], "repair_iob1": True}
+    (row,) = read_split(source, found.format, "train", LABELS, CorpusOptions.model_validate(found.options))[1]
+    assert row.sentence == Sentence("train-1", "王明来", (Entity("name", "王明", 0, 2),))
+
+
 def test_parquet_is_recognised(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"tokens": [["王"]], "ner_tags": [["S-name"]]}), tmp_path / "raw")
     found = recognise(Source.of([tmp_path / "raw"]))
     assert found is not None
     assert (found.format, found.options) == ("huggingface", {"scheme": "bmes"})
+
+
+@pytest.mark.parametrize("where", ["parquet", "card", "infos"])
+def test_names_of_tags_are_found(tmp_path: Path, where: str) -> None:
+    names = ["O", "B-name", "I-name"]
+    feature = {"feature": {"names": names, "_type": "ClassLabel"}, "_type": "List"}
+    row = {"words": ["王", "明", "来"], "tags": [1, 2, 0]}
+    path = tmp_path / "data" / "train"
+    path.parent.mkdir()
+    if where == "parquet":
+        table = pyarrow.table({key: [value] for key, value in row.items()})
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": {"tags": feature}}})})
+        parquet.write_table(table, path)
+    else:
+        path.write_text(lines([row]), encoding="utf-8")
+    if where == "infos":
+        (tmp_path / "dataset_infos.json").write_text(json.dumps({"default": {"features": {"tags": feature}}}))
+    if where == "card":
+        classes = {"class_label": {"names": {str(number): name for number, name in enumerate(names)}}}
+        card = yaml.safe_dump({"dataset_info": {"features": [{"name": "tags", "sequence": classes}]}})
+        (tmp_path / "README.md").write_text(f"---\n{card}---\n# Corpus\n")
+    source = Source.of([path])
+    recognised = recognise(source)
+    assert recognised is not None
+    assert ("tag_names" in recognised.options) is (where != "parquet")
+    options = CorpusOptions.model_validate(recognised.options)
+    (read,) = read_split(source, recognised.format, "train", LABELS, options)[1]
+    assert read.sentence == Sentence("train-1", "王明来", (Entity("name", "王明", 0, 2),))
+
+
+@pytest.mark.parametrize("card", ["# Corpus\n", "---\na: [\n---\n", "---\ndataset_info: 3\n---\n"])
+def test_tags_as_numbers_get_placeholders_without_names(tmp_path: Path, card: str) -> None:
+    (tmp_path / "README.md").write_text(card, encoding="utf-8")
+    (tmp_path / "train.json").write_text(lines([{"tokens": ["王", "来"], "ner_tags": [1, 0]}]), encoding="utf-8")
+    done = run_script("inspect_corpus", tmp_path / "train.json")
+    assert "tag_names: [O, NAME-OF-TAG-1]" in done.stdout
+    assert "Replace NAME-OF-TAG-1, ... by the names of the tags" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "王来", "label": "B-name O"},
+        {"text": "王来", "entities": '[{"start": 0}]'},
+        {"text": "王来", "ents": [{"from": 1, "to": 2, "type": "name"}]},
+        {"title": "王来", "ents": [[{"pos": [0, 1], "sentence": 1, "type": "name"}]]},
+        {"text": "好王", "ents": [{"from": 2, "to": 2, "type": "name", "word": "王"}]},
+        {"text": "王来", "ents": [{"from": 0, "to": 1, "type": "name", "category": "x", "word": "王"}]},
+    ],
+)
+def test_nothing_is_guessed(tmp_path: Path, row: dict[str, Any]) -> None:
+    """Annotation that is not read, offsets that may count from 1, surfaces elsewhere, two keys of labels."""
+    (tmp_path / "raw").write_text(lines([row]), encoding="utf-8")
+    assert recognise(Source.of([tmp_path / "raw"])) is None
+
+
+def test_a_wrong_mention_does_not_change_the_mapping(tmp_path: Path) -> None:
+    right = {"text": "王来", "ents": [{"from": 0, "to": 1, "type": "name", "word": "王"}]}
+    wrong = {"text": "来王", "ents": [{"from": 0, "to": 1, "type": "book", "word": "王"}]}
+    (tmp_path / "raw").write_text(lines([right] * 20 + [wrong]), encoding="utf-8")
+    recognised = recognise(Source.of([tmp_path / "raw"]))
+    assert recognised is not None
+    assert recognised.options["mapping"] == {
+        "text": "text",
+        "mentions": "ents",
+        "start": "from",
+        "end": "to",
+        "label": "type",
+        "surface": "word",
+        "inclusive": False,
+    }
 
 
 @pytest.mark.parametrize(
@@ -346,6 +510,13 @@ def test_unusable_input_is_refused(
     assert done.returncode == 1
     assert expected in done.stderr
     assert (tmp_path / "conf" / "datasets.yaml").read_bytes() == before
+
+
+def test_labels_that_differ_in_case_are_named(tmp_path: Path) -> None:
+    rows = [{"text": "好", "label": [[0, 1, label]]} for label in ("ORG", "LOC", "org ")]
+    write_jsonl(tmp_path / "dev.json", rows)
+    expected = "'ORG', 'org ' differ in case or spaces only: join them with `rename`"
+    assert expected in run_script("inspect_corpus", tmp_path / "dev.json").stdout
 
 
 def test_two_files_of_a_split_are_sentences_and_tags(tmp_path: Path, inspect: Callable[..., Result]) -> None:

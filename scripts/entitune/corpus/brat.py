@@ -7,12 +7,13 @@ Each line of a document is a sentence with the id DOCUMENT-LINE. Text-bound anno
 from __future__ import annotations
 
 import bisect
+import io
 import re
 from collections.abc import Iterator
 
 from entitune.cli import InputError
 from entitune.corpus.rows import Draft, Kind, Problem, Reading, Row, offsets_problem, quote
-from entitune.corpus.sources import Member, Source, not_utf8, note_line_ends, open_members
+from entitune.corpus.sources import Member, Source, encoding_of, not_utf8, note_line_ends, open_members
 
 MAX_DOCUMENT_BYTES = 16 << 20
 """The largest document: each one is read into memory."""
@@ -67,7 +68,9 @@ def _decode(content: bytes, file: str) -> tuple[str, Problem | None]:
         return content.decode(), None
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
+        encoding = encoding_of(io.BytesIO(content))
         reason = f"{not_utf8(content, error).partition(' at ')[0]}; expected UTF-8"
+        reason = f"the file is {encoding}" if encoding else reason
         return "", Problem(line, reason, Kind.ENCODING, file)
 
 

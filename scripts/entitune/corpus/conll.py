@@ -8,6 +8,7 @@ tokens' lines.
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import re
 from collections import Counter
@@ -51,6 +52,10 @@ def read_conll(source: Source, reading: Reading, scheme: Scheme) -> Iterator[Row
     layout = find_layout(source, reading.options.columns)
     for block in _blocks(source, layout, reading):
         raw = b"".join(block.lines)
+        if raw.startswith(codecs.BOM_UTF8) and raw[3:4] not in b"\t ":  # files with byte order marks were joined
+            block.lines[0] = block.lines[0].removeprefix(codecs.BOM_UTF8)
+            raw = raw.removeprefix(codecs.BOM_UTF8)
+            reading.note("a byte order mark inside the file was skipped", block.first)
         draft = Draft(reading, block.first, raw)
         columns = _read_columns(block, raw, layout, draft)
         if layout.numbered and columns:
@@ -109,6 +114,11 @@ def find_layout(source: Source, columns: Columns | None) -> Layout:
     tokens = [[fields[token] for fields in sentence if len(fields) == count] for sentence in sentences]
     numbered = any(tokens) and all(_positions(sentence) is not None for sentence in tokens)
     return Layout(count, token % count, tag % count, numbered)
+
+
+def is_token_line(line: str) -> bool:
+    """Return whether a line may hold a token: it is neither blank nor a comment nor the start of a document."""
+    return bool(line.strip(" \t\r")) and not line.startswith("-DOCSTART-") and not _COMMENT.match(line)
 
 
 def split_columns(line: str) -> list[str]:

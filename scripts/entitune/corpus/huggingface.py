@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from entitune.cli import InputError
 from entitune.corpus.conll import read_tagged
 from entitune.corpus.json_objects import Json, JsonRow, is_array, read_objects
@@ -21,6 +23,7 @@ from entitune.corpus.rows import ABSENT, Draft, Ids, Kind, Reading, Row, quote
 from entitune.corpus.sources import Source
 
 _BATCH = 1000
+_INFOS = ("dataset_infos.json", "dataset_info.json")
 
 
 def read_huggingface(source: Source, reading: Reading, scheme: Scheme) -> Iterator[Row]:
@@ -33,9 +36,9 @@ def read_huggingface(source: Source, reading: Reading, scheme: Scheme) -> Iterat
     tag_key = str(columns.tag) if columns and columns.tag is not None else "ner_tags"
     names: Sequence[str] | None = reading.options.tag_names
     if is_parquet(source.path):
-        keys, known_names = _read_parquet_schema(source, tag_key)
+        keys, known_names = _read_parquet_schema(source)
         labelled = tag_key in keys
-        names = names or known_names
+        names = names or known_names.get(tag_key)
         if token_key not in keys:
             raise InputError(f"{source.name}: there is no column {token_key!r}; the columns are {', '.join(keys)}")
         rows = _read_parquet(source, [key for key in ("id", token_key, tag_key) if key in keys])
@@ -56,9 +59,9 @@ def read_huggingface(source: Source, reading: Reading, scheme: Scheme) -> Iterat
         yield draft.finish(name, labelled)
 
 
-def read_parquet_head(source: Source, count: int) -> tuple[list[str] | None, list[Json]]:
-    """Return the names of a parquet file's tags (None if it has none), and its first rows."""
-    keys, names = _read_parquet_schema(source, "ner_tags")
+def read_parquet_head(source: Source, count: int) -> tuple[dict[str, list[str]], list[Json]]:
+    """Return the names of numbers in a parquet file (column -> names), and its first rows."""
+    keys, names = _read_parquet_schema(source)
     rows = itertools.islice(_read_parquet(source, keys), count)
     return names, [row.value for row in rows if row.value is not None]
 
@@ -107,15 +110,55 @@ def _read_row(
     read_tagged(tokens, tags, scheme, draft, reading)
 
 
-def _read_parquet_schema(source: Source, tag_key: str) -> tuple[list[str], list[str] | None]:
-    """Return the columns of a file, and the names of its tags (None if it has none)."""
+def _find_names(features: Any) -> dict[str, list[str]]:
+    """Return the names of ClassLabels in the features of the library `datasets`: column -> names.
+
+    Features are an object in files, and a list in dataset cards.
+    """
+    if isinstance(features, list):
+        features = {feature.get("name"): feature for feature in features if isinstance(feature, dict)}
+    columns = features.items() if isinstance(features, dict) else ()
+    return {key: names for key, feature in columns if (names := _names_in(feature))}
+
+
+def _names_in(feature: Any) -> list[str]:
+    """Return the names of the first ClassLabel in a feature, or an empty list."""
+    if isinstance(feature, list):
+        feature = dict(enumerate(feature))
+    if not isinstance(feature, dict):
+        return []
+    names = feature.get("names")
+    if isinstance(names, dict):
+        names = list(names.values())
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        return names
+    return next(filter(None, map(_names_in, feature.values())), [])
+
+
+def names_near(source: Source) -> dict[str, list[str]]:
+    """Return the names of tags (key -> names) from the dataset card or the infos in a file's folder or its parent."""
+    folder = source.path.resolve().parent
+    for path in (one / name for one in (folder, folder.parent) for name in ("README.md", *_INFOS)):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
+            text = path.read_text(encoding="utf-8")
+            info = (
+                json.loads(text) if path.suffix == ".json" else yaml.safe_load(text.split("---\n")[1])["dataset_info"]
+            )
+            configs = [info] if "features" in info else info.values() if isinstance(info, dict) else info
+            for config in configs:
+                if names := _find_names(config["features"]):
+                    return names
+    return {}
+
+
+def _read_parquet_schema(source: Source) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the columns of a file, and the names of numbers in them (column -> names)."""
     with _open_parquet(source) as file:
         schema = file.schema_arrow
-        names = None
+        features = None
         with contextlib.suppress(KeyError, TypeError, ValueError):
-            feature = json.loads(schema.metadata[b"huggingface"])["info"]["features"][tag_key]
-            names = (feature.get("feature") or feature)["names"]
-        return schema.names, names
+            features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+        return schema.names, _find_names(features)
 
 
 def _read_parquet(source: Source, columns: list[str]) -> Iterator[JsonRow]:

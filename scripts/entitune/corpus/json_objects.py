@@ -59,6 +59,10 @@ def read_objects(source: Source, reading: Reading | None = None) -> Iterator[Jso
             yield from _Array(stream, source.name).rows()
         return
     for number, line in read_lines(source.path):
+        if line.startswith(codecs.BOM_UTF8):  # files with byte order marks were joined
+            line = line.removeprefix(codecs.BOM_UTF8)
+            if reading:
+                reading.note("a byte order mark inside the file was skipped", number)
         if not line.isspace():
             if reading:
                 note_line_ends(line, number, reading)

@@ -7,12 +7,13 @@ Predictions are read as annotations only with the option `use_predictions`.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from entitune.corpus.cluener import read_text
 from entitune.corpus.json_objects import Json, is_array, read_objects
-from entitune.corpus.mention_lists import SENTENCE_ID, Dialect, DialectReader, read_mention
+from entitune.corpus.mention_lists import SENTENCE_ID, Dialect, DialectReader, find, read_mention
 from entitune.corpus.options import Mapping
 from entitune.corpus.rows import ABSENT, Draft, Ids, Kind, Reading, Row, quote
 from entitune.corpus.sources import Source
@@ -22,6 +23,8 @@ _REGION = DialectReader(
     Dialect(Mapping(mentions="", start="start", end="end", label="labels", surface="text", inclusive=False)), False
 )
 _ANNOTATIONS = ("annotations", "completions")  # versions before 1.0 have completions
+_OTHER_TEXTS = {"hypertextlabels": "HTML", "paragraphlabels": "dialogues"}
+"""The key of labels in regions of other texts, whose offsets are not those of a plain text."""
 _SAMPLE = 1000
 
 
@@ -43,8 +46,20 @@ def read_label_studio(source: Source, reading: Reading) -> Iterator[Row]:
             text = read_text(data, text_key, draft)
             if labelled:
                 for region in _regions(task, short_key, draft, reading):
-                    read_mention(region, text, _REGION, draft, reading)
+                    read_mention(_with_spaces(region, text, draft, reading), text, _REGION, draft, reading)
         yield draft.finish(name, labelled)
+
+
+def _with_spaces(region: Any, text: str, draft: Draft, reading: Reading) -> Any:
+    """Return a region whose surface has the white space of the text, which the export changes in surfaces."""
+    start, end, surface = (find(region, (key,)) for key in ("start", "end", "text"))
+    if type(start) is not int or type(end) is not int or not isinstance(surface, str):
+        return region
+    found = text[max(start, 0) : max(end, 0)]
+    if found == surface or "".join(found.split()) != "".join(surface.replace("\\n", " ").split()):
+        return region
+    reading.note("surfaces with other white space than the text at their offsets were accepted", draft.line)
+    return {**region, "text": found}
 
 
 def is_task(row: Json) -> bool:
@@ -63,6 +78,28 @@ def find_short_key(source: Source) -> str | None:
     return None
 
 
+def find_text_key(rows: Iterable[Json]) -> str | None:
+    """Return the key of the data that holds the surfaces of regions, or the only text; None if it is `text`."""
+    fits: Counter[str] = Counter()
+    for row in rows:
+        data = row["data"] if isinstance(row.get("data"), dict) else {}
+        texts = [(key, text) for key, text in (data or row).items() if isinstance(text, str)]
+        results = [one.get("result") for one in annotations_of(row, False) if isinstance(one, dict)]
+        values = [
+            one.get("value")
+            for result in results
+            if isinstance(result, list)
+            for one in result
+            if isinstance(one, dict)
+        ]
+        regions = values or [one for value in row.values() if isinstance(value, list) for one in value]
+        for key, text in texts:
+            fits[key] += len(texts) == 1 and bool(data) and not regions
+            fits[key] += sum(_REGION.fits(region, text) for region in regions)
+    best = max(fits, key=lambda key: (fits[key], key == "text"), default="text")
+    return best if best != "text" and fits[best] else None
+
+
 def annotations_of(task: Json, predictions: bool) -> list[Any]:
     """Return the annotations of a task, without cancelled ones, or its predictions."""
     if predictions:
@@ -77,7 +114,8 @@ def annotations_of(task: Json, predictions: bool) -> list[Any]:
 def _regions(task: Json, short_key: str | None, draft: Draft, reading: Reading) -> list[Json]:
     """Return the regions of a task that have labels, and add problems to `draft`."""
     if short_key is not None:
-        regions = task.get(short_key, ABSENT)
+        # The export leaves out the key of an annotation without regions.
+        regions = task.get(short_key, [] if "annotation_id" in task else ABSENT)
         if regions is ABSENT:
             draft.problem(Kind.KEY, f"missing key {short_key!r}, which other tasks have: the task is not annotated")
         elif not isinstance(regions, list):
@@ -98,6 +136,9 @@ def _regions(task: Json, short_key: str | None, draft: Draft, reading: Reading) 
         value = result.get("value") if isinstance(result, dict) else None
         if isinstance(value, dict) and "labels" in value:
             regions.append(value)
+        elif isinstance(value, dict) and (other := next((key for key in _OTHER_TEXTS if key in value), None)):
+            reason = f"{other}: their offsets are those of {_OTHER_TEXTS[other]}; expected <Labels> on <Text>"
+            draft.problem(Kind.VALUE, reason)
         else:
             other = result.get("type") if isinstance(result, dict) else result
             reading.note(f"results that are not labelled regions ({quote(other)}) were not read", draft.line)

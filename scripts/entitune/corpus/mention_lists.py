@@ -86,6 +86,11 @@ class DialectReader:
         self.inclusive = bool(inclusive)
         self.accepted = dialect.accepted
 
+    def fits(self, mention: object, text: str) -> bool:
+        """Return whether a mention's offsets hold its surface."""
+        start, end, surface = (find(mention, place) for place in (self.start, self.end, self.surface or ()))
+        return type(start) is int and type(end) is int and text[start : end + self.inclusive] == surface
+
     def takes(self, mention: object) -> bool:
         """Return whether a mention has the dialect's type: a list or an object."""
         return isinstance(mention, list if isinstance(self.start[0], int) else dict)
@@ -129,6 +134,8 @@ def read_row(
         return name
     key = ".".join(map(str, reader.mentions))
     mentions = find(row, reader.mentions)
+    if mentions is ABSENT and reader.accepted and row.get(reader.accepted) == "accept":
+        return name  # prodigy leaves the key out if there is no mention
     if mentions is ABSENT:
         reason = f"missing key {key!r}, which other rows have; use [] for a sentence without mentions"
         draft.problem(Kind.KEY, reason)
@@ -141,6 +148,8 @@ def read_row(
         for mention in mentions:
             fitting = next((reader for reader in found if reader.takes(mention)), found[0])
             read_mention(mention, text, fitting, draft, reading)
+    if reader.accepted and row.get("_is_binary") is True:
+        draft.problem(Kind.REJECTED, "_is_binary: the answer is about one mention; the others are not annotated")
     if reader.accepted and row.get(reader.accepted, "accept") != "accept":
         reason = f"{reader.accepted} {quote(row[reader.accepted])}; only rows with 'accept' are annotated"
         draft.problem(Kind.REJECTED, reason)

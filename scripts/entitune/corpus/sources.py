@@ -121,29 +121,64 @@ def not_utf8(content: bytes, error: UnicodeDecodeError) -> str:
 
 
 def other_encoding(path: Path) -> str | None:
-    """Return the encoding of a file that is not UTF-8, with the command that converts it; None if it is not certain.
+    """Return the encoding of a file that is not UTF-8, with the command that converts it; None if it is not certain."""
+    with path.open("rb") as stream:
+        return encoding_of(stream)
+
+
+def encoding_of(stream: IO[bytes]) -> str | None:
+    """Do what `other_encoding` does, for an open file."""
+    name = _unicode_encoding(stream.read(4096))
+    stream.seek(0)
+    name = name or _chinese_encoding(stream)
+    return name and f"{name}, not UTF-8; convert it: iconv -f {name} -t UTF-8 FILE > NEW_FILE"
+
+
+def _unicode_encoding(beginning: bytes) -> str | None:
+    """Recognise UTF-32 and UTF-16, by the byte order mark or by the zeros in every second byte of ASCII characters."""
+    if beginning.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "UTF-32"
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "UTF-16"
+    zeros = [beginning[place::2].count(0) for place in (0, 1)]
+    if sum(zeros) <= len(beginning) / 20 or min(zeros) > max(zeros) / 10:
+        return None
+    return "UTF-16BE" if zeros[0] > zeros[1] else "UTF-16LE"
+
+
+def _chinese_encoding(stream: IO[bytes]) -> str | None:
+    """Recognise GB18030 and Big5.
 
     Almost any bytes can be decoded as GB18030. So the whole file must be GB18030, and no line may be Chinese in UTF-8:
-    two characters of three bytes each, which is unlikely by chance in a line of GB18030.
+    two characters of three bytes each, which is unlikely by chance in a line of GB18030. Big5 that is decoded as
+    GB18030 has many characters outside GB2312; traditional Chinese in GB18030 has as many, but is not valid Big5.
     """
-    with path.open("rb") as stream:
-        beginning = stream.read(2)
-        if beginning in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            return "UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE"
-        stream.seek(0)
-        decoder = codecs.getincrementaldecoder("gb18030")()
-        is_utf8 = True
-        try:
-            for _, line in lines_of(stream):
-                decoder.decode(line)
-                text, reason = ("", None) if line.isascii() else decode(line)
-                is_utf8 = is_utf8 and reason is None
-                if sum("\u3000" <= character <= "\uffef" for character in text) >= 2:
-                    return None
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return None
-    return None if is_utf8 else "GB18030, not UTF-8; convert it: iconv -f GB18030 -t UTF-8 FILE > NEW_FILE"
+    gb18030, big5 = (codecs.getincrementaldecoder(name)() for name in ("gb18030", "big5hkscs"))
+    is_utf8, is_big5 = True, True
+    characters = rare = 0
+    try:
+        for _, line in lines_of(stream):
+            found = gb18030.decode(line)
+            if line.isascii():
+                continue
+            text, reason = decode(line)
+            is_utf8 = is_utf8 and reason is None
+            if sum("\u3000" <= character <= "\uffef" for character in text) >= 2:
+                return None
+            if any(character < "\t" for character in found):
+                return None  # not a text
+            characters += len(found) - len(found.encode("ascii", "ignore"))
+            rare += len(found) - len(found.encode("gb2312", "ignore").decode("gb2312"))
+            with contextlib.suppress(UnicodeDecodeError):
+                big5.decode(line)
+                continue
+            is_big5 = False
+        gb18030.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return None
+    if is_utf8:
+        return None
+    return "BIG5-HKSCS" if is_big5 and rare > characters / 5 else "GB18030"
 
 
 # Folders and archives
@@ -197,7 +232,7 @@ def open_members(source: Source) -> Iterator[list[Member]]:
                 for member in members
                 if not any(part.startswith((".", "__MACOSX")) for part in member.name.removeprefix("./").split("/"))
             ]
-        except _DAMAGES as error:
+        except (*_DAMAGES, OSError) as error:
             raise InputError(f"{source.name}: expected a folder, or a zip or tar archive of one ({error})") from None
 
 
