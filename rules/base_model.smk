@@ -1,4 +1,4 @@
-"""The embedded base model, trained from scratch: `snakemake base_model --cores 2` (about two hours). No default target.
+"""The embedded base model, trained from scratch in hours: `snakemake base_model --cores 2`. No default target.
 
 The files are made under results/ and copied to data/models/ at the end. The copies are not declared as outputs: the
 model in the repository is an input of the pipeline, and a changed lexicon must not start a pre-training in a demo run.
@@ -89,7 +89,7 @@ rule pretrain:
         mem_mb=6000,
         runtime=120,
     params:
-        options="--course general --rows 320000",
+        options="--course general --rows 224000",
     shell:
         PRETRAIN
 
@@ -116,7 +116,7 @@ rule pretrain_on_written:
         mem_mb=6000,
         runtime=180,
     params:
-        options=f"--course written --start {os.path.dirname(rules.pretrain.output.weights)} --rows 420000",
+        options=f"--course written --start {os.path.dirname(rules.pretrain.output.weights)} --rows 360000",
     shell:
         PRETRAIN
 

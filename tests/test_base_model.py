@@ -39,10 +39,6 @@ PROBES = ROOT / "data" / "probes"
 COURSES = json.loads((MODEL / "training.json").read_text(encoding="utf-8"))["courses"]
 GRAM = 14
 """Two sentences rarely share so many consecutive characters by chance, such as a date or an institution's name."""
-TRAINED_ON_THIS_TEXT = False
-"""False while the generator's text is newer than the base model. Set it to True with a new base model."""
-
-
 Rows = Callable[[dict[str, Any]], Iterator[dict[str, str]]]
 
 
@@ -165,7 +161,7 @@ def test_no_row_contains_an_evaluation_sentence(written: Rows, course: dict[str,
         # Answers are skipped: they repeat the sentence, and their labels put other characters next to each other.
         texts = [text for key, text in row.items() if key != "assistant" or "user" not in row]
         found += [hit for text in texts if (hit := evidence.found(text))]
-    assert (stream.hexdigest() == course["rows_sha256"]) is TRAINED_ON_THIS_TEXT
+    assert stream.hexdigest() == course["rows_sha256"]
     assert found == []
     if not cluener:
         pytest.skip(f"the CLUENER archive is not at {CLUENER}: checked only the demo's and the probes' sentences")
