@@ -177,7 +177,7 @@ def inspect(split: str, source: Source, recognised: Recognised) -> Split:
         print_line(
             "labels", ", ".join(f"{printable(label)} ({count})" for label, count in reading.label_counts.most_common())
         )
-        for names in alike(reading.label_counts):
+        for names in similar_labels(reading.label_counts):
             print_line("", f"{', '.join(map(repr, names))} differ in case or spaces only: join them with `rename`")
     elif counts.sentences:
         print_line("mentions", f"none: the split is unlabelled; labels are in {FORMATS[recognised.format].labels}")
@@ -194,7 +194,7 @@ def inspect(split: str, source: Source, recognised: Recognised) -> Split:
     return Split(split, source, recognised, counts, reading.label_counts, long)
 
 
-def alike(labels: Iterable[str]) -> list[list[str]]:
+def similar_labels(labels: Iterable[str]) -> list[list[str]]:
     """Return the labels that differ in case or spaces only."""
     groups: dict[str, list[str]] = {}
     for label in labels:

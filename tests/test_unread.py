@@ -292,7 +292,7 @@ def test_any_json_is_read_or_described(tmp_path_factory: pytest.TempPathFactory,
         (b'{"a": 1, "b": [[]]}\n', None),
     ],
 )
-def test_a_message_says_what_a_file_is(tmp_path: Path, raw: bytes, expected: str | None) -> None:
+def test_a_message_names_the_kind_of_a_file(tmp_path: Path, raw: bytes, expected: str | None) -> None:
     (tmp_path / "raw").write_bytes(raw)
     source = Source.of([tmp_path / "raw"])
     assert recognise(source) is None

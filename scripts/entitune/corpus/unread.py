@@ -163,7 +163,7 @@ _TEXT_LINES = (
     ),
     _Lines("mentions in brackets", r"[^\t]*", r"\[[A-Z]+ [^\[\]]+\]", r"\[([A-Z]+) ([^\[\]]+)\]", _MARK % (1, 2)),
     _Lines(
-        "words with tags (of which nr, ns and nt are taken for labels)",
+        "words with tags (nr, ns and nt become labels)",
         r"(\S+/[A-Za-z]+\S*\s+)*\S+/[A-Za-z]+\S*\s*",
         r"/[a-z]+\s",
         r"\[([^\]]+)\]/?(\w+)\s*|(\S+)/(\w+)\s*",
@@ -353,7 +353,7 @@ def _is_python_list(value: Any) -> bool:
 
 
 def _about_mentions(key: str, samples: Sequence[tuple[str, Json]], text: str) -> str | None:
-    """Say why no mapping was found for the mentions under a key. `samples` has their texts and their leaves."""
+    """Describe the reason why no mapping was found for the mentions under a key. `samples` has their texts and their leaves."""
     if not samples:
         return None
     mentions = [one for _, one in samples]
@@ -403,7 +403,7 @@ def _has_lengths(spans: Sequence[_Span]) -> bool:
 
 
 def _wrong_offsets(spans: Sequence[_Span], start: str) -> str | None:
-    """Say how the offsets of mentions differ from characters counted from 0; None if they do not."""
+    """Describe how the offsets of mentions differ from characters counted from 0; None if they do not."""
     if any(mostly(text[first : last + more] == found for text, first, last, found in spans) for more in (0, 1)):
         return None
     if mostly(text[first - 1 : last] == found for text, first, last, found in spans):
