@@ -353,7 +353,7 @@ def _is_python_list(value: Any) -> bool:
 
 
 def _about_mentions(key: str, samples: Sequence[tuple[str, Json]], text: str) -> str | None:
-    """Describe the reason why no mapping was found for the mentions under a key. `samples` has their texts and their leaves."""
+    """Describe why no mapping was found for the mentions under a key. `samples` has their texts and leaves."""
     if not samples:
         return None
     mentions = [one for _, one in samples]
