@@ -176,7 +176,7 @@ def test_a_served_adapter_answers_like_the_merged_model(demo: Path, tmp_path: Pa
     assert {name: len(raw) for name, raw in answers.items()} == dict.fromkeys(models, 40)
     assert answers["served"] == answers["merged"]
     # If neither path applied the adapter, the comparison would pass without this check.
-    assert sum(a == b for a, b in zip(answers["served"], answers["base"], strict=True)) < 20
+    assert sum(a == b for a, b in zip(answers["served"], answers["base"], strict=True)) < 30
 
 
 def test_a_shared_engine_gives_the_answers_of_separate_engines(demo: Path, tmp_path: Path) -> None:

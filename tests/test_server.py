@@ -161,8 +161,8 @@ def test_the_client_adds_confidences(demo: Path, server: Server, tmp_path: Path)
 
 def test_requests_beyond_the_limit_are_retried(demo: Path, server: Server) -> None:
     expected = predictions(demo)
-    records = expected * 4
-    done = extract(demo, server, "--concurrency", 300, stdin="".join(one["text"] + "\n" for one in records) + "\n")
+    records = expected * 6
+    done = extract(demo, server, "--concurrency", 600, stdin="".join(one["text"] + "\n" for one in records) + "\n")
     assert done.returncode == 0, done.stderr
     nothing = {"text": "", "entities": [], "raw": "[]", "finish_reason": "stop", "status": "ok"}
     assert [json.loads(line) for line in done.stdout.splitlines()] == [*records, nothing]
