@@ -8,7 +8,6 @@ tokens' lines.
 
 from __future__ import annotations
 
-import codecs
 import itertools
 import re
 from collections import Counter
@@ -18,7 +17,7 @@ from typing import NamedTuple
 from entitune.cli import InputError
 from entitune.corpus.options import Columns, Scheme
 from entitune.corpus.rows import MAX_ROW_BYTES, Draft, Kind, Reading, Row, quote
-from entitune.corpus.sources import Source, decode, note_file, note_line_ends, read_lines
+from entitune.corpus.sources import Source, decode, note_file, note_line_ends, read_lines, skip_inner_mark
 from entitune.corpus.tags import read_tags
 
 _SAMPLE = 200
@@ -51,11 +50,9 @@ def read_conll(source: Source, reading: Reading, scheme: Scheme) -> Iterator[Row
     note_file(source.path, reading)
     layout = find_layout(source, reading.options.columns)
     for block in _blocks(source, layout, reading):
+        if block.lines[0][3:4] not in b"\t ":  # otherwise the mark is a token
+            block.lines[0] = skip_inner_mark(block.lines[0], block.first, reading)
         raw = b"".join(block.lines)
-        if raw.startswith(codecs.BOM_UTF8) and raw[3:4] not in b"\t ":  # files with byte order marks were joined
-            block.lines[0] = block.lines[0].removeprefix(codecs.BOM_UTF8)
-            raw = raw.removeprefix(codecs.BOM_UTF8)
-            reading.note("a byte order mark inside the file was skipped", block.first)
         draft = Draft(reading, block.first, raw)
         columns = _read_columns(block, raw, layout, draft)
         if layout.numbered and columns:

@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple, TypeAlias
 
 from entitune.cli import InputError
 from entitune.corpus.rows import MAX_ROW_BYTES, Draft, Kind, Reading, quote
-from entitune.corpus.sources import Source, decode, not_utf8, note_file, note_line_ends, read_lines
+from entitune.corpus.sources import Source, decode, not_utf8, note_file, note_line_ends, read_lines, skip_inner_mark
 
 Json: TypeAlias = dict[str, Any]
 """A JSON object."""
@@ -59,10 +59,7 @@ def read_objects(source: Source, reading: Reading | None = None) -> Iterator[Jso
             yield from _Array(stream, source.name).rows()
         return
     for number, line in read_lines(source.path):
-        if line.startswith(codecs.BOM_UTF8):  # files with byte order marks were joined
-            line = line.removeprefix(codecs.BOM_UTF8)
-            if reading:
-                reading.note("a byte order mark inside the file was skipped", number)
+        line = skip_inner_mark(line, number, reading)
         if not line.isspace():
             if reading:
                 note_line_ends(line, number, reading)

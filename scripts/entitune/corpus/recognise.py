@@ -20,9 +20,9 @@ from entitune.corpus.label_studio import annotations_of, find_short_key, find_te
 from entitune.corpus.mention_lists import DIALECTS, DialectReader, find
 from entitune.corpus.options import Scheme
 from entitune.corpus.parallel import looks_like_tags, open_pair
-from entitune.corpus.sources import Source, decode, is_folder, open_members, read_lines
+from entitune.corpus.sources import Source, decode, first_line, is_folder, open_members, read_lines
 
-_SAMPLE = 300
+SAMPLE = 300
 """How many rows or lines are read."""
 
 _STRAY = 0.02
@@ -69,12 +69,12 @@ def recognise(source: Source) -> Recognised | None:
         if len(source.paths) == 2 or is_folder(source.paths[0]):
             return _recognise_folder(source)
         if is_parquet(source.path):
-            names, rows = read_parquet_head(source, _SAMPLE)
+            names, rows = read_parquet_head(source, SAMPLE)
             found = _tokens_and_tags(rows, names or names_near(source)) if rows else None
             if found and names and "repair_iob1" not in found.options:  # the reader finds them in the file
                 found.options.pop("tag_names", None)
             return found
-        beginning = next((line for _, line in read_lines(source.path) if not line.isspace()), b"")
+        beginning = first_line(source.path)
         if beginning.lstrip()[:1] in (b"{", b"[") and (rows := sample_rows(source)):
             return _recognise_json(source, rows)
         return _recognise_lines(source)
@@ -87,14 +87,19 @@ def sample_rows(source: Source) -> list[Json]:
     if len(source.paths) != 1 or is_folder(source.paths[0]) or is_parquet(source.path):
         return []
     try:
-        return [row.value for row in itertools.islice(read_objects(source), _SAMPLE) if row.value is not None]
+        return [row.value for row in itertools.islice(read_objects(source), SAMPLE) if row.value is not None]
     except InputError:
         return []
 
 
+def sample_lines(source: Source) -> list[str]:
+    """Return the texts of the first lines of a file; a line that is not UTF-8 is empty."""
+    return [decode(line)[0] for _, line in itertools.islice(read_lines(source.path), SAMPLE)]
+
+
 def first_problem(source: Source) -> str | None:
     """Return the line and the reason if the first row of a JSON file cannot be read."""
-    beginning = next((line for _, line in read_lines(source.path) if not line.isspace()), b"")
+    beginning = first_line(source.path)
     if not beginning.lstrip().startswith((b"{", b"[")):
         return None
     first = next(read_objects(source), None)
@@ -131,7 +136,7 @@ def _recognise_folder(source: Source) -> Recognised | None:
     with open_pair(source) as (_, (sentences, tags)):
         if looks_like_tags(sentences.readline()):
             return None  # in the wrong order, or CoNLL
-        lines = [line for line in itertools.islice(tags, _SAMPLE) if not line.isspace()]
+        lines = [line for line in itertools.islice(tags, SAMPLE) if not line.isspace()]
         if not lines or not all(map(looks_like_tags, lines)):
             return None
         return Recognised("parallel", _tag_options([decode(line)[0].split() for line in lines], "scheme"))
@@ -212,7 +217,7 @@ def _tokens_and_tags(rows: Sequence[Json], names: Mapping[str, Sequence[str]]) -
             continue
         for token_key in dict.fromkeys((*_TOKEN_KEYS, *rows[0])):
             pairs = [(row.get(token_key), row[tag_key]) for row in rows]
-            if token_key == tag_key or not all(_fit(tokens, tags) for tokens, tags in pairs):
+            if token_key == tag_key or not all(are_tokens_of(tokens, tags) for tokens, tags in pairs):
                 continue
             if (token_key, tag_key) != ("tokens", "ner_tags"):
                 options = {"columns": {"token": token_key, "tag": tag_key}, **options}
@@ -222,13 +227,13 @@ def _tokens_and_tags(rows: Sequence[Json], names: Mapping[str, Sequence[str]]) -
     return None
 
 
-def _fit(tokens: Any, tags: list[Any]) -> bool:
+def are_tokens_of(tokens: Any, tags: list[Any]) -> bool:
     """Return whether a value is a list of as many tokens as there are tags."""
     return isinstance(tokens, list) and len(tokens) == len(tags) and all(isinstance(token, str) for token in tokens)
 
 
 def _recognise_lines(source: Source) -> Recognised | None:
-    lines = [decode(line)[0] for _, line in itertools.islice(read_lines(source.path), _SAMPLE)]
+    lines = sample_lines(source)
     layout = find_layout(source, None)
     sentences = list(_table(lines, layout.columns))
     if sum(map(len, sentences)) < sum(map(is_token_line, lines)) * (1 - _WRONG):
@@ -316,7 +321,7 @@ def _mapping(rows: Sequence[Json]) -> Recognised | None:
             for one in leaves
             if isinstance(one.get(key), list) and isinstance(one.get(text_key), str)
             for mention in one[key]
-        ][:_SAMPLE]
+        ][:SAMPLE]
         if mapping := _mapping_of(samples):
             return Recognised("json", {"mapping": {"text": text_key, "mentions": key, **mapping}})
     return None

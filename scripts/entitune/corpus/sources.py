@@ -84,6 +84,11 @@ def lines_of(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
+def first_line(path: Path) -> bytes:
+    """Return the first line of a file that is not blank; empty if there is none."""
+    return next((line for _, line in read_lines(path) if not line.isspace()), b"")
+
+
 def begins_with_mark(path: Path) -> bool:
     """Return whether a file begins with the byte order mark of UTF-8."""
     with path.open("rb") as stream:
@@ -94,6 +99,15 @@ def note_file(path: Path, reading: Reading) -> None:
     """Note that the byte order mark of a file is skipped, if it has one."""
     if begins_with_mark(path):
         reading.note("a byte order mark was skipped", 1)
+
+
+def skip_inner_mark(line: bytes, number: int, reading: Reading | None) -> bytes:
+    """Return a line without a byte order mark, and note it: files with such marks were joined."""
+    if not line.startswith(codecs.BOM_UTF8):
+        return line
+    if reading:
+        reading.note("a byte order mark inside the file was skipped", number)
+    return line.removeprefix(codecs.BOM_UTF8)
 
 
 def note_line_ends(raw: bytes, line: int, reading: Reading, file: str = "") -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import itertools
 import json
 import re
 import shlex
@@ -24,21 +23,23 @@ from entitune.corpus.parallel import looks_like_tags
 from entitune.corpus.recognise import (
     ANNOTATION_KEYS,
     LABEL_KEY,
+    SAMPLE,
     TAG,
+    are_tokens_of,
     flow,
     leaves_of,
     mostly,
+    sample_lines,
     sample_rows,
     texts_and_lists,
 )
 from entitune.corpus.rows import MAX_ROW_BYTES, quote
-from entitune.corpus.sources import Source, decode, is_folder, open_members, read_lines
-
-_SAMPLE = 300
-"""How many rows or lines are looked at."""
+from entitune.corpus.sources import Source, decode, first_line, is_folder, open_members, read_lines
 
 _LARGEST = 16 << 20
 """The largest file that is looked at as a whole, in bytes."""
+
+_OFFICE = "an Office document: save its table as CSV in UTF-8"
 
 _BEGINNINGS: dict[bytes, str] = {
     b"\x1f\x8b": "a file compressed with gzip: unpack it with gunzip",
@@ -46,7 +47,7 @@ _BEGINNINGS: dict[bytes, str] = {
     b"\xfd7zXZ": "a file compressed with xz: unpack it with unxz",
     b"Rar!": "a RAR archive: unpack it",
     b"7z\xbc\xaf": "a 7z archive: unpack it",
-    b"\xd0\xcf\x11\xe0": "an Office document: save its table as CSV in UTF-8",
+    b"\xd0\xcf\x11\xe0": _OFFICE,
     b"%PDF": "a PDF document: write its sentences in one of the formats",
     b"SQLite format 3": "an SQLite database: export its rows as JSON lines",
     b"\x80\x03": "a Python pickle: write its rows as JSON lines",
@@ -192,8 +193,8 @@ def advise(source: Source) -> str | None:
             return "parquet without rows: leave the split out"
         table = "pyarrow.parquet.read_table(sys.argv[1]).to_pylist()"
         return "parquet without tokens and tags" + _convert(source, "r", table)
-    beginning = next((line for _, line in read_lines(source.path) if not line.isspace()), None)
-    if beginning is None:
+    beginning = first_line(source.path)
+    if not beginning:
         return "an empty file: leave the split out, or save the file again"
     for first, about in _BEGINNINGS.items():
         if beginning.lower().startswith(first.lower()):
@@ -243,7 +244,7 @@ def _about_members(source: Source) -> str | None:
     with open_members(source) as members:
         names = [member.name for member in members]
     if any(name.startswith(("xl/", "word/", "ppt/")) for name in names):
-        return "an Office document: save its table as CSV in UTF-8"
+        return _OFFICE
     if source.paths[0].is_dir():
         files = ", ".join(names[:5]) or "no file"
         return (
@@ -286,7 +287,7 @@ def _about_rows(source: Source, rows: Sequence[Json], expression: str) -> str | 
             if any(values) and all(_is_by_label(value, type_) for value in values):
                 new_row = f'{{**r, "{key}": [{mention} for l, ms in r["{key}"].items() for m in ms]}}'
                 return f"mentions under {key!r} by label" + _convert(source, new_row, expression)
-        if any(values) and mostly(_are_surfaces(value) for value in values):
+        if any(values) and mostly(_is_by_label(value, str) for value in values):
             return f"mentions under {key!r} {_NO_OFFSETS}"
     for key in lists if texts else ():
         samples = [
@@ -295,7 +296,7 @@ def _about_rows(source: Source, rows: Sequence[Json], expression: str) -> str | 
             if isinstance(row.get(texts[0]), str)
             for one in row.get(key) or ()
         ]
-        if about := _about_mentions(key, samples[:_SAMPLE], texts[0]):
+        if about := _about_mentions(key, samples[:SAMPLE], texts[0]):
             return about
     return None
 
@@ -305,21 +306,14 @@ _BY_LABEL: tuple[tuple[type, str], ...] = ((dict, '{**m, "label": l}'), (list, "
 
 
 def _is_by_label(value: Any, type_: type) -> bool:
-    """Return whether a value is an object of labels with lists of mentions of a type."""
+    """Return whether a value is an object of labels with lists of mentions of a type; `str` is that of surfaces."""
     lists = value.values() if isinstance(value, dict) else [0]
     return all(isinstance(one, list) and all(isinstance(mention, type_) for mention in one) for one in lists)
 
 
-def _are_surfaces(value: Any) -> bool:
-    """Return whether a value is an object of labels with lists of surfaces."""
-    lists = value.values() if isinstance(value, dict) else [0]
-    return all(isinstance(one, list) and all(isinstance(surface, str) for surface in one) for one in lists)
-
-
 def _are_tokens(tokens: Any, tags: Any) -> bool:
     """Return whether two values are lists of as many texts."""
-    lists = isinstance(tokens, list) and isinstance(tags, list) and len(tokens) == len(tags)
-    return lists and all(isinstance(one, str) for one in (*tokens, *tags))
+    return isinstance(tags, list) and are_tokens_of(tokens, tags) and all(isinstance(tag, str) for tag in tags)
 
 
 def _tagged(text: str, tags: str) -> str:
@@ -522,14 +516,13 @@ def _is_corpus(value: Any) -> bool:
 # Text
 
 
-def _sample_lines(source: Source) -> list[str]:
-    lines = (decode(line)[0] for _, line in itertools.islice(read_lines(source.path), _SAMPLE))
-    return [line for line in lines if line.strip()]
+def _written_lines(source: Source) -> list[str]:
+    return [line for line in sample_lines(source) if line.strip()]
 
 
 def _about_long_lines(source: Source) -> str | None:
     """Describe lines with a text and its tags, or its mentions."""
-    lines = _sample_lines(source)
+    lines = _written_lines(source)
     if lines[1::2] and all(map(_is_tags, lines[1::2])) and not any(map(_is_tags, lines[::2])):
         table = f"(dict(x=x, y=y) for i in [filter(str.strip, {_FILE})] for x, y in zip(i, i))"
         return "a line of tags after each sentence" + _convert(source, _tagged("x", "y"), table)
@@ -557,7 +550,7 @@ def _about_long_lines(source: Source) -> str | None:
 
 def _about_table(source: Source) -> str | None:
     """Describe CSV and TSV with a header."""
-    lines = _sample_lines(source)
+    lines = _written_lines(source)
     delimiter = max("\t,;", key=(lines or [""])[0].count)
     try:
         table = list(csv.DictReader(lines, delimiter=delimiter))
@@ -584,7 +577,7 @@ def _about_table(source: Source) -> str | None:
 
 def _about_lines(source: Source) -> str | None:
     """Describe lines of tokens and tags in another notation, and marks in the text."""
-    lines = _sample_lines(source)
+    lines = _written_lines(source)
     if lines and all(re.fullmatch(r"[TREAMN#*]\S*\t.*", line) for line in lines) and lines[0].startswith("T"):
         return "brat's annotation without its text: give the folder that has the .txt and .ann files"
     if lines and all(re.fullmatch(r"[^\t]+\t\d+\t\d+\t\S+", line) for line in lines):
