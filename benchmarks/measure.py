@@ -42,9 +42,10 @@ Rows: TypeAlias = list[list[str]]
 
 
 def snakemake(*targets: str, runs: str = "") -> None:
-    """Run the workflow for these targets."""
+    """Run the workflow for these targets; of a run of a sweep, all runs of its row are made."""
     command = [str(Path(sys.executable).parent / "snakemake"), *targets, "--cores", "all"]
-    command += ["--config", f"runs={runs}"] if runs else []
+    rows = [name.partition("+")[0] for name in runs.split(",")]
+    command += ["--config", f"runs={','.join(rows)}"] if runs else []
     if archive := os.environ.get("CLUENER"):
         command += [*([] if runs else ["--config"]), f"local_archive={{cluener: {archive}}}"]
     subprocess.run(command, cwd=ROOT, check=True)
@@ -83,10 +84,10 @@ def difference(name: str, first: str) -> str:
 
 
 def minutes(name: str, stage: str) -> str:
-    """Return the time of a stage of a run, summed over its seeds."""
+    """Return the time of a stage of a run, as the mean over its seeds."""
     manifests = sorted((ROOT / "results" / name).glob("seed-*/manifest.json"))
     stages = [item for path in manifests for item in read_json(path)["stages"].items()]
-    seconds = sum(record["wall_seconds"] for job, record in stages if job.startswith(stage))
+    seconds = sum(record["wall_seconds"] for job, record in stages if job.startswith(stage)) / len(manifests)
     return f"{seconds / 60:.1f} min" if seconds else "–"
 
 
@@ -150,7 +151,8 @@ class Table(NamedTuple):
 
 def of_runs(rows: Callable[..., Rows], *names: str) -> Table:
     """Return a table that is made from the results of runs."""
-    return Table(lambda: rows(*names), f"snakemake analysis --cores all --config runs={','.join(names)}")
+    sheet = ",".join(name.partition("+")[0] for name in names)
+    return Table(lambda: rows(*names), f"snakemake analysis --cores all --config runs={sheet}")
 
 
 def of_benchmark(script: str) -> Table:
@@ -167,7 +169,7 @@ TABLES = {
     "probe-medicine": of_runs(score_rows, "probe-medicine", "probe-medicine-zeroshot"),
     "probe-reviews": of_runs(score_rows, "probe-reviews", "probe-reviews-zeroshot"),
     "answer-formats": of_runs(
-        format_rows, "cluener-format-json", "cluener-format-brackets", "cluener-format-occurrence"
+        format_rows, *(f"cluener-format-{name}+num_train_epochs=2" for name in ("json", "brackets", "occurrence"))
     ),
     "structured": of_benchmark("bench_structured"),
     "serving": of_benchmark("bench_serving"),

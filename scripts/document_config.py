@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -45,9 +46,8 @@ SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "conf/recipes.yaml": (
         Recipe,
         "Training recipes by name: LLaMA-Factory's arguments, and the resources of the job. The file of arguments is a "
-        "LLaMA-Factory YAML. It must have `cutoff_len`, and with `gpus: 0` also `use_cpu: true`. It may have: "
-        + ", ".join(f"`{name}`" for name in RecipeArguments.model_fields)
-        + ". The pipeline sets or refuses LLaMA-Factory's other arguments; the message gives the reason.",
+        "LLaMA-Factory YAML. It must have `cutoff_len`, and with `gpus: 0` also `use_cpu: true`. "
+        "[The last section](#arguments-of-a-recipe) lists the arguments that it may have.",
     ),
     "conf/decode.yaml": (Decode, "Decode settings by name: how vLLM predicts. Decoding is always greedy."),
 }
@@ -62,6 +62,13 @@ KINDS = """
 | sha256 | 64 hexadecimal digits |
 | url | an address that begins with `http://` or `https://` |
 | label | text without spaces, commas and quotes; does not begin with `-`; not `micro`, `macro`, `(other)` or `all` |
+"""
+
+ARGUMENTS = """
+## Arguments of a recipe
+
+The pipeline sets or refuses LLaMA-Factory's other arguments; the message gives the reason.
+
 """
 
 TYPES = {
@@ -118,14 +125,20 @@ def table(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
 
 
+def filled(text: str) -> str:
+    """Return a paragraph with a line end before each line would be too long."""
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False) + "\n"
+
+
 def page() -> str:
     """Return the text of docs/configuration.md."""
     parts = [INTRODUCTION]
     for file, (model, about) in SECTIONS.items():
         schema = model.model_json_schema()
         body = table(("key", "value", "default", "meaning"), rows(schema, schema))
-        parts.append(f"\n## {file}\n\n{about}\n\n{body}")
-    return "".join(parts) + KINDS
+        parts.append(f"\n## {file}\n\n{filled(about)}\n{body}")
+    arguments = ", ".join(f"`{name}`" for name in RecipeArguments.model_fields)
+    return "".join(parts) + KINDS + ARGUMENTS + filled(arguments)
 
 
 def main() -> None:
