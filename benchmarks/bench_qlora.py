@@ -24,7 +24,7 @@ from entitune.tsv import METRICS_COLUMNS, read_tsv
 
 FOLDER = Path("results/bench_qlora")
 MODEL = Path("results/models/entitune-tiny")
-TOKENS = Path("results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl")
+TOKENS = Path("results/datasets/demo/ner-zh-short-brackets/entitune-tiny/dev.tokens.jsonl")
 QUANTISED = {"quantization_bit": 4, "quantization_method": "bnb", "quantization_type": "nf4"}
 DECODE = {"max_tokens": 200, "max_model_len": 512, "max_num_seqs": 128, "dtype": "auto", "gpus": 0}
 GENERATE = """

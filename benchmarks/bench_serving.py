@@ -34,7 +34,7 @@ from entitune.serving.finished_runs import FinishedRun, finished_run
 from entitune.study import read_study
 
 SENTENCES = Path("results/datasets/demo/train.jsonl")
-TOKENS = Path("results/datasets/demo/ner-zh-short/entitune-tiny/train.tokens.jsonl")
+TOKENS = Path("results/datasets/demo/ner-zh-short-brackets/entitune-tiny/train.tokens.jsonl")
 ONE_BY_ONE = 60
 """The number of sentences for `one after the other`, which is slow and whose speed does not depend on their number."""
 

@@ -63,7 +63,7 @@ def test_prompts_equal_those_of_llamafactory(demo: Path, tmp_path: Path) -> None
     config = demo / "results/demo/seed-1/train.yaml"
     run_code("train", TRAINED_ON, config, tmp_path / "out", cwd=demo)
     trained = json.loads((tmp_path / "out.json").read_text())
-    encoded = read_jsonl(demo / "results/datasets/demo/ner-zh-short/entitune-tiny/train.tokens.jsonl")
+    encoded = read_jsonl(demo / "results/datasets/demo/ner-zh-short-brackets/entitune-tiny/train.tokens.jsonl")
     assert len(trained) == len(encoded)
     for (input_ids, labels), record in zip(trained, encoded, strict=True):
         prompt = [token for token, label in zip(input_ids, labels, strict=True) if label == -100]
@@ -72,7 +72,7 @@ def test_prompts_equal_those_of_llamafactory(demo: Path, tmp_path: Path) -> None
 
 
 def test_prompts_equal_those_of_the_chat_template(demo: Path) -> None:
-    folder = demo / "results/datasets/demo/ner-zh-short/entitune-tiny"
+    folder = demo / "results/datasets/demo/ner-zh-short-brackets/entitune-tiny"
     sentences = len(read_jsonl(demo / "results/datasets/demo/dev.jsonl"))
     assert json.loads((folder / "dev.predict-cpu.parity.json").read_text()) == {
         "sentences": sentences,
@@ -82,7 +82,7 @@ def test_prompts_equal_those_of_the_chat_template(demo: Path) -> None:
 
 def test_another_template_stops_the_run(demo: Path, tmp_path: Path) -> None:
     """Template `chatml` equals `qwen`, except for the default system turn."""
-    common = ["--alpaca", "results/datasets/demo/ner-zh-short/dev.json", "--model", "results/models/entitune-tiny"]
+    common = ["--alpaca", "results/datasets/demo/ner-zh-short-brackets/dev.json", "--model", "results/models/entitune-tiny"]
     tokens = tmp_path / "tokens.jsonl"
     chat = ["--chat", json.dumps({"template": "chatml"})]
     done = run_engine("train", demo, "encode_split", *common, *chat, "--output", tokens)
@@ -161,7 +161,7 @@ def test_a_served_adapter_answers_like_the_merged_model(demo: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     settings = {"max_tokens": 200, "max_model_len": 512, "max_num_seqs": 64, "dtype": "float32", "gpus": 0}
     tokens = tmp_path / "tokens.jsonl"
-    lines = (demo / "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl").read_text().splitlines()[:40]
+    lines = (demo / "results/datasets/demo/ner-zh-short-brackets/entitune-tiny/dev.tokens.jsonl").read_text().splitlines()[:40]
     tokens.write_text("\n".join(lines) + "\n")
     models = {"base": (base, None), "merged": (tmp_path / "merged", None), "served": (base, str(adapter))}
     jobs = [
@@ -183,7 +183,7 @@ def test_a_shared_engine_gives_the_answers_of_separate_engines(demo: Path, tmp_p
     """The demo's three seeds in one engine group, merged and as LoRA modules (first shard of ten); some also alone."""
     decode, kept = demo / "conf" / "decode.yaml", (demo / "conf" / "decode.yaml").read_text(encoding="utf-8")
     answers = "results/groups/demo@part-1/answers/dev/1-of-10.jsonl"
-    tokens = "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl"
+    tokens = "results/datasets/demo/ner-zh-short-brackets/entitune-tiny/dev.tokens.jsonl"
     settings = {"max_tokens": 200, "max_model_len": 512, "max_num_seqs": 128, "dtype": "auto", "gpus": 0}
     settings["confidence"] = True  # recording probabilities changes no answer
     for adapter, alone_as_well in (("merged", (1, 3)), ("lora", (2,))):

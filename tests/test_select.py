@@ -21,8 +21,8 @@ pytestmark = pytest.mark.engine
 
 RUN = "chosen+train_rows=80"
 FOLDER = f"results/{RUN}/seed-1"
-ROW = "chosen\tdemo\tentitune-tiny\tner-zh-short\tdemo-select\tcpu\t1\ttrain_rows=80\n"
-FEW_SHOT = "results/datasets/demo/ner-zh-short-5shot"
+ROW = "chosen\tdemo\tentitune-tiny\tner-zh-short-brackets\tdemo-select\tcpu\t1\ttrain_rows=80\n"
+FEW_SHOT = "results/datasets/demo/ner-zh-short-brackets-5shot"
 ANSWERS = {"predict_shard", "select_checkpoint", "merge_adapter", "read_answers", "score_predictions", "write_manifest"}
 
 
@@ -57,7 +57,7 @@ def would_run(folder: Path) -> set[str]:
 
 def test_held_out_rows_choose_the_checkpoint_and_are_not_trained_on(chosen: Path) -> None:
     data = chosen / "results/datasets/demo"
-    (registered,) = data.glob("ner-zh-short/entitune-tiny/cutoff-512.held_out-0.1.rows-80.seed-1/train.json")
+    (registered,) = data.glob("ner-zh-short-brackets/entitune-tiny/cutoff-512.held_out-0.1.rows-80.seed-1/train.json")
     trained = {text_key(row["input"]) for row in json.loads(registered.read_text(encoding="utf-8"))}
     held_out = keys(chosen / FOLDER / "held_out.jsonl")
     assert (len(trained), len(held_out)) == (80, 64)

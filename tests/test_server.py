@@ -164,7 +164,7 @@ def test_requests_beyond_the_limit_are_retried(demo: Path, server: Server) -> No
     records = expected * 6
     done = extract(demo, server, "--concurrency", 600, stdin="".join(one["text"] + "\n" for one in records) + "\n")
     assert done.returncode == 0, done.stderr
-    nothing = {"text": "", "entities": [], "raw": "[]", "finish_reason": "stop", "status": "ok"}
+    nothing = {"text": "", "entities": [], "raw": "", "finish_reason": "stop", "status": "ok"}
     assert [json.loads(line) for line in done.stdout.splitlines()] == [*records, nothing]
     refused = re.findall(r'" (\d+) ', server.log(demo))
     assert "503" in refused
@@ -462,7 +462,7 @@ def test_several_runs_and_a_kill(demo: Path, forsaken: dict[str, subprocess.Pope
         assert {model["id"] for model in models} == {"entitune-tiny", "demo", "demo-zeroshot"}
         answers = []
         for name in ("demo", "demo-zeroshot", "entitune-tiny"):
-            row = json.loads((demo / "results/datasets/demo/ner-zh-short/dev.json").read_text(encoding="utf-8"))[0]
+            row = json.loads((demo / "results/datasets/demo/ner-zh-short-brackets/dev.json").read_text(encoding="utf-8"))[0]
             content = f"{row['instruction']}\n{row['input']}"
             body = {
                 "model": name,

@@ -34,7 +34,7 @@ from entitune.prompting.prompt import Prompt
 __all__ = ["slurm"]
 pytestmark = [pytest.mark.engine, pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
 
-ROW = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
+ROW = "demo\tdemo\tentitune-tiny\tner-zh-short-brackets\tdemo\tcpu\t1\t\n"
 # The recipe requests a GPU but trains on the CPU. The same in the decode settings would select vLLM's environment for
 # CUDA, so the GPU of predictions is requested with Snakemake's own option.
 TARGET = ["results/metrics.tsv", "--workflow-profile", "profiles/slurm", "--config", "runs=demo"]
@@ -186,7 +186,7 @@ def test_only_the_killed_shard_ran_again(finished: Path, demo: Path, tmp_path: P
     (shard,) = re.findall(r"\d-of-\d", killed)
     number, _, shards = shard.partition("-of-")
     decode = yaml.safe_load((finished / "conf/decode.yaml").read_text(encoding="utf-8"))["cpu"] | {"dtype": "auto"}
-    tokens = "results/datasets/demo/ner-zh-short/entitune-tiny/dev.tokens.jsonl"
+    tokens = "results/datasets/demo/ner-zh-short-brackets/entitune-tiny/dev.tokens.jsonl"
     job = {"run": "demo", "seed": 1, "tokens": tokens, "model": str(RUN / "merged"), "adapter": None}
     words = [".envs/predict-cpu/bin/python", "scripts/predict_shard.py", "--jobs", json.dumps([job])]
     words += ["--decode", json.dumps(decode), "--shard", number, "--shards", shards, "--output", str(tmp_path / shard)]

@@ -82,7 +82,7 @@ def test_an_evaluation_sentence(demo: Path, edit: Callable[..., None]) -> None:
 
 
 def test_the_prompt(demo: Path, edit: Callable[..., None]) -> None:
-    edit("conf/prompts/ner-zh-short.txt", "{labels}", "{labels}。")
+    edit("conf/prompts/ner-zh-short-brackets.txt", "{labels}", "{labels}。")
     expected = {"build_alpaca", "encode_split", "register_dataset"} | CHECKS | TRAIN | PREDICT | SCORE
     assert rules(would_run(demo)) == expected
 
@@ -140,7 +140,7 @@ def test_a_comment_in_the_documentation(demo: Path, edit: Callable[..., None], n
 
 
 TOUCHED = [
-    *("data/demo/train.json", "data/models/entitune-tiny/model.safetensors", "conf/prompts/ner-zh-short.txt"),
+    *("data/demo/train.json", "data/models/entitune-tiny/model.safetensors", "conf/prompts/ner-zh-short-brackets.txt"),
     *("scripts/predict_shard.py", "envs/train.txt"),
 ]
 
@@ -152,7 +152,7 @@ def test_a_touched_file(demo: Path, edit: Callable[..., None], name: str) -> Non
 
 
 def test_one_run_of_two(demo: Path, edit: Callable[..., None]) -> None:
-    row = "demo-zeroshot\tdemo\tentitune-tiny\tner-zh-short\tnone\tcpu"
+    row = "demo-zeroshot\tdemo\tentitune-tiny\tner-zh-short-brackets\tnone\tcpu"
     edit("conf/runs.tsv", row, f"{row}-small")
     settings = "adapter: merged, max_tokens: 100, max_model_len: 512, max_num_seqs: 8, shards: 1"
     machine = "gpus: 0, threads: 1, mem_mb: 6000, runtime: 30"
