@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import JsonValue
 
@@ -220,9 +220,8 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"{where}: seeds: {row.seeds!r} repeats a seed")
     dataset = _look_up(registries.datasets, row.dataset, f"{where}: dataset", "datasets")
-    common: dict[str, Any] = {"row": row.run, "dataset": dataset, "seeds": seeds}
     if row.train == CRF or row.train.startswith((VOTE, IMPORT)):
-        yield _without_model(row, common, registries, runs, where)
+        yield _without_model(row, dataset, seeds, registries, runs, where)
         return
     others = (NO_TRAINING, CRF, f"{VOTE}RUN", f"{IMPORT}NAME")
     recipe = (
@@ -230,8 +229,8 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
         if row.train == NO_TRAINING
         else _look_up(registries.recipes, row.train, f"{where}: train", "recipes", others)
     )
-    common["model"] = _look_up(registries.models, row.model, f"{where}: model", "models")
-    common["decode"] = _look_up(registries.decode, row.decode, f"{where}: decode", "decode")
+    model = _look_up(registries.models, row.model, f"{where}: model", "models")
+    decode = _look_up(registries.decode, row.decode, f"{where}: decode", "decode")
     first_with: dict[str, str] = {}
     for combination in _parse_sweep(row.sweep, where):
         overrides = dict(combination)
@@ -239,14 +238,14 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
         train_rows = overrides.pop("train_rows", None)
         if train_rows is not None and (type(train_rows) is not int or train_rows < 1):
             raise ConfigError(f"{where}: sweep: train_rows={train_rows}: expected a whole number of at least 1")
-        common["name"] = row.run + "".join(f"+{key}={value}" for key, value in combination.items())
-        if len(common["name"]) > MAX_RUN_NAME:
+        name = row.run + "".join(f"+{key}={value}" for key, value in combination.items())
+        if len(name) > MAX_RUN_NAME:
             raise ConfigError(
-                f"{where}: sweep: the run name {common['name']} has more than {MAX_RUN_NAME} characters, too many for "
+                f"{where}: sweep: the run name {name} has more than {MAX_RUN_NAME} characters, too many for "
                 "file names; vary fewer keys in one row"
             )
-        common["prompt"] = _look_up(registries.prompts, prompt, f"{where}: prompt", "prompts")
-        common["lengths_checked_by"] = first_with.setdefault(prompt, common["name"])
+        prompt_files = _look_up(registries.prompts, prompt, f"{where}: prompt", "prompts")
+        lengths_checked_by = first_with.setdefault(prompt, name)
         if recipe:
             arguments = {**registries.arguments[recipe.name], **overrides}
             if problems := check_recipe(arguments, f"{where}: sweep", selects=recipe.select is not None):
@@ -255,20 +254,35 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
                 arguments.pop("save_total_limit", None)  # each checkpoint is a candidate
             # Of the numbers, only the cutoff changes the rows; a rank or a learning rate does not.
             decisive = {key: value for key, value in overrides.items() if not _is_number(value) or key == "cutoff_len"}
-            rows_checked_by = first_with.setdefault(f"{prompt} {train_rows} {decisive}", common["name"])
             yield TunedRun(
-                **common,
+                row=row.run,
+                name=name,
+                dataset=dataset,
+                seeds=seeds,
+                model=model,
+                prompt=prompt_files,
+                decode=decode,
+                lengths_checked_by=lengths_checked_by,
                 recipe=recipe,
                 arguments=arguments,
                 overrides=overrides,
                 train_rows=train_rows,
-                rows_checked_by=rows_checked_by,
+                rows_checked_by=first_with.setdefault(f"{prompt} {train_rows} {decisive}", name),
             )
         elif overrides or train_rows:
             varied = [key for key in combination if key != "prompt"]
             raise ConfigError(f"{where}: sweep: {', '.join(varied)} cannot vary in a run that does not train")
         else:
-            yield BaseRun(**common)
+            yield BaseRun(
+                row=row.run,
+                name=name,
+                dataset=dataset,
+                seeds=seeds,
+                model=model,
+                prompt=prompt_files,
+                decode=decode,
+                lengths_checked_by=lengths_checked_by,
+            )
 
 
 def _is_number(value: JsonValue) -> bool:
@@ -276,31 +290,35 @@ def _is_number(value: JsonValue) -> bool:
 
 
 def _without_model(
-    row: SheetRow, common: dict[str, Any], registries: _Registries, runs: Mapping[str, Run], where: str
+    row: SheetRow,
+    dataset: Dataset,
+    seeds: tuple[int, ...],
+    registries: _Registries,
+    runs: Mapping[str, Run],
+    where: str,
 ) -> Run:
     """Return the run of a row that uses no model: crf, vote or import."""
     if row.sweep:
         raise ConfigError(f"{where}: sweep: a run with train {row.train} cannot have a sweep; leave the field empty")
-    common = {**common, "name": row.run}
     if row.train == CRF:
-        return CrfRun(**common)
+        return CrfRun(row=row.run, name=row.run, dataset=dataset, seeds=seeds)
     if row.train.startswith(VOTE):
-        return _vote(row.train.removeprefix(VOTE), common, runs, where)
-    name = row.train.removeprefix(IMPORT)
-    return ImportedRun(**common, imported=_look_up(registries.imports, name, f"{where}: train", "imports"))
+        voters = _voters(row.train.removeprefix(VOTE), dataset, seeds, runs, where)
+        return VoteRun(row=row.run, name=row.run, dataset=dataset, seeds=seeds, voters=voters)
+    imported = _look_up(registries.imports, row.train.removeprefix(IMPORT), f"{where}: train", "imports")
+    return ImportedRun(row=row.run, name=row.run, dataset=dataset, seeds=seeds, imported=imported)
 
 
-def _vote(name: str, common: dict[str, Any], runs: Mapping[str, Run], where: str) -> VoteRun:
-    """Return the vote of a run. Raises ConfigError unless that run has the same dataset and three seeds or more."""
+def _voters(name: str, dataset: Dataset, seeds: tuple[int, ...], runs: Mapping[str, Run], where: str) -> BaseRun:
+    """Return the run whose seeds vote. Raises ConfigError unless it has the same dataset and three seeds or more."""
     voters = runs.get(name)
     if not isinstance(voters, BaseRun):
         raise ConfigError(f"{where}: train: {VOTE}{name} does not name a run of the sheet that predicts with a model")
-    run = VoteRun(**common, voters=voters)
-    if voters.dataset.name != run.dataset.name:
-        raise ConfigError(f"{where}: dataset: {run.dataset.name!r}, but {name!r} is on {voters.dataset.name!r}")
-    if len(voters.seeds) < 3 or len(run.seeds) != 1:
+    if voters.dataset.name != dataset.name:
+        raise ConfigError(f"{where}: dataset: {dataset.name!r}, but {name!r} is on {voters.dataset.name!r}")
+    if len(voters.seeds) < 3 or len(seeds) != 1:
         raise ConfigError(f"{where}: seeds: a vote needs a run with at least three seeds, and has one seed itself")
-    return run
+    return voters
 
 
 def _check_run(run: Run, conf: Path) -> None:
@@ -420,7 +438,7 @@ def _select(selection: Selection, runs: Mapping[str, Run]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(selected))
 
 
-def load_study(config: Mapping[str, Any], conf: Path = CONF) -> Study:
+def load_study(config: Mapping[str, object], conf: Path = CONF) -> Study:
     """Read and check everything under `conf`.
 
     `config` is the content of conf/config.yaml, with changes from the command line (`--config runs=a,b`).
@@ -455,7 +473,7 @@ def load_study(config: Mapping[str, Any], conf: Path = CONF) -> Study:
     )
 
 
-def read_study(overrides: Mapping[str, Any] | None = None, conf: Path = CONF) -> Study:
+def read_study(overrides: Mapping[str, object] | None = None, conf: Path = CONF) -> Study:
     """Return the study of conf/config.yaml. `overrides`, from the command line, replace its values."""
     config = read_yaml(conf / "config.yaml")
     if not isinstance(config, dict):
