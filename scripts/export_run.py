@@ -24,6 +24,7 @@ from entitune.files import atomic_write, read_json, sha256, write_json
 from entitune.manifests import MANIFEST
 from entitune.prompting.prompt import Prompt
 from entitune.publishing.card import TEXTS, Card
+from entitune.run_manifest import RunManifest
 from entitune.runs import TunedRun
 from entitune.study import Study, read_study
 from entitune.tsv import METRICS_COLUMNS, read_tsv
@@ -90,7 +91,7 @@ def export(run: TunedRun, seed: int, adapter: bool, folder: Path) -> None:
     write_json(folder / "prompt.json", prompt_settings(run))
     shutil.copyfile(files.manifest, folder / "run.json")
     card = Card(
-        manifest=read_json(files.manifest),
+        manifest=RunManifest.read(files.manifest),
         scores=read_tsv(files.scores(SPLIT), METRICS_COLUMNS),
         training_rows=len(read_json(run.training_rows(seed))),
         scored_rows=len(read_json(run.whole.alpaca(SPLIT))),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from entitune.charts import NAMES, NUMBERS, UNITS, WIDTH, add_outputs, show_duration, write_figure
 from entitune.cli import run
-from entitune.files import read_json
+from entitune.run_manifest import RunManifest
 
 ORDER = ("train_adapter", "merge_adapter", "predict_shard")
 """The stages that run an engine, in the order of a run. Other stages follow."""
@@ -21,14 +21,14 @@ def mean_costs(manifests: list[Path]) -> pd.DataFrame:
     stages = pd.DataFrame(
         [
             {
-                "run": manifest["config"]["run"],
-                "seed": manifest["config"]["seed"],
+                "run": manifest.run,
+                "seed": manifest.seed,
                 "stage": stage.split(".")[0],  # shards and splits of a stage belong together
-                "seconds": cost["wall_seconds"],
-                "memory": (cost["peak_memory_mb"] or 0) / 1000,
+                "seconds": cost.wall_seconds,
+                "memory": cost.peak_memory_mb / 1000,
             }
-            for manifest in map(read_json, manifests)
-            for stage, cost in manifest["stages"].items()
+            for manifest in map(RunManifest.read, manifests)
+            for stage, cost in manifest.stages.items()
         ],
         columns=["run", "seed", "stage", "seconds", "memory"],
     )

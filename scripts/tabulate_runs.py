@@ -6,17 +6,14 @@ If a run has several seeds, a row with their mean and standard deviation follows
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from entitune.charts import show_duration
-from entitune.cli import InputError, run
+from entitune.cli import run
 from entitune.evaluation.seeds import Score, SeedMean, over_seeds, read_scores, show_mean
-from entitune.files import read_json
 from entitune.html_pages import render, write_page
-from entitune.left_out import LeftOut
+from entitune.run_manifest import RunManifest
 from entitune.tsv import MICRO
 
 SETTINGS = ("lora_rank", "learning_rate", "num_train_epochs")
@@ -39,14 +36,14 @@ TABLE = """\
 STYLE = ".mean td {font-weight: bold; background: #f4f4f4}"
 
 
-def gpu_hours(manifest: dict[str, Any]) -> float:
+def gpu_hours(manifest: RunManifest) -> float:
     """Return the GPU hours of a run: the sum over its stages of hours times GPUs."""
-    config = manifest["config"]
+    config = manifest.config
     held = {
         "train_adapter": config.get("train", {}).get("gpus", 0),
         "predict_shard": config.get("decode", {}).get("gpus", 0),
     }
-    seconds = [cost["wall_seconds"] * held.get(stage.split(".")[0], 0) for stage, cost in manifest["stages"].items()]
+    seconds = [cost.wall_seconds * held.get(stage.split(".")[0], 0) for stage, cost in manifest.stages.items()]
     return float(sum(seconds)) / 3600
 
 
@@ -66,24 +63,24 @@ def mean_rows(scores: Sequence[Score], splits: int) -> dict[str, dict[str, str]]
     return rows
 
 
-def nodes(manifest: dict[str, Any]) -> str:
+def nodes(manifest: RunManifest) -> str:
     """Return the GPUs or processors that the run's jobs ran on."""
-    found = [stage["hardware"] for stage in manifest["stages"].values()]
-    names = [", ".join(node["gpus"]) or f"{node['cores']} cores of {node['processor']}" for node in found]
+    found = [stage.hardware for stage in manifest.stages.values()]
+    names = [", ".join(node.gpus) or f"{node.cores} cores of {node.processor}" for node in found]
     return "; ".join(dict.fromkeys(names))
 
 
-def describe(manifest: dict[str, Any], f1: dict[str, str]) -> dict[str, str]:
+def describe(manifest: RunManifest, f1: dict[str, str]) -> dict[str, str]:
     """Return the cells of one run and seed."""
-    config = manifest["config"]
+    config = manifest.config
     match config["kind"]:
         case "tuned":
             train = config["train"]
             arguments = train["arguments"] | train["overrides"]
             chosen = ", ".join(f"{key} {arguments[key]}" for key in SETTINGS if key in arguments)
             training = f"{train['name']}: {chosen}"
-            if "checkpoint" in manifest:
-                training += f", the adapter of step {manifest['checkpoint']['step']}"
+            if manifest.checkpoint:
+                training += f", the adapter of step {manifest.checkpoint.step}"
         case "vote":
             training = f"vote of {config['vote_of']}"
         case "crf":
@@ -92,22 +89,22 @@ def describe(manifest: dict[str, Any], f1: dict[str, str]) -> dict[str, str]:
             training = f"predictions of {config['imported']['system']}"
         case _:
             training = "none"
-    commit = (manifest["git"]["commit"] or "unknown")[:8] + (" and changes" if manifest["git"]["modified"] else "")
+    commit = (manifest.git.commit or "unknown")[:8] + (" and changes" if manifest.git.modified else "")
     prompt = config.get("prompt", {"name": "", "shots": 0})
     shots = f", {prompt['shots']} examples" if prompt["shots"] else ""
     model = f"{config['model']['name']} at {config['model']['revision']}" if "model" in config else ""
-    left_out = "; ".join(str(LeftOut(**one)) for one in manifest.get("left_out", []))
+    left_out = "; ".join(map(str, manifest.left_out))
     return {
-        "run": config["run"],
-        "seed": str(config["seed"]),
+        "run": manifest.run,
+        "seed": str(manifest.seed),
         **f1,
         **({"left out of the data": left_out} if left_out else {}),
-        "dataset": config["dataset"]["name"],
+        "dataset": manifest.dataset,
         "model": model,
         "prompt": prompt["name"] + shots,
         "training": training,
         "decode": config["decode"]["name"] if "decode" in config else "",
-        "wall time": show_duration(sum(cost["wall_seconds"] for cost in manifest["stages"].values())),
+        "wall time": show_duration(manifest.wall_seconds),
         "GPU-hours": f"{gpu_hours(manifest):.2f}",
         "hardware": nodes(manifest),
         "commit": commit,
@@ -125,17 +122,14 @@ def main() -> None:
     splits = len({score.split for score in micro})
     runs = []
     for path in args.manifests:
-        manifest = read_json(path)
-        if not isinstance(manifest, dict) or "config" not in manifest:
-            raise InputError(f"{path}: not the manifest of a run; delete it and run the same command again")
-        name, seed = manifest["config"]["run"], manifest["config"]["seed"]
+        manifest = RunManifest.read(path)
         f1 = {
             f1_column(score, splits): f"{score.f1:.4f} ({score.f1_low:.3f} to {score.f1_high:.3f})"
             for score in micro
-            if (score.run, score.seed) == (name, seed)
+            if (score.run, score.seed) == (manifest.run, manifest.seed)
         }
-        text = json.dumps(manifest, ensure_ascii=False, indent=1)
-        runs.append({"cells": describe(manifest, f1), "name": name, "seed": seed, "manifest": text})
+        text = path.read_text(encoding="utf-8")
+        runs.append({"cells": describe(manifest, f1), "name": manifest.run, "seed": manifest.seed, "manifest": text})
     columns = list(dict.fromkeys(column for one in runs for column in one["cells"]))
     table = render(TABLE, runs=runs, columns=columns, means=mean_rows(micro, splits))
     write_page("Runs", table, args.output, STYLE)

@@ -6,38 +6,26 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from entitune.cli import run
 from entitune.evaluation.checkpoint_scores import SCORING, read_checkpoint_scores
-from entitune.files import sha256, write_json
+from entitune.files import sha256
 from entitune.job_records import JobRecord
 from entitune.left_out import read_left_out
 from entitune.provenance import code_version, engine_versions
+from entitune.run_manifest import Checkpoint, GitVersion, RunManifest, Stage
 
 
-def stage(record: JobRecord, shared_by: int = 1) -> dict[str, Any]:
-    """Return a job's entry in the manifest. The time of a job for several runs or seeds is divided among them."""
-    return {
-        "date": record.date,
-        "wall_seconds": record.seconds / shared_by,
-        "peak_memory_mb": record.peak_memory_mb,
-        "peak_memory_of": record.peak_memory_of,
-        "hardware": record.hardware.model_dump(mode="json"),
-        "lock": record.lock,
-    }
-
-
-def chosen_checkpoint(path: str) -> dict[str, Any]:
+def chosen_checkpoint(path: str) -> Checkpoint:
     """Return which checkpoint is the adapter, why, and the F1 of all checkpoints."""
     scores = read_checkpoint_scores(path)
     best = next(score for score in scores if score.chosen == "yes")
-    return {
-        "step": best.step,
-        "why": f"the highest micro F1 ({SCORING}) on {best.sentences} held-out rows of the training split; of equal "
+    return Checkpoint(
+        step=best.step,
+        why=f"the highest micro F1 ({SCORING}) on {best.sentences} held-out rows of the training split; of equal "
         "ones the earliest",
-        "f1": {str(score.step): score.f1 for score in scores},
-    }
+        f1={str(score.step): score.f1 for score in scores},
+    )
 
 
 def main() -> None:
@@ -65,23 +53,23 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="the manifest, JSON")
     args = parser.parse_args()
 
-    stages = {path.stem: stage(JobRecord.read(path)) for path in args.records} | {
-        path.stem: stage(JobRecord.read(path), args.shared_by) for path in args.shared_records
+    stages = {path.stem: Stage.of(JobRecord.read(path)) for path in args.records} | {
+        path.stem: Stage.of(JobRecord.read(path), args.shared_by) for path in args.shared_records
     }
-    locks = dict.fromkeys(stage["lock"] for stage in stages.values() if stage["lock"])
+    locks = dict.fromkeys(stage.lock for stage in stages.values() if stage.lock)
     code = code_version()
-    manifest = {
-        "version": code.version,
-        "git": {"commit": code.commit, "modified": code.modified},
-        "code_sha256": code.sha256,
-        "config": args.config,
-        **({"checkpoint": chosen_checkpoint(args.checkpoints)} if args.checkpoints else {}),
-        "left_out": [one.to_dict() for one in read_left_out(args.summaries)],
-        "files": {path: sha256(path) for path in [*args.files, *locks]},
-        "engines": {path.name: engine_versions(path) for path in [Path(sys.prefix), *args.environments]},
-        "stages": stages,
-    }
-    write_json(args.output, manifest)
+    manifest = RunManifest(
+        version=code.version,
+        git=GitVersion(commit=code.commit, modified=code.modified),
+        code_sha256=code.sha256,
+        config=args.config,
+        checkpoint=chosen_checkpoint(args.checkpoints) if args.checkpoints else None,
+        left_out=read_left_out(args.summaries),
+        files={path: sha256(path) for path in [*args.files, *locks]},
+        engines={path.name: engine_versions(path) for path in [Path(sys.prefix), *args.environments]},
+        stages=stages,
+    )
+    manifest.write(args.output)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from helpers import write_jsonl
+from run_manifests import write_run_manifest
 
 from entitune.claims import Holder, claim
 from entitune.cli import InputError
@@ -52,7 +53,7 @@ def files_of_a_step(folder: Path) -> dict[str, Path]:
     write_rows(folder / "train.json", [{**ROW, "id": str(number)} for number in range(4)])
     write_jsonl(folder / "train.tokens.jsonl", [{**TOKENS, "id": str(number)} for number in range(4)])
     (folder / "adapter_config.json").write_text('{"r": 8}')
-    (folder / "run.json").write_text(json.dumps({"files": {"no such file": "0"}}))
+    write_run_manifest(folder / "run.json", files={"no such file": "0"})
     write_tsv(folder / "metrics.tsv", ["a", "b"], [{"a": "名", "b": "c"}])
     model = folder / "model"
     model.mkdir()

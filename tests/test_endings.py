@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 from helpers import BIN, copy_repository, snakemake
+from run_manifests import stage, write_run_manifest
 
 from entitune.endings import failure_of, first_error, kept_of_other_cuda, left_out_of, summary_of
-from entitune.files import write_json
 
 SEEDS = """run\tsplit\tscoring\tlabel\tseeds\tf1_mean\tf1_sd
 demo\tdev\tspans\tmicro\t3\t0.606667\t0.010500
@@ -41,8 +40,8 @@ def test_left_out_data_is_reported_once(tmp_path: Path) -> None:
     left_out = {"split": "train", "what": "rows", "count": 2, "of": 9, "kinds": {"broken JSON": 1, "columns": 1}}
     manifests = [tmp_path / name for name in ("one", "two", "all", "none")]
     for path in manifests[:2]:
-        path.write_text(json.dumps({"config": {"dataset": {"name": "mine"}}, "left_out": [left_out]}))
-    manifests[2].write_text(json.dumps({"config": {"dataset": {"name": "demo"}}}))
+        write_run_manifest(path, left_out=[left_out])
+    write_run_manifest(manifests[2])
     assert left_out_of(map(str, manifests)).splitlines() == [
         "Not all of the data was used:",
         "  mine, train: 2 of 9 rows left out: broken JSON (1), columns (1)",
@@ -54,7 +53,7 @@ def test_results_of_another_cuda_are_named(tmp_path: Path) -> None:
     made_with = {"old": "envs/train-cuda12.txt", "new": "envs/train.txt", "crf": "envs/crf.txt", "older": None}
     manifests = [str(tmp_path / name / "manifest.json") for name in (*made_with, "unfinished")]
     for name, lock in made_with.items():
-        write_json(tmp_path / name / "manifest.json", {"stages": {"train": {"lock": lock}}})
+        write_run_manifest(tmp_path / name / "manifest.json", stages={"train": stage(lock=lock)})
     assert kept_of_other_cuda(manifests, 13).splitlines() == [
         "Kept, although made with engines for another CUDA version than 13:",
         f"  {tmp_path}/old: envs/train-cuda12.txt",

@@ -82,7 +82,12 @@ def test_prompts_equal_those_of_the_chat_template(demo: Path) -> None:
 
 def test_another_template_stops_the_run(demo: Path, tmp_path: Path) -> None:
     """Template `chatml` equals `qwen`, except for the default system turn."""
-    common = ["--alpaca", "results/datasets/demo/ner-zh-short-brackets/dev.json", "--model", "results/models/entitune-tiny"]
+    common = [
+        "--alpaca",
+        "results/datasets/demo/ner-zh-short-brackets/dev.json",
+        "--model",
+        "results/models/entitune-tiny",
+    ]
     tokens = tmp_path / "tokens.jsonl"
     chat = ["--chat", json.dumps({"template": "chatml"})]
     done = run_engine("train", demo, "encode_split", *common, *chat, "--output", tokens)
@@ -161,8 +166,8 @@ def test_a_served_adapter_answers_like_the_merged_model(demo: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     settings = {"max_tokens": 200, "max_model_len": 512, "max_num_seqs": 64, "dtype": "float32", "gpus": 0}
     tokens = tmp_path / "tokens.jsonl"
-    lines = (demo / "results/datasets/demo/ner-zh-short-brackets/entitune-tiny/dev.tokens.jsonl").read_text().splitlines()[:40]
-    tokens.write_text("\n".join(lines) + "\n")
+    encoded = demo / "results/datasets/demo/ner-zh-short-brackets/entitune-tiny/dev.tokens.jsonl"
+    tokens.write_text("\n".join(encoded.read_text().splitlines()[:40]) + "\n")
     models = {"base": (base, None), "merged": (tmp_path / "merged", None), "served": (base, str(adapter))}
     jobs = [
         {"run": name, "seed": 1, "tokens": str(tokens), "model": str(model), "adapter": served}

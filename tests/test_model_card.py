@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
+from run_manifests import run_manifest, stage
 
 from entitune.publishing.card import TEXTS, Card
+from entitune.run_manifest import RunManifest
 from entitune.tsv import METRICS_COLUMNS
 
 LABELS = ("name", "company", "micro", "macro")
@@ -32,14 +34,11 @@ def card(**model: Any) -> Card:
         "decode": {"max_tokens": 512, "max_model_len": 1536},
         "train": {"arguments": {"lora_rank": 24, "learning_rate": 1.0e-4}},
     }
-    hardware = {"gpus": ["NVIDIA L4, 23034 MiB, 580.65"], "cores": 8, "processor": "x"}
-    manifest = {
-        "config": config,
-        "git": {"commit": "abc", "modified": False},
-        "code_sha256": "0" * 64,
-        "engines": {"train": {"torch": "2.13.0"}},
-        "stages": {"train_adapter": {"date": "2026-01-02T00:00:00", "wall_seconds": 3600.0, "hardware": hardware}},
-    }
+    training = stage(3600.0)
+    training["hardware"]["gpus"] = ["NVIDIA L4, 23034 MiB, 580.65"]
+    manifest = RunManifest.model_validate(
+        run_manifest(config=config, engines={"train": {"torch": "2.13.0"}}, stages={"train_adapter": training})
+    )
     return Card(manifest, scores(), training_rows=1234, scored_rows=100, adapter=True)
 
 

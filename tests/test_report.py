@@ -14,6 +14,7 @@ import pytest
 from browser import in_browser, need_browser
 from helpers import ROOT, must_run, read_jsonl, snakemake, write_jsonl
 from predictions import LABELS
+from run_manifests import run_manifest, stage
 
 from entitune.evaluation.checkpoint_scores import COLUMNS
 from entitune.tsv import write_tsv
@@ -29,33 +30,25 @@ def answer(sentence: dict[str, Any], generator: random.Random) -> dict[str, Any]
     return {"id": sentence["id"], "text": sentence["text"], "gold": sentence["entities"], "pred": pred, "status": "ok"}
 
 
-def stage(seconds: float, memory: int) -> dict[str, Any]:
-    hardware = {"gpus": [], "cores": 2, "processor": "P"}
-    return {"wall_seconds": seconds, "peak_memory_mb": memory, "hardware": hardware}
-
-
 def manifest(name: str, seed: int) -> dict[str, Any]:
     train = {"name": "demo", "gpus": 2, "arguments": {"lora_rank": 64}, "overrides": {}}
-    return {
-        "git": {"commit": "0123456789abcdef", "modified": True},
-        "config": {
-            "run": name,
-            "kind": "tuned" if seed == 1 else "base",
-            "seed": seed,
-            "dataset": {"name": "cluener"},
-            "model": {"name": "tiny", "revision": "<1>"},
-            "prompt": {"name": "short", "shots": 0},
-            **({"train": train} if seed == 1 else {}),
-            "decode": {"name": "cpu", "gpus": 0},
-        },
-        "left_out": [{"split": "train", "what": "rows", "count": 2, "of": 9, "kinds": {"broken JSON": seed}}],
-        "engines": {},
-        "stages": {
-            "train_adapter": stage(1800, 1500),
-            "predict_shard.dev.1-of-2": stage(30, 700),
-            "predict_shard.dev.2-of-2": stage(30, 900),
-        },
+    config = {
+        "run": name,
+        "kind": "tuned" if seed == 1 else "base",
+        "seed": seed,
+        "dataset": {"name": "cluener"},
+        "model": {"name": "tiny", "revision": "<1>"},
+        "prompt": {"name": "short", "shots": 0},
+        **({"train": train} if seed == 1 else {}),
+        "decode": {"name": "cpu", "gpus": 0},
     }
+    stages = {
+        "train_adapter": stage(1800, 1500),
+        "predict_shard.dev.1-of-2": stage(30, 700),
+        "predict_shard.dev.2-of-2": stage(30, 900),
+    }
+    left_out = {"split": "train", "what": "rows", "count": 2, "of": 9, "kinds": {"broken JSON": seed}}
+    return run_manifest(config=config, left_out=[left_out], stages=stages)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +170,7 @@ def test_labels_come_before_averages_and_the_mean_after_its_seeds(study: Path) -
 def test_stages_are_in_the_order_of_a_run(study: Path, tmp_path: Path) -> None:
     seconds = {"predict_shard.dev.1-of-1": 14.0, "check": 0.2, "merge_adapter": 90.0, "train_adapter": 7300.0}
     about = manifest("甲", 1)
-    about["stages"] = {stage: {"wall_seconds": one, "peak_memory_mb": 10.0} for stage, one in seconds.items()}
+    about["stages"] = {name: stage(one) for name, one in seconds.items()}
     (tmp_path / "manifest.json").write_text(json.dumps(about), encoding="utf-8")
     must_run("plot_stages", "--manifests", tmp_path / "manifest.json", "--output", tmp_path / "stages.svg")
     texts = [text for text, _ in texts_of(tmp_path / "stages.svg")]

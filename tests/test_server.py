@@ -461,8 +461,8 @@ def test_several_runs_and_a_kill(demo: Path, forsaken: dict[str, subprocess.Pope
         models = requests.get(f"{started.url}/v1/models", timeout=300).json()["data"]
         assert {model["id"] for model in models} == {"entitune-tiny", "demo", "demo-zeroshot"}
         answers = []
+        row = json.loads((demo / "results/datasets/demo/ner-zh-short-brackets/dev.json").read_text(encoding="utf-8"))[0]
         for name in ("demo", "demo-zeroshot", "entitune-tiny"):
-            row = json.loads((demo / "results/datasets/demo/ner-zh-short-brackets/dev.json").read_text(encoding="utf-8"))[0]
             content = f"{row['instruction']}\n{row['input']}"
             body = {
                 "model": name,

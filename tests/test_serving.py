@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from helpers import ROOT, run_code, run_script
+from run_manifests import write_run_manifest
 
 from check_serving import openai_arguments
 from entitune import paths
@@ -81,7 +82,7 @@ def finish(study: Study, name: str, rank: int = 8, base: str | None = None) -> F
         (folder / "adapter/adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
         (folder / "adapter/adapter_model.safetensors").write_bytes(b"adapter")
         files.append(folder / "adapter/adapter_model.safetensors")
-    (folder / "manifest.json").write_text(json.dumps({"files": {str(path): sha256(path) for path in files}}))
+    write_run_manifest(folder / "manifest.json", files={str(path): sha256(path) for path in files})
     return finished_run(study, name)
 
 
@@ -136,18 +137,18 @@ def test_the_prompt_is_that_of_the_run(study: Study) -> None:
     assert request_of(run, "温格")["max_tokens"] == 200
     assert "structured_outputs" not in request_of(run, "温格")
     constraint = request_of(finish(study, "demo-structured"), "温格")["structured_outputs"]
-    assert constraint == constraint_of("json", study.datasets["demo"].label_names, "温格").to_vllm()
+    assert constraint == constraint_of("brackets", study.datasets["demo"].label_names, "温格").to_vllm()
 
 
 def test_a_run_with_another_answer_format(study: Study) -> None:
-    run = dataclasses.replace(finish(study, "demo-structured"), answer_format="brackets")
+    run = dataclasses.replace(finish(study, "demo-structured"), answer_format="json")
     body = request_of(run, "温格")
-    assert body["structured_outputs"] == constraint_of("brackets", run.labels, "温格").to_vllm()
+    assert body["structured_outputs"] == constraint_of("json", run.labels, "温格").to_vllm()
     assert openai_arguments(body)["extra_body"] == {"structured_outputs": body["structured_outputs"]}
     assert "structured_outputs" not in openai_arguments(body)
-    blank = Client("http://127.0.0.1:9", run).ask(" \u3000")
+    assert Client("http://127.0.0.1:9", run).ask("").raw == "[]"
+    blank = Client("http://127.0.0.1:9", finish(study, "demo")).ask(" \u3000")
     assert (blank.mentions, blank.raw, blank.status) == ((), " \u3000", "ok")
-    assert Client("http://127.0.0.1:9", finish(study, "demo")).ask("").raw == "[]"
 
 
 def option(command: list[str], name: str, count: int = 1) -> list[str]:
@@ -485,7 +486,7 @@ def test_the_guard_knows_the_format_and_the_version_of_each_run(study: Study) ->
     runs = [finish(study, "demo"), finish(study, "demo-5shot")]
     settings = GuardSettings.from_json(guard_settings(runs, "127.0.0.1").to_json())
     labels = study.datasets["demo"].label_names
-    assert settings.runs == {run.name: ServedRun("json", labels, PROMPT.user) for run in runs}
+    assert settings.runs == {run.name: ServedRun("brackets", labels, PROMPT.user) for run in runs}
     assert settings.versions == {run.name: version_of(run) for run in runs}
     assert settings.limit == 256
 

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from entitune import paths
-from entitune.files import read_json
-from entitune.left_out import LeftOut
+from entitune.run_manifest import RunManifest
 
 
 def summary_of(seeds_table: Path) -> str:
@@ -37,9 +36,9 @@ def left_out_of(manifests: Iterable[str]) -> str:
     """Return one line for each part of the data that the runs with these manifests leave out; empty if none."""
     lines: dict[str, None] = {}
     for path in filter(os.path.isfile, manifests):
-        manifest = read_json(path)
-        for one in manifest.get("left_out", []):
-            lines[f"  {manifest['config']['dataset']['name']}, {LeftOut(**one)}"] = None
+        manifest = RunManifest.read(path)
+        for one in manifest.left_out:
+            lines[f"  {manifest.dataset}, {one}"] = None
     return "\n".join(["Not all of the data was used:", *lines]) if lines else ""
 
 
@@ -52,7 +51,7 @@ def kept_of_other_cuda(manifests: Iterable[str], cuda: int) -> str:
     """
     others = []
     for path in filter(os.path.isfile, manifests):
-        locks = dict.fromkeys(stage.get("lock") for stage in read_json(path)["stages"].values())
+        locks = dict.fromkeys(stage.lock for stage in RunManifest.read(path).stages.values())
         if made_with := [lock for lock in locks if lock and paths.cuda_of(lock) not in (None, cuda)]:
             others.append(f"  {os.path.dirname(path)}: {', '.join(made_with)}")
     return (

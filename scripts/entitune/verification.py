@@ -10,19 +10,11 @@ from pathlib import Path
 
 from entitune import paths
 from entitune.cli import InputError
-from entitune.files import read_json, sha256
+from entitune.files import sha256
 from entitune.manifests import verify
+from entitune.run_manifest import RunManifest
 from entitune.runs import SELECT, BaseRun, Run, TunedRun
 from entitune.study import Study
-
-
-def recorded_files(manifest: str) -> dict[str, str]:
-    """Return file -> checksum from a run's manifest. Raises InputError if the manifest has none."""
-    content = read_json(manifest)
-    files = content.get("files") if isinstance(content, dict) else None
-    if not isinstance(files, dict) or not all(isinstance(one, str) for one in files.values()):
-        raise InputError(f"{manifest}: not the manifest of a run; delete it and run the same command again")
-    return files
 
 
 def changed_files(manifest: str, files: Sequence[str] | None = None) -> list[str]:
@@ -35,7 +27,7 @@ def changed_files(manifest: str, files: Sequence[str] | None = None) -> list[str
     Returns:
         A line for each file that is missing, differs or is not in the manifest.
     """
-    recorded = recorded_files(manifest)
+    recorded = RunManifest.read(manifest).files
     problems = []
     for path in recorded if files is None else files:
         if path not in recorded:
@@ -57,7 +49,7 @@ def run_problems(study: Study, run: Run, seed: int) -> list[str]:
     if not Path(manifest).is_file():
         return [f"{manifest} is missing: run {run.name}, seed {seed}, is not finished"]
     problems = changed_files(manifest)
-    recorded = recorded_files(manifest)
+    recorded = RunManifest.read(manifest).files
     made_from = study.made_from(run, seed)
     problems += [f"{path} is not in {manifest}" for path in made_from if path not in recorded]
     models = [paths.model(run.model.name), run.engine_model(seed)] if isinstance(run, BaseRun) else []

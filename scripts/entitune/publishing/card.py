@@ -15,6 +15,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from entitune.engines.vllm_settings import LORA_RANKS
+from entitune.run_manifest import RunManifest
 from entitune.tsv import MICRO
 
 TEXTS = ("README.md", "ask_transformers.py", "ask_vllm.py")
@@ -34,8 +35,7 @@ _TEMPLATES = Environment(
 class Card:
     """The content of the texts: the run's manifest, its scores, and its numbers of sentences."""
 
-    manifest: Mapping[str, Any]
-    """The run's manifest.json."""
+    manifest: RunManifest
     scores: Sequence[Mapping[str, str]]
     """The rows of the run's score table, columns METRICS_COLUMNS."""
     training_rows: int
@@ -45,7 +45,7 @@ class Card:
 
     @property
     def _config(self) -> Mapping[str, Any]:
-        return dict(self.manifest["config"])
+        return self.manifest.config
 
     @property
     def title(self) -> str:
@@ -94,24 +94,24 @@ class Card:
         return [
             {
                 "name": name,
-                "date": stage["date"][:10],
-                "seconds": f"{stage['wall_seconds']:,.0f}",
-                "machine": ", ".join(gpu.split(",")[0] for gpu in stage["hardware"]["gpus"])
-                or f"{stage['hardware']['cores']} cores ({stage['hardware']['processor']})",
+                "date": stage.date[:10],
+                "seconds": f"{stage.wall_seconds:,.0f}",
+                "machine": ", ".join(gpu.split(",")[0] for gpu in stage.hardware.gpus)
+                or f"{stage.hardware.cores} cores ({stage.hardware.processor})",
             }
-            for name, stage in self.manifest["stages"].items()
+            for name, stage in self.manifest.stages.items()
         ]
 
     def render(self, name: str) -> str:
         """Return the text of one of TEXTS."""
-        config, git = self._config, self.manifest["git"]
+        config, git = self._config, self.manifest.git
         model, train = config["model"], config["train"]
         archive = config["dataset"].get("archive")
         environments = [
             f"{environment}: {', '.join(f'{package} {version}' for package, version in packages.items())}"
-            for environment, packages in self.manifest["engines"].items()
+            for environment, packages in self.manifest.engines.items()
         ]
-        commit = f"commit {git['commit']}{', modified' if git['modified'] else ''}; " if git["commit"] else ""
+        commit = f"commit {git.commit}{', modified' if git.modified else ''}; " if git.commit else ""
         rank = train["arguments"].get("lora_rank", 8)
         return _TEMPLATES.get_template(f"{name}.j2").render(
             front_matter=as_yaml(self.front_matter()),
@@ -127,13 +127,13 @@ class Card:
             training_rows=f"{self.training_rows:,}",
             scored_rows=f"{self.scored_rows:,}",
             split=self.scores[0]["split"],
-            run=config["run"],
-            seed=config["seed"],
+            run=self.manifest.run,
+            seed=self.manifest.seed,
             labels=[label["name"] for label in config["dataset"]["labels"]],
             answer_format=config["prompt"]["answer"],
             stages=self._stages(),
             engines="; ".join(environments),
-            version=f"{commit}code {self.manifest['code_sha256'][:16]}",
+            version=f"{commit}code {self.manifest.code_sha256[:16]}",
             scores=self._score_cells(),
             max_tokens=config["decode"]["max_tokens"],
             max_model_len=config["decode"]["max_model_len"],
