@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from browser import window
 from helpers import ENVIRONMENT, Result, python_of, read_jsonl, run_script, snakemake, write_jsonl
 
 from entitune.prompting.answer_formats.constraints import constraint_of
+from entitune.prompting.answer_formats.reading import read_answer
 from entitune.records import Mention, Sentence
 from entitune.serving.chat_requests import schema_of
 from entitune.serving.demo_page import divided, extract_text, result
@@ -271,21 +272,31 @@ def test_log_probabilities_do_not_end_the_server(server: Server) -> None:
     assert server.post({**body, "logprobs": False}).status_code == 200
 
 
+def json_schema(labels: Sequence[str]) -> dict[str, Any]:
+    """Return OpenAI's form of the schema of answers in the format `json`."""
+    return {"type": "json_schema", "json_schema": {"name": "entities", "schema": schema_of(labels)}}
+
+
+def first_request(demo: Path, model: str) -> dict[str, Any]:
+    """Return the request of the demo's first dev sentence."""
+    row = json.loads((demo / "results/datasets/demo/ner-zh-short-brackets/dev.json").read_text(encoding="utf-8"))[0]
+    content = f"{row['instruction']}\n{row['input']}"
+    return {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": 200, "temperature": 0}
+
+
 def test_the_runs_own_schema_is_the_only_grammar(demo: Path, server: Server) -> None:
-    content = predictions(demo)[0]["text"]
-    body: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": content}], "max_tokens": 100}
+    text, body = predictions(demo)[0]["text"], first_request(demo, "demo")
     labels = read_study(conf=demo / "conf").datasets["demo"].label_names
-    schema = {"type": "json_schema", "json_schema": {"name": "entities", "schema": schema_of(labels)}}
-    for own in ({"response_format": schema}, {"structured_outputs": constraint_of("json", labels, content).to_vllm()}):
-        answer = server.post({**body, **own}).json()["choices"][0]
-        assert answer["message"]["content"].startswith("[")
+    own = {"structured_outputs": constraint_of("brackets", labels, text).to_vllm()}
+    answer = server.post({**body, **own}).json()["choices"][0]["message"]["content"]
+    assert read_answer("brackets", answer, text).status == "ok"
     nasty = {"type": "string", "pattern": "(?:.{0,998}){0,998}q"}
     with ThreadPoolExecutor(4) as pool:
         refused = [
             pool.submit(server.post, {**body, **more})
             for more in (
                 {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": nasty}}},
-                {"response_format": {"type": "json_object"}},
+                {"response_format": json_schema(labels)},  # of another answer format than the run's
                 {"structured_outputs": {"regex": nasty["pattern"]}},
                 {"tools": [{"type": "function", "function": {"name": "f", "parameters": nasty}}]},
             )
@@ -455,22 +466,37 @@ def forsaken() -> Iterator[dict[str, subprocess.Popen[str]]]:
         client.communicate()
 
 
-def test_several_runs_and_a_kill(demo: Path, forsaken: dict[str, subprocess.Popen[str]]) -> None:
+@pytest.fixture
+def json_run(demo: Path) -> Iterator[str]:
+    """A finished run of the base model whose answers are JSON."""
+    sheet = demo / "conf/runs.tsv"
+    kept = sheet.read_text(encoding="utf-8")
+    sheet.write_text(f"{kept}json\tdemo\tentitune-tiny\tner-zh-short\tnone\tcpu\t1\n", encoding="utf-8")
+    done = snakemake(demo, "results/json/seed-1/manifest.json", "--cores", "all")
+    assert done.returncode == 0, done.stdout
+    yield "json"
+    sheet.write_text(kept, encoding="utf-8")
+
+
+def test_several_runs_and_a_kill(demo: Path, json_run: str, forsaken: dict[str, subprocess.Popen[str]]) -> None:
     """Serve an adapter unmerged, as on a GPU. After SIGKILL of the script, no process is left."""
-    with serving(demo, "--runs", "demo,demo-zeroshot") as started:
+    with serving(demo, "--runs", f"demo,demo-zeroshot,{json_run}") as started:
         models = requests.get(f"{started.url}/v1/models", timeout=300).json()["data"]
-        assert {model["id"] for model in models} == {"entitune-tiny", "demo", "demo-zeroshot"}
-        answers = []
-        row = json.loads((demo / "results/datasets/demo/ner-zh-short-brackets/dev.json").read_text(encoding="utf-8"))[0]
-        for name in ("demo", "demo-zeroshot", "entitune-tiny"):
-            content = f"{row['instruction']}\n{row['input']}"
-            body = {
-                "model": name,
-                "messages": [{"role": "user", "content": content}],
-                "max_tokens": 60,
-                "temperature": 0,
-            }
-            answers.append(started.post(body).json()["choices"][0]["message"]["content"])
+        assert {model["id"] for model in models} == {"entitune-tiny", "demo", "demo-zeroshot", json_run}
+        labels = read_study(conf=demo / "conf").datasets["demo"].label_names
+        content = predictions(demo)[0]["text"]
+        body = {**first_request(demo, json_run), "messages": [{"role": "user", "content": content}]}
+        for own in (
+            {"response_format": json_schema(labels)},
+            {"structured_outputs": constraint_of("json", labels, content).to_vllm()},
+        ):
+            answer = started.post({**body, **own}).json()["choices"][0]["message"]["content"]
+            assert answer.startswith("[")
+        assert started.post({**body, "response_format": {"type": "json_object"}}).status_code == 400
+        answers = [
+            started.post(first_request(demo, name)).json()["choices"][0]["message"]["content"]
+            for name in ("demo", "demo-zeroshot", "entitune-tiny")
+        ]
         assert answers[0] != answers[1] == answers[2]
         client = forsaken[started.url] = subprocess.Popen(
             [sys.executable, "scripts/extract_entities.py", "--run", "demo", "--url", started.url],
