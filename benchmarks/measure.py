@@ -169,7 +169,7 @@ TABLES = {
     "probe-medicine": of_runs(score_rows, "probe-medicine", "probe-medicine-zeroshot"),
     "probe-reviews": of_runs(score_rows, "probe-reviews", "probe-reviews-zeroshot"),
     "answer-formats": of_runs(
-        format_rows, *(f"cluener-format-{name}+num_train_epochs=2" for name in ("json", "brackets", "occurrence"))
+        format_rows, *(f"cluener-format-{name}+num_train_epochs=1" for name in ("json", "brackets", "occurrence"))
     ),
     "structured": of_benchmark("bench_structured"),
     "serving": of_benchmark("bench_serving"),
