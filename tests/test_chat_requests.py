@@ -133,7 +133,9 @@ def test_a_constraint_for_a_sentence_must_be_that_of_the_requested_sentence() ->
 
 
 def test_a_schema_is_for_answers_in_json() -> None:
-    assert refused(model="inline", response_format=held_to(schema_of(["name"]))) is not None
+    reason = refused(model="inline", response_format=held_to(schema_of(["name"])))
+    assert reason is not None
+    assert "the answers of inline have the format brackets, which is no JSON" in reason
 
 
 @pytest.mark.parametrize("messages", [[], "x", [1], [{"role": "user"}], {"content": "x"}])

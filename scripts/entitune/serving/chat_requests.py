@@ -82,6 +82,11 @@ def objection(body: bytes, runs: Mapping[str, ServedRun], control_tokens: Collec
             f"request; {WHY}"
         )
     if not _is_own_format(given.get("response_format", {"type": "text"}), run):
+        if run and run.answer_format != "json":
+            return (
+                f'response_format may only be {{"type": "text"}}: the answers of {model} have the format '
+                f"{run.answer_format}, which is no JSON; structured_outputs may be the run's own constraint"
+            )
         return (
             'response_format may only be {"type": "text"} or the JSON schema of answers of the run that `model` names; '
             f"{WHY}"
