@@ -122,7 +122,7 @@ def label_rows(name: str) -> Rows:
 
 
 def format_rows(*names: str) -> Rows:
-    """Return a row per run: seeds, F1 (spans), difference to the first run, tokens and sentences/s, training time."""
+    """Return a row per run: seeds, F1 (spans), difference to the first run, tokens per answer, sentences/s."""
     snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
     rows = []
     for name in names:
@@ -135,9 +135,7 @@ def format_rows(*names: str) -> Rows:
         tokens = sum(one["output_tokens"] for one in answers) / len(answers)
         change = "–" if name == names[0] else difference(name, names[0])
         mean = means(name)["spans", MICRO]
-        rows.append(
-            [f"`{name}`", str(mean.seeds), f1(mean), change, f"{tokens:.1f}", f"{speed:.0f}", minutes(name, "train")]
-        )
+        rows.append([f"`{name}`", str(mean.seeds), f1(mean), change, f"{tokens:.1f}", f"{speed:.0f}"])
     return rows
 
 
