@@ -38,7 +38,7 @@ SPLITS = {"train": "train|trn", "dev": "dev|valid|val|eval", "test": "test|tst"}
 ROW = {
     "model": "entitune-tiny",
     "prompt": "ner-zh-short",
-    "train": "demo",
+    "train": "tiny",
     "decode": "cpu",
     "seeds": "1",
 }

@@ -464,7 +464,7 @@ def test_entry_and_row_are_appended(tmp_path: Path, inspect: Callable[..., Resul
         "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\tsweep",
         "demo\tdemo\tm\tp\tt\td\t1\t",
     ]
-    assert runs[3] == "mine-tiny\tmine\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t"
+    assert runs[3] == "mine-tiny\tmine\tentitune-tiny\tner-zh-short\ttiny\tcpu\t1\t"
     before = (tmp_path / "conf" / "datasets.yaml").read_bytes()
     again = inspect("train.json", "dev.json", "--add", "mine")
     assert again.returncode == 1

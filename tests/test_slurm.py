@@ -79,7 +79,7 @@ def submitter_in(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_repository(tmp_path_factory.mktemp("slurm"))
     (folder / "conf" / "runs.tsv").write_text(SHEET + ROW, encoding="utf-8")
-    edit_yaml(folder / "conf" / "recipes.yaml", "demo", gpus=1, gpu_model="fake")
+    edit_yaml(folder / "conf" / "recipes.yaml", "demo", config="train/tiny.yaml", gpus=1, gpu_model="fake")
     edit_yaml(folder / "conf" / "decode.yaml", "cpu", shards=2)
     return folder
 
