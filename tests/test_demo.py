@@ -33,10 +33,10 @@ def test_the_scores_are_those_of_the_readme(demo: Path) -> None:
         for row in read_tsv(demo / "results" / "metrics.tsv")
         if row["scoring"] == "spans" and row["label"] == "micro"
     }
-    assert micro["demo-zeroshot", "1"] >= 0.54  # measured: 0.573
+    assert micro["demo-zeroshot", "1"] >= 0.63  # measured: 0.664
     scores = [micro["demo", seed] for seed in "123"]
-    assert min(scores) >= 0.52
-    assert sum(scores) / 3 >= 0.54  # measured: 0.564
+    assert min(scores) >= 0.62
+    assert sum(scores) / 3 >= 0.63  # measured: 0.658
 
 
 def test_every_sentence_is_answered_in_order(demo: Path) -> None:
@@ -83,6 +83,14 @@ def test_checkpoints_are_removed_and_the_adapter_is_complete(demo: Path) -> None
         "trainer_log.jsonl",
         "training_loss.png",
     }
+
+
+def test_training_lowers_the_loss(demo: Path) -> None:
+    """The scores do not show that training works, because the base knows the task; its loss on these answers does."""
+    for seed in (1, 2, 3):
+        log = read_jsonl(demo / f"results/demo/seed-{seed}/adapter/trainer_log.jsonl")
+        losses = [record["loss"] for record in log if "loss" in record]
+        assert sum(losses[-3:]) / 3 < losses[0] / 2
 
 
 def test_the_same_seed_gives_the_same_files(demo: Path) -> None:
