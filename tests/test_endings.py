@@ -47,6 +47,8 @@ def test_left_out_data_is_reported_once(tmp_path: Path) -> None:
         "  mine, train: 2 of 9 rows left out: broken JSON (1), columns (1)",
     ]
     assert left_out_of(map(str, manifests[2:])) == ""
+    write_json(manifests[0], {"config": {"dataset": {"name": "of an earlier version"}}})
+    assert len(left_out_of(map(str, manifests)).splitlines()) == 2
 
 
 def test_results_of_another_cuda_are_named(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from entitune import paths
+from entitune.cli import InputError
 from entitune.run_manifest import RunManifest
 
 
@@ -32,11 +34,17 @@ def summary_of(seeds_table: Path) -> str:
     return "\n".join(["Micro F1 (spans):", *lines, f"All scores: {paths.METRICS}"]) if lines else ""
 
 
+def _manifests(paths: Iterable[str]) -> Iterator[tuple[str, RunManifest]]:
+    """Yield path and manifest of each finished run. A manifest of an earlier version of EntiTune is passed over."""
+    for path in filter(os.path.isfile, paths):
+        with contextlib.suppress(InputError):
+            yield path, RunManifest.read(path)
+
+
 def left_out_of(manifests: Iterable[str]) -> str:
     """Return one line for each part of the data that the runs with these manifests leave out; empty if none."""
     lines: dict[str, None] = {}
-    for path in filter(os.path.isfile, manifests):
-        manifest = RunManifest.read(path)
+    for _, manifest in _manifests(manifests):
         for one in manifest.left_out:
             lines[f"  {manifest.dataset}, {one}"] = None
     return "\n".join(["Not all of the data was used:", *lines]) if lines else ""
@@ -50,8 +58,8 @@ def kept_of_other_cuda(manifests: Iterable[str], cuda: int) -> str:
         cuda: The version that this machine's environments are built for, 12 or 13.
     """
     others = []
-    for path in filter(os.path.isfile, manifests):
-        locks = dict.fromkeys(stage.lock for stage in RunManifest.read(path).stages.values())
+    for path, manifest in _manifests(manifests):
+        locks = dict.fromkeys(stage.lock for stage in manifest.stages.values())
         if made_with := [lock for lock in locks if lock and paths.cuda_of(lock) not in (None, cuda)]:
             others.append(f"  {os.path.dirname(path)}: {', '.join(made_with)}")
     return (

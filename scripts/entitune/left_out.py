@@ -7,9 +7,8 @@ Each step that leaves something out writes a summary, `{split}.summary.json`. It
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from entitune.files import read_json
 
@@ -27,10 +26,6 @@ class LeftOut:
     of: int
     kinds: dict[str, int]
     """Reason -> count."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as its JSON object."""
-        return asdict(self)
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in self.kinds.items())

@@ -64,10 +64,10 @@ class Checkpoint(BaseModel):
 class RunManifest(BaseModel):
     """What the scores of a run and seed were made from."""
 
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True)
 
     version: str | None = None
-    """EntiTune's version. Absent in manifests of early versions, like `left_out`."""
+    """EntiTune's version."""
     git: GitVersion
     code_sha256: str
     config: dict[str, Any]
