@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def test_left_out_data_is_reported_once(tmp_path: Path) -> None:
         "  mine, train: 2 of 9 rows left out: broken JSON (1), columns (1)",
     ]
     assert left_out_of(map(str, manifests[2:])) == ""
-    write_json(manifests[0], {"config": {"dataset": {"name": "of an earlier version"}}})
+    manifests[0].write_text(json.dumps({"config": {"dataset": {"name": "of an earlier version"}}}))
     assert len(left_out_of(map(str, manifests)).splitlines()) == 2
 
 
