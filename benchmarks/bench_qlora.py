@@ -107,6 +107,7 @@ def scores_of(kind: str, seed: int) -> tuple[dict[str, float], list[str]]:
     answers = answers_of(kind, seed)
     predictions, scores = answers.with_suffix(".predictions"), answers.with_suffix(".tsv")
     words = ["--sentences", "results/datasets/demo/dev.jsonl", "--answers", answers, "--run", kind, "--seed", seed]
+    words += ["--answer", "brackets"]
     run(sys.executable, "scripts/read_answers.py", *words, "--output", predictions)
     labels = sorted({entity["label"] for record in read_jsonl(predictions) for entity in record["gold"]})
     words = ["--predictions", predictions, "--run", "x", "--seed", seed, "--dataset", "demo", "--split", "dev"]

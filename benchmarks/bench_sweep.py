@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def sweep_row(runs: int) -> str:
     """Return a row of conf/runs.tsv that expands into `runs` runs of the demo."""
     rates = ",".join(f"{rate}.0e-6" for rate in range(1, runs + 1))
-    return f"sweep\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\tlearning_rate={rates}\n"
+    return f"sweep\tdemo\tentitune-tiny\tner-zh-short-brackets\tdemo\tcpu\t1\tlearning_rate={rates}\n"
 
 
 def measure(folder: Path, sheet: str, runs: int) -> tuple[int, float, float]:

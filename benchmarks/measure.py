@@ -29,7 +29,8 @@ sys.path.insert(0, "scripts")
 from entitune.cli import InputError, run
 from entitune.evaluation.seeds import SeedMean, over_seeds, read_scores
 from entitune.evaluation.significance import show_p
-from entitune.files import atomic_write, read_json, read_jsonl, write_json
+from entitune.files import atomic_write, read_jsonl, write_json
+from entitune.run_manifest import RunManifest
 from entitune.tsv import MACRO, MICRO, OTHER
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,9 +86,9 @@ def difference(name: str, first: str) -> str:
 
 def minutes(name: str, stage: str) -> str:
     """Return the time of a stage of a run, as the mean over its seeds."""
-    manifests = sorted((ROOT / "results" / name).glob("seed-*/manifest.json"))
-    stages = [item for path in manifests for item in read_json(path)["stages"].items()]
-    seconds = sum(record["wall_seconds"] for job, record in stages if job.startswith(stage)) / len(manifests)
+    manifests = [RunManifest.read(path) for path in (ROOT / "results" / name).glob("seed-*/manifest.json")]
+    stages = [item for manifest in manifests for item in manifest.stages.items()]
+    seconds = sum(cost.wall_seconds for job, cost in stages if job.startswith(stage)) / len(manifests)
     return f"{seconds / 60:.1f} min" if seconds else "–"
 
 
@@ -126,10 +127,14 @@ def format_rows(*names: str) -> Rows:
     snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
     rows = []
     for name in names:
+        group = f"{name.partition('+')[0]}@*"  # a row of the sheet
         answers = [
-            one for path in ROOT.glob(f"results/groups/{name}@*/answers/dev/*.jsonl") for one in read_jsonl(path)
+            one
+            for path in ROOT.glob(f"results/groups/{group}/answers/dev/*.jsonl")
+            for one in read_jsonl(path)
+            if one["run"] == name
         ]
-        logs = [path.read_text("utf-8") for path in ROOT.glob(f"logs/predict_shard/{name}@*/dev/*.log")]
+        logs = [path.read_text("utf-8") for path in ROOT.glob(f"logs/predict_shard/{group}/dev/*.log")]
         timed = [match for log in logs for match in re.findall(r"(\d+) answers, \d+ tokens in ([\d.]+) s", log)]
         speed = sum(int(count) for count, _ in timed) / sum(float(seconds) for _, seconds in timed)
         tokens = sum(one["output_tokens"] for one in answers) / len(answers)

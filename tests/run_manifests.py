@@ -21,7 +21,7 @@ def run_manifest(**changes: Any) -> dict[str, Any]:
         "version": "1",
         "git": {"commit": "0123456789abcdef", "modified": True},
         "code_sha256": "0" * 64,
-        "config": {"run": "r", "seed": 1, "dataset": {"name": "mine"}},
+        "config": {"run": "r", "kind": "base", "seed": 1, "dataset": {"name": "mine"}},
         "left_out": [],
         "files": {},
         "engines": {},

@@ -15,7 +15,7 @@ from entitune import paths
 from entitune.provenance import engine_versions
 
 pytestmark = [pytest.mark.network, pytest.mark.download]
-DEMO = "demo\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\t\n"
+DEMO = "demo\tdemo\tentitune-tiny\tner-zh-short-brackets\tdemo\tcpu\t1\t\n"
 CUDA_PACKAGES = """
 import json, sys, torch, vllm
 from vllm.engine.arg_utils import EngineArgs

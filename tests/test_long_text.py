@@ -33,14 +33,14 @@ demo-tuned: {source: path, path: results/demo/seed-1/merged, revision: demo, lic
     "decode": """
 cpu-narrow:
   <<: *cpu
-  max_tokens: 130
-  max_model_len: 240
+  max_tokens: 150
+  max_model_len: 300
 """,
     "recipes": """
 demo-narrow: {config: train/demo-narrow.yaml, gpus: 0, threads: 1, mem_mb: 4000, runtime: 15}
 """,
 }
-ROWS = """long\tlong\tdemo-tuned\tner-zh-short\tnone\tcpu-narrow\t1\t
+ROWS = """long\tlong\tdemo-tuned\tner-zh-short-brackets\tnone\tcpu-narrow\t1\t
 long-train\tlong\tentitune-tiny\tner-zh-short\tdemo-narrow\tcpu-narrow\t1\t
 """
 
@@ -137,7 +137,7 @@ def test_training_and_prediction_use_the_same_windows(long_text: Path) -> None:
 
 
 def test_a_mention_that_no_window_contains_is_reported(long_text: Path) -> None:
-    folder = long_text / "results/datasets/long/ner-zh-short/demo-tuned/windows-240-130"
+    folder = long_text / "results/datasets/long/ner-zh-short-brackets/demo-tuned/windows-300-150"
     summary = json.loads((folder / "dev.summary.json").read_text(encoding="utf-8"))
     assert summary["mentions_lost"] == 1
     manifest = json.loads((long_text / "results/long/seed-1/manifest.json").read_text(encoding="utf-8"))

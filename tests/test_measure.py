@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import measure
+import pytest
+from helpers import write_jsonl
 
 
 def test_every_marked_table_can_be_measured() -> None:
@@ -20,3 +23,41 @@ def test_rows_are_replaced_and_the_rest_is_kept() -> None:
     assert measure.filled(text + other, {"demo": [["`z`", "0.3"]]}) == (
         "a\n\n<!-- measured: demo -->\n| run | F1 |\n|---|---|\n| `z` | 0.3 |\n\nb | c\n" + other
     )
+
+
+def test_the_rows_of_answer_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of a sweep predicts in the engine group of its row. The results are made up; the workflow is not run."""
+    monkeypatch.setattr(measure, "ROOT", tmp_path)
+    monkeypatch.setattr(measure, "snakemake", lambda *targets, runs: None)
+    header = [
+        "run",
+        "seed",
+        "dataset",
+        "split",
+        "scoring",
+        "label",
+        "precision",
+        "recall",
+        "f1",
+        "support",
+        "predicted",
+        "correct",
+    ]
+    header += [f"{name}_{end}" for name in ("precision", "recall", "f1") for end in ("low", "high")]
+    for name in ("json", "brackets"):
+        folder = tmp_path / f"results/{name}+num_train_epochs=1/seed-1/scores"
+        folder.mkdir(parents=True)
+        row = f"{folder.parents[1].name} 1 x dev spans micro 0.5 0.5 0.5 9 8 7 0.4 0.6 0.4 0.6 0.4 0.6".split()
+        (folder / "dev.tsv").write_text("\t".join(header) + "\n" + "\t".join(row) + "\n")
+        answers = [{"run": f"{name}+num_train_epochs=1", "output_tokens": 20}, {"run": "other", "output_tokens": 90}]
+        write_jsonl(tmp_path / f"results/groups/{name}@part-1/answers/dev/1-of-1.jsonl", answers)
+        log = tmp_path / f"logs/predict_shard/{name}@part-1/dev/1-of-1.log"
+        log.parent.mkdir(parents=True)
+        log.write_text("x seed 1: 30 answers, 600 tokens in 1.50 s: 400 tokens/s\n")
+    columns = ("scoring", "label", "run_a", "run_b", "difference", "p_randomisation", "resamples")
+    row = ("spans", "micro", "json+num_train_epochs=1", "brackets+num_train_epochs=1", "0.1", "0.04", "10000")
+    (tmp_path / "results/comparison.tsv").write_text("\t".join(columns) + "\n" + "\t".join(row) + "\n")
+    assert measure.format_rows("json+num_train_epochs=1", "brackets+num_train_epochs=1") == [
+        ["`json+num_train_epochs=1`", "1", "0.500 (0.400–0.600)", "–", "20.0", "20"],
+        ["`brackets+num_train_epochs=1`", "1", "0.500 (0.400–0.600)", "-0.100 (p = 0.0400)", "20.0", "20"],
+    ]

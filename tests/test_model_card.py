@@ -27,6 +27,7 @@ def card(**model: Any) -> Card:
     archive = {"revision": "2020", "urls": ["https://example.org/news.zip"]}
     config = {
         "run": "r",
+        "kind": "tuned",
         "seed": 1,
         "model": {key: value for key, value in entry.items() if value is not None},
         "dataset": {"name": "news", "labels": [{"name": "name"}, {"name": "company"}], "archive": archive},

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT, run_script
+from run_manifests import run_manifest
 
 from entitune.cli import InputError
 from entitune.job_records import ControlGroup, JobRecord, hardware, peak_memory, recorded_job
@@ -270,7 +271,14 @@ def test_a_manifest_has_time_memory_and_node_of_each_job(tmp_path: Path) -> None
     (tmp_path / "dev.summary.json").write_text('{"rows": 9, "dropped": 0, "kinds": {}}')
     (tmp_path / "train.summary.json").write_text('{"rows": 9, "dropped": 2, "kinds": {"broken JSON": 2}}')
     arguments = ["--summaries", *(str(tmp_path / f"{split}.summary.json") for split in ("train", "dev"))]
-    arguments += ["--config", '{"run": "r"}', "--files", str(tmp_path / "file"), "--output", str(tmp_path / "m.json")]
+    arguments += [
+        "--config",
+        json.dumps(run_manifest()["config"]),
+        "--files",
+        str(tmp_path / "file"),
+        "--output",
+        str(tmp_path / "m.json"),
+    ]
     arguments += ["--records", str(tmp_path / "train_adapter.json"), "--shared-by", "3"]
     arguments += ["--shared-records", str(tmp_path / "predict_shard.dev.1-of-1.json")]
     done = run_script("write_manifest", *arguments, cwd=tmp_path)

@@ -233,6 +233,7 @@ def test_a_long_text_is_split_into_the_windows_of_batch_prediction(
     (tmp_path / "x.json").write_text(json.dumps([run.prompt.row(sentence)]), encoding="utf-8")
     options = ["--sentences", tmp_path / "x.jsonl", "--alpaca", tmp_path / "x.json", "--model", run.base]
     options += ["--chat", json.dumps({"template": "qwen"}), "--max-model-len", 512, "--max-tokens", 200]
+    options += ["--answer", run.answer_format]
     options += ["--output", tmp_path / "o.json", "--windows", tmp_path / "o.jsonl", "--summary", tmp_path / "s.json"]
     done = run_script("split_windows", *options, python=python_of("train"), env={"HF_HUB_OFFLINE": "1"})
     assert done.returncode == 0, done.stderr
@@ -483,14 +484,16 @@ def forsaken() -> Iterator[dict[str, subprocess.Popen[str]]]:
 
 @pytest.fixture
 def json_run(demo: Path) -> Iterator[str]:
-    """A finished run of the base model whose answers are JSON."""
+    """A finished run of the base model whose answers are JSON: one engine start, about 20 seconds."""
     sheet = demo / "conf/runs.tsv"
     kept = sheet.read_text(encoding="utf-8")
     sheet.write_text(f"{kept}json\tdemo\tentitune-tiny\tner-zh-short\tnone\tcpu\t1\n", encoding="utf-8")
-    done = snakemake(demo, "results/json/seed-1/manifest.json", "--cores", "all")
-    assert done.returncode == 0, done.stdout
-    yield "json"
-    sheet.write_text(kept, encoding="utf-8")
+    try:
+        done = snakemake(demo, "results/json/seed-1/manifest.json", "--cores", "all")
+        assert done.returncode == 0, done.stdout
+        yield "json"
+    finally:
+        sheet.write_text(kept, encoding="utf-8")
 
 
 def test_several_runs_and_a_kill(demo: Path, json_run: str, forsaken: dict[str, subprocess.Popen[str]]) -> None:

@@ -79,9 +79,16 @@ def submitter_in(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_repository(tmp_path_factory.mktemp("slurm"))
     (folder / "conf" / "runs.tsv").write_text(SHEET + ROW, encoding="utf-8")
-    edit_yaml(folder / "conf" / "recipes.yaml", "demo", config="train/tiny.yaml", gpus=1, gpu_model="fake")
+    edit_yaml(folder / "conf" / "recipes.yaml", "demo", gpus=1, gpu_model="fake")
     edit_yaml(folder / "conf" / "decode.yaml", "cpu", shards=2)
     return folder
+
+
+def last_step(folder: Path) -> int:
+    """Return the last logged step of the training in progress."""
+    logs = (folder / RUN / "checkpoints").glob("*/trainer_log.jsonl")
+    lines = [line for log in logs for line in log.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    return max((json.loads(line)["current_steps"] for line in lines), default=0)
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +112,11 @@ def finished(folder: Path, cancelled: dict[str, str]) -> Path:
     """Run the same command again; requeue and kill the training, and kill the first prediction."""
     with submitter_in(folder) as submitter:
 
-        def second_epoch() -> bool:
+        def resumed() -> bool:
             assert submitter.poll() is None, (folder / "snakemake.log").read_text()
-            saved = (folder / RUN / "checkpoints").glob(f"*/checkpoint-{2 * EPOCH}/trainer_state.json")
-            return any(saved) and bool(running("train_adapter"))
+            return bool(running("train_adapter")) and last_step(folder) >= EPOCH + 20
 
-        wait_for(second_epoch, 600, f"checkpoint {2 * EPOCH}")
+        wait_for(resumed, 600, "steps after the checkpoint")
         command("scontrol", "requeue", running("train_adapter")[0]["JobId"])
         wait_for(lambda: "1" in {job["Restarts"] for job in running("train_adapter")}, 600, "restart")
         command("scancel", "--signal=KILL", "--full", running("train_adapter")[0]["JobId"])

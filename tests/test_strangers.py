@@ -50,7 +50,7 @@ FILES = [
     "recipes.yaml",
     "runs.tsv",
     "train/demo.yaml",
-    "prompts/ner-zh-short.txt",
+    "prompts/ner-zh-short-brackets.txt",
 ]
 Damage = Callable[[bytes], bytes]
 ALWAYS_BROKEN: dict[str, Damage] = {
@@ -135,16 +135,16 @@ def test_aliases_that_expand_to_billions_of_values_are_refused(conf: Path, name:
 
 
 def test_a_prompt_with_chat_markup_is_refused(conf: Path) -> None:
-    path = conf / "prompts" / "ner-zh-short.txt"
+    path = conf / "prompts" / "ner-zh-short-brackets.txt"
     path.write_text(path.read_text(encoding="utf-8") + "<|im_end|>", encoding="utf-8")
-    assert "ner-zh-short.txt: '<|im_end|>' is markup of chat templates" in str(problem(conf))
+    assert "ner-zh-short-brackets.txt: '<|im_end|>' is markup of chat templates" in str(problem(conf))
 
 
 @pytest.mark.parametrize("character", ["\0", "\x1b", "\x7f", "\ufffe"])
 def test_a_prompt_with_characters_that_a_tokenizer_may_drop_is_refused(conf: Path, character: str) -> None:
-    path = conf / "prompts" / "ner-zh-short.txt"
+    path = conf / "prompts" / "ner-zh-short-brackets.txt"
     path.write_text(path.read_text(encoding="utf-8") + character, encoding="utf-8")
-    assert f"ner-zh-short.txt: remove the character U+{ord(character):04X}" in str(problem(conf))
+    assert f"ner-zh-short-brackets.txt: remove the character U+{ord(character):04X}" in str(problem(conf))
 
 
 # --- single values ---------------------------------------------------------------------------------------------------
@@ -295,7 +295,7 @@ def test_nothing_under_conf_is_executed_by_a_shell(clone: Path, conf_of_clone: P
     data = clone / "data" / CODE
     shutil.copytree(clone / "data" / "demo", data)
     shutil.copytree(clone / "data" / "models" / "entitune-tiny", clone / "data" / "models" / CODE)
-    for file in ("prompts/ner-zh-short.txt", "train/demo.yaml"):
+    for file in ("prompts/ner-zh-short-brackets.txt", "train/demo.yaml"):
         path = conf_of_clone / file
         shutil.copy(path, path.with_name(f"{CODE}{path.suffix}"))
     splits = {split: f"data/{CODE}/{split}.json" for split in ("train", "dev")}
@@ -305,7 +305,7 @@ def test_nothing_under_conf_is_executed_by_a_shell(clone: Path, conf_of_clone: P
     edit_yaml(conf_of_clone / "models.yaml", "entitune-tiny", revision=CODE, licence=CODE, template=CODE)
     models = (conf_of_clone / "models.yaml").read_text(encoding="utf-8")
     (conf_of_clone / "models.yaml").write_text(models.replace("data/models/entitune-tiny", f"data/models/{CODE}"))
-    edit_yaml(conf_of_clone / "prompts.yaml", "ner-zh-short", user=f"prompts/{CODE}.txt")
+    edit_yaml(conf_of_clone / "prompts.yaml", "ner-zh-short-brackets", user=f"prompts/{CODE}.txt")
     edit_yaml(conf_of_clone / "recipes.yaml", "demo", config=f"train/{CODE}.yaml", gpu_model=CODE)
     sheet = (conf_of_clone / "runs.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
     (conf_of_clone / "runs.tsv").write_text("".join(row for row in sheet if "\tcluener\t" not in row))

@@ -34,9 +34,9 @@ def summary_of(seeds_table: Path) -> str:
     return "\n".join(["Micro F1 (spans):", *lines, f"All scores: {paths.METRICS}"]) if lines else ""
 
 
-def _manifests(paths: Iterable[str]) -> Iterator[tuple[str, RunManifest]]:
-    """Yield path and manifest of each finished run. A manifest of an earlier version of EntiTune is passed over."""
-    for path in filter(os.path.isfile, paths):
+def _readable(manifests: Iterable[str]) -> Iterator[tuple[str, RunManifest]]:
+    """Yield path and content of each manifest; without those that are damaged or of an earlier version of EntiTune."""
+    for path in filter(os.path.isfile, manifests):
         with contextlib.suppress(InputError):
             yield path, RunManifest.read(path)
 
@@ -44,7 +44,7 @@ def _manifests(paths: Iterable[str]) -> Iterator[tuple[str, RunManifest]]:
 def left_out_of(manifests: Iterable[str]) -> str:
     """Return one line for each part of the data that the runs with these manifests leave out; empty if none."""
     lines: dict[str, None] = {}
-    for _, manifest in _manifests(manifests):
+    for _, manifest in _readable(manifests):
         for one in manifest.left_out:
             lines[f"  {manifest.dataset}, {one}"] = None
     return "\n".join(["Not all of the data was used:", *lines]) if lines else ""
@@ -58,7 +58,7 @@ def kept_of_other_cuda(manifests: Iterable[str], cuda: int) -> str:
         cuda: The version that this machine's environments are built for, 12 or 13.
     """
     others = []
-    for path, manifest in _manifests(manifests):
+    for path, manifest in _readable(manifests):
         locks = dict.fromkeys(stage.lock for stage in manifest.stages.values())
         if made_with := [lock for lock in locks if lock and paths.cuda_of(lock) not in (None, cuda)]:
             others.append(f"  {os.path.dirname(path)}: {', '.join(made_with)}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from entitune.cli import InputError
 from entitune.files import read_json, write_json
@@ -61,24 +61,44 @@ class Checkpoint(BaseModel):
     """Step -> micro F1 on the held-out rows."""
 
 
+class _Named(BaseModel):
+    name: str
+
+
+class _Settings(BaseModel):
+    """What every kind of run has in its settings."""
+
+    run: str
+    kind: str
+    seed: int
+    dataset: _Named
+
+
 class RunManifest(BaseModel):
     """What the scores of a run and seed were made from."""
 
     model_config = ConfigDict(frozen=True)
 
-    version: str | None = None
+    version: str
     """EntiTune's version."""
     git: GitVersion
     code_sha256: str
     config: dict[str, Any]
     """The run with all entries of conf/ that it names, as `settings()` of its kind returns them."""
     checkpoint: Checkpoint | None = None
-    left_out: Annotated[list[LeftOut], Field(default_factory=list)]
+    """None if the adapter is the training's last checkpoint, or if nothing is trained."""
+    left_out: list[LeftOut]
     files: dict[str, str]
     """File -> SHA-256."""
     engines: dict[str, dict[str, str]]
     """Environment -> package -> version."""
     stages: dict[str, Stage]
+
+    @field_validator("config")
+    @classmethod
+    def _is_of_a_run(cls, config: dict[str, Any]) -> dict[str, Any]:
+        _Settings.model_validate(config)
+        return config
 
     @property
     def run(self) -> str:
