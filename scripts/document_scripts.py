@@ -28,10 +28,9 @@ RUN_BY_SCRIPTS = ("run_llamafactory",)
 
 INTRODUCTION = """# Scripts: where to find a stage
 
-`scripts/document_scripts.py` makes this page; a test fails when it differs from the rules. A rule has
-the name of its script; the table has both names where several rules share a script. Every script explains its arguments
-with `--help` and can be run by hand from the repository's root. The package `entitune` has the code that several
-scripts share.
+`scripts/document_scripts.py` makes this page; a test fails when it differs from the rules. A rule has the name of its
+script; the table has both names where several rules share a script. Every script explains its arguments with `--help`
+and can be run by hand from the repository's root. The package `entitune` has the code that several scripts share.
 
 | package | contents |
 |---|---|
