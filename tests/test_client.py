@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -91,9 +92,11 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FinishedRun:
-    """The finished run `demo`, in an empty folder with the repository's conf/."""
+    """The finished run `demo`, in an empty folder with the repository's conf/, but with answers in JSON."""
     monkeypatch.chdir(tmp_path)
-    Path("conf").symlink_to(ROOT / "conf")
+    shutil.copytree(ROOT / "conf", "conf")
+    sheet = (ROOT / "conf/runs.tsv").read_text(encoding="utf-8")
+    Path("conf/runs.tsv").write_text(sheet.replace("\tner-zh-short-brackets\t", "\tner-zh-short\t"), encoding="utf-8")
     return finish(read_study(), "demo")
 
 

@@ -55,8 +55,8 @@ def test_the_rows_of_answer_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         log.parent.mkdir(parents=True)
         log.write_text("x seed 1: 30 answers, 600 tokens in 1.50 s: 400 tokens/s\n")
     columns = ("scoring", "label", "run_a", "run_b", "difference", "p_randomisation", "resamples")
-    row = ("spans", "micro", "json+num_train_epochs=1", "brackets+num_train_epochs=1", "0.1", "0.04", "10000")
-    (tmp_path / "results/comparison.tsv").write_text("\t".join(columns) + "\n" + "\t".join(row) + "\n")
+    compared = ("spans", "micro", "json+num_train_epochs=1", "brackets+num_train_epochs=1", "0.1", "0.04", "10000")
+    (tmp_path / "results/comparison.tsv").write_text("\t".join(columns) + "\n" + "\t".join(compared) + "\n")
     assert measure.format_rows("json+num_train_epochs=1", "brackets+num_train_epochs=1") == [
         ["`json+num_train_epochs=1`", "1", "0.500 (0.400–0.600)", "–", "20.0", "20"],
         ["`brackets+num_train_epochs=1`", "1", "0.500 (0.400–0.600)", "-0.100 (p = 0.0400)", "20.0", "20"],

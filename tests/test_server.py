@@ -28,7 +28,7 @@ from helpers import ENVIRONMENT, Result, python_of, read_jsonl, run_script, snak
 
 from entitune.prompting.answer_formats.constraints import constraint_of
 from entitune.prompting.answer_formats.reading import read_answer
-from entitune.records import Mention, Sentence
+from entitune.records import Sentence
 from entitune.serving.chat_requests import schema_of
 from entitune.serving.demo_page import divided, extract_text, result
 from entitune.serving.demo_page_template import EXAMPLES, WORDS
@@ -360,32 +360,42 @@ SHOTS = os.environ.get("SCREENSHOTS")
 
 
 @pytest.mark.browser
-def test_the_page_shows_entities_in_a_browser(demo: Path, server: Server, tmp_path: Path) -> None:
-    example = next(
-        one
-        for one in predictions(demo)
-        if len({entity["label"] for entity in one["entities"]}) > 1
-        and all(entity["start"] is not None for entity in one["entities"])
-        and divided([Mention(**entity) for entity in one["entities"]])[1] == []
+def test_the_page_shows_entities_in_a_browser(
+    demo: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page shows what the client finds in the typed text; the spaces before it are part of it."""
+    monkeypatch.chdir(demo)
+    run = finished_run(read_study(), "demo")
+    asked = (
+        (typed, extract_text(typed, run, server.url, KEY).mentions)
+        for typed in (f"  {one['text']}" for one in predictions(demo))
     )
-    placed = sorted(example["entities"], key=lambda entity: entity["start"])
+    typed, mentions = next(
+        (typed, mentions)
+        for typed, mentions in asked
+        if len({one.label for one in mentions}) > 1
+        and all(one.start is not None for one in mentions)
+        and divided(mentions)[1] == []
+    )
+    assert all(typed[one.start : one.end] == one.text for one in mentions)
+    placed = sorted(mentions, key=lambda one: one.start or 0)
     with window(tmp_path / "profile") as page:
         page.open(f"http://127.0.0.1:{server.port + 1}/")
         page.follow("input[value=English]")
         page.find("html[lang=en]")
-        page.type("#text", f"  {example['text']}")
+        page.type("#text", typed)
         page.press_control_enter("#text")
         shown = page.texts("#sentence mark")
-        assert shown == [f"{entity['text']}{entity['label']}" for entity in placed]
+        assert shown == [f"{one.text}{one.label}" for one in placed]
         assert page.run("return document.querySelector('#sentence .text').textContent").startswith(
-            f"  {example['text'][: placed[0]['start']]}"
+            typed[: placed[0].start]
         )
-        assert page.run("return document.getElementById('text').value") == f"  {example['text']}"
+        assert page.run("return document.getElementById('text').value") == typed
         colours = dict(zip(shown, page.css("#sentence mark", "background-color"), strict=True))
-        labels = {entity["label"] for entity in example["entities"]}
+        labels = {one.label for one in mentions}
         assert len(set(colours.values())) == len(labels), colours
         cells = page.texts("td")
-        assert cells[2:4] == [str(example["entities"][0][key] + 2) for key in ("start", "end")]
+        assert cells[2:4] == [str(mentions[0].start), str(mentions[0].end)]
         counted = dict(text.rsplit(" ", 1) for text in page.texts(".legend mark"))
         assert {label for label, count in counted.items() if count != "0"} == labels
         assert re.match(r"Run demo · base model entitune-tiny · time \d+\.\d\d s · ", page.texts("#about")[0])
@@ -394,7 +404,7 @@ def test_the_page_shows_entities_in_a_browser(demo: Path, server: Server, tmp_pa
         page.find("#copy[data-done]")
         page.run("document.getElementById('text').value = ''")
         page.type("#text", "\ue009v")  # Ctrl-V
-        assert json.loads(page.run("return document.getElementById('text').value"))["text"] == f"  {example['text']}"
+        assert json.loads(page.run("return document.getElementById('text').value"))["text"] == typed
 
 
 @pytest.mark.browser
