@@ -42,11 +42,15 @@ MARK = re.compile(r"<!-- measured: ([a-z-]+) -->\n(\|.*\n\|[-|: ]+\n)((?:\|.*\n)
 Rows: TypeAlias = list[list[str]]
 
 
+def row_of(name: str) -> str:
+    """Return the row of the sheet that gives a run, which may be one of a sweep."""
+    return name.partition("+")[0]
+
+
 def snakemake(*targets: str, runs: str = "") -> None:
     """Run the workflow for these targets; of a run of a sweep, all runs of its row are made."""
     command = [str(Path(sys.executable).parent / "snakemake"), *targets, "--cores", "all"]
-    rows = [name.partition("+")[0] for name in runs.split(",")]
-    command += ["--config", f"runs={','.join(rows)}"] if runs else []
+    command += ["--config", f"runs={','.join(map(row_of, runs.split(',')))}"] if runs else []
     if archive := os.environ.get("CLUENER"):
         command += [*([] if runs else ["--config"]), f"local_archive={{cluener: {archive}}}"]
     subprocess.run(command, cwd=ROOT, check=True)
@@ -127,7 +131,7 @@ def format_rows(*names: str) -> Rows:
     snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
     rows = []
     for name in names:
-        group = f"{name.partition('+')[0]}@*"  # a row of the sheet
+        group = f"{row_of(name)}@*"
         answers = [
             one
             for path in ROOT.glob(f"results/groups/{group}/answers/dev/*.jsonl")
@@ -154,8 +158,7 @@ class Table(NamedTuple):
 
 def of_runs(rows: Callable[..., Rows], *names: str) -> Table:
     """Return a table that is made from the results of runs."""
-    sheet = ",".join(name.partition("+")[0] for name in names)
-    return Table(lambda: rows(*names), f"snakemake analysis --cores all --config runs={sheet}")
+    return Table(lambda: rows(*names), f"snakemake analysis --cores all --config runs={','.join(map(row_of, names))}")
 
 
 def of_benchmark(script: str) -> Table:

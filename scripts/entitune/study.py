@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypedDict, TypeVar
 
 from pydantic import JsonValue
 
@@ -213,6 +213,24 @@ class _Registries:
     """Recipe -> its LLaMA-Factory arguments."""
 
 
+class _Fields(TypedDict):
+    """The fields of every kind of run."""
+
+    row: str
+    name: str
+    dataset: Dataset
+    seeds: tuple[int, ...]
+
+
+class _ModelFields(_Fields):
+    """The fields of a run that predicts with a model."""
+
+    model: Model
+    prompt: PromptFiles
+    decode: Decode
+    lengths_checked_by: str
+
+
 def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> Iterator[Run]:
     """Yield the runs of a row of the sheet: one, or one per combination of its sweep."""
     where = f"conf/runs.tsv: row {row.run!r}"
@@ -221,7 +239,8 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
         raise ConfigError(f"{where}: seeds: {row.seeds!r} repeats a seed")
     dataset = _look_up(registries.datasets, row.dataset, f"{where}: dataset", "datasets")
     if row.train == CRF or row.train.startswith((VOTE, IMPORT)):
-        yield _without_model(row, dataset, seeds, registries, runs, where)
+        fields = _Fields(row=row.run, name=row.run, dataset=dataset, seeds=seeds)
+        yield _without_model(row, fields, registries, runs, where)
         return
     others = (NO_TRAINING, CRF, f"{VOTE}RUN", f"{IMPORT}NAME")
     recipe = (
@@ -244,8 +263,16 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
                 f"{where}: sweep: the run name {name} has more than {MAX_RUN_NAME} characters, too many for "
                 "file names; vary fewer keys in one row"
             )
-        prompt_files = _look_up(registries.prompts, prompt, f"{where}: prompt", "prompts")
-        lengths_checked_by = first_with.setdefault(prompt, name)
+        common = _ModelFields(
+            row=row.run,
+            name=name,
+            dataset=dataset,
+            seeds=seeds,
+            model=model,
+            prompt=_look_up(registries.prompts, prompt, f"{where}: prompt", "prompts"),
+            decode=decode,
+            lengths_checked_by=first_with.setdefault(prompt, name),
+        )
         if recipe:
             arguments = {**registries.arguments[recipe.name], **overrides}
             if problems := check_recipe(arguments, f"{where}: sweep", selects=recipe.select is not None):
@@ -255,14 +282,7 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
             # Of the numbers, only the cutoff changes the rows; a rank or a learning rate does not.
             decisive = {key: value for key, value in overrides.items() if not _is_number(value) or key == "cutoff_len"}
             yield TunedRun(
-                row=row.run,
-                name=name,
-                dataset=dataset,
-                seeds=seeds,
-                model=model,
-                prompt=prompt_files,
-                decode=decode,
-                lengths_checked_by=lengths_checked_by,
+                **common,
                 recipe=recipe,
                 arguments=arguments,
                 overrides=overrides,
@@ -273,50 +293,34 @@ def _expand(row: SheetRow, registries: _Registries, runs: Mapping[str, Run]) -> 
             varied = [key for key in combination if key != "prompt"]
             raise ConfigError(f"{where}: sweep: {', '.join(varied)} cannot vary in a run that does not train")
         else:
-            yield BaseRun(
-                row=row.run,
-                name=name,
-                dataset=dataset,
-                seeds=seeds,
-                model=model,
-                prompt=prompt_files,
-                decode=decode,
-                lengths_checked_by=lengths_checked_by,
-            )
+            yield BaseRun(**common)
 
 
 def _is_number(value: JsonValue) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _without_model(
-    row: SheetRow,
-    dataset: Dataset,
-    seeds: tuple[int, ...],
-    registries: _Registries,
-    runs: Mapping[str, Run],
-    where: str,
-) -> Run:
+def _without_model(row: SheetRow, fields: _Fields, registries: _Registries, runs: Mapping[str, Run], where: str) -> Run:
     """Return the run of a row that uses no model: crf, vote or import."""
     if row.sweep:
         raise ConfigError(f"{where}: sweep: a run with train {row.train} cannot have a sweep; leave the field empty")
     if row.train == CRF:
-        return CrfRun(row=row.run, name=row.run, dataset=dataset, seeds=seeds)
+        return CrfRun(**fields)
     if row.train.startswith(VOTE):
-        voters = _voters(row.train.removeprefix(VOTE), dataset, seeds, runs, where)
-        return VoteRun(row=row.run, name=row.run, dataset=dataset, seeds=seeds, voters=voters)
+        voters = _voters(row.train.removeprefix(VOTE), fields, runs, where)
+        return VoteRun(**fields, voters=voters)
     imported = _look_up(registries.imports, row.train.removeprefix(IMPORT), f"{where}: train", "imports")
-    return ImportedRun(row=row.run, name=row.run, dataset=dataset, seeds=seeds, imported=imported)
+    return ImportedRun(**fields, imported=imported)
 
 
-def _voters(name: str, dataset: Dataset, seeds: tuple[int, ...], runs: Mapping[str, Run], where: str) -> BaseRun:
+def _voters(name: str, fields: _Fields, runs: Mapping[str, Run], where: str) -> BaseRun:
     """Return the run whose seeds vote. Raises ConfigError unless it has the same dataset and three seeds or more."""
     voters = runs.get(name)
     if not isinstance(voters, BaseRun):
         raise ConfigError(f"{where}: train: {VOTE}{name} does not name a run of the sheet that predicts with a model")
-    if voters.dataset.name != dataset.name:
-        raise ConfigError(f"{where}: dataset: {dataset.name!r}, but {name!r} is on {voters.dataset.name!r}")
-    if len(voters.seeds) < 3 or len(seeds) != 1:
+    if voters.dataset.name != fields["dataset"].name:
+        raise ConfigError(f"{where}: dataset: {fields['dataset'].name!r}, but {name!r} is on {voters.dataset.name!r}")
+    if len(voters.seeds) < 3 or len(fields["seeds"]) != 1:
         raise ConfigError(f"{where}: seeds: a vote needs a run with at least three seeds, and has one seed itself")
     return voters
 
