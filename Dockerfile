@@ -43,7 +43,7 @@ RUN apt-get update \
 COPY --from=build --chown=10001:0 /opt/entitune /opt/entitune
 USER 10001
 WORKDIR /opt/entitune
-# USER names a user id that has no name: Snakemake and PyTorch need one.
+# Snakemake and PyTorch need a user name, which the user id of `docker run --user` may lack.
 ENV HOME=/home/entitune USER=entitune PATH=/opt/entitune/.envs/workflow/bin:$PATH
 ENTRYPOINT ["snakemake"]
 CMD ["results/metrics.tsv", "--cores", "all"]
