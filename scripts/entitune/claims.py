@@ -104,7 +104,7 @@ class _Record:
 
     @property
     def holder(self) -> Holder | None:
-        """None if the file is still being written or is damaged."""
+        """The process that holds the claim; None if the file is still being written or is damaged."""
         try:
             return TypeAdapter(Holder).validate_json(self.text, strict=True)
         except ValidationError:
