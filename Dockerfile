@@ -6,7 +6,7 @@
 
 # CUDA 13 needs driver 580 or newer, CUDA=12.8.1 driver 525 or newer. Its first number selects the engines' environments.
 ARG CUDA=13.0.2
-# Python is that of the distribution, 3.11 to 3.13.
+# The distribution's Python must be 3.11, 3.12 or 3.13.
 ARG BASE=nvidia/cuda:${CUDA}-runtime-ubuntu24.04
 
 FROM ${BASE} AS build
