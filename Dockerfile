@@ -6,7 +6,7 @@
 
 # CUDA 13 needs driver 580 or newer, CUDA=12.8.1 driver 525 or newer. Its first number selects the engines' environments.
 ARG CUDA=13.0.2
-# Python is that of the distribution, 3.11 to 3.13.
+# The distribution's Python must be 3.11, 3.12 or 3.13.
 ARG BASE=nvidia/cuda:${CUDA}-runtime-ubuntu24.04
 
 FROM ${BASE} AS build
@@ -43,7 +43,7 @@ RUN apt-get update \
 COPY --from=build --chown=10001:0 /opt/entitune /opt/entitune
 USER 10001
 WORKDIR /opt/entitune
-# USER names a user id that has no name: Snakemake and PyTorch need one.
+# Snakemake and PyTorch need a user name, which the user id of `docker run --user` may lack.
 ENV HOME=/home/entitune USER=entitune PATH=/opt/entitune/.envs/workflow/bin:$PATH
 ENTRYPOINT ["snakemake"]
 CMD ["results/metrics.tsv", "--cores", "all"]

@@ -57,6 +57,7 @@ class Method:
 
 
 def cpu_seconds(processes: dict[str, psutil.Process]) -> dict[str, float]:
+    """Return the CPU time of each process so far, user and system, in seconds."""
     return {name: sum(process.cpu_times()[:2]) for name, process in processes.items()}
 
 

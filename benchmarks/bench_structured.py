@@ -22,6 +22,7 @@ RUNS = ("demo-zeroshot", "demo-zeroshot-structured", "demo", "demo-structured")
 
 
 def row(name: str) -> str:
+    """Return the row of a run."""
     folder = Path("results", name, "seed-1")
     statuses = Counter(record["status"] for record in read_jsonl(folder / "predictions/dev.jsonl"))
     with (folder / "scores/dev.tsv").open(encoding="utf-8") as stream:

@@ -3,17 +3,15 @@ r"""Measure a GPU on EntiTune's own work, without Snakemake: on any CUDA machine
     .envs/train/bin/python benchmarks/gpu_check.py --train CLUENER/train.json \
         --model data/models/entitune-tiny=qwen --model results/models/smollm2-135m-instruct
 
-Two things are measured and written to results/gpu_check/ as gpu_check.json and gpu_check.md. Both files are written
-after every measurement, so an interrupted check keeps what it has measured:
+Writes gpu_check.json and gpu_check.md into results/gpu_check/ after every measurement, so an interrupted check keeps
+what it has measured:
 
-1. LoRA training of each --model on CLUENER with the reference's hyperparameters, by llamafactory-cli where it is
-   installed.
-2. The reference's settings against the fast ones, lever by lever, and against the reference's with the base in 4 bits
-   (QLoRA), on models of the shapes of Qwen2.5-7B and Qwen3-8B with random weights: speed and memory do not depend on
-   the values. A plain transformers and peft loop, which does what
-   LLaMA-Factory does (bfloat16 base, float32 adapter, autocast, padding to the longest row of a batch) without 15 GB
-   of weights having to be written and read. Each setting runs in a process of its own, so that running out of memory
-   costs that row alone.
+1. LoRA training of each --model on CLUENER with the reference's hyperparameters, by LLaMA-Factory.
+2. Speed and memory of the reference's settings, of the fast ones (added one by one), and of the reference's with the
+   base in 4 bits (QLoRA). The models have the shapes of Qwen2.5-7B and Qwen3-8B and random weights: speed and memory
+   do not depend on their values. A plain loop of transformers and peft does what LLaMA-Factory does (bfloat16 base,
+   float32 adapter, autocast, padding to the longest row of a batch), without 15 GB of weights to write and read. Each
+   setting runs in its own process, so a setting that runs out of memory does not end the check.
 """
 
 from __future__ import annotations
@@ -52,7 +50,7 @@ from entitune.prompting.prompt import AlpacaRow, Prompt
 
 SHAPES = [Path("conf/shapes") / f"{name}.json" for name in ("qwen2.5-7b-instruct", "qwen3-8b")]
 
-LEVERS = (
+SPEED_ARGUMENTS = (
     "train_sampling_strategy",
     "disable_gradient_checkpointing",
     "enable_liger_kernel",
@@ -68,12 +66,12 @@ PACKAGES = ("torch", "transformers", "peft", "llamafactory", "liger-kernel", "bi
 
 
 def read_arguments(path: Path) -> dict[str, Any]:
-    """A recipe's LLaMA-Factory arguments."""
+    """Return a recipe's LLaMA-Factory arguments."""
     return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def build_rows(train: Path, prompt: Path, limit: int) -> list[AlpacaRow]:
-    """The first `limit` sentences of CLUENER's training file as alpaca rows."""
+    """Return the first `limit` sentences of CLUENER's training file as alpaca rows."""
     labels = list(yaml.safe_load(Path("conf/datasets.yaml").read_text(encoding="utf-8"))["cluener"]["labels"])
     chat = Prompt.build(user=prompt.read_text(encoding="utf-8"), system="", labels=dict.fromkeys(labels, ""))
     rows: list[AlpacaRow] = []
@@ -87,7 +85,7 @@ def build_rows(train: Path, prompt: Path, limit: int) -> list[AlpacaRow]:
 
 
 def describe_device(device: str) -> dict[str, Any]:
-    """The machine and the versions that the figures were measured with."""
+    """Return the machine and the versions of its packages."""
     import torch
 
     versions: dict[str, str | None] = {}
@@ -111,7 +109,7 @@ def describe_device(device: str) -> dict[str, Any]:
 
 
 def half_precision(device: str) -> Any:
-    """bfloat16 where the device computes with it, else float16."""
+    """Return bfloat16 if the device computes with it, else float16."""
     import torch
 
     if device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -120,7 +118,7 @@ def half_precision(device: str) -> Any:
 
 
 def make_batches(lengths: list[int], batch: int, grouped: bool) -> list[list[int]]:
-    """Lengths by batch, in the order in which they come or with rows of one length side by side."""
+    """Return the lengths of the rows of each batch, in random order. `grouped` puts rows of similar length together."""
     order = sorted(lengths) if grouped else lengths
     batches = [order[start : start + batch] for start in range(0, len(order), batch)]
     random.Random(0).shuffle(batches)
@@ -155,15 +153,22 @@ def quantise(model: Any, dtype: Any, device: str) -> None:
                 setattr(parent, name, small)
     if device == "cuda":
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()  # what follows is the training
+        torch.cuda.reset_peak_memory_stats()  # measure only the training
 
 
 def measure_shape(
     config: dict[str, Any], arguments: dict[str, Any], lengths: list[int], warmup: int, device: str
 ) -> dict[str, Any]:
-    """Train a model of random weights on rows of the given lengths; return time, tokens and peak memory.
+    """Train a model with random weights; return seconds, examples, tokens and peak memory in bytes.
 
-    Runs in a process of its own. The first `warmup` optimisation steps are not timed.
+    Call it in a new process: the peak memory is that of the process.
+
+    Args:
+        config: The model's config.json.
+        arguments: LLaMA-Factory's arguments.
+        lengths: The length of each row in tokens.
+        warmup: The number of optimisation steps before the timed ones.
+        device: cuda or cpu.
     """
     import torch
     from peft import LoraConfig, get_peft_model
@@ -191,6 +196,7 @@ def measure_shape(
         model.gradient_checkpointing_enable({"use_reentrant": True})
     model.train()
     optimiser = torch.optim.AdamW(trainable, lr=arguments["learning_rate"], fused=device == "cuda")
+    accumulation = arguments.get("gradient_accumulation_steps", 1)
 
     def step(row_lengths: list[int]) -> None:
         width = -(-max(row_lengths) // 8) * 8  # LLaMA-Factory pads to a multiple of 8
@@ -199,9 +205,8 @@ def measure_shape(
         labels = ids.masked_fill(~mask, -100)
         with torch.autocast(device, dtype=dtype):
             loss = model(input_ids=ids, attention_mask=mask.long(), labels=labels).loss
-        (loss / arguments.get("gradient_accumulation_steps", 1)).backward()
+        (loss / accumulation).backward()
 
-    accumulation = arguments.get("gradient_accumulation_steps", 1)
     batches = make_batches(lengths, training.batch, "train_sampling_strategy" in arguments)
     started, timed = 0.0, []
     for number, batch in enumerate(batches):
@@ -233,7 +238,7 @@ def measure_shape(
 def compare_settings(
     shape_file: Path, reference: Path, fast: Path, lengths: list[int], steps: int, device: str
 ) -> Iterator[dict[str, Any]]:
-    """Measure the reference's settings, then each lever of the fast recipe on top of those before it."""
+    """Measure the reference's settings, then add those of SPEED_ARGUMENTS in the fast recipe one by one, then QLoRA."""
     config = json.loads(shape_file.read_text(encoding="utf-8"))
     shape, warmup = Shape.from_config(config), 2
     arguments, target = read_arguments(reference), read_arguments(fast)
@@ -241,7 +246,7 @@ def compare_settings(
     wanted = (warmup + steps) * effective_batch
     drawn = random.Random(0).choices(lengths, k=wanted)
     settings = [("reference", arguments)]
-    for key in LEVERS:
+    for key in SPEED_ARGUMENTS:
         if key in target and target[key] != arguments.get(key):
             arguments = arguments | {key: target[key]}
             arguments["gradient_accumulation_steps"] = effective_batch // arguments["per_device_train_batch_size"]
@@ -256,7 +261,7 @@ def compare_settings(
         with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
             try:
                 record |= pool.submit(measure_shape, config, setting, drawn, warmup, device).result()
-            except Exception as error:  # out of memory, a package that is missing: a row of the table, not the end
+            except Exception as error:  # such as out of memory, or a missing package: the table has the reason
                 record["error"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
                 yield record
                 continue
@@ -276,7 +281,7 @@ def compare_settings(
 
 
 def train_model(folder: Path, template: str, rows: list[AlpacaRow], reference: Path, device: str) -> dict[str, Any]:
-    """Train a model on alpaca rows with llamafactory-cli; return time, speed, memory and losses."""
+    """Train a model on alpaca rows with LLaMA-Factory; return time, speed, memory and losses."""
     with tempfile.TemporaryDirectory() as work:
         (Path(work) / "train.json").write_text(to_json(rows), encoding="utf-8")
         (Path(work) / "dataset_info.json").write_text(to_json({"rows": {"file_name": "train.json"}}), encoding="utf-8")
@@ -307,7 +312,7 @@ def train_model(folder: Path, template: str, rows: list[AlpacaRow], reference: P
         environment |= {"CUDA_VISIBLE_DEVICES": environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
         result = subprocess.run(command, env=environment, capture_output=True, text=True)
         if result.returncode:
-            raise InputError(f"llamafactory-cli failed on {folder}:\n{result.stderr[-2000:]}")
+            raise InputError(f"LLaMA-Factory failed on {folder}:\n{result.stderr[-2000:]}")
         log = [json.loads(line) for line in (Path(work) / "output/trainer_log.jsonl").read_text().splitlines()]
         totals = json.loads((Path(work) / "output/train_results.json").read_text())
     losses = [record["loss"] for record in log if "loss" in record]
@@ -324,12 +329,12 @@ def train_model(folder: Path, template: str, rows: list[AlpacaRow], reference: P
 
 
 def cell(value: Any, digits: int = 1, unit: float = 1.0) -> str:
-    """A number for the table, or a dash."""
+    """Return a number for the table, or a dash for None."""
     return "–" if value is None else f"{value / unit:,.{digits}f}"
 
 
 def format_report(report: dict[str, Any]) -> str:
-    """The Markdown table of a report."""
+    """Return a report as Markdown."""
     machine = report["machine"]
     packages = ", ".join(f"{name} {machine[name]}" for name in PACKAGES if machine[name])
     lines = [
@@ -357,7 +362,7 @@ def format_report(report: dict[str, Any]) -> str:
 
 
 def format_settings(shape: str, settings: list[dict[str, Any]]) -> list[str]:
-    """The lines of the table of one shape."""
+    """Return the lines of the table of one shape."""
     lines = [
         "",
         f"## The reference's settings and the fast ones, on random weights in the shape of {shape}",
@@ -406,11 +411,11 @@ def main() -> None:
         action="append",
         help="config.json of a shape; may be repeated (default: " + " and ".join(map(str, SHAPES)) + ")",
     )
-    model_help = "model to train, with its LLaMA-Factory template unless that is the model's own; may be repeated"
+    model_help = "model to train, and LLaMA-Factory's template (default: the model's own); may be repeated"
     parser.add_argument("--model", action="append", default=[], metavar="FOLDER[=TEMPLATE]", help=model_help)
     parser.add_argument("--examples", type=int, default=2048, help="sentences of --train (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=8, help="steps timed a setting (default: %(default)s)")
-    device_help = "cpu: to try the script with a tiny --shape (default: %(default)s)"
+    parser.add_argument("--steps", type=int, default=8, help="timed steps per setting (default: %(default)s)")
+    device_help = "cpu only tries the script, with a tiny --shape (default: %(default)s)"
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help=device_help)
     args = parser.parse_args()
 

@@ -48,7 +48,7 @@ def row_of(name: str) -> str:
 
 
 def snakemake(*targets: str, runs: str = "") -> None:
-    """Run the workflow for these targets; of a run of a sweep, all runs of its row are made."""
+    """Run the workflow for these targets. For a run of a sweep, all runs of its row are made."""
     command = [str(Path(sys.executable).parent / "snakemake"), *targets, "--cores", "all"]
     command += ["--config", f"runs={','.join(map(row_of, runs.split(',')))}"] if runs else []
     if archive := os.environ.get("CLUENER"):

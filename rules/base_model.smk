@@ -1,4 +1,4 @@
-"""The embedded base model, trained from scratch in hours: `snakemake base_model --cores 2`. No default target.
+"""The embedded base model, trained from scratch in hours: `snakemake base_model --cores 2`. No other target needs it.
 
 The files are made under results/ and copied to data/models/ at the end. The copies are not declared as outputs: the
 model in the repository is an input of the pipeline, and a changed lexicon must not start a pre-training in a demo run.

@@ -44,7 +44,7 @@ WORKFLOW_BIN = Path(sys.executable).parent
 put_first("PATH", WORKFLOW_BIN)
 put_first("LD_LIBRARY_PATH", WORKFLOW_BIN.parent.parent / "lib")
 
-# Jobs are quiet if this command is.
+# With --quiet, the jobs print no progress either.
 if snakemake_internals.is_quiet(workflow):
     os.environ[QUIET] = "1"
 
@@ -85,8 +85,8 @@ def none_of(names) -> str:
     return f"(?!(?:{one_of(names)})/)[^/]+"
 
 
-def answered(function, *arguments):
-    """Call a function and return its result. Its InputError, which names the fix, becomes Snakemake's message."""
+def call(function, *arguments):
+    """Call a function and return its result. Raises its InputError as WorkflowError, which Snakemake prints."""
     try:
         return function(*arguments)
     except InputError as error:
@@ -95,7 +95,7 @@ def answered(function, *arguments):
 
 def run_of(wildcards):
     """Return the run that a job belongs to."""
-    return answered(STUDY.run_with_seed, wildcards.run, int(wildcards.seed))
+    return call(STUDY.run_with_seed, wildcards.run, int(wildcards.seed))
 
 
 def group_of(wildcards):

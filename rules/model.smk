@@ -10,7 +10,7 @@ def local_files(wildcards) -> list[str]:
         return []
     if not os.path.isdir(model.path):
         raise WorkflowError(f"conf/models.yaml: {wildcards.model}: path: no such folder: {model.path}")
-    names = answered(engine_files, Path(model.path), model.sha256)
+    names = call(engine_files, Path(model.path), model.sha256)
     return [os.path.join(model.path, name) for name in names]
 
 

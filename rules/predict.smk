@@ -5,7 +5,7 @@ conf/decode.yaml). Otherwise each run and seed has its own group.
 """
 
 VOTES = [run.name for run in STUDY.runs.values() if isinstance(run, VoteRun)]
-ANSWERED = [run.name for run in STUDY.runs.values() if isinstance(run, BaseRun)]
+WITH_MODEL = [run.name for run in STUDY.runs.values() if isinstance(run, BaseRun)]
 
 
 def group_decode(wildcards):
@@ -58,7 +58,7 @@ def group_jobs(wildcards) -> str:
 rule check_lengths:
     """a check that the prompts of a split fit the limits of a run's engine"""
     input:
-        tokens=lambda w: answered(STUDY.run, w.run).data.tokens(w.split),
+        tokens=lambda w: call(STUDY.run, w.run).data.tokens(w.split),
     output:
         lengths=paths.lengths_check("{run}", "{split}"),
     log:
@@ -118,7 +118,7 @@ rule read_answers:
     log:
         "logs/read_answers/{run}/{seed}/{split}.log",
     wildcard_constraints:
-        run=one_of(ANSWERED),
+        run=one_of(WITH_MODEL),
     localrule: True
     params:
         code=code_digest("read_answers"),

@@ -11,14 +11,14 @@ report: "../report/workflow.rst"
 TRAINED = [(run, seed) for run in STUDY.selected_runs if isinstance(run, TunedRun) for seed in run.seeds]
 CONFIDENT = [run for run in STUDY.selected_runs if run.has_confidence]
 CURVE = [run for run in STUDY.selected_runs if isinstance(run, TunedRun) and run.train_rows]
-SELECTED = [(run, seed) for run, seed in TRAINED if run.selects]
+WITH_CANDIDATES = [(run, seed) for run, seed in TRAINED if run.selects]
 FIGURES = [
     *(paths.figure(name) for name in ("runs.html", "scores.svg", "scores_by_label.html", "labels.svg")),
     *(paths.figure(name) for name in ("differences.svg", "error_categories.svg", "stages.svg")),
     *([paths.figure("confidence.svg")] if CONFIDENT else []),
     *([paths.figure("curves.svg")] if TRAINED else []),
     *([paths.figure("learning_curve.svg")] if CURVE else []),
-    *([paths.figure("checkpoints.svg")] if SELECTED else []),
+    *([paths.figure("checkpoints.svg")] if WITH_CANDIDATES else []),
     *(paths.figure(f"audit/{dataset}.svg") for dataset in SELECTED_DATASETS),
     *of_selected(lambda files: paths.figure(f"confusion/{files.run}/seed-{files.seed}.svg")),
     *of_selected(lambda files: paths.figure(f"errors/{files.run}/seed-{files.seed}.html")),
@@ -340,7 +340,7 @@ rule plot_learning_curve:
 rule plot_checkpoints:
     """F1 of the checkpoints that adapters were chosen from"""
     input:
-        scores=[run.files(seed).checkpoint_scores for run, seed in SELECTED],
+        scores=[run.files(seed).checkpoint_scores for run, seed in WITH_CANDIDATES],
     output:
         figure=report(
             paths.figure("checkpoints.svg"),
@@ -355,7 +355,7 @@ rule plot_checkpoints:
     params:
         code=code_digest("plot_checkpoints"),
         scores=lambda w, input: " ".join(
-            f"--scores {run.name} {seed} {table}" for (run, seed), table in zip(SELECTED, input.scores)
+            f"--scores {run.name} {seed} {table}" for (run, seed), table in zip(WITH_CANDIDATES, input.scores)
         ),
     shell:
         "python scripts/plot_checkpoints.py {params.scores} --output {output.figure}"

@@ -6,7 +6,7 @@ A recipe with `select` produces candidates instead of an adapter: rules/select.s
 
 def tuned_run(name: str):
     """Return the run of that name. Raises WorkflowError if it does not train."""
-    run = answered(STUDY.run, name)
+    run = call(STUDY.run, name)
     if not isinstance(run, TunedRun):
         raise WorkflowError(f"run {name!r} does not train")
     return run

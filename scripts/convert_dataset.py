@@ -32,7 +32,6 @@ from entitune.files import atomic_write, to_json, write_json
 MAX_LISTED = 100
 """The most labels of a file that a message lists."""
 
-
 MANY = 0.2
 """If more than this share of the rows is invalid, the message also suggests another format."""
 
@@ -148,15 +147,15 @@ def unread_keys(request: Request) -> list[str]:
 
 
 def other_format(request: Request) -> str:
-    """Return advice if the file looks like another format, or needs other options, than the dataset's entry says."""
+    """Return advice if the file looks like another format than the dataset's entry has, or needs other options."""
     found = recognise(request.source)
     if found is None:
         advice = advise(request.source)
         return f". This looks like {advice}" if advice else ""
     if not found.labelled:
         return ""
-    told = request.options.model_dump(exclude_unset=True, mode="json")
-    if found.format == request.format and all(told.get(key) == value for key, value in found.options.items()):
+    given = request.options.model_dump(exclude_unset=True, mode="json")
+    if found.format == request.format and all(given.get(key) == value for key, value in found.options.items()):
         return ""
     return f". This looks like {FORMATS[found.format].about}: {found.entry()}"
 

@@ -225,7 +225,7 @@ def smallest_card(need: float) -> str:
 def size_table(study: Study, mfu: float) -> str:
     """Return a Markdown table, by size, of the card that each model needs: all models with a shape under conf/shapes.
 
-    The table does not depend on results/.
+    The rows' length is that of the prompt, even if encoded rows exist.
     """
     arguments = [read_yaml(CONF / study.recipes[name].config) for name in SIZED_RECIPES]
     trainings, epochs = list(map(LoraTraining.from_arguments, arguments)), arguments[0]["num_train_epochs"]

@@ -48,7 +48,7 @@ def with_progress(found: Iterable[Extraction], title: str, total: int | None, do
 
 
 def skip_finished(source: Iterator[Document], done: Sequence[Mapping[str, Any]], output: Path, name: str) -> None:
-    """Read the texts that an output has already. Raises InputError if they are not those of `source`, named `name`."""
+    """Read the texts that an output already has. Raises InputError if they are not those of `source`, named `name`."""
     for number, record in enumerate(done, 1):
         document = next(source, None)
         if document is None or document.text != record["text"]:

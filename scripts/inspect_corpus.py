@@ -81,9 +81,8 @@ class Lengths:
         reached = 0
         for entity in row.sentence.entities or ():
             self.mentions[len(entity.text)] += 1
-            start = reached if entity.start is None else entity.start
-            self.overlapping += start < reached
-            reached = max(reached, start + len(entity.text))
+            self.overlapping += entity.start < reached
+            reached = max(reached, entity.end)
 
 
 def quantile(lengths: Counter[int], share: float) -> int:

@@ -180,7 +180,7 @@ def main() -> None:
         check_lengths(prompts[path], args.decode["max_tokens"], args.decode["max_model_len"], path)
     for model, members in by_model(jobs):
         check_model(Path(model))
-        adapters_of(members)
+        adapters_of(members)  # raises InputError before an engine starts
 
     constraints: dict[tuple[str, AnswerFormat], Sequence[Constraint]] = {}
     for tokens, answer, file in dict.fromkeys((job.tokens, job.answer, job.sentences) for job in jobs):

@@ -24,6 +24,13 @@ from entitune.prompting.windows import Room, Span, Window, entities_in, lost_ent
 from entitune.records import Entity, Sentence, read_sentences
 
 
+def row_of(prompt: Prompt, window: Window, answer_format: AnswerFormat) -> AlpacaRow:
+    """Return the alpaca row of a window. Its key `sentence` is the id of the sentence that the window is part of."""
+    sentence = window.to_sentence()
+    row = prompt.row(sentence, write_answer(answer_format, sentence))
+    return row if window.sentence is None else {**row, "sentence": window.sentence}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sentences", required=True, help="canonical JSONL of the split")
@@ -92,13 +99,6 @@ def main() -> None:
         "{split} of {sentences} sentences split, {windows} windows; no window holds {mentions_lost} of {mentions} "
         "mentions completely".format(**counts)
     )
-
-
-def row_of(prompt: Prompt, window: Window, answer_format: AnswerFormat) -> AlpacaRow:
-    """Return the alpaca row of a window. Its key `sentence` is the id of the sentence that the window is part of."""
-    sentence = window.to_sentence()
-    row = prompt.row(sentence, write_answer(answer_format, sentence))
-    return row if window.sentence is None else {**row, "sentence": window.sentence}
 
 
 if __name__ == "__main__":

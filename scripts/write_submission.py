@@ -20,7 +20,7 @@ from entitune.records import Prediction, read_predictions
 
 
 def submission(prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
-    """Return the line of one sentence: labels in the dataset's order, surfaces by offset and as in the sentence."""
+    """Return the line of one sentence: labels in the dataset's order, surfaces in text order, spelled as there."""
     if not re.fullmatch(r"[0-9]+", prediction.id):
         raise InputError(f"sentence {prediction.id}: the id must be a number in this benchmark")
     spans: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)

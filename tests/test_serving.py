@@ -112,7 +112,7 @@ def test_a_run_without_a_model_of_its_own_is_refused(study: Study) -> None:
 
 
 def test_files_that_do_not_belong_together_are_refused(study: Study) -> None:
-    with pytest.raises(InputError, match=r"an adapter of results/models/other; run demo is of results/models/entitune"):
+    with pytest.raises(InputError, match=r"trained on results/models/other, but the base model of run demo is"):
         finish(study, "demo", base="results/models/other")
     finish(study, "demo")
     weights = Path("results/models/entitune-tiny/model.safetensors")

@@ -88,8 +88,8 @@ def ask(rng: random.Random, labels: Sequence[Label], kinds: dict[Kind, float]) -
     names = _names(rng, labels, codes=kind == "definitions")
     listed = rng.choice((", ", ", ", ", ", "、")).join(names)
     if kind == "definitions":
-        language = rng.random() < 0.25
-        lines = [f"- {name}：{label.definitions[language]}" for name, label in zip(names, labels, strict=True)]
+        english = rng.random() < 0.25
+        lines = [f"- {name}：{label.definitions[english]}" for name, label in zip(names, labels, strict=True)]
         template = LONG_DEFINITIONS if form == "json" and rng.random() < 0.25 else DEFINITIONS[form]
         return Ask(template.replace("{definitions}", "\n".join(lines)), _by_mark(labels, names), form)
     template = SHORT[form] if kind == "short" else LONG[form] if kind == "long" else rng.choice(FREE[form])

@@ -16,7 +16,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from written import LABEL_SETS, WRITTEN, read_sentences
 
 SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
-GLUE = [SYSTEM, '[{"label": "', '", "text": "', '"}, {"label": "', '"}]']
+FRAME = [SYSTEM, '[{"label": "', '", "text": "', '"}, {"label": "', '"}]']
+"""Texts that become one token each: the default system turn, and the fixed parts of an answer in JSON."""
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -90,7 +91,7 @@ def build(news: list[Clause], latin: int = 350) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(t, special=True) for t in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")])
-    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in GLUE])
+    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in FRAME])
     return tokenizer
 
 

@@ -104,7 +104,7 @@ class _Record:
 
     @property
     def holder(self) -> Holder | None:
-        """None if the file is still being written or is damaged."""
+        """The process that holds the claim; None if the file is still being written or is damaged."""
         try:
             return TypeAdapter(Holder).validate_json(self.text, strict=True)
         except ValidationError:
@@ -153,6 +153,7 @@ def _remove(path: Path, seen: _Record, me: Holder, what: str, patience: float) -
 def _acquire(path: Path, me: Holder, what: str, patience: float) -> None:
     """Create the claim's file as soon as no living process holds it. Raises ClaimHeld."""
     began, waiting = time.monotonic(), False
+    # The last record of the file, when it was first read, and whether the file has changed while this process waited.
     seen, changed, alive = None, began, False
     while not _create(path, me):
         record = _read(path)

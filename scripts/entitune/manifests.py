@@ -171,8 +171,8 @@ def _difference(path: Path, file: ModelFile, deep: bool) -> str | None:
 def files_in(folder: Path, hidden: bool = True) -> list[str]:
     """Return the paths of all files below `folder`, relative to it and sorted, without EntiTune's own files.
 
-    With `hidden`, files are included if their name or that of a folder begins with a dot. A link to a file counts as
-    the file: the caches of model hubs consist of such links. Raises InputError for everything that is neither a file
+    With `hidden`, the result includes files whose name, or that of a folder, begins with a dot. A link to a file counts
+    as the file: the caches of model hubs consist of such links. Raises InputError for everything that is neither a file
     nor a folder: a link to a folder, a broken link, a pipe, a device.
     """
     found = []
@@ -190,7 +190,7 @@ def files_in(folder: Path, hidden: bool = True) -> list[str]:
 
 
 def is_documentation(path: str) -> bool:
-    """Return whether no engine loads a file of a model."""
+    """Return whether a file of a model is documentation, which no engine loads."""
     return DOCUMENTATION.fullmatch(PurePosixPath(path).name) is not None
 
 

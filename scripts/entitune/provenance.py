@@ -85,7 +85,10 @@ def code_files(root: Path) -> list[Path]:
 
 
 def engine_versions(environment: Path) -> dict[str, str]:
-    """Return the versions of the engines that are installed in an environment, in the order of `ENGINES`."""
+    """Return package -> version for the engines in an environment, in the order of `ENGINES`.
+
+    Raises InputError if the folder is not a Python environment.
+    """
     sites = sorted(environment.glob("lib/python*/site-packages"))
     if not sites:
         raise InputError(f"{environment} is not a Python environment; build it with: snakemake {environment}/.built")

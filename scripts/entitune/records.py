@@ -110,8 +110,8 @@ class Prediction:
     def without_answer(cls, sentence: Sentence, mentions: Sequence[Entity | Mention], source: str) -> Prediction:
         """Return the prediction of a system that gives mentions and writes no answer.
 
-        Its `finish_reason` is the `source`: vote, imported or crf. Its `raw` is the answer that a model would have
-        written.
+        Its `finish_reason` is the `source`: vote, imported or crf. Its `raw` has the mentions in the answer format
+        `json`.
         """
         return cls(
             id=sentence.id,

@@ -170,7 +170,7 @@ class BaseRun(_Run):
 
     @property
     def needed_splits(self) -> list[str]:
-        """The splits that the run reads: dev, and train for the examples in the prompt."""
+        """The splits that the run reads: dev; for examples in the prompt also train, and the splits to exclude."""
         return ["train", *self.dataset.judged_splits] if self.prompt.shots else ["dev"]
 
     @property

@@ -2,8 +2,8 @@
 
 Columns are separated by tabs, or by spaces where a line has no tab. The first column is the token and the last one the
 tag, unless `columns` gives other columns. A token may be any text, including a space or U+3000. The text of a sentence
-is its tokens joined. A line before a sentence that begins with ``# `` is a comment if it has not as many columns as the
-tokens' lines.
+is its tokens joined. Before a sentence, a line that begins with ``# `` is a comment, unless it has as many columns as
+the tokens' lines.
 """
 
 from __future__ import annotations

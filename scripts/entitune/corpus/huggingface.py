@@ -172,7 +172,7 @@ def _read_parquet(source: Source, columns: list[str]) -> Iterator[JsonRow]:
 
 @contextlib.contextmanager
 def _open_parquet(source: Source) -> Iterator[Any]:
-    """Open a parquet file. pyarrow is imported here alone. Raises InputError if the file is damaged."""
+    """Open a parquet file. Only this function imports pyarrow. Raises InputError if the file is damaged."""
     import pyarrow
     from pyarrow import parquet
 

@@ -256,7 +256,6 @@ def write_mention_lists(sentences: Iterable[Sentence], dialect: Dialect) -> Iter
 
 
 def _write_mention(entity: Entity, reader: DialectReader) -> Json | list[Any]:
-    assert entity.end is not None
     values = {reader.start: entity.start, reader.end: entity.end - reader.inclusive, reader.label: entity.label}
     if reader.surface:
         values[reader.surface] = entity.text

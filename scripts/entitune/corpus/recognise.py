@@ -26,7 +26,7 @@ SAMPLE = 300
 """How many rows or lines are read."""
 
 _STRAY = 0.02
-"""The share of tags whose prefixes say nothing about the scheme."""
+"""A prefix of at most this share of the tags is a mistake, and does not decide the scheme."""
 
 _WRONG = 0.1
 """The share of lines, tags and mentions that may be wrong in a file of a format."""
@@ -107,7 +107,7 @@ def first_problem(source: Source) -> str | None:
 
 
 def annotated_keys(rows: Iterable[Json]) -> list[str]:
-    """Return the keys whose names say that they hold annotation, and that have a value."""
+    """Return the keys with the usual names of annotation (ANNOTATION_KEYS) that have a value."""
     return list(dict.fromkeys(key for row in rows for key in row if key in ANNOTATION_KEYS and row[key]))
 
 

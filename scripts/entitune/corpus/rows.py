@@ -28,7 +28,7 @@ MAX_LABELS = 1000
 UNUSABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 # Special tokens of most chat models: <|im_end|>, or with the full-width bars of DeepSeek. A tokenizer would make one
-# token of it, which ends the user's turn. The tokens of the chosen model are checked when the split is encoded.
+# token of each, which ends the user's turn. The tokens of the chosen model are checked when the split is encoded.
 MARKUP = re.compile(r"<[|｜][^|｜\n]{1,64}[|｜]>")
 
 ABSENT = object()

@@ -37,7 +37,7 @@ from entitune.corpus.rows import MAX_ROW_BYTES, quote
 from entitune.corpus.sources import Source, decode, first_line, is_folder, open_members, read_lines
 
 _LARGEST = 16 << 20
-"""The largest file that is looked at as a whole, in bytes."""
+"""The largest file, in bytes, that is read completely to describe it."""
 
 _OFFICE = "an Office document: save its table as CSV in UTF-8"
 
@@ -223,7 +223,7 @@ def _command(source: Source, lines: str, ending: str) -> str:
 
 
 def _new_name(source: Source, ending: str) -> str:
-    """Return the name of the new file, which tells the split if the name of the file does."""
+    """Return the name of the new file. It contains the old name, which may name the split."""
     return str(Path(source.name).with_suffix(f".converted{ending}"))
 
 
@@ -437,8 +437,8 @@ def _about_json(source: Source) -> str | None:
     if objects and all(map(_parses, objects)):
         rows = rf'map(json.loads, re.findall(r"^\{{.*?^\}}", {_FILE}.read(), re.M | re.S))'
         return "JSON objects over several lines" + _convert(source, "r", rows)
-    with_commas = re.sub(r",\s*\]$", "]", content)
-    if _parses(with_commas):
+    without_comma = re.sub(r",\s*\]$", "]", content)
+    if _parses(without_comma):
         return "a JSON array with a comma after its last object" + _convert(
             source, "r", rf'json.loads(re.sub(r",\s*\]\s*$", "]", {_FILE}.read()))'
         )

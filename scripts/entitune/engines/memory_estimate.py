@@ -218,7 +218,7 @@ def training_memory(shape: Shape, training: LoraTraining, longest: int) -> dict[
         largest = max(inputs * outputs for inputs, outputs in shape.linears.values())
         weights = {
             "weights (4 bit, embeddings bfloat16)": weight_bytes(shape, training),
-            "the layer at work (bfloat16)": 2 * largest,
+            "one dequantised layer (bfloat16)": 2 * largest,
         }
     return {
         **weights,

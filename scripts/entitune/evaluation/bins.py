@@ -1,4 +1,4 @@
-"""Ranges of numbers for tables. The last range of each list has no upper end."""
+"""Ranges of numbers (buckets) for tables. The last bucket of each list has no upper end."""
 
 from __future__ import annotations
 

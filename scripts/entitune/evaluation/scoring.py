@@ -28,7 +28,8 @@ SCORINGS = ("pairs", "spans")
 LEVEL = 0.95
 
 Row: TypeAlias = tuple[int, ...]
-"""The counts of one sentence as sorted codes: 3 * label + 0 for each gold one, + 1 for predicted, + 2 for correct."""
+"""The counts of one sentence as sorted codes: 3 times the label's index, + 0 for each gold entity, + 1 for each
+predicted one, + 2 for each correct one."""
 Floats: TypeAlias = NDArray[np.float64]
 
 _CHUNK = 2_000_000  # weights that are drawn at once: 16 MB

@@ -1,8 +1,7 @@
 """Align the characters of a changed copy of a text with those of the original.
 
-`difflib` takes quadratic time in the length, and cubic time on some texts. This takes linear time (times the
-logarithm): it first aligns unambiguous pieces, and compares exhaustively only in small gaps. Characters in large gaps
-may stay unaligned.
+`difflib` takes quadratic time in the length n, and cubic time on some texts. This takes time in O(n log n): it first
+aligns unambiguous pieces, and compares exhaustively only in small gaps. Characters in large gaps may stay unaligned.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ class Client:
         return Answer((), "", None, TOO_LONG if too_long else REFUSED, reason), None
 
     def _count(self, text: str) -> tuple[Answer, int | None]:
-        """Return the length of a sentence's prompt in tokens, by asking for an answer of one token."""
+        """Ask for an answer of one token, to learn the length of a sentence's prompt in tokens. Returns both."""
         request = {**request_of(self.run, text), "max_tokens": 1}
         request.pop("structured_outputs", None)
         return self._post(text, request)

@@ -99,7 +99,7 @@ def check_adapter(run: str, base: Path, adapter: Path | None) -> None:
         return
     trained_on = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     if Path(trained_on) != base:
-        raise InputError(f"{adapter}: an adapter of {trained_on}; run {run} is of {base}")
+        raise InputError(f"{adapter}: trained on {trained_on}, but the base model of run {run} is {base}")
 
 
 def check_manifest(manifest: str, files: Sequence[str]) -> None:
@@ -112,7 +112,10 @@ def check_manifest(manifest: str, files: Sequence[str]) -> None:
 
 
 def read_key(file: Path | None) -> str | None:
-    """Return the API key in a file, or in the environment. No option takes it: others can read command lines."""
+    """Return the API key in a file, or in the environment. No option takes it: others can read command lines.
+
+    Raises InputError if it is not a key.
+    """
     key = file.read_text(encoding="utf-8").strip() if file else os.environ.get(KEY_VARIABLE) or None
     if key is not None and not re.fullmatch(r"[!-~]+", key):
         raise InputError(f"{file or KEY_VARIABLE}: expected an API key of printable ASCII characters without spaces")
