@@ -1,6 +1,6 @@
 """Measure the F1 of the demo when the base model is in 4 bits in training and in 16 or 4 bits in prediction.
 
-    python benchmarks/bench_qlora.py --seeds 1,2,3
+    python benchmarks/bench_qlora.py
 
 Needs the finished run `demo`. For each seed, trains it again with `quantization_bit: 4`. Then predicts with the adapter
 merged into the base model in 16 bits (vLLM), and with the adapter on the base model in 4 bits (transformers and peft).
@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import mean, stdev
 
 import yaml
 
@@ -116,20 +117,33 @@ def scores_of(kind: str, seed: int) -> tuple[dict[str, float], list[str]]:
     return micro, [record["raw"] for record in read_jsonl(predictions)]
 
 
+def spread(values: list[float]) -> str:
+    """Return the mean, and the standard deviation if there are several values."""
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="1", help="seeds of the run demo, comma-separated (default: 1)")
-    args = parser.parse_args()
+    parser.add_argument(
+        "--seeds", default="1,2,3", help="seeds of the run demo, comma-separated (default: %(default)s)"
+    )
+    seeds = [int(seed) for seed in parser.parse_args().seeds.split(",")]
 
-    print("| seed | training, prediction | F1 `pairs` | F1 `spans` | answers that differ from the line above |")
+    print("| training, prediction | seeds | F1 (`spans`) | F1 (`pairs`) | answers that differ from the line above |")
     print("|---|---|---|---|---|")
-    for seed in map(int, args.seeds.split(",")):
-        before: list[str] | None = None
-        for kind in ("LoRA", "QLoRA, 16 bits", "QLoRA, 4 bits"):
-            micro, raw = scores_of(kind, seed)
-            differ = sum(a != b for a, b in zip(raw, before, strict=True)) if before else ""
-            print(f"| {seed} | {kind} | {micro['pairs']:.4f} | {micro['spans']:.4f} | {differ} |", flush=True)
-            before = raw
+    before: list[list[str]] | None = None
+    for kind in ("LoRA", "QLoRA, 16 bits", "QLoRA, 4 bits"):
+        found = [scores_of(kind, seed) for seed in seeds]
+        spans, pairs = (spread([micro[scoring] for micro, _ in found]) for scoring in ("spans", "pairs"))
+        answers = [raw for _, raw in found]
+        differ = "–"
+        if before is not None:
+            compared = [
+                a != b for one, other in zip(answers, before, strict=True) for a, b in zip(one, other, strict=True)
+            ]
+            differ = f"{sum(compared)} of {len(compared)}"
+        print(f"| {kind} | {len(seeds)} | {spans} | {pairs} | {differ} |", flush=True)
+        before = answers
 
 
 if __name__ == "__main__":

@@ -114,6 +114,15 @@ def time_rows(*names: str) -> Rows:
     return [[f"`{name}`", minutes(name, "train"), minutes(name, "predict")] for name in names]
 
 
+def cost_rows(*names: str) -> Rows:
+    """Return a row per run: F1 (spans), difference to the first run, minutes of training and of prediction."""
+    scores, times = score_rows(*names), time_rows(*names)
+    return [
+        [name, spans, change, *minutes]
+        for (name, *_, spans, _, change), (_, *minutes) in zip(scores, times, strict=True)
+    ]
+
+
 def label_rows(name: str) -> Rows:
     """Return a row per label: P, R and F1 of `pairs` and `spans`."""
     snakemake("results/metrics.tsv", runs=name)
@@ -166,11 +175,18 @@ def of_benchmark(script: str) -> Table:
     return Table(lambda: printed(script), f"python benchmarks/{script}.py")
 
 
+CLUENER_RUNS = (
+    *("cluener-tiny", "cluener-tiny-zeroshot", "cluener-tiny-5shot", "cluener-crf"),
+    *("cluener-smollm2-135m-cpu", "cluener-smollm2-135m-cpu-zeroshot"),
+)
+
+
 TABLES = {
     "demo-time": of_benchmark("bench_demo"),
     "demo": of_runs(score_rows, "demo", "demo-zeroshot", "demo-5shot", "demo-crf"),
-    "cluener": of_runs(score_rows, "cluener-tiny", "cluener-tiny-zeroshot", "cluener-tiny-5shot", "cluener-crf"),
-    "cluener-time": of_runs(time_rows, "cluener-tiny", "cluener-tiny-zeroshot", "cluener-tiny-5shot", "cluener-crf"),
+    "cluener": of_runs(score_rows, *CLUENER_RUNS),
+    "cluener-time": of_runs(time_rows, *CLUENER_RUNS),
+    "prompt-length": of_runs(cost_rows, "cluener-tiny", "cluener-tiny-long"),
     "cluener-labels": of_runs(label_rows, "cluener-tiny"),
     "probe-medicine": of_runs(score_rows, "probe-medicine", "probe-medicine-zeroshot"),
     "probe-reviews": of_runs(score_rows, "probe-reviews", "probe-reviews-zeroshot"),
