@@ -51,7 +51,7 @@ def main() -> None:
         splits[split] = sentences
     for split, name, cutoff, path in args.tokens:
         rows = list(read_tokens(path))
-        if not cutoff.isdigit() or not rows:
+        if not cutoff.isdecimal() or not rows:
             raise InputError(f"--tokens {split} {name} {cutoff} {path}: expected a number and a file with rows")
         figures += [(split, figure) for figure in audit_tokens(rows, name, int(cutoff))]
     write_tsv(

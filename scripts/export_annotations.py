@@ -35,6 +35,8 @@ def read_predicted(path: Path, counts: Counter[str]) -> Iterator[Sentence]:
             if not isinstance(mention, dict) or not mention.keys() >= {"label", "start", "end"}:
                 raise InputError(f"{path}:{number}: mention {mention!r}; expected label, start and end")
             label, start, end = mention["label"], mention["start"], mention["end"]
+            if not isinstance(label, str):
+                raise InputError(f"{path}:{number}: mention {mention!r}; expected a label that is a text")
             if start is None:
                 counts["unplaced"] += 1
             elif type(start) is int and type(end) is int and 0 <= start < end <= len(text):

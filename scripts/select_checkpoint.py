@@ -50,6 +50,8 @@ def main() -> None:
     parser.add_argument("--scores", required=True, help="TSV: the score of each checkpoint, and which one was chosen")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the adapter")
     args = parser.parse_args()
+    if args.resamples < 1:
+        parser.error("--resamples: expected at least 1")
 
     sentences, candidates = list(read_sentences(args.sentences)), candidates_in(args.candidates)
     answers = defaultdict(list)

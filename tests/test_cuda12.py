@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, SHEET, copy_repository, read_jsonl, read_tsv, run_in, snakemake
+from helpers import ROOT, SHEET, copy_repository, edit_yaml, read_jsonl, read_tsv, run_in, snakemake
 
 from entitune import paths
 from entitune.provenance import engine_versions
@@ -34,8 +34,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kept in ("workflow", "lib"):
         (folder / ".envs" / kept).symlink_to(ROOT / ".envs" / kept)
     (folder / "conf" / "runs.tsv").write_text(SHEET + DEMO)
+    edit_yaml(folder / "conf" / "config.yaml", runs=["demo"], cuda=12)  # the server's script reads this file too
     targets = ["results/metrics.tsv", "results/demo/seed-1/serving_check.json"]
-    done = snakemake(folder, *targets, "--cores", "all", "--config", "cuda=12", "runs=demo")
+    done = snakemake(folder, *targets, "--cores", "all")
     assert done.returncode == 0, done.stdout
     return folder
 
@@ -65,7 +66,7 @@ def test_the_demo_learns_and_is_served(folder: Path) -> None:
 
 def test_the_environment_for_gpus_is_built_for_cuda_12(folder: Path) -> None:
     """Without a GPU this checks that it installs, imports and accepts the arguments of a GPU run."""
-    done = snakemake(folder, paths.environment("predict-cuda"), "--cores", "1", "--config", "cuda=12", "runs=demo")
+    done = snakemake(folder, paths.environment("predict-cuda"), "--cores", "1")
     assert done.returncode == 0, done.stdout
     settings = {"max_model_len": 1536, "max_num_seqs": 256, "enable_lora": True, "max_lora_rank": 16, "seed": 0}
     python = str(folder / paths.python("predict-cuda"))

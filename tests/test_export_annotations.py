@@ -103,6 +103,8 @@ def test_records_of_the_client_are_written_without_ids(tmp_path: Path) -> None:
         ('{"text": "好"}', "in.jsonl:1: expected an object with text and pred"),
         ('{"text": "好", "pred": [3]}', "in.jsonl:1: mention 3; expected label, start and end"),
         ('{"text": "好", "pred": [{"label": "x", "start": 0, "end": 9}]}', "expected offsets within the text"),
+        ('{"text": "好", "pred": [{"label": ["x"], "start": 0, "end": 1}]}', "expected a label that is a text"),
+        ('{"text": "好", "pred": [{"label": null, "start": null, "end": null}]}', "expected a label that is a text"),
         ("no JSON", "in.jsonl:1: expected an object in JSON"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,6 +62,12 @@ def test_the_scripts_load_the_adapter_on_its_base() -> None:
         assert 'default="Qwen/Qwen3-4B"' in text
     assert "max_lora_rank=32," in asked["ask_vllm.py"]  # vLLM does not accept 24
     assert "PeftModel.from_pretrained(model, FOLDER)" in asked["ask_transformers.py"]
+
+
+def test_a_merged_model_has_no_limit_of_the_rank() -> None:
+    whole = card()
+    whole.manifest.config["train"]["arguments"]["lora_rank"] = 1024  # vLLM serves adapters up to 512
+    assert "max_lora_rank" not in replace(whole, adapter=False).render("ask_vllm.py")
 
 
 @pytest.mark.parametrize("name", TEXTS)

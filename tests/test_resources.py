@@ -90,6 +90,14 @@ def test_trainable_parameters_equal_those_of_the_references_log() -> None:
     assert memory_estimate.lora_parameters(QWEN, 8, "q_proj, v_proj") == 28 * 8 * (3584 + 3584 + 3584 + 512)
 
 
+def test_lora_targets_are_ends_of_layer_names() -> None:
+    """peft reads them so."""
+    by_end = memory_estimate.lora_parameters(QWEN, 8, "q_proj, self_attn.v_proj")
+    assert by_end == memory_estimate.lora_parameters(QWEN, 8, "q_proj, v_proj")
+    assert memory_estimate.lora_parameters(QWEN, 8, "layers.3.mlp.up_proj") == 8 * (3584 + 18944)
+    assert memory_estimate.lora_parameters(QWEN, 8, "lm_head") == 8 * (3584 + 152064)
+
+
 def test_examples_and_steps_equal_those_of_the_references_log() -> None:
     """The reference's Trainer left out the last, incomplete accumulation of an epoch; the current one does not."""
     rows = 10_748 - held_out_rows(0.1, 10_748)

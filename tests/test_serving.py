@@ -103,6 +103,14 @@ def test_an_unfinished_run_is_refused_with_the_command_that_finishes_it(study: S
     assert "seed 2, is not finished" in refusal(study, "demo", 2)
 
 
+def test_a_damaged_adapter_configuration_is_refused(study: Study) -> None:
+    finish(study, "demo")
+    Path("results/demo/seed-1/adapter/adapter_config.json").write_text("{}", encoding="utf-8")
+    assert "adapter_config.json: not the configuration of a LoRA adapter: `base_model_name_or_path`" in refusal(
+        study, "demo"
+    )
+
+
 def test_a_run_without_a_model_of_its_own_is_refused(study: Study) -> None:
     assert "run demo-vote is a vote without a model of its own; choose the run demo instead" in refusal(
         study, "demo-vote"

@@ -133,7 +133,14 @@ def weight_bytes(shape: Shape, training: LoraTraining) -> float:
 def lora_parameters(shape: Shape, rank: int, target: str = "all") -> int:
     """Return the number of trainable parameters: rank x (inputs + outputs) per layer (Hu et al. 2021, section 4.1)."""
     names = list(shape.linears) if target == "all" else [name.strip() for name in target.split(",")]
-    return shape.layers * rank * sum(sum(shape.linears[name]) for name in names)
+    embeddings = dict.fromkeys(("embed_tokens", "lm_head"), (shape.vocab, shape.hidden))
+    sizes = {f".model.{name}": size for name, size in embeddings.items()}
+    for layer in range(shape.layers):
+        for name, size in shape.linears.items():
+            part = "mlp" if name in ("gate_proj", "up_proj", "down_proj") else "self_attn"
+            sizes[f".model.layers.{layer}.{part}.{name}"] = size
+    # peft trains each layer whose name ends with a target. check_training_rows refuses a target that no layer has.
+    return rank * sum(sum(size) for layer, size in sizes.items() if any(layer.endswith(f".{name}") for name in names))
 
 
 def layer_activation_bytes(shape: Shape, length: int, rank: int, fused: bool = False) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar
 
 from entitune.cli import InputError
 from entitune.engines.gpu import check_environment, environment_of, find_gpus, lacks_bfloat16
 from entitune.files import read_json
+
+T = TypeVar("T")
 
 
 class EngineSettings(TypedDict):
@@ -54,23 +56,34 @@ def check_adapter_served(arguments: Mapping[str, Any], where: str) -> list[str]:
     return [f"{where}: {key}: {reason}; {remedy}" for key, reason in reasons.items()]
 
 
+def adapter_setting(adapter: Path, key: str, kind: type[T]) -> T:
+    """Return a value of an adapter's configuration. Raises InputError if it is missing or of another type."""
+    config = read_json(adapter / "adapter_config.json")
+    value = config.get(key) if isinstance(config, dict) else None
+    if not isinstance(value, kind):
+        raise InputError(
+            f"{adapter / 'adapter_config.json'}: not the configuration of a LoRA adapter: `{key}` is missing"
+        )
+    return value
+
+
 def max_lora_rank(adapters: Sequence[Path]) -> int:
     """Return the smallest max_lora_rank of vLLM that fits the adapters in these folders."""
     needed = 0
     for adapter in adapters:
-        config = read_json(adapter / "adapter_config.json")
-        rank = config.get("r") if isinstance(config, dict) else None
-        if not isinstance(rank, int):
-            raise InputError(
-                f"{adapter / 'adapter_config.json'}: not the configuration of a LoRA adapter: `r` is missing"
-            )
+        rank = adapter_setting(adapter, "r", int)
         if rank > LORA_RANKS[-1]:
             raise InputError(
                 f"{adapter}: rank {rank} is above vLLM's largest, {LORA_RANKS[-1]}; "
                 "train with a smaller lora_rank, or set `adapter: merged` in the run's decode settings"
             )
         needed = max(needed, rank)
-    return next(limit for limit in LORA_RANKS if limit >= needed)
+    return fitting_rank(needed)
+
+
+def fitting_rank(rank: int) -> int:
+    """Return the smallest max_lora_rank of vLLM for adapters of a rank, which is at most the last of LORA_RANKS."""
+    return next(limit for limit in LORA_RANKS if limit >= rank)
 
 
 def engine_environment(gpus: int, threads: int) -> dict[str, str]:

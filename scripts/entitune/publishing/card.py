@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from entitune.engines.vllm_settings import LORA_RANKS
+from entitune.engines.vllm_settings import fitting_rank
 from entitune.run_manifest import RunManifest
 from entitune.tsv import MICRO
 
@@ -119,7 +119,7 @@ class Card:
             adapter=self.adapter,
             base=self.base,
             on_hub="id" in model,
-            max_lora_rank=next(limit for limit in LORA_RANKS if limit >= rank),
+            max_lora_rank=fitting_rank(rank) if self.adapter else None,
             revision=model["revision"],
             licence=model["licence"],
             dataset=config["dataset"]["name"],

@@ -6,7 +6,6 @@ Needs PyYAML and pydantic (every environment has them).
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 import re
 import shlex
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from entitune import paths
 from entitune.cli import InputError
+from entitune.engines.vllm_settings import adapter_setting
 from entitune.manifests import verify
 from entitune.prompting.answer_formats import AnswerFormat
 from entitune.prompting.prompt import Prompt
@@ -97,7 +97,7 @@ def check_adapter(run: str, base: Path, adapter: Path | None) -> None:
     """Raise InputError if an adapter was trained on another base model than the run's."""
     if adapter is None:
         return
-    trained_on = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    trained_on = adapter_setting(adapter, "base_model_name_or_path", str)
     if Path(trained_on) != base:
         raise InputError(f"{adapter}: trained on {trained_on}, but the base model of run {run} is {base}")
 
