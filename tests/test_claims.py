@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import BIN, ROOT, wait_for
+from helpers import BIN, ENVIRONMENT, ROOT, wait_for
 
 from entitune import claims
 from entitune.claims import ClaimHeld, ClaimLost, Holder, claim
@@ -186,7 +186,7 @@ def test_a_script_notices_that_snakemake_was_killed(tmp_path: Path) -> None:
     """Kill only Snakemake: the shell between Snakemake and the script survives."""
     (tmp_path / "watch.py").write_text(WATCH)
     (tmp_path / "Snakefile").write_text('rule all:\n    output: "done"\n    shell: "python watch.py written; true"\n')
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "scripts")}
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT / "scripts")}
     command = [str(BIN / "snakemake"), "--cores", "1", "--quiet"]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
     written = tmp_path / "written"

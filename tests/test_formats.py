@@ -16,6 +16,7 @@ import pytest
 from corpora import (
     CHARACTERS,
     LABELS,
+    as_lines,
     found,
     notes,
     places,
@@ -50,10 +51,6 @@ NO_BRACES = CHARACTERS.filter(lambda character: character not in "{}")
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("formats")
-
-
-def as_lines(rows: list[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def as_array(rows: list[dict[str, Any]]) -> str:

@@ -21,6 +21,7 @@ from helpers import (
     copy_repository,
     edit_yaml,
     losses,
+    processes_in,
     read_jsonl,
     snakemake,
     train_command,
@@ -124,16 +125,6 @@ def finished(folder: Path, cancelled: dict[str, str]) -> Path:
         command("scancel", "--signal=KILL", "--full", running("predict_shard")[0]["JobId"])
         assert submitter.wait(600) == 0, (folder / "snakemake.log").read_text()
     return folder
-
-
-def processes_in(folder: Path) -> list[str]:
-    """Return the command lines of processes whose working folder is `folder`."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # the process has ended
-            if (process / "cwd").readlink() == folder:
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-    return found
 
 
 def test_a_cancelled_job_is_cleaned_up(cancelled: dict[str, str], folder: Path) -> None:
