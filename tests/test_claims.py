@@ -143,7 +143,7 @@ def test_a_holder_that_was_replaced_notices(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_only_one_of_many_threads_gets_the_claim(tmp_path: Path) -> None:
-    """Ten threads compete for a claim whose holder has ended."""
+    """Five threads compete for a claim whose holder has ended."""
     before = replace(Holder.here(), id="before", started=1.0)
     (tmp_path / "claim").write_text(json.dumps(vars(before)))
     inside: list[int] = []

@@ -54,7 +54,7 @@ def test_the_engines_are_those_of_the_locks(folder: Path) -> None:
         assert engine_versions(folder / ".envs" / environment) == manifest["engines"][environment]
 
 
-def test_the_demo_learns_and_is_served(folder: Path) -> None:
+def test_the_demo_is_scored_and_served(folder: Path) -> None:
     micro = [row for row in read_tsv(folder / paths.METRICS) if row["label"] == "micro"]
     assert all(float(row["f1"]) > 0.5 for row in micro)
     answered = read_jsonl(folder / "results/demo/seed-1/predictions/dev.jsonl")

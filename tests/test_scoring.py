@@ -314,7 +314,7 @@ def test_score_predictions_writes_the_documented_files(tmp_path: Path) -> None:
     assert (tmp_path / "s.tsv").read_bytes() == first
 
 
-def test_combine_metrics(tmp_path: Path) -> None:
+def test_scores_of_several_seeds_are_combined(tmp_path: Path) -> None:
     files = []
     for seed in (1, 2):
         files.append(tmp_path / f"{seed}.tsv")

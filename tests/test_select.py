@@ -28,7 +28,7 @@ ANSWERS = {"predict_shard", "select_checkpoint", "merge_adapter", "read_answers"
 
 @pytest.fixture(scope="module")
 def chosen(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the demo in which such a run has finished, trained on 80 of the other rows."""
+    """A copy of the demo in which RUN has finished, trained on 80 of the rows that are not held out."""
     folder = tmp_path_factory.mktemp("select") / "copy"
     shutil.copytree(demo, folder, symlinks=True)
     with (folder / "conf/runs.tsv").open("a", encoding="utf-8") as stream:
@@ -109,7 +109,7 @@ def test_nothing_runs_twice(chosen: Path) -> None:
     assert would_run(chosen) == set()
 
 
-def test_another_share(chosen: Path) -> None:
+def test_another_share_of_held_out_rows_reruns_the_training(chosen: Path) -> None:
     replace_in(chosen, "conf/recipes.yaml", "select: 0.1", "select: 0.2")
     rows = {"hold_out_rows", "register_with_held_out", "register_held_out", "render_config", "check_training_rows"}
     assert would_run(chosen) == rows | {"train_candidates", "merge_candidates"} | ANSWERS

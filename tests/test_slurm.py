@@ -156,7 +156,7 @@ def test_training_and_prediction_held_the_gpu_one_at_a_time(finished: Path) -> N
 
 
 def test_time_and_memory_are_those_of_the_recipe(finished: Path) -> None:
-    """Checks the first attempt; the second attempt of the killed job requested twice as much."""
+    """After a kill, Snakemake requests twice as much for the next attempt of the job."""
     asked = [(job["TimeLimit"], job["MinMemoryNode"], job["CPUs/Task"]) for job in of_rule("train_adapter")]
     assert asked == [("00:15:00", "4000M", "1"), ("00:15:00", "4000M", "1"), ("00:30:00", "8000M", "1")]
     assert [job["MinMemoryNode"] for job in of_rule("predict_shard")].count("6000M") == 2

@@ -204,8 +204,8 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.engine
-def test_a_few_sentences_train(rows: Path) -> None:
-    """With fewer steps than logging_steps, one loss is logged and plotted."""
+def test_a_training_of_fewer_steps_than_logging_steps_logs_one_loss(rows: Path) -> None:
+    """The loss is also plotted, and the checkpoints are removed."""
     finished(start_training(rows, "small", RECIPE | {"num_train_epochs": 1.0, "logging_steps": 500}))
     assert [step for step, _ in losses(rows / "adapter-small")] == [4]
     assert (rows / "adapter-small" / "training_loss.png").stat().st_size > 1000
