@@ -55,8 +55,8 @@ def test_the_engines_are_those_of_the_locks(folder: Path) -> None:
 
 
 def test_the_demo_is_scored_and_served(folder: Path) -> None:
-    micro = [row for row in read_tsv(folder / paths.METRICS) if row["label"] == "micro"]
-    assert all(float(row["f1"]) > 0.5 for row in micro)
+    micro = [float(row["f1"]) for row in read_tsv(folder / paths.METRICS) if row["label"] == "micro"]
+    assert min(micro) > 0.5
     answered = read_jsonl(folder / "results/demo/seed-1/predictions/dev.jsonl")
     assert sum(prediction["status"] == "ok" for prediction in answered) > 0.95 * len(answered)
     check = json.loads((folder / "results/demo/seed-1/serving_check.json").read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 import yaml
@@ -48,7 +49,8 @@ def test_every_sentence_is_answered_in_order(demo: Path) -> None:
         assert record["gold"] == sentence["entities"]
         for mention in record["pred"]:
             if mention["start"] is not None:
-                assert record["text"][mention["start"] : mention["end"]]
+                found = record["text"][mention["start"] : mention["end"]]
+                assert normalize("NFKC", found) == normalize("NFKC", mention["text"]) != ""
 
 
 def test_the_manifest_lists_everything_that_the_scores_were_made_from(demo: Path) -> None:

@@ -183,6 +183,7 @@ def test_stages_are_in_the_order_of_a_run(study: Path, tmp_path: Path) -> None:
 def test_the_smallest_p_value_is_shown_as_a_bound(study: Path) -> None:
     must_run("plot_differences", "--comparison", study / "comparison.tsv", "--output", study / "differences.svg")
     texts = [text for text, _ in texts_of(study / "differences.svg") if ", p " in text]
+    assert texts
     assert all(re.fullmatch(r"[+-]\d\.\d{4} \(.*\), p = [01]\.\d{4}", text) for text in texts)
     table = (study / "comparison.tsv").read_text(encoding="utf-8").splitlines()
     header, rows = table[0].split("\t"), [line.split("\t") for line in table[1:]]
