@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from helpers import BIN, ENVIRONMENT, replace_in, run_script, snakemake, wait_for
 
-pytestmark = pytest.mark.workflow
+pytestmark = pytest.mark.engine
 ZEROSHOT = ("results/metrics.tsv", "--cores", "2", "--config", "runs=demo-zeroshot")
 FOLDER = "results/demo-zeroshot/seed-1"
 
 
 @pytest.fixture(scope="module")
 def zeroshot(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished copy of the demo whose table has only the zero-shot run. Tests do not change it."""
+    """A finished copy of the demo whose table has only the zero-shot run. Tests leave it as it was."""
     folder = tmp_path_factory.mktemp("zeroshot") / "copy"
     shutil.copytree(demo, folder, symlinks=True)
     done = snakemake(folder, *ZEROSHOT)
@@ -39,7 +39,6 @@ def manifest(folder: Path) -> dict[str, object]:
     return content
 
 
-@pytest.mark.engine
 def test_a_step_that_failed_in_a_rerun_fails_again(finished: Path) -> None:
     """The second command finds the old table, but not the answers, which the failure deleted."""
     before = manifest(finished)
@@ -62,7 +61,6 @@ def test_a_step_that_failed_in_a_rerun_fails_again(finished: Path) -> None:
     assert "Nothing to be done" in snakemake(finished, *ZEROSHOT).stdout
 
 
-@pytest.mark.engine
 def test_a_step_that_was_terminated_in_a_rerun_runs_again(finished: Path) -> None:
     log = finished / "logs/predict_shard/demo-zeroshot@part-1/dev/1-of-1.log"
     old = log.stat().st_mtime_ns
