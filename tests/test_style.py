@@ -63,7 +63,7 @@ def test_snakemake_lint_reports_only_explained_findings() -> None:
 
 def test_no_index_address_is_committed() -> None:
     addresses = r"--(extra-)?index-url|pypi\.org|files\.pythonhosted\.org"
-    done = tool("git", "grep", "-nIE", addresses, "--", ".", ":!tests")
+    done = tool("git", "grep", "-nIE", "-e", addresses, "--", ".", ":!tests")
     assert (done.returncode, done.stdout) == (1, ""), done.stderr  # 1: nothing found
 
 
