@@ -57,6 +57,11 @@ def with_ids(corpus: Iterable[Sentence]) -> list[Sentence]:
     return [Sentence(f"id-{number}", sentence.text, sentence.entities) for number, sentence in enumerate(corpus)]
 
 
+def as_lines(rows: Iterable[Any]) -> str:
+    """Return each value as a line of JSON."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
 def to_cluener(sentence: Sentence) -> str:
     label: dict[str, dict[str, list[list[int]]]] = {}
     for start, end, name in places(sentence):
@@ -87,7 +92,7 @@ def read(
     labels: Sequence[str] | None = LABELS,
     **options: Any,
 ) -> list[Row]:
-    """Write `content` to a file and return its rows. Without content, read the files that exist."""
+    """Write the content `raw` to a file and return its rows. Without content, read the files that exist."""
     paths = [path] if isinstance(path, Path) else path
     if raw is not None:
         paths[0].write_bytes(raw if isinstance(raw, bytes) else raw.encode())

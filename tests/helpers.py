@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -113,6 +114,22 @@ def have_ended(processes: Iterable[psutil.Process]) -> bool:
     return True
 
 
+def processes_in(folder: Path) -> list[str]:
+    """Return the commands of processes whose working folder is `folder`."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # the process has ended, or belongs to another user
+            if process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline()))
+    return found
+
+
+def unused_address() -> str:
+    """Return the HTTP address of a port of this machine on which no server listens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
 def run_in(folder: Path, *command: str) -> Result:
     """Run a command in `folder`, with the workflow's programs first on PATH. Its stderr goes to its stdout."""
     return subprocess.run(
@@ -196,6 +213,14 @@ def edit_yaml(path: Path, *keys: str, **changes: object) -> None:
         entry = entry[key]
     entry.update(changes)
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+def replace_in(folder: Path, name: str, old: str, new: str) -> None:
+    """Replace the first occurrence of a text in a file of `folder`. Fail if there is none."""
+    path = folder / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text, f"{old!r} is not in {name}"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 def demo_rows(split: str) -> list[dict[str, Any]]:

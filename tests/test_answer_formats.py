@@ -77,7 +77,9 @@ def test_grounding_keeps_given_offsets(answer_format: AnswerFormat, sentence: Se
     sentence=sentences(st.text("甲乙丙丁戊", min_size=1, max_size=20), st.sampled_from(["name", "名"])),
     around=st.sampled_from(["```\n{}\n```", "好的，结果如下：\n{}", "{}\n以上。", "输出：{} "]),
 )
-def test_prose_and_fences_around_an_answer(answer_format: AnswerFormat, sentence: Sentence, around: str) -> None:
+def test_prose_and_fences_around_an_answer_are_ignored(
+    answer_format: AnswerFormat, sentence: Sentence, around: str
+) -> None:
     written = [one for one in sentence.entities or () if one not in inexpressible(answer_format, sentence)]
     answer = read_answer(answer_format, around.replace("{}", write_answer(answer_format, sentence)), sentence.text)
     assert answer.status == "repaired"
@@ -156,7 +158,7 @@ def test_reasoning_is_not_part_of_the_answer(answer_format: AnswerFormat, raw: s
 
 
 @every_format
-def test_tags_in_a_sentence_are_text(answer_format: AnswerFormat) -> None:
+def test_tags_of_reasoning_in_a_sentence_are_text(answer_format: AnswerFormat) -> None:
     text = "标签<think>和</think>"
     sentence = Sentence("s", text, (Entity("tag", "<think>", 2, 9), Entity("tag", "</think>", 10, 18)))
     assert read_answer(answer_format, write_answer(answer_format, sentence), text).status == "ok"
@@ -204,7 +206,7 @@ def test_reading_takes_linear_time(answer_format: AnswerFormat, unit: str, part:
 
 
 @every_format
-def test_a_long_sentence_with_many_entities(answer_format: AnswerFormat) -> None:
+def test_almost_all_entities_of_a_long_sentence_are_found(answer_format: AnswerFormat) -> None:
     text = "温格" * (SIZE // 2)
     entities = tuple(Entity("name", "温格", start, start + 2) for start in range(0, SIZE, 2))
     raw = write_answer(answer_format, Sentence("s", text, entities))
@@ -239,7 +241,7 @@ NESTED = Sentence(
         ),
     ],
 )
-def test_written_answers(answer_format: AnswerFormat, answer: str) -> None:
+def test_answers_are_written_as_documented(answer_format: AnswerFormat, answer: str) -> None:
     assert write_answer(answer_format, NESTED) == answer
     assert write_answer(answer_format, Sentence("s", "甲|乙", ())) == (
         "甲\\|乙" if answer_format == "brackets" else "[]"
@@ -252,15 +254,13 @@ def test_written_answers(answer_format: AnswerFormat, answer: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "expected", "status"),
     [
-        ('[{"text": "哈哈", "occurrence": 2, "label": "x"}]', [(1, 3)], "ok"),  # they overlap
-        (
-            '[{"label": "x", "text": "哈哈", "occurrence": 3}]',
-            [(0, 2)],
-            "ok",
-        ),  # there is no third occurrence: the number is ignored
+        ('[{"text": "哈哈", "occurrence": 2, "label": "x"}]', [(1, 3)], "ok"),  # occurrences may overlap
+        # There is no third occurrence: the number is ignored.
+        ('[{"label": "x", "text": "哈哈", "occurrence": 3}]', [(0, 2)], "ok"),
+        # The same occurrence twice for one label: the second mention gets another occurrence.
         (
             '[{"label": "x", "text": "哈哈", "occurrence": 2}, {"label": "x", "text": "哈哈", "occurrence": 2}]',
-            None,
+            [(1, 3), (0, 2)],
             "ok",
         ),
         ('[{"label": "x", "text": "哈哈", "occurrence": "2"}]', [(1, 3)], "repaired"),
@@ -275,11 +275,12 @@ def test_written_answers(answer_format: AnswerFormat, answer: str) -> None:
         ('[{"label": "x", "text": "哈哈", "occurrence": 2}, {"label": "x", "text": "哈', [(1, 3)], "repaired"),
     ],
 )
-def test_occurrence_numbers(raw: str, expected: list[tuple[int | None, int | None]] | None, status: str) -> None:
+def test_an_occurrence_number_chooses_the_offsets(
+    raw: str, expected: list[tuple[int | None, int | None]], status: str
+) -> None:
     prediction = read_prediction("occurrence", Sentence("s", "哈哈哈", None), raw, "stop")
     assert prediction.status == status
-    # the same occurrence twice for one label: the second mention gets another occurrence
-    assert [(one.start, one.end) for one in prediction.pred] == (expected or [(1, 3), (0, 2)])
+    assert [(one.start, one.end) for one in prediction.pred] == expected
 
 
 @given(st.text("ab", max_size=30), st.text("ab", min_size=1, max_size=5))

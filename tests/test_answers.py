@@ -99,7 +99,7 @@ UNITED = ("organization", "曼联")
         ('{"text": "温格…", "label": [{"label": "name", "text": "温格"}]}', [WENGER]),
     ],
 )
-def test_repaired(raw: str, mentions: list[tuple[str, str]]) -> None:
+def test_typical_deviations_are_repaired(raw: str, mentions: list[tuple[str, str]]) -> None:
     answer = read_answer(raw)
     assert list(answer.mentions) == mentions
     assert answer.status == ("repaired" if mentions or "[]" in raw else "unparseable")
@@ -120,7 +120,7 @@ def test_unknown_labels_and_duplicates_are_kept() -> None:
 @pytest.mark.parametrize(
     "raw", ["", " ", "没有实体", "null", '"温格"', "[", "{", "[1]", '[{"label": "na', '{"label": "name"}', "实体：温格"]
 )
-def test_unparseable(raw: str) -> None:
+def test_answers_that_name_no_mention_are_unparseable(raw: str) -> None:
     assert read_answer(raw) == Answer((), "unparseable")
 
 
@@ -191,7 +191,7 @@ def test_agrees_with_json_repair_where_both_apply(named: list[tuple[str, str]], 
         "温",
     ],
 )
-def test_time_is_linear(unit: str) -> None:
+def test_reading_takes_linear_time(unit: str) -> None:
     def work(size: int) -> Callable[[], None]:
         raw = '[{"label": "name", "text": "温格"}, ' + unit * (size // len(unit))
 
@@ -204,7 +204,7 @@ def test_time_is_linear(unit: str) -> None:
     work(300_000)()  # would take minutes if the C code were quadratic
 
 
-def test_a_megabyte_of_repetition() -> None:
+def test_a_megabyte_of_repetition_is_read_completely() -> None:
     element = '{"label": "name", "text": "温格"}, '
     count = 1_000_000 // len(element)
     assert read_answer("[" + element * count + '{"label": "na') == Answer((WENGER,) * count, "repaired")

@@ -28,7 +28,7 @@ def figures(*sentences: Sentence) -> dict[tuple[str, str], int | float]:
     return {(measure, label): value for measure, label, value in audit_split(sentences, ["x", "y"])}
 
 
-def test_distributions() -> None:
+def test_sentences_and_mentions_are_counted_by_length() -> None:
     found = figures(sentence("甲乙丙", ("x", 0, 1), ("y", 1, 3)), sentence("甲" * 60, ("x", 0, 5)), sentence("丁"))
     expected = {
         ("sentences", "all"): 3,
@@ -53,7 +53,7 @@ def test_distributions() -> None:
     assert {key: found[key] for key in expected} == expected
 
 
-def test_duplicates() -> None:
+def test_duplicates_are_counted_by_kind() -> None:
     same = "今天天气很好我们去公园玩"
     found = figures(
         sentence(same),
@@ -69,7 +69,7 @@ def test_duplicates() -> None:
     assert found["duplicates", "near"] == 4
 
 
-def test_doubtful_annotation() -> None:
+def test_doubtful_annotation_is_counted() -> None:
     found = figures(
         sentence("甲和甲和甲", ("x", 0, 1), ("x", 2, 3)),  # repeated, and one occurrence is unmarked
         sentence("甲在甲乙", ("x", 0, 1), ("y", 2, 4)),  # the unmarked occurrence is inside a mention
@@ -86,7 +86,7 @@ def test_doubtful_annotation() -> None:
     assert found["mentions_with_such_a_surface", "all"] == 5
 
 
-def test_leakage() -> None:
+def test_sentences_and_surfaces_shared_with_train_are_counted() -> None:
     train = [sentence("今天天气很好我们去公园玩", ("x", 0, 2)), sentence("丙丁")]
     dev = [
         sentence("今天天气很好，我们去公园玩。", ("x", 0, 2)),
@@ -164,7 +164,7 @@ def test_similar_sentences_are_not_compared_pair_by_pair(
     assert compared < 40 * sentences  # comparing all pairs would take 4,000,000
 
 
-def test_normalise() -> None:
+def test_texts_are_compared_without_width_case_and_punctuation() -> None:
     assert normalise("Ａb，c！ １２甲") == "abc12甲"
 
 
@@ -246,7 +246,7 @@ def test_many_mentions_in_one_sentence_are_not_compared_pair_by_pair(surface_len
     assert grows_linearly(work, 1000)
 
 
-def test_many_labels_do_not_multiply_with_the_mentions() -> None:
+def test_the_time_for_many_labels_is_linear() -> None:
     def work(size: int) -> Callable[[], Any]:
         labels = [f"label{number}" for number in range(size)]
         corpus = [sentence("甲乙", (label, 0, 1)) for label in labels]

@@ -359,9 +359,9 @@ def chat_ids(environment: str, texts: list[str]) -> list[list[int]]:
 @pytest.mark.engine
 def test_template_and_engines_agree_on_the_token_ids() -> None:
     """LLaMA-Factory's template `qwen` and the model's own chat template, with both releases of transformers."""
-    prompt = (ROOT / "conf" / "prompts" / "ner-zh-short.txt").read_text(encoding="utf-8")
-    texts = [*demo_sentences("dev"), prompt, 'emoji 😀, rare 𠮷, <|im_end|>? [{"label": "name"}]', "a  b\n\nc　d"]
-    texts = [text.replace("<|im_end|>", "") for text in texts]
+    names = ("ner-zh-short", "ner-zh-short-brackets")
+    prompts = [(ROOT / "conf" / "prompts" / f"{name}.txt").read_text(encoding="utf-8") for name in names]
+    texts = [*demo_sentences("dev"), *prompts, 'emoji 😀, rare 𠮷, ? [{"label": "name"}]', "a  b\n\nc　d"]
     assert chat_ids("train", texts) == chat_ids("predict-cpu", texts)
 
 

@@ -58,13 +58,13 @@ def read(raw: str, text: str = TEXT) -> tuple[list[tuple[str, str, int | None, i
         ("[切尔西|organization]", [("organization", "切尔西", None, None)]),
     ],
 )
-def test_repaired(raw: str, mentions: list[tuple[str, str, int | None, int | None]]) -> None:
+def test_typical_deviations_are_repaired(raw: str, mentions: list[tuple[str, str, int | None, int | None]]) -> None:
     is_read = mentions or "球队" in raw or raw == "[]"
     assert read(raw) == (mentions, "repaired" if is_read else "unparseable")
 
 
 @pytest.mark.parametrize("raw", ["", " ", "没有实体", "null", "实体：温格", "[", "name"])
-def test_unparseable(raw: str) -> None:
+def test_answers_that_are_no_copy_of_the_sentence_are_unparseable(raw: str) -> None:
     assert read(raw) == ([], "unparseable")
 
 

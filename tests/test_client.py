@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import re
 import shutil
@@ -16,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import ROOT, Result, run_script
-from test_serving import finish
+from helpers import ROOT, Result, read_jsonl, run_script, unused_address
+from run_files import finish
 
 from entitune.cli import InputError
+from entitune.files import read_json, sha256
 from entitune.prompting.windows import split
 from entitune.serving.client import Client, ServerError, ask_all, extract, normalised
 from entitune.serving.demo_page import extract_text, result
@@ -98,11 +98,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FinishedRun:
     sheet = (ROOT / "conf/runs.tsv").read_text(encoding="utf-8")
     Path("conf/runs.tsv").write_text(sheet.replace("\tner-zh-short-brackets\t", "\tner-zh-short\t"), encoding="utf-8")
     return finish(read_study(), "demo")
-
-
-def nobody() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 @pytest.mark.parametrize(
@@ -201,8 +196,8 @@ def test_requests_succeed_when_the_server_comes_back(server: ScriptedServer, run
     assert len(server.asked) == 5
 
 
-def test_all_requests_together_wait_once_for_a_server_that_died(run: FinishedRun) -> None:
-    with Client(nobody(), run, concurrency=4, seconds_away=0.5) as client, pytest.raises(ServerError) as caught:
+def test_without_a_server_the_job_ends_with_the_command_that_starts_one(run: FinishedRun) -> None:
+    with Client(unused_address(), run, concurrency=4, seconds_away=0.5) as client, pytest.raises(ServerError) as caught:
         list(ask_all(client, map(str, range(1000)), 4))
     assert "start one with\n    python scripts/serve_runs.py --runs demo" in str(caught.value)
 
@@ -244,10 +239,6 @@ def command(server: ScriptedServer, *options: object, **more: Any) -> Result:
     return run_script("extract_entities", "--run", "demo", "--url", server.url, *options, **more)
 
 
-def records(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def test_sentences_without_an_answer_are_counted_and_do_not_end_the_job(
     server: ScriptedServer, run: FinishedRun
 ) -> None:
@@ -256,7 +247,7 @@ def test_sentences_without_an_answer_are_counted_and_do_not_end_the_job(
     done = command(server, "--input", "in.txt", "--output", "out.jsonl")
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1] == "demo: 3 of 5 texts answered; too_long: 2 (see `error` in out.jsonl)"
-    found = records(Path("out.jsonl"))
+    found = read_jsonl(Path("out.jsonl"))
     assert [(one["status"], one.get("line")) for one in found] == [
         ("ok", None),
         ("too_long", 2),
@@ -324,8 +315,6 @@ def test_an_output_of_another_run_adapter_prompt_or_input_is_not_resumed(
 
 def finish_manifest(manifest: Path, changed: Path) -> None:
     """Record the changed file in the manifest of the run, like a new training."""
-    from entitune.files import read_json, sha256
-
     recorded = read_json(manifest)
     recorded["files"][str(changed)] = sha256(changed)
     manifest.write_text(json.dumps(recorded))
@@ -376,7 +365,7 @@ def test_documents_are_sent_sentence_by_sentence(server: ScriptedServer, run: Fi
     files = ["one.txt", "two.txt", "empty.txt"]
     done = command(server, "--documents", "--input", *files, "--output", "out.jsonl")
     assert done.returncode == 3
-    one, two, empty = records(Path("out.jsonl"))
+    one, two, empty = read_jsonl(Path("out.jsonl"))
     placed = [
         {"label": "name", "text": "甲乙", "start": 2, "end": 4},
         {"label": "name", "text": "丙丁", "start": 7, "end": 9},
@@ -410,7 +399,7 @@ def test_entities_as_csv(server: ScriptedServer, run: FinishedRun) -> None:
                 ["4", "", "", "", "", "ok"],
             ]
     assert len(server.asked) == 3
-    assert [one["source"] for one in records(Path("out.jsonl"))] == [2, 4]
+    assert [one["source"] for one in read_jsonl(Path("out.jsonl"))] == [2, 4]
 
 
 def test_mentions_with_a_low_confidence_can_be_left_out(server: ScriptedServer, run: FinishedRun) -> None:
@@ -468,7 +457,7 @@ def counting(server: ScriptedServer, limit: int = 512 - 200) -> None:
 
 
 def test_a_long_text_is_split_into_the_windows_of_the_pipeline(server: ScriptedServer, run: FinishedRun) -> None:
-    run = dataclasses.replace(run, windows=True)
+    run = replace(run, windows=True)
     text = "甲来了。" + "乙" * 290 + "甲在。" + "丙" * 20 + "，甲。" + "丁" * 400 + "甲"
     room = 512 - 200 - PROMPT_TOKENS
     spans = split(text, lambda start, end: end - start <= room)
@@ -499,7 +488,7 @@ def test_a_server_with_a_larger_context_than_the_run_gets_the_same_windows(
     answers = []
     for limit in (512 - 200, 100_000):
         counting(server, limit)
-        with Client(server.url, dataclasses.replace(run, windows=True)) as client:
+        with Client(server.url, replace(run, windows=True)) as client:
             answers.append(client.ask(text))
     assert answers[0] == answers[1]
     assert len(answers[0].windows) == 2
@@ -510,7 +499,7 @@ def test_a_window_that_is_refused_does_not_end_the_job(server: ScriptedServer, r
     count = server.answer
     refusal = (400, {"error": {"message": "a text holds <|im_end|>"}})
     server.answer = lambda text: refusal if "坏" in text and len(text) < 300 else count(text)
-    with Client(server.url, dataclasses.replace(run, windows=True)) as client:
+    with Client(server.url, replace(run, windows=True)) as client:
         answer = client.ask("甲来了。" * 70 + "坏。" + "甲来了。" * 70)
     assert (answer.status, answer.error) == ("refused", "a text holds <|im_end|>")
     assert len(answer.mentions) > 60
@@ -518,14 +507,14 @@ def test_a_window_that_is_refused_does_not_end_the_job(server: ScriptedServer, r
 
 def test_answers_in_brackets_get_windows_with_room_for_the_sentence(server: ScriptedServer, run: FinishedRun) -> None:
     counting(server)
-    brackets = dataclasses.replace(run, windows=True, answer_format="brackets")
+    brackets = replace(run, windows=True, answer_format="brackets")
     with Client(server.url, brackets) as client:
         answer = client.ask("乙来了。" * 30)
     assert answer.windows == ((0, 100), (100, 120))
 
 
 def test_documents_and_the_page_show_a_long_sentence_joined(server: ScriptedServer, run: FinishedRun) -> None:
-    run = dataclasses.replace(run, windows=True)
+    run = replace(run, windows=True)
     counting(server)
     text = "甲" + "乙" * 500 + "甲\n甲来了。"
     found = extract_text(text, run, server.url, None)
@@ -538,8 +527,8 @@ def test_documents_and_the_page_show_a_long_sentence_joined(server: ScriptedServ
 
 
 def test_an_output_with_windows_is_not_resumed_with_other_limits(run: FinishedRun) -> None:
-    windows = dataclasses.replace(run, windows=True)
+    windows = replace(run, windows=True)
     wider = windows.decode.model_copy(update={"max_model_len": 1024})
     assert identity_of(windows) != identity_of(run)
-    assert identity_of(dataclasses.replace(windows, decode=wider)) != identity_of(windows)
-    assert identity_of(dataclasses.replace(run, decode=wider)) == identity_of(run)
+    assert identity_of(replace(windows, decode=wider)) != identity_of(windows)
+    assert identity_of(replace(run, decode=wider)) == identity_of(run)

@@ -88,7 +88,7 @@ def test_sweep_expands_into_runs(conf: Path) -> None:
         ("datasets", ["demo"], {"labels": {"a": "b\nc"}}, ["demo: labels: 0: description", "one line"]),
     ],
 )
-def test_mistakes_in_registries(
+def test_mistakes_in_registries_are_named(
     conf: Path, registry: str, keys: list[str], changes: dict[str, object], expected: list[str]
 ) -> None:
     edit_yaml(conf / f"{registry}.yaml", *keys, **changes)
@@ -96,7 +96,7 @@ def test_mistakes_in_registries(
     assert all(part in message for part in expected), message
 
 
-def test_a_sweep_is_planned_in_proportion(conf: Path) -> None:
+def test_the_time_to_plan_a_sweep_is_linear(conf: Path) -> None:
     """Planning a run of a sweep (reading, engine groups, files, provenance) costs the same for 200 and 400 runs."""
 
     def work(runs: int) -> Callable[[], None]:
@@ -138,18 +138,18 @@ def test_a_sweep_is_planned_in_proportion(conf: Path) -> None:
         (DEMO.replace("\t\n", f"\t{LONG_SWEEP}\n"), ["sweep", "more than 200 characters", "fewer keys"]),
     ],
 )
-def test_mistakes_in_the_sheet(conf: Path, row: str, expected: list[str]) -> None:
+def test_mistakes_in_the_sheet_are_named(conf: Path, row: str, expected: list[str]) -> None:
     (conf / "runs.tsv").write_text(SHEET + row)
     message = problem(conf)
     assert all(part in message for part in expected), message
 
 
-def test_a_duplicate_column_of_the_sheet(conf: Path) -> None:
+def test_a_duplicate_column_of_the_sheet_is_refused(conf: Path) -> None:
     (conf / "runs.tsv").write_text(SHEET.replace("\n", "\tsweep\n") + DEMO.replace("\n", "lora_rank=8\n"))
     assert "the header has the column 'sweep' twice" in problem(conf)
 
 
-def test_files_that_a_selected_run_needs_on_this_machine(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_files_of_a_selected_run_are_named(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This includes the needs of the run whose seeds vote."""
     monkeypatch.chdir(ROOT)
     vote = "vote\tdemo\t-\t-\tvote:demo\t-\t1\n"
@@ -169,14 +169,14 @@ def test_files_that_a_selected_run_needs_on_this_machine(conf: Path, monkeypatch
     assert "demo: splits: train: data/demo is not a file; format cluener needs a file" in missing()
 
 
-def test_mistakes_in_config_yaml(conf: Path) -> None:
+def test_mistakes_in_config_yaml_are_named(conf: Path) -> None:
     assert "'dev' is given twice" in problem(conf, splits="dev,dev")
     assert "conf/config.yaml: unknown key 'run'" in problem(conf, run="demo")
     assert "no 'nope'" in problem(conf, runs=["nope"])
     assert "'demo' is not a dataset with an archive" in problem(conf, local_archive={"demo": "x.zip"})
 
 
-def test_the_splits_that_tables_cover(conf: Path) -> None:
+def test_tables_cover_the_splits_of_config_yaml(conf: Path) -> None:
     assert load_study({"runs": ["demo"]}, conf).splits == ("dev",)
     edit_yaml(conf / "datasets.yaml", "demo", splits={"train": "t.json", "dev": "d.json", "test": "e.json"})
     study = load_study({"runs": ["demo"], "splits": "dev,test"}, conf)
@@ -190,7 +190,7 @@ def test_the_splits_that_tables_cover(conf: Path) -> None:
     assert "dataset 'demo' of run 'demo' has no split 'test'" in problem(conf, splits=["test"])
 
 
-def test_a_recipe_that_chooses_a_checkpoint(conf: Path) -> None:
+def test_a_recipe_with_select_scores_its_checkpoints_on_held_out_rows(conf: Path) -> None:
     edit_yaml(conf / "recipes.yaml", "demo", select=0.1)
     (conf / "runs.tsv").write_text(SHEET + DEMO.replace("\t\n", "\ttrain_rows=80\n"))
     study = load_study({"runs": ["demo"]}, conf)
@@ -212,7 +212,7 @@ def test_a_recipe_that_chooses_a_checkpoint(conf: Path) -> None:
     assert served.engine_source(1, SELECT).adapter == run.files(1).candidates
 
 
-def test_held_out_rows_that_cannot_be(conf: Path) -> None:
+def test_recipes_that_cannot_hold_out_rows_are_refused(conf: Path) -> None:
     edit_yaml(conf / "recipes.yaml", "demo", select=1)
     assert "conf/recipes.yaml: demo: select" in problem(conf)
     edit_yaml(conf / "recipes.yaml", "demo", select=0.1)
@@ -223,7 +223,7 @@ def test_held_out_rows_that_cannot_be(conf: Path) -> None:
     assert "row 'demo': sweep: save_strategy: " in problem(conf)
 
 
-def test_files_of_other_systems(conf: Path) -> None:
+def test_files_of_other_systems_are_checked(conf: Path) -> None:
     def imports(text: str) -> None:
         (conf / "imports.yaml").write_text(f"theirs: {{{text}, system: x}}\n", encoding="utf-8")
 
@@ -255,18 +255,18 @@ def test_broken_yaml_names_the_line(conf: Path) -> None:
     assert "line 2" in problem(conf)
 
 
-def test_numbers_that_yaml_reads_as_text(conf: Path) -> None:
+def test_numbers_that_yaml_reads_as_text_are_named(conf: Path) -> None:
     (conf / "train" / "demo.yaml").write_text("cutoff_len: 256\nuse_cpu: true\nlearning_rate: 1e-4\n")
     assert "learning_rate: YAML reads 1e-4 as text" in problem(conf)
 
 
-def test_checkpoints_from_which_training_would_resume_differently(conf: Path) -> None:
+def test_checkpoints_from_which_training_would_resume_differently_are_refused(conf: Path) -> None:
     text = "cutoff_len: 256\nuse_cpu: true\ntrain_sampling_strategy: group_by_length\nsave_steps: 50\n"
     (conf / "train" / "demo.yaml").write_text(text)
     assert "save_strategy: must be epoch with group_by_length" in problem(conf)
 
 
-def test_arguments_that_the_pipeline_owns(conf: Path) -> None:
+def test_arguments_that_the_pipeline_sets_are_refused(conf: Path) -> None:
     (conf / "train" / "demo.yaml").write_text("cutoff_len: 256\nuse_cpu: true\nseed: 3\n")
     assert "seed: the pipeline sets this argument" in problem(conf)
 

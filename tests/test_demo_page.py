@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from browser import window
-from helpers import ROOT
-from test_serving import finish
+from helpers import ROOT, unused_address
+from run_files import finish
 
 from entitune.records import Mention
 from entitune.serving.demo_page import divided, listen, preferred_language, result
@@ -39,9 +39,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FinishedRun:
 def page(run: FinishedRun, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The page of a finished run whose server does not run."""
     monkeypatch.setattr("entitune.serving.demo_page.SECONDS_OF_PATIENCE", 0.1)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        nobody = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    with listen([run], nobody, None, 0) as server:
+    with listen([run], unused_address(), None, 0) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()

@@ -17,7 +17,7 @@ THREADS = ("--threads", "2")
 
 @pytest.fixture(scope="module")
 def prepared(demo: Path) -> Path:
-    """A short training of the demo in two forms: batches of 8 with 2 accumulated, and batches of 8 in 2 processes."""
+    """Configs of a short training: batches of 8 with 2 accumulated, and twice batches of 8 for 2 processes."""
     config = yaml.safe_load((demo / "results/demo/seed-1/train.yaml").read_text())
     # Sorting by length would give two processes other batches. Shuffling gives the same batches as accumulation.
     config |= {"train_sampling_strategy": "random", "per_device_train_batch_size": 8, "logging_steps": 1}

@@ -11,16 +11,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers import BIN, ENVIRONMENT, run_script, snakemake, wait_for
+from helpers import BIN, ENVIRONMENT, replace_in, run_script, snakemake, wait_for
 
-pytestmark = pytest.mark.workflow
+pytestmark = pytest.mark.engine
 ZEROSHOT = ("results/metrics.tsv", "--cores", "2", "--config", "runs=demo-zeroshot")
 FOLDER = "results/demo-zeroshot/seed-1"
 
 
 @pytest.fixture(scope="module")
 def zeroshot(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished copy of the demo whose table has only the zero-shot run. Tests do not change it."""
+    """A finished copy of the demo whose table has only the zero-shot run. Tests leave it as it was."""
     folder = tmp_path_factory.mktemp("zeroshot") / "copy"
     shutil.copytree(demo, folder, symlinks=True)
     done = snakemake(folder, *ZEROSHOT)
@@ -34,23 +34,15 @@ def finished(zeroshot: Path, tmp_path: Path) -> Path:
     return shutil.copytree(zeroshot, tmp_path / "copy", symlinks=True)
 
 
-def replace(folder: Path, name: str, old: str, new: str) -> None:
-    path = folder / name
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new, 1), encoding="utf-8")
-
-
 def manifest(folder: Path) -> dict[str, object]:
     content: dict[str, object] = json.loads((folder / FOLDER / "manifest.json").read_text(encoding="utf-8"))
     return content
 
 
-@pytest.mark.engine
 def test_a_step_that_failed_in_a_rerun_fails_again(finished: Path) -> None:
     """The second command finds the old table, but not the answers, which the failure deleted."""
     before = manifest(finished)
-    replace(
+    replace_in(
         finished,
         "scripts/predict_shard.py",
         "    terminal = output_to",
@@ -61,7 +53,7 @@ def test_a_step_that_failed_in_a_rerun_fails_again(finished: Path) -> None:
         assert done.returncode != 0, done.stdout
         assert "error: on purpose" in done.stdout
         assert manifest(finished) == before
-    replace(finished, "scripts/predict_shard.py", '    raise InputError("on purpose")\n', "")
+    replace_in(finished, "scripts/predict_shard.py", '    raise InputError("on purpose")\n', "")
     done = snakemake(finished, *ZEROSHOT)
     assert done.returncode == 0, done.stdout
     assert "rule predict_shard:" in done.stdout
@@ -69,11 +61,10 @@ def test_a_step_that_failed_in_a_rerun_fails_again(finished: Path) -> None:
     assert "Nothing to be done" in snakemake(finished, *ZEROSHOT).stdout
 
 
-@pytest.mark.engine
 def test_a_step_that_was_terminated_in_a_rerun_runs_again(finished: Path) -> None:
     log = finished / "logs/predict_shard/demo-zeroshot@part-1/dev/1-of-1.log"
     old = log.stat().st_mtime_ns
-    replace(finished, "conf/decode.yaml", "max_tokens: 200", "max_tokens: 100")
+    replace_in(finished, "conf/decode.yaml", "max_tokens: 200", "max_tokens: 100")
     process = subprocess.Popen(
         [str(BIN / "snakemake"), *ZEROSHOT],
         cwd=finished,
@@ -156,9 +147,9 @@ def test_a_selected_run_that_cannot_be_made_is_refused(finished: Path) -> None:
     with (finished / "conf/runs.tsv").open("a") as stream:
         stream.write("r1\tx1\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\n")
     assert "conf/datasets.yaml: x1: splits: train: no such file: data/no.json" in refused("--config", "runs=r1")
-    replace(finished, "conf/models.yaml", "path: data/models/entitune-tiny", "path: data/models/no")
+    replace_in(finished, "conf/models.yaml", "path: data/models/entitune-tiny", "path: data/models/no")
     assert "conf/models.yaml: entitune-tiny: path: no such folder: data/models/no" in refused()
-    replace(finished, "conf/models.yaml", "path: data/models/no", "path: data/models/entitune-tiny")
+    replace_in(finished, "conf/models.yaml", "path: data/models/no", "path: data/models/entitune-tiny")
     with (finished / "conf/runs.tsv").open("a") as stream:
         stream.write("r2\tdemo\tentitune-tiny\tner-zh-short\tdemo\tcpu\t1\tcutoff_len=abc\n")
     assert "row 'r2': sweep" in refused("--config", "runs=r2")
@@ -166,7 +157,7 @@ def test_a_selected_run_that_cannot_be_made_is_refused(finished: Path) -> None:
 
 def test_finished_results_are_accepted_after_an_upgrade(finished: Path) -> None:
     """`--touch` accepts finished results as results of the current code."""
-    replace(finished, "scripts/entitune/prompting/grounding.py", "from __future__", "UNUSED = 1\nfrom __future__")
+    replace_in(finished, "scripts/entitune/prompting/grounding.py", "from __future__", "UNUSED = 1\nfrom __future__")
     planned = snakemake(finished, *ZEROSHOT, "-n")
     assert "read_answers" in planned.stdout
     done = snakemake(finished, *ZEROSHOT, "--touch")

@@ -103,11 +103,13 @@ def test_a_missing_program_is_named(folder: Path, tmp_path: Path, arguments: lis
 
 @pytest.mark.workflow
 def test_the_last_lines_of_a_failed_command(folder: Path) -> None:
-    """This is the last test of this folder, because it leaves the folder broken."""
-    (folder / "data/demo/dev.json").write_text("{\n")
+    corpus = folder / "data/demo/dev.json"
+    kept = corpus.read_bytes()
+    corpus.write_text("{\n")
     done = snakemake(folder, "results/datasets/demo/dev.jsonl", "--cores", "1")
+    corpus.write_bytes(kept)
     assert done.returncode != 0
-    *_, step, error = [line for line in done.stdout.splitlines() if line.strip()][-2:]
+    step, error = [line for line in done.stdout.splitlines() if line.strip()][-2:]
     assert step == (
         "The step convert_dataset (dataset=demo, split=dev) failed; its log: logs/convert_dataset/demo/dev.log"
     )

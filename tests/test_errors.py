@@ -66,7 +66,9 @@ def sentence(
         ),
     ],
 )
-def test_categories(gold: list[Any], pred: list[Any], status: Status, expected: list[tuple[str, int, int]]) -> None:
+def test_each_error_has_its_category(
+    gold: list[Any], pred: list[Any], status: Status, expected: list[tuple[str, int, int]]
+) -> None:
     found = [
         (e.category, int(e.gold is not None), int(e.pred is not None)) for e in errors_of(sentence(gold, pred, status))
     ]
@@ -93,7 +95,7 @@ corpora = st.lists(
 
 
 @given(corpora)
-def test_the_numbers_add_up(records: list[Prediction]) -> None:
+def test_the_sums_equal_the_counts_of_the_scores(records: list[Prediction]) -> None:
     labels = ["org", "loc"]
     analysis = Analysis(labels, {"北京"})
     for one in records:
@@ -117,13 +119,13 @@ def test_the_numbers_add_up(records: list[Prediction]) -> None:
             assert counted == totals[:, position].sum()
 
 
-def test_buckets() -> None:
+def test_each_length_is_in_one_bucket() -> None:
     assert names(ENTITY_LENGTHS) == ["1", "2", "3", "4", "5-6", "7-9", "10+"]
     found = [bucket(value, ENTITY_LENGTHS) for value in (1, 4, 5, 6, 7, 10, 99)]
     assert found == ["1", "4", "5-6", "5-6", "7-9", "10+", "10+"]
 
 
-def test_seen_and_unseen_surfaces() -> None:
+def test_seen_and_unseen_surfaces_are_counted_separately() -> None:
     analysis = Analysis(["org", "loc"], {"北京"})
     analysis.add(sentence([UNIVERSITY, BEIJING], [BEIJING]))
     assert analysis.breakdown["surface", "seen", "correct"] == 1

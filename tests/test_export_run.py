@@ -114,7 +114,8 @@ def test_a_changed_run_is_refused(demo: Path, tmp_path: Path) -> None:
 
 def test_runs_without_a_model_and_folders_that_exist_are_refused(demo: Path, tmp_path: Path) -> None:
     done = export(demo, "--output-dir", tmp_path)
-    assert (done.returncode, f"{tmp_path} exists" in done.stderr) == (1, True)
+    assert done.returncode == 1
+    assert f"{tmp_path} exists" in done.stderr
     done = run_script("export_run", "--run", "demo-zeroshot", "--output-dir", tmp_path / "out", cwd=demo)
     assert done.returncode == 1
     assert "run demo-zeroshot is of kind base: it has no trained model to export" in done.stderr

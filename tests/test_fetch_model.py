@@ -20,13 +20,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
-from helpers import run_script, wait_for
+from helpers import ROOT, run_script, wait_for
 
 from entitune.cli import InputError, printable
 from entitune.manifests import ModelFile
 from fetch_model import check_complete, check_pins
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "fetch_model.py"
+SCRIPT = ROOT / "scripts" / "fetch_model.py"
 MODEL_ID = "Someone/Some-7B"
 REVISION = "16c174980d8a1492910551634b4969e69cdc2444"
 TOKEN = "ms-0123456789-not-for-logs"
@@ -448,9 +448,7 @@ def test_a_redirect_to_nonsense_is_named(hub: Hub, output_dir: Path, location: s
 
 def pins() -> dict[str, str]:
     """Return the SHA-256 of every file of the model that an engine reads."""
-    return {
-        name: hashlib.sha256(data).hexdigest() for name, data in some_model().items() if not name.startswith("docs/")
-    }
+    return {name: hashlib.sha256(data).hexdigest() for name, data in engine_files().items()}
 
 
 def test_a_file_that_differs_from_the_registrys_pin_is_refused_before_the_download(hub: Hub, output_dir: Path) -> None:
@@ -813,7 +811,6 @@ def test_leftover_files_of_another_model_are_refused(local: Path, output_dir: Pa
     ],
 )
 def test_a_bad_entry_is_an_error_of_usage(output_dir: Path, entry: str, message: str) -> None:
-    arguments = ["--model", "some", "--entry", entry, "--output-dir", str(output_dir)]
-    result = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True)
+    result = run_script("fetch_model", "--model", "some", "--entry", entry, "--output-dir", output_dir)
     assert result.returncode == 2
     assert message in result.stderr

@@ -16,6 +16,7 @@ import pytest
 from corpora import (
     CHARACTERS,
     LABELS,
+    as_lines,
     found,
     notes,
     places,
@@ -50,10 +51,6 @@ NO_BRACES = CHARACTERS.filter(lambda character: character not in "{}")
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("formats")
-
-
-def as_lines(rows: list[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def as_array(rows: list[dict[str, Any]]) -> str:
@@ -166,7 +163,7 @@ def test_parallel_round_trip(scratch: Path, scheme: str, corpus: list[Sentence])
     spaces=st.booleans(),
     columns=st.integers(2, 4),
 )
-def test_conll_tokens_and_columns_of_any_kind(
+def test_conll_tokens_and_columns_of_any_kind_are_read(
     scratch: Path, corpus: list[tuple[list[str], st.DataObject]], spaces: bool, columns: int
 ) -> None:
     """Tokens of several characters, also with spaces, and more columns; offsets refer to the joined text."""
@@ -282,7 +279,7 @@ def test_boson_round_trip(scratch: Path, corpus: list[Sentence]) -> None:
     ],
 )
 @pytest.mark.parametrize("write", [as_lines, as_array])
-def test_realistic_rows(scratch: Path, name: str, row: dict[str, Any], write: Any) -> None:
+def test_realistic_rows_are_read(scratch: Path, name: str, row: dict[str, Any], write: Any) -> None:
     assert found(read(scratch / "raw", write([row]), name)) == [(TEXT, MENTION)]
 
 
@@ -317,7 +314,7 @@ def test_realistic_rows(scratch: Path, name: str, row: dict[str, Any], write: An
     ],
 )
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_realistic_conll_files(
+def test_realistic_conll_files_are_read(
     scratch: Path, raw: str, options: dict[str, Any], expected: tuple[str, list[tuple[int, int, str]]], line_end: str
 ) -> None:
     raw = raw.replace("\n", line_end)
@@ -353,7 +350,7 @@ def test_digits_are_positions_only_where_all_tokens_have_them(scratch: Path) -> 
     assert [text for text, _ in found(rows)] == ["王0明1", "B2"]
 
 
-def test_parallel_sentences_of_words(scratch: Path) -> None:
+def test_parallel_sentences_of_words_are_read(scratch: Path) -> None:
     (scratch / "texts").write_text("\ufeff王小明 来 了\r\n\r\n天气 好\r\n", encoding="utf-8")
     (scratch / "tags").write_text("B-name O O\n\nO O\n", encoding="utf-8")
     rows = read([scratch / "texts", scratch / "tags"], None, "parallel")
@@ -361,7 +358,7 @@ def test_parallel_sentences_of_words(scratch: Path) -> None:
     assert [row.sentence and row.sentence.id for row in rows] == ["train-1", "train-3"]
 
 
-def test_boson(scratch: Path) -> None:
+def test_marks_of_boson_are_read(scratch: Path) -> None:
     raw = "{{name:王小明}}在{{book:上海}}看病。\n\n没有\n"
     assert found(read(scratch / "raw", raw, "boson")) == [
         (TEXT, [(0, 3, "name"), (4, 6, "book")]),

@@ -123,7 +123,8 @@ def test_the_table_shows_what_was_measured(report: dict[str, Any]) -> None:
 
 
 @pytest.mark.engine
-def test_without_a_gpu_there_is_a_message(tmp_path: Path) -> None:
+def test_without_a_gpu_there_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # hides the GPUs of this machine
     result = run_check(tmp_path)
     assert result.returncode == 1
     assert "error: torch sees no CUDA device" in result.stderr

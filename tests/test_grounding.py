@@ -46,11 +46,13 @@ def names(text: str, *surfaces: str) -> list[tuple[int | None, int | None]]:
         ("甲见乙", ["丙", "", "甲见乙丙"], [(None, None)] * 3),
     ],
 )
-def test_offsets(text: str, surfaces: list[str], expected: list[tuple[int | None, int | None]]) -> None:
+def test_mentions_get_the_offsets_of_the_rules(
+    text: str, surfaces: list[str], expected: list[tuple[int | None, int | None]]
+) -> None:
     assert names(text, *surfaces) == expected
 
 
-def test_one_surface_under_two_labels() -> None:
+def test_a_surface_under_two_labels_gets_offsets_for_each() -> None:
     assert spans("游卢浮宫，卢浮宫好", ("address", "卢浮宫"), ("scene", "卢浮宫")) == [(1, 4), (5, 8)]
     assert spans("游卢浮宫", ("address", "卢浮宫"), ("scene", "卢浮宫")) == [(1, 4), (1, 4)]
     assert spans("游卢浮宫", ("address", "卢浮宫"), ("address", "卢浮宫")) == [(1, 4), (None, None)]
@@ -75,11 +77,13 @@ def test_one_surface_under_two_labels() -> None:
         ("甲a乙", "A", (None, None)),  # letter case matters
     ],
 )
-def test_unicode(text: str, surface: str, expected: tuple[int | None, int | None]) -> None:
+def test_surfaces_are_found_if_they_are_equal_after_nfkc(
+    text: str, surface: str, expected: tuple[int | None, int | None]
+) -> None:
     assert names(text, surface) == [expected]
 
 
-def test_exact_and_equivalent_occurrences_of_a_repeated_mention() -> None:
+def test_exact_occurrences_come_before_equivalent_ones() -> None:
     assert names("ＣＳ和CS", "CS", "CS", "CS") == [(3, 5), (0, 2), (None, None)]
 
 
@@ -89,7 +93,7 @@ answers = st.lists(st.tuples(st.sampled_from("xy"), st.text(characters, max_size
 
 
 @given(sentences, answers)
-def test_invariants(text: str, mentions: list[tuple[str, str]]) -> None:
+def test_no_mention_is_lost_and_no_offsets_are_given_twice(text: str, mentions: list[tuple[str, str]]) -> None:
     entities = ground(text, [Mention(*mention) for mention in mentions])
     assert [(entity.label, entity.text) for entity in entities] == mentions  # nothing lost, added or reordered
     placed = [(entity.label, entity.start, entity.end) for entity in entities if entity.start is not None]
@@ -184,7 +188,7 @@ def test_offsets_in_the_answer_come_first() -> None:
     assert list(ground("甲乙丙", crossing)) == crossing
 
 
-def test_occurring() -> None:
+def test_only_surfaces_that_occur_are_returned() -> None:
     assert occurring(["CS", "上海"], "玩ＣＳ") == {"CS"}
     assert not occurring(["株式"], "㍿")
     assert not occurring([""], "甲")

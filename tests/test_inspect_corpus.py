@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow
 import pytest
 import yaml
-from corpora import LABELS, sentences, tags_of, to_cluener, to_conll, with_ids
-from helpers import Result, run_script, write_jsonl
+from corpora import LABELS, as_lines, sentences, tags_of, to_cluener, to_conll, with_ids
+from helpers import SHEET, Result, run_script, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -38,12 +38,8 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("recognise")
 
 
-def lines(rows: list[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
 def tokens(scheme: str, token_key: str = "tokens", tag_key: str = "ner_tags") -> str:
-    return lines([{token_key: list(one.text), tag_key: tags_of(one, scheme)} for one in CORPUS])
+    return as_lines([{token_key: list(one.text), tag_key: tags_of(one, scheme)} for one in CORPUS])
 
 
 def columns(scheme: str, template: str) -> str:
@@ -60,7 +56,7 @@ WRITTEN: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cluener": ("".join(map(to_cluener, CORPUS)), "cluener", {}),
     "cluener array": (json.dumps([json.loads(to_cluener(one)) for one in CORPUS]), "cluener", {}),
     **{
-        f"{name} {number}": (lines(list(write_mention_lists(CORPUS, dialect))), name, {})
+        f"{name} {number}": (as_lines(list(write_mention_lists(CORPUS, dialect))), name, {})
         for name, dialects in DIALECTS.items()
         for number, dialect in enumerate(dialects)
     },
@@ -96,7 +92,7 @@ WRITTEN: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"text_key": "ocr"},
     ),
     "json with pairs": (
-        lines(
+        as_lines(
             [
                 {
                     "url": "https://example.org/longer/than/the/text",
@@ -125,7 +121,7 @@ WRITTEN: dict[str, tuple[str, str, dict[str, Any]]] = {
         },
     ),
     "json in objects": (
-        lines(
+        as_lines(
             [
                 {
                     "data": {"content": one.text},
@@ -155,7 +151,7 @@ WRITTEN: dict[str, tuple[str, str, dict[str, Any]]] = {
         {},
     ),
     "json with numbered lists": (
-        lines(
+        as_lines(
             [
                 {
                     "text": one.text,
@@ -178,7 +174,7 @@ WRITTEN: dict[str, tuple[str, str, dict[str, Any]]] = {
         },
     ),
     "json": (
-        lines(
+        as_lines(
             [
                 {
                     "body": one.text,
@@ -231,7 +227,7 @@ def test_a_recognised_file_is_not_recognised_as_another_format(
 ) -> None:
     corpus = with_ids(corpus)
     if name in DIALECTS:
-        raw = lines(list(write_mention_lists(corpus, DIALECTS[name][0])))
+        raw = as_lines(list(write_mention_lists(corpus, DIALECTS[name][0])))
     else:
         raw = "".join(to_conll(one, name.removeprefix("conll-")) for one in corpus)
     (scratch / "raw").write_bytes(raw.encode())
@@ -316,7 +312,7 @@ def test_names_of_tags_are_found(tmp_path: Path, where: str) -> None:
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": {"tags": feature}}})})
         parquet.write_table(table, path)
     else:
-        path.write_text(lines([row]), encoding="utf-8")
+        path.write_text(as_lines([row]), encoding="utf-8")
     if where == "infos":
         (tmp_path / "dataset_infos.json").write_text(json.dumps({"default": {"features": {"tags": feature}}}))
     if where == "card":
@@ -335,7 +331,7 @@ def test_names_of_tags_are_found(tmp_path: Path, where: str) -> None:
 @pytest.mark.parametrize("card", ["# Corpus\n", "---\na: [\n---\n", "---\ndataset_info: 3\n---\n"])
 def test_tags_as_numbers_get_placeholders_without_names(tmp_path: Path, card: str) -> None:
     (tmp_path / "README.md").write_text(card, encoding="utf-8")
-    (tmp_path / "train.json").write_text(lines([{"tokens": ["王", "来"], "ner_tags": [1, 0]}]), encoding="utf-8")
+    (tmp_path / "train.json").write_text(as_lines([{"tokens": ["王", "来"], "ner_tags": [1, 0]}]), encoding="utf-8")
     done = run_script("inspect_corpus", tmp_path / "train.json")
     assert "tag_names: [O, NAME-OF-TAG-1]" in done.stdout
     assert "Replace NAME-OF-TAG-1, ... by the names of the tags" in done.stdout
@@ -354,14 +350,14 @@ def test_tags_as_numbers_get_placeholders_without_names(tmp_path: Path, card: st
 )
 def test_nothing_is_guessed(tmp_path: Path, row: dict[str, Any]) -> None:
     """Annotation that is not read, offsets that may count from 1, surfaces elsewhere, two keys of labels."""
-    (tmp_path / "raw").write_text(lines([row]), encoding="utf-8")
+    (tmp_path / "raw").write_text(as_lines([row]), encoding="utf-8")
     assert recognise(Source.of([tmp_path / "raw"])) is None
 
 
 def test_a_wrong_mention_does_not_change_the_mapping(tmp_path: Path) -> None:
     right = {"text": "王来", "ents": [{"from": 0, "to": 1, "type": "name", "word": "王"}]}
     wrong = {"text": "来王", "ents": [{"from": 0, "to": 1, "type": "book", "word": "王"}]}
-    (tmp_path / "raw").write_text(lines([right] * 20 + [wrong]), encoding="utf-8")
+    (tmp_path / "raw").write_text(as_lines([right] * 20 + [wrong]), encoding="utf-8")
     recognised = recognise(Source.of([tmp_path / "raw"]))
     assert recognised is not None
     assert recognised.options["mapping"] == {
@@ -396,10 +392,7 @@ def inspect(tmp_path: Path) -> Callable[..., Result]:
     conf = tmp_path / "conf"
     conf.mkdir()
     (conf / "datasets.yaml").write_text("# Corpora\ndemo: {format: cluener}  # mine", encoding="utf-8")
-    (conf / "runs.tsv").write_text(
-        "# Runs\nrun\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\tsweep\ndemo\tdemo\tm\tp\tt\td\t1\t\n",
-        encoding="utf-8",
-    )
+    (conf / "runs.tsv").write_text(f"# Runs\n{SHEET}demo\tdemo\tm\tp\tt\td\t1\t\n", encoding="utf-8")
 
     def run(*arguments: str) -> Result:
         done = run_script("inspect_corpus", *arguments, cwd=tmp_path)
@@ -417,8 +410,8 @@ def test_a_corpus_is_described(tmp_path: Path, inspect: Callable[..., Result]) -
         {"text": "好", "label": [[0, 9, "name"]]},
         {"text": "好", "label": [[0, 8, "name"]]},
     ]
-    (tmp_path / "my-train.jsonl").write_text("\ufeff" + lines(rows), encoding="utf-8")
-    (tmp_path / "my-dev.jsonl").write_text(lines(rows[:1]), encoding="utf-8")
+    (tmp_path / "my-train.jsonl").write_text("\ufeff" + as_lines(rows), encoding="utf-8")
+    (tmp_path / "my-dev.jsonl").write_text(as_lines(rows[:1]), encoding="utf-8")
     done = inspect("my-train.jsonl", "my-dev.jsonl")
     assert done.returncode == 0, done.stderr
     page = {
@@ -459,11 +452,7 @@ def test_entry_and_row_are_appended(tmp_path: Path, inspect: Callable[..., Resul
         "mine:\n  format: cluener\n  labels: [book, name]\n  splits: {train: train.json, dev: dev.json}\n"
     )
     runs = (tmp_path / "conf" / "runs.tsv").read_text(encoding="utf-8").splitlines()
-    assert runs[:3] == [
-        "# Runs",
-        "run\tdataset\tmodel\tprompt\ttrain\tdecode\tseeds\tsweep",
-        "demo\tdemo\tm\tp\tt\td\t1\t",
-    ]
+    assert runs[:3] == ["# Runs", SHEET.rstrip("\n"), "demo\tdemo\tm\tp\tt\td\t1\t"]
     assert runs[3] == "mine-tiny\tmine\tentitune-tiny\tner-zh-short\ttiny\tcpu\t1\t"
     before = (tmp_path / "conf" / "datasets.yaml").read_bytes()
     again = inspect("train.json", "dev.json", "--add", "mine")

@@ -9,6 +9,8 @@ import measure
 import pytest
 from helpers import write_jsonl
 
+from entitune.tsv import METRICS_COLUMNS
+
 
 def test_every_marked_table_can_be_measured() -> None:
     marks = {name for path in measure.documents() for name in re.findall(r"<!-- measured: (\S+) -->", path.read_text())}
@@ -29,26 +31,11 @@ def test_the_rows_of_answer_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """A run of a sweep predicts in the engine group of its row. The results are made up; the workflow is not run."""
     monkeypatch.setattr(measure, "ROOT", tmp_path)
     monkeypatch.setattr(measure, "snakemake", lambda *targets, runs: None)
-    header = [
-        "run",
-        "seed",
-        "dataset",
-        "split",
-        "scoring",
-        "label",
-        "precision",
-        "recall",
-        "f1",
-        "support",
-        "predicted",
-        "correct",
-    ]
-    header += [f"{name}_{end}" for name in ("precision", "recall", "f1") for end in ("low", "high")]
     for name in ("json", "brackets"):
         folder = tmp_path / f"results/{name}+num_train_epochs=1/seed-1/scores"
         folder.mkdir(parents=True)
         row = f"{folder.parents[1].name} 1 x dev spans micro 0.5 0.5 0.5 9 8 7 0.4 0.6 0.4 0.6 0.4 0.6".split()
-        (folder / "dev.tsv").write_text("\t".join(header) + "\n" + "\t".join(row) + "\n")
+        (folder / "dev.tsv").write_text("\t".join(METRICS_COLUMNS) + "\n" + "\t".join(row) + "\n")
         answers = [{"run": f"{name}+num_train_epochs=1", "output_tokens": 20}, {"run": "other", "output_tokens": 90}]
         write_jsonl(tmp_path / f"results/groups/{name}@part-1/answers/dev/1-of-1.jsonl", answers)
         log = tmp_path / f"logs/predict_shard/{name}@part-1/dev/1-of-1.log"

@@ -15,10 +15,6 @@ from entitune.engines.memory_estimate import LoraTraining, Shape, weight_bytes
 from entitune.prompting.prompt import Prompt
 
 QUANTISED = {"quantization_bit": 4, "quantization_method": "bnb", "quantization_type": "nf4"}
-locked = pytest.mark.skipif(
-    "bitsandbytes==" not in (ROOT / "envs" / "train.txt").read_text(encoding="utf-8"),
-    reason="envs/train.txt has no bitsandbytes",
-)
 HELD = """
 import json, sys, torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -51,7 +47,6 @@ def test_the_recipes_differ_from_the_reference_only_in_quantisation() -> None:
     assert check_recipe(read["qlora-r16"] | {"lora_target": "q_proj"}, "x") == []
 
 
-@locked
 @pytest.mark.engine
 def test_the_estimate_equals_the_memory_of_bitsandbytes() -> None:
     shape = Shape.from_config(json.loads((MODEL / "config.json").read_text(encoding="utf-8")))
@@ -62,7 +57,6 @@ def test_the_estimate_equals_the_memory_of_bitsandbytes() -> None:
         assert size < 0.51 * weight_bytes(shape, LoraTraining.from_arguments({"cutoff_len": 512}))
 
 
-@locked
 @pytest.mark.engine
 def test_an_adapter_of_the_quantised_base_predicts_with_the_base_in_16_bits(tmp_path: Path) -> None:
     """The adapter is trained, merged into the base in 16 bits, and used for predictions."""

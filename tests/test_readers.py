@@ -180,7 +180,7 @@ VALID = '{"text": "温格的书", "label": {}}'
         ('{"text": "温格", "label": {"name": {"温": [[0, 0], [0, 0]]}}}', "'name' '温' at offset 0 is listed twice"),
     ],
 )
-def test_cluener_problem(scratch: Path, row: str, expected: str) -> None:
+def test_a_problem_of_a_cluener_row_is_reported(scratch: Path, row: str, expected: str) -> None:
     before, found, after = read(scratch, f"{VALID}\n{row}\n{VALID}\n")
     assert before.sentence is not None
     assert after.sentence is not None
@@ -267,7 +267,7 @@ def test_an_endless_line_does_not_fill_the_memory(scratch: Path) -> None:
 # CoNLL
 
 
-def test_conll_columns_and_boundaries(scratch: Path) -> None:
+def test_conll_columns_and_blank_lines_are_recognised(scratch: Path) -> None:
     raw = "-DOCSTART- -X- O\n\n\n温\tB-name\n格   I-name\n  O\n𠀀 O \n \t\n-DOCSTART-\n书\tB-book\r\n名\tB-book"
     assert [row.sentence for row in read(scratch, raw, "conll-bio")] == [
         Sentence("train-4", "温格 𠀀", (Entity("name", "温格", 0, 2),)),
@@ -304,7 +304,9 @@ def test_conll_labels_may_contain_hyphens(scratch: Path) -> None:
         ("bioes", "\u3000 O|\u3000 O", (1, "empty text; expected a sentence")),
     ],
 )
-def test_conll_problem(scratch: Path, scheme: str, columns: str, expected: tuple[int, str]) -> None:
+def test_a_problem_of_a_conll_sentence_is_reported(
+    scratch: Path, scheme: str, columns: str, expected: tuple[int, str]
+) -> None:
     raw = columns.replace("|", "\n") + "\n\n好 O\n"
     bad, good = read(scratch, raw, f"conll-{scheme}")
     assert bad.sentence is None

@@ -126,6 +126,7 @@ def test_imports_of_documented_code_exist(code: str) -> None:
 
 
 def test_examples_of_json_are_json() -> None:
-    for language, block in BLOCKS:
-        if language == "json":
-            json.loads(block)
+    examples = [block for language, block in BLOCKS if language == "json"]
+    assert examples
+    for example in examples:
+        json.loads(example)

@@ -6,13 +6,12 @@ import json
 import os
 import re
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from helpers import ROOT, must_run, python_of, read_jsonl, run_code, run_script, snakemake
+from helpers import ROOT, must_run, python_of, read_jsonl, run_code, run_script, snakemake, wait_for
 
 from entitune.runs import TunedRun
 from entitune.study import load_study
@@ -62,11 +61,6 @@ for config in sys.argv[2:]:
     outcomes.append(parsed)
 print("PARSED" + json.dumps(outcomes, default=str))
 """
-
-
-@pytest.fixture
-def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
 
 
 def test_the_recipe_is_exactly_the_reference() -> None:
@@ -152,14 +146,15 @@ def test_examples_and_steps_are_those_of_the_reference(cluener: Path) -> None:
     with log.open("w") as stream:
         command = [str(TRAIN_BIN / "llamafactory-cli"), "train", "reference.yaml", "use_cpu=true"]
         process = subprocess.Popen(command, cwd=cluener, env=environment, stdout=stream, stderr=stream)
+
+        def has_counted() -> bool:
+            return process.poll() is not None or "Total optimization steps" in log.read_text(errors="replace")
+
         try:
-            for _ in range(600):
-                text = log.read_text(errors="replace")
-                if "Total optimization steps" in text or process.poll() is not None:
-                    break
-                time.sleep(0.5)
+            wait_for(has_counted, 600, "number of steps")
         finally:
             process.terminate()
             process.wait()
+    text = log.read_text(errors="replace")
     counted = dict(re.findall(r"(Num examples|Total optimization steps) = ([\d,]+)", text))
     assert counted == {"Num examples": "9,673", "Total optimization steps": "906"}, text[-2000:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import random
 import re
@@ -12,11 +11,12 @@ from typing import Any
 
 import pytest
 from browser import in_browser, need_browser
-from helpers import ROOT, must_run, read_jsonl, snakemake, write_jsonl
+from helpers import ROOT, must_run, read_jsonl, read_tsv, snakemake, write_jsonl
 from predictions import LABELS
 from run_manifests import run_manifest, stage
 
 from entitune.evaluation.checkpoint_scores import COLUMNS
+from entitune.html_pages import FONTS
 from entitune.tsv import write_tsv
 
 RUNS = (("甲", 1), ("甲", 2), ("乙", 1))
@@ -183,6 +183,7 @@ def test_stages_are_in_the_order_of_a_run(study: Path, tmp_path: Path) -> None:
 def test_the_smallest_p_value_is_shown_as_a_bound(study: Path) -> None:
     must_run("plot_differences", "--comparison", study / "comparison.tsv", "--output", study / "differences.svg")
     texts = [text for text, _ in texts_of(study / "differences.svg") if ", p " in text]
+    assert texts
     assert all(re.fullmatch(r"[+-]\d\.\d{4} \(.*\), p = [01]\.\d{4}", text) for text in texts)
     table = (study / "comparison.tsv").read_text(encoding="utf-8").splitlines()
     header, rows = table[0].split("\t"), [line.split("\t") for line in table[1:]]
@@ -208,9 +209,8 @@ def test_tables_by_label_as_a_page_and_in_latex(study: Path) -> None:
     assert latex.count("\\begin{tabular}") == latex.count("\\end{tabular}") == 6
     assert "b\\_1 \\& 50\\% & " in latex
     assert "\\textless{}b\\textgreater{}\\textbackslash{}x\\textasciicircum{} & " in latex
-    with open(study / "seeds.tsv", encoding="utf-8") as stream:
-        rows = csv.DictReader(stream, delimiter="\t")
-        micro = next(row for row in rows if (row["run"], row["scoring"], row["label"]) == ("甲", "spans", "micro"))
+    rows = read_tsv(study / "seeds.tsv")
+    micro = next(row for row in rows if (row["run"], row["scoring"], row["label"]) == ("甲", "spans", "micro"))
     f1 = f"{float(micro['f1_mean']):.4f} $\\pm$ {float(micro['f1_sd']):.4f}"
     assert len(re.findall(rf"^(?:甲|micro) &.* & {re.escape(f1)} & ", latex, re.MULTILINE)) == 2
 
@@ -261,23 +261,16 @@ document.getElementById("boxes").textContent = "boxes: " + [...%s].filter(one =>
 @pytest.mark.browser
 def test_the_report_opens_in_a_browser(reported: Path, tmp_path: Path) -> None:
     need_browser()
-    check_report(reported, tmp_path)
-
-
-def check_report(folder: Path, work: Path) -> None:
-    done = snakemake(folder, "report", "--report", str(work / "report.html"))
+    done = snakemake(reported, "report", "--report", str(tmp_path / "report.html"))
     assert done.returncode == 0, done.stdout
-    document = in_browser(work / "report.html", work / "profile")
+    document = in_browser(tmp_path / "report.html", tmp_path / "profile")
     for category in ("1 Runs", "2 Scores", "3 Training", "4 Errors", "5 Data", "6 Cost"):
         assert category in document
-    assert "The most instructive errors" in (work / "report.html").read_text(encoding="utf-8")
-
-    from entitune.html_pages import FONTS
-
-    figures = [path for path in (folder / "results" / "report").rglob("*.*") if path.suffix in (".svg", ".html")]
+    assert "The most instructive errors" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    figures = [path for path in (reported / "results" / "report").rglob("*.*") if path.suffix in (".svg", ".html")]
     characters = sorted({one for path in figures for one in path.read_text(encoding="utf-8") if one > "\u2000"})
     assert "的" in characters
-    (work / "boxes.html").write_text(
+    (tmp_path / "boxes.html").write_text(
         f'<!DOCTYPE html><meta charset="utf-8">{BOXES % (FONTS, json.dumps("".join(characters)))}', encoding="utf-8"
     )
-    assert "boxes: ." in in_browser(work / "boxes.html", work / "profile")
+    assert "boxes: ." in in_browser(tmp_path / "boxes.html", tmp_path / "profile")

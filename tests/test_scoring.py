@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import random
@@ -315,7 +314,7 @@ def test_score_predictions_writes_the_documented_files(tmp_path: Path) -> None:
     assert (tmp_path / "s.tsv").read_bytes() == first
 
 
-def test_combine_metrics(tmp_path: Path) -> None:
+def test_scores_of_several_seeds_are_combined(tmp_path: Path) -> None:
     files = []
     for seed in (1, 2):
         files.append(tmp_path / f"{seed}.tsv")
@@ -324,15 +323,9 @@ def test_combine_metrics(tmp_path: Path) -> None:
     assert run_script("combine_metrics", "--scores", *files, "--output", out, "--seeds-output", seeds).returncode == 0
     lines = [file.read_text(encoding="utf-8").splitlines() for file in files]
     assert out.read_text(encoding="utf-8").splitlines() == lines[0] + lines[1][1:]
-    with open(out, encoding="utf-8") as stream:
-        values = [
-            float(row["f1"])
-            for row in csv.DictReader(stream, delimiter="\t")
-            if (row["scoring"], row["label"]) == ("spans", "micro")
-        ]
-    with open(seeds, encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
-    micro = next(row for row in rows if (row["scoring"], row["label"]) == ("spans", "micro"))
+    wanted = ("spans", "micro")
+    values = [float(row["f1"]) for row in read_tsv(out) if (row["scoring"], row["label"]) == wanted]
+    micro = next(row for row in read_tsv(seeds) if (row["scoring"], row["label"]) == wanted)
     assert micro["seeds"] == "2"
     assert float(micro["f1_mean"]) == pytest.approx(np.mean(values), abs=1e-6)
     assert float(micro["f1_sd"]) == pytest.approx(np.std(values, ddof=1), abs=1e-6)

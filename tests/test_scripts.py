@@ -55,7 +55,7 @@ def test_options_in_docstrings_and_pages_exist() -> None:
     assert unknown == []
 
 
-def test_alpaca_rows(tmp_path: Path) -> None:
+def test_alpaca_rows_have_prompt_sentence_and_answer(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "dev.jsonl", [sentence.to_dict() for sentence in SENTENCES])
     (tmp_path / "user.txt").write_text('类别：{labels}。格式：[{"label": "x"}]\n', encoding="utf-8")
     output = tmp_path / "dev.json"
@@ -73,7 +73,7 @@ def test_alpaca_rows(tmp_path: Path) -> None:
     assert chat_of(rows[0]) == [{"role": "user", "content": rows[0]["instruction"] + "\n温格战胜曼联"}]
 
 
-def test_alpaca_rows_in_another_format(tmp_path: Path) -> None:
+def test_crossing_entities_are_refused_or_left_out_of_answers_in_brackets(tmp_path: Path) -> None:
     crossing = (Entity("a", "甲乙", 0, 2), Entity("b", "乙丙", 1, 3))
     labelled = [*SENTENCES[:2], Sentence("dev-9", "甲乙丙", crossing)]
     sentences = write_jsonl(tmp_path / "dev.jsonl", [sentence.to_dict() for sentence in labelled])

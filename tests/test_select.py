@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers import read_jsonl, read_tsv, run_script, snakemake
+from helpers import read_jsonl, read_tsv, replace_in, run_script, snakemake
 
 from entitune.corpus.same_text import text_key
 from entitune.corpus.selection import hold_out
@@ -28,7 +28,7 @@ ANSWERS = {"predict_shard", "select_checkpoint", "merge_adapter", "read_answers"
 
 @pytest.fixture(scope="module")
 def chosen(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the demo in which such a run has finished, trained on 80 of the other rows."""
+    """A copy of the demo in which RUN has finished, trained on 80 of the rows that are not held out."""
     folder = tmp_path_factory.mktemp("select") / "copy"
     shutil.copytree(demo, folder, symlinks=True)
     with (folder / "conf/runs.tsv").open("a", encoding="utf-8") as stream:
@@ -40,13 +40,6 @@ def chosen(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def keys(path: Path) -> set[str]:
     return {text_key(sentence.text) for sentence in read_sentences(path)}
-
-
-def replace(folder: Path, name: str, old: str, new: str) -> None:
-    path = folder / name
-    text = path.read_text(encoding="utf-8")
-    assert text.count(old) >= 1
-    path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 def would_run(folder: Path) -> set[str]:
@@ -116,18 +109,18 @@ def test_nothing_runs_twice(chosen: Path) -> None:
     assert would_run(chosen) == set()
 
 
-def test_another_share(chosen: Path) -> None:
-    replace(chosen, "conf/recipes.yaml", "select: 0.1", "select: 0.2")
+def test_another_share_of_held_out_rows_reruns_the_training(chosen: Path) -> None:
+    replace_in(chosen, "conf/recipes.yaml", "select: 0.1", "select: 0.2")
     rows = {"hold_out_rows", "register_with_held_out", "register_held_out", "render_config", "check_training_rows"}
     assert would_run(chosen) == rows | {"train_candidates", "merge_candidates"} | ANSWERS
-    replace(chosen, "conf/recipes.yaml", "select: 0.2", "select: 0.1")
+    replace_in(chosen, "conf/recipes.yaml", "select: 0.2", "select: 0.1")
     assert would_run(chosen) == set()
 
 
 def test_other_decode_settings_rerun_no_training(chosen: Path) -> None:
-    replace(chosen, "conf/decode.yaml", "max_tokens: 200", "max_tokens: 100")
+    replace_in(chosen, "conf/decode.yaml", "max_tokens: 200", "max_tokens: 100")
     assert would_run(chosen) == {"check_lengths", "register_held_out"} | ANSWERS
-    replace(chosen, "conf/decode.yaml", "max_tokens: 100", "max_tokens: 200")
+    replace_in(chosen, "conf/decode.yaml", "max_tokens: 100", "max_tokens: 200")
 
 
 def test_examples_of_a_prompt_are_never_held_out(chosen: Path) -> None:

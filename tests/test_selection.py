@@ -120,7 +120,7 @@ def test_impossible_selections_are_named() -> None:
         hold_out(split_of("甲", "甲。", "甲！", "甲", "甲"), 0.5, 1)
 
 
-def test_select_rows(tmp_path: Path) -> None:
+def test_the_script_selects_and_holds_out_rows(tmp_path: Path) -> None:
     generator = random.Random(1)
     rows = [
         Sentence(f"train-{number}", f"第{generator.randint(1, 60)}句", (Entity("name", "第", 0, 1),))
@@ -160,7 +160,7 @@ def test_select_rows(tmp_path: Path) -> None:
         assert not (tmp_path / "no.jsonl").exists()
 
 
-def test_draw_examples(tmp_path: Path) -> None:
+def test_the_script_draws_examples_that_dev_does_not_have(tmp_path: Path) -> None:
     train, dev = write_jsonl(tmp_path / "train.jsonl", HUNDRED), write_jsonl(tmp_path / "dev.jsonl", HUNDRED[:95])
     words = ["--sentences", train, "--exclude", dev, "--seed", 1, "--output", tmp_path / "examples.jsonl", "--count"]
     done = run_script("draw_examples", *words, 5)

@@ -15,21 +15,16 @@ from typing import Any
 
 import pytest
 from helpers import ROOT, run_code, run_script
-from run_manifests import write_run_manifest
+from run_files import PROMPT, finish, write_manifest
 
 from check_serving import openai_arguments
-from entitune import paths
 from entitune.cli import InputError
-from entitune.files import sha256
-from entitune.manifests import ModelManifest
 from entitune.prompting.answer_formats.constraints import constraint_of
 from entitune.prompting.prompt import Prompt
-from entitune.records import Sentence
 from entitune.registries import Model
-from entitune.runs import BaseRun, TunedRun
 from entitune.serving.chat_requests import ServedRun
 from entitune.serving.client import Client
-from entitune.serving.finished_runs import FinishedRun, finished_run, is_loopback, read_key
+from entitune.serving.finished_runs import finished_run, is_loopback, read_key
 from entitune.serving.middleware import MAX_BODY, VARIABLE, Guard, GuardSettings
 from entitune.serving.run_requests import identity_of, request_of, version_of
 from entitune.serving.server import (
@@ -50,7 +45,6 @@ ENTRY = Model.model_validate(
     {"name": "x", "source": "path", "path": "x", "revision": "1", "licence": "x", "template": None}
 )
 TRUSTED = ENTRY.model_copy(update={"trust_remote_code": True})
-PROMPT = Prompt("找出实体", "系统", [["找出实体\n好", "[]"]])
 
 
 @pytest.fixture
@@ -58,32 +52,6 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """The repository's study, in an empty folder without results."""
     monkeypatch.chdir(tmp_path)
     return read_study(conf=ROOT / "conf")
-
-
-def write_manifest(model: Path) -> None:
-    ModelManifest.of_folder(model, model=model.name, source="path", revision=None).write(model)
-
-
-def finish(study: Study, name: str, rank: int = 8, base: str | None = None) -> FinishedRun:
-    """Write small versions of the files of a finished run that are read before a server starts."""
-    run = study.run(name)
-    assert isinstance(run, BaseRun)
-    folder, model = Path(run.files(run.seeds[0]).folder), Path(paths.model(run.model.name)).parent
-    alpaca = Path(run.data.alpaca("dev"))
-    for path in (folder / "adapter", folder / "merged", model, alpaca.parent):
-        path.mkdir(parents=True, exist_ok=True)
-    for path in (model, folder / "merged"):
-        (path / "model.safetensors").write_bytes(b"weights")
-        write_manifest(path)
-    alpaca.write_text(json.dumps([PROMPT.row(Sentence("dev-1", "好", ()))]), encoding="utf-8")
-    files = [model / "manifest.json", alpaca]
-    if isinstance(run, TunedRun):
-        config = {"r": rank, "base_model_name_or_path": base or str(model)}
-        (folder / "adapter/adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
-        (folder / "adapter/adapter_model.safetensors").write_bytes(b"adapter")
-        files.append(folder / "adapter/adapter_model.safetensors")
-    write_run_manifest(folder / "manifest.json", files={str(path): sha256(path) for path in files})
-    return finished_run(study, name)
 
 
 def refusal(study: Study, name: str, seed: int | None = None) -> str:
@@ -597,7 +565,7 @@ def test_requests_to_a_busy_server_are_retried(study: Study) -> None:
         def log_message(self, format: str, *args: Any) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         with Client(f"http://127.0.0.1:{server.server_port}", finish(study, "demo")) as client:
             assert client.call("POST", "/", b"{}")[0] == 200
         server.shutdown()

@@ -21,6 +21,7 @@ from helpers import (
     copy_repository,
     edit_yaml,
     losses,
+    processes_in,
     read_jsonl,
     snakemake,
     train_command,
@@ -126,16 +127,6 @@ def finished(folder: Path, cancelled: dict[str, str]) -> Path:
     return folder
 
 
-def processes_in(folder: Path) -> list[str]:
-    """Return the command lines of processes whose working folder is `folder`."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # the process has ended
-            if (process / "cwd").readlink() == folder:
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-    return found
-
-
 def test_a_cancelled_job_is_cleaned_up(cancelled: dict[str, str], folder: Path) -> None:
     assert cancelled["JobState"] == "CANCELLED"
     wait_for(lambda: not processes_in(folder), 600, f"end of {processes_in(folder)}")
@@ -165,7 +156,7 @@ def test_training_and_prediction_held_the_gpu_one_at_a_time(finished: Path) -> N
 
 
 def test_time_and_memory_are_those_of_the_recipe(finished: Path) -> None:
-    """Checks the first attempt; the second attempt of the killed job requested twice as much."""
+    """After a kill, Snakemake requests twice as much for the next attempt of the job."""
     asked = [(job["TimeLimit"], job["MinMemoryNode"], job["CPUs/Task"]) for job in of_rule("train_adapter")]
     assert asked == [("00:15:00", "4000M", "1"), ("00:15:00", "4000M", "1"), ("00:30:00", "8000M", "1")]
     assert [job["MinMemoryNode"] for job in of_rule("predict_shard")].count("6000M") == 2

@@ -31,7 +31,7 @@ def conf(tmp_path: Path) -> Path:
 
 
 def problem(conf: Path) -> str | None:
-    """Return the message about a mistake under `conf`, or None. Any exception except InputError is a bug."""
+    """Return the message about a mistake under `conf`, or None. Any exception except ConfigError is a bug."""
     try:
         read_study(conf=conf)
     except ConfigError as error:
@@ -88,7 +88,8 @@ BROKEN: dict[str, Damage] = {
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kind", [*ALWAYS_BROKEN, *BROKEN])
-def test_a_broken_file_ends_with_a_message(conf: Path, name: str, kind: str) -> None:
+def test_a_damaged_file_is_read_or_ends_with_a_message(conf: Path, name: str, kind: str) -> None:
+    """Some kinds of damage are valid in some files, such as an empty list of runs or a comment."""
     path = conf / name
     path.write_bytes({**ALWAYS_BROKEN, **BROKEN}[kind](path.read_bytes()))
     message = problem(conf)

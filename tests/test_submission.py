@@ -41,7 +41,7 @@ def test_the_published_example_is_reproduced(cluener_archive: Path) -> None:
     assert compared == 4
 
 
-def test_the_submission_file() -> None:
+def test_a_row_of_the_submission_has_sorted_labels_and_inclusive_ends() -> None:
     pred = [
         entity("name", "乙", 4, 5),
         entity("name", "甲", 2, 3),
@@ -63,7 +63,7 @@ def test_an_id_that_is_not_a_number_is_refused() -> None:
         submission(prediction("test-1", "甲", []), LABELS)
 
 
-def test_write_submission(tmp_path: Path) -> None:
+def test_the_script_writes_the_file_and_refuses_an_empty_one(tmp_path: Path) -> None:
     path = write_jsonl(
         tmp_path / "p.jsonl",
         [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -26,6 +25,7 @@ from helpers import (
     edit_yaml,
     have_ended,
     losses,
+    processes_in,
     python_of,
     read_jsonl,
     run_code,
@@ -204,8 +204,8 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.engine
-def test_a_few_sentences_train(rows: Path) -> None:
-    """With fewer steps than logging_steps, one loss is logged and plotted."""
+def test_a_training_of_fewer_steps_than_logging_steps_logs_one_loss(rows: Path) -> None:
+    """The loss is also plotted, and the checkpoints are removed."""
     finished(start_training(rows, "small", RECIPE | {"num_train_epochs": 1.0, "logging_steps": 500}))
     assert [step for step, _ in losses(rows / "adapter-small")] == [4]
     assert (rows / "adapter-small" / "training_loss.png").stat().st_size > 1000
@@ -321,16 +321,6 @@ def test_a_second_training_of_the_same_run_waits_or_is_refused(rows: Path) -> No
     assert f"work-twice is being trained by process {first.pid} on " in errors
     finished(first)
     assert not claim.exists()
-
-
-def processes_in(folder: Path) -> list[str]:
-    """Return the commands of processes whose working folder is `folder`."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(" ".join(process.cmdline()))
-    return found
 
 
 @pytest.mark.engine

@@ -60,9 +60,9 @@ def test_the_trainer_sees_the_rows_that_were_encoded(encoded: Path) -> None:
 
 def test_differences_from_the_trainers_rows_are_named(encoded: Path) -> None:
     plain, examples = encoded / "plain", encoded / "examples"
-    rows = list(read_jsonl(plain / "train.tokens.jsonl"))
+    rows = read_jsonl(plain / "train.tokens.jsonl")
     rows[2]["answer_ids"] = rows[2]["answer_ids"][:-1]
-    (plain / "short.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_jsonl(plain / "short.jsonl", rows)
     longest = max(len(row["prompt_ids"]) + row["answer_tokens"] for row in rows)
     cases = [
         (proof(plain, render(plain, RECIPE, template="default")), "sentence train-1: from token 0 on the trainer has"),
@@ -119,7 +119,7 @@ def test_control_tokens_in_texts_are_refused_or_dropped(tmp_path: Path) -> None:
     assert "dev-5" not in in_texts
     assert "on_invalid: drop" in in_texts
     assert dropped == ""
-    records = list(read_jsonl(tmp_path / "tokens.jsonl"))
+    records = read_jsonl(tmp_path / "tokens.jsonl")
     assert [record["id"] for record in records if "problem" in record] == ["dev-2", "dev-3", "dev-4", "dev-6"]
     assert records[5]["answer_ids"] is None
 
@@ -128,5 +128,5 @@ def test_answers_are_encoded_to_the_end_of_the_turn(encoded: Path) -> None:
     for name in PROMPTS:
         for row in read_jsonl(encoded / name / "train.tokens.jsonl"):
             assert row["answer_tokens"] == len(row["answer_ids"]) > 5
-    decoded = {row["answer_ids"][-2:][0] for row in read_jsonl(encoded / "plain" / "train.tokens.jsonl")}
-    assert len(decoded) == 1  # the token that ends the turn
+    ends = {row["answer_ids"][-2] for row in read_jsonl(encoded / "plain" / "train.tokens.jsonl")}
+    assert len(ends) == 1  # the token that ends the turn; a line end follows it

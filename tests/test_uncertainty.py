@@ -117,7 +117,7 @@ def test_under_the_null_p_values_are_not_small_too_often() -> None:
         assert sum(p < 0.5 for p in column) >= 30  # and they are not all large
 
 
-def test_compare_runs(tmp_path: Path) -> None:
+def test_runs_are_compared_by_the_means_of_their_seeds(tmp_path: Path) -> None:
     files = {
         (name, seed): write_jsonl(tmp_path / f"{name}{seed}.jsonl", with_errors(share, seed))
         for name, seed, share in (("a", 1, 0.2), ("a", 2, 0.3), ("b", 3, 0.6))

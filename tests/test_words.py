@@ -37,7 +37,7 @@ AVOIDED = {
     re.compile(rf"(?<![^\W_])(?:{word})(?![^\W_])".replace(" ", BETWEEN), re.IGNORECASE): use
     for word, use in WORDS.items()
 }
-SUFFIXES = {".j2", ".md", ".py", ".rst", ".sh", ".smk", ".toml", ".yaml", ".yml"}
+SUFFIXES = {".j2", ".md", ".py", ".rst", ".sh", ".smk", ".toml", ".tsv", ".yaml", ".yml"}
 NAMES = {"Dockerfile", "Makefile", "Snakefile"}
 NOT_READ = ("data/", "tests/test_words.py")
 """Pages that quote the data, and this list."""
