@@ -179,6 +179,8 @@ CLUENER_RUNS = (
     *("cluener-tiny", "cluener-tiny-zeroshot", "cluener-tiny-5shot", "cluener-crf"),
     *("cluener-smollm2-135m-cpu", "cluener-smollm2-135m-cpu-zeroshot"),
 )
+ONE_EPOCH = "num_train_epochs=1+additional_target=lm_head"
+"""The end of the names of the runs that compare formats and prompts."""
 
 
 TABLES = {
@@ -186,12 +188,14 @@ TABLES = {
     "demo": of_runs(score_rows, "demo", "demo-zeroshot", "demo-5shot", "demo-crf"),
     "cluener": of_runs(score_rows, *CLUENER_RUNS),
     "cluener-time": of_runs(time_rows, *CLUENER_RUNS),
-    "prompt-length": of_runs(cost_rows, "cluener-tiny", "cluener-tiny-long"),
+    "prompt-length": of_runs(
+        cost_rows, *(f"{name}+{ONE_EPOCH}" for name in ("cluener-format-brackets", "cluener-tiny-long"))
+    ),
     "cluener-labels": of_runs(label_rows, "cluener-tiny"),
     "probe-medicine": of_runs(score_rows, "probe-medicine", "probe-medicine-zeroshot"),
     "probe-reviews": of_runs(score_rows, "probe-reviews", "probe-reviews-zeroshot"),
     "answer-formats": of_runs(
-        format_rows, *(f"cluener-format-{name}+num_train_epochs=1" for name in ("json", "brackets", "occurrence"))
+        format_rows, *(f"cluener-format-{name}+{ONE_EPOCH}" for name in ("json", "brackets", "occurrence"))
     ),
     "structured": of_benchmark("bench_structured"),
     "serving": of_benchmark("bench_serving"),
