@@ -114,15 +114,6 @@ def time_rows(*names: str) -> Rows:
     return [[f"`{name}`", minutes(name, "train"), minutes(name, "predict")] for name in names]
 
 
-def cost_rows(*names: str) -> Rows:
-    """Return a row per run: F1 (spans), difference to the first run, minutes of training and of prediction."""
-    scores, times = score_rows(*names), time_rows(*names)
-    return [
-        [name, spans, change, *minutes]
-        for (name, *_, spans, _, change), (_, *minutes) in zip(scores, times, strict=True)
-    ]
-
-
 def label_rows(name: str) -> Rows:
     """Return a row per label: P, R and F1 of `pairs` and `spans`."""
     snakemake("results/metrics.tsv", runs=name)
@@ -189,8 +180,9 @@ TABLES = {
     "cluener": of_runs(score_rows, *CLUENER_RUNS),
     "cluener-time": of_runs(time_rows, *CLUENER_RUNS),
     "prompt-length": of_runs(
-        cost_rows, *(f"{name}+{ONE_EPOCH}" for name in ("cluener-format-brackets", "cluener-tiny-long"))
+        score_rows, *(f"{name}+{ONE_EPOCH}" for name in ("cluener-format-brackets", "cluener-tiny-long"))
     ),
+    "prompt-time": of_benchmark("bench_prompt"),
     "cluener-labels": of_runs(label_rows, "cluener-tiny"),
     "probe-medicine": of_runs(score_rows, "probe-medicine", "probe-medicine-zeroshot"),
     "probe-reviews": of_runs(score_rows, "probe-reviews", "probe-reviews-zeroshot"),
