@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from statistics import median
@@ -22,27 +20,23 @@ import yaml
 
 sys.path.insert(0, "scripts")
 
-from entitune.cli import InputError
-from entitune.cli import run as run_main
+from engine_runs import answers_and_seconds, output_of
+
+from entitune.cli import run
 from entitune.files import read_json
 
 FOLDER = Path("results/bench_prompt")
-RUNS = {"ner-zh-short-brackets": "cluener-format-brackets", "ner-zh-brackets": "cluener-tiny-long"}
 SWEEP = "num_train_epochs=1+additional_target=lm_head"
+RUNS = {
+    "ner-zh-short-brackets": f"cluener-format-brackets+{SWEEP}",
+    "ner-zh-brackets": f"cluener-tiny-long+{SWEEP}",
+}
+"""Prompt -> run."""
 
 
-def output_of(*words: object) -> str:
-    """Run a command and return what it prints. If it fails, end with its output."""
-    command = list(map(str, words))
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode:
-        raise InputError(f"{' '.join(command)}\n{done.stdout}")
-    return done.stdout
-
-
-def seconds_per_step(run: str, steps: int) -> float:
+def seconds_per_step(name: str, steps: int) -> float:
     """Train for some steps and return the seconds of each, without the start of the engine."""
-    config = yaml.safe_load(Path(f"results/{run}/seed-1/train.yaml").read_text(encoding="utf-8"))
+    config = yaml.safe_load(Path(f"results/{name}/seed-1/train.yaml").read_text(encoding="utf-8"))
     del config["num_train_epochs"]
     config |= {"max_steps": steps, "save_strategy": "no", "plot_loss": False, "output_dir": str(FOLDER / "checkpoints")}
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -52,18 +46,17 @@ def seconds_per_step(run: str, steps: int) -> float:
     return float(read_json(FOLDER / "checkpoints" / "train_results.json")["train_runtime"]) / steps
 
 
-def sentences_per_second(run: str, prompt: str) -> float:
+def sentences_per_second(name: str, prompt: str) -> float:
     """Predict the dev split and return the speed, without the start of the engine."""
     tokens = f"results/datasets/cluener/{prompt}/entitune-tiny/dev.tokens.jsonl"
-    job = {"run": run, "seed": 1, "tokens": tokens, "model": f"results/{run}/seed-1/merged", "adapter": None}
+    job = {"run": name, "seed": 1, "tokens": tokens, "model": f"results/{name}/seed-1/merged", "adapter": None}
     decode = {"max_tokens": 320, "max_model_len": 1024, "max_num_seqs": 128, "dtype": "auto", "gpus": 0}
     words = ["--jobs", json.dumps([job | {"answer": None}]), "--decode", json.dumps(decode)]
     printed = output_of(
         ".envs/predict-cpu/bin/python", "scripts/predict_shard.py", *words, "--output", FOLDER / "answers.jsonl"
     )
-    found = re.search(r"(\d+) answers, \d+ tokens in ([\d.]+) s", printed)
-    assert found, printed
-    return int(found[1]) / float(found[2])
+    ((count, seconds),) = answers_and_seconds(printed)
+    return count / seconds
 
 
 def main() -> None:
@@ -76,8 +69,8 @@ def main() -> None:
     speeds: dict[str, list[float]] = {prompt: [] for prompt in RUNS}
     for _ in range(args.rounds):
         for prompt, name in RUNS.items():
-            steps[prompt].append(seconds_per_step(f"{name}+{SWEEP}", args.steps))
-            speeds[prompt].append(sentences_per_second(f"{name}+{SWEEP}", prompt))
+            steps[prompt].append(seconds_per_step(name, args.steps))
+            speeds[prompt].append(sentences_per_second(name, prompt))
 
     print("| prompt | training, seconds per step | prediction, sentences/s |")
     print("|---|---|---|")
@@ -86,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run(main)

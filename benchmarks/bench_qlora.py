@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from pathlib import Path
 from statistics import mean, stdev
@@ -20,6 +19,9 @@ import yaml
 
 sys.path.insert(0, "scripts")
 
+from engine_runs import output_of
+
+from entitune.cli import run
 from entitune.files import read_jsonl, write_jsonl
 from entitune.tsv import METRICS_COLUMNS, read_tsv
 
@@ -54,15 +56,6 @@ json.dump(answers, open(output, "w", encoding="utf-8"), ensure_ascii=False)
 """
 
 
-def run(*words: object) -> None:
-    """Run a command. If it fails, end with its output."""
-    done = subprocess.run(
-        list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, words))}\n{done.stdout}")
-
-
 def train(seed: int) -> Path:
     """Train the demo in 4 bits, unless that has been done, and return the adapter's folder."""
     folder = FOLDER / f"seed-{seed}"
@@ -72,7 +65,7 @@ def train(seed: int) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "train.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         words = ["--config", folder / "train.yaml", "--llamafactory", ".envs/train/bin/llamafactory-cli"]
-        run(
+        output_of(
             sys.executable,
             "scripts/train_adapter.py",
             *words,
@@ -90,16 +83,18 @@ def answers_of(kind: str, seed: int) -> Path:
     folder = FOLDER / f"seed-{seed}"
     output = folder / f"{kind.replace(' ', '-').replace(',', '')}.jsonl"
     if kind.endswith("4 bits"):
-        run(".envs/train/bin/python", "-c", GENERATE, MODEL, adapter, TOKENS, folder / "raw.json", DECODE["max_tokens"])
+        output_of(
+            ".envs/train/bin/python", "-c", GENERATE, MODEL, adapter, TOKENS, folder / "raw.json", DECODE["max_tokens"]
+        )
         answers = json.loads((folder / "raw.json").read_text(encoding="utf-8"))
         write_jsonl(output, ({"run": kind, "seed": seed, **answer, "output_tokens": 0} for answer in answers))
         return output
     merged = folder / f"merged-{output.stem}"
     words = ["--model", MODEL, "--adapter", adapter, "--output-dir", merged]
-    run(".envs/train/bin/python", "scripts/merge_adapter.py", *words)
+    output_of(".envs/train/bin/python", "scripts/merge_adapter.py", *words)
     job = {"run": kind, "seed": seed, "tokens": str(TOKENS), "model": str(merged), "adapter": None, "answer": None}
     words = ["--jobs", json.dumps([job]), "--decode", json.dumps(DECODE), "--output", output]
-    run(".envs/predict-cpu/bin/python", "scripts/predict_shard.py", *words)
+    output_of(".envs/predict-cpu/bin/python", "scripts/predict_shard.py", *words)
     return output
 
 
@@ -109,10 +104,10 @@ def scores_of(kind: str, seed: int) -> tuple[dict[str, float], list[str]]:
     predictions, scores = answers.with_suffix(".predictions"), answers.with_suffix(".tsv")
     words = ["--sentences", "results/datasets/demo/dev.jsonl", "--answers", answers, "--run", kind, "--seed", seed]
     words += ["--answer", "brackets"]
-    run(sys.executable, "scripts/read_answers.py", *words, "--output", predictions)
+    output_of(sys.executable, "scripts/read_answers.py", *words, "--output", predictions)
     labels = sorted({entity["label"] for record in read_jsonl(predictions) for entity in record["gold"]})
     words = ["--predictions", predictions, "--run", "x", "--seed", seed, "--dataset", "demo", "--split", "dev"]
-    run(sys.executable, "scripts/score_predictions.py", *words, "--labels", ",".join(labels), "--output", scores)
+    output_of(sys.executable, "scripts/score_predictions.py", *words, "--labels", ",".join(labels), "--output", scores)
     micro = {row["scoring"]: float(row["f1"]) for row in read_tsv(scores, METRICS_COLUMNS) if row["label"] == "micro"}
     return micro, [record["raw"] for record in read_jsonl(predictions)]
 
@@ -147,4 +142,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

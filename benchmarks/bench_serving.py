@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,8 @@ from pathlib import Path
 import psutil
 
 sys.path.insert(0, "scripts")
+
+from engine_runs import answers_and_seconds
 
 from entitune import paths
 from entitune.engines.groups import Job
@@ -95,8 +96,8 @@ def batch(run: FinishedRun, tokens: Path, folder: Path, at_once: int) -> float:
     command += ["--decode", to_json({**run.decode.engine_settings(), "max_num_seqs": at_once}), "--log", str(log)]
     command += ["--output", str(folder / "answers.jsonl")]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    count, seconds = re.findall(r"(\d+) answers, \d+ tokens in ([\d.]+) s", log.read_text("utf-8"))[-1]
-    return int(count) / float(seconds)
+    count, seconds = answers_and_seconds(log.read_text("utf-8"))[-1]
+    return count / seconds
 
 
 def main() -> None:

@@ -26,6 +26,9 @@ from typing import NamedTuple, TypeAlias
 
 sys.path.insert(0, "scripts")
 
+from bench_prompt import RUNS, SWEEP
+from engine_runs import answers_and_seconds
+
 from entitune.cli import InputError, run
 from entitune.evaluation.seeds import SeedMean, over_seeds, read_scores
 from entitune.evaluation.significance import show_p
@@ -139,8 +142,8 @@ def format_rows(*names: str) -> Rows:
             if one["run"] == name
         ]
         logs = [path.read_text("utf-8") for path in ROOT.glob(f"logs/predict_shard/{group}/dev/*.log")]
-        timed = [match for log in logs for match in re.findall(r"(\d+) answers, \d+ tokens in ([\d.]+) s", log)]
-        speed = sum(int(count) for count, _ in timed) / sum(float(seconds) for _, seconds in timed)
+        timed = [batch for log in logs for batch in answers_and_seconds(log)]
+        speed = sum(count for count, _ in timed) / sum(seconds for _, seconds in timed)
         tokens = sum(one["output_tokens"] for one in answers) / len(answers)
         change = "–" if name == names[0] else difference(name, names[0])
         mean = means(name)["spans", MICRO]
@@ -170,8 +173,6 @@ CLUENER_RUNS = (
     *("cluener-tiny", "cluener-tiny-zeroshot", "cluener-tiny-5shot", "cluener-crf"),
     *("cluener-smollm2-135m-cpu", "cluener-smollm2-135m-cpu-zeroshot"),
 )
-ONE_EPOCH = "num_train_epochs=1+additional_target=lm_head"
-"""The end of the names of the runs that compare formats and prompts."""
 
 
 TABLES = {
@@ -179,15 +180,13 @@ TABLES = {
     "demo": of_runs(score_rows, "demo", "demo-zeroshot", "demo-5shot", "demo-crf"),
     "cluener": of_runs(score_rows, *CLUENER_RUNS),
     "cluener-time": of_runs(time_rows, *CLUENER_RUNS),
-    "prompt-length": of_runs(
-        score_rows, *(f"{name}+{ONE_EPOCH}" for name in ("cluener-format-brackets", "cluener-tiny-long"))
-    ),
+    "prompt-length": of_runs(score_rows, *RUNS.values()),
     "prompt-time": of_benchmark("bench_prompt"),
     "cluener-labels": of_runs(label_rows, "cluener-tiny"),
     "probe-medicine": of_runs(score_rows, "probe-medicine", "probe-medicine-zeroshot"),
     "probe-reviews": of_runs(score_rows, "probe-reviews", "probe-reviews-zeroshot"),
     "answer-formats": of_runs(
-        format_rows, *(f"cluener-format-{name}+{ONE_EPOCH}" for name in ("json", "brackets", "occurrence"))
+        format_rows, *(f"cluener-format-{name}+{SWEEP}" for name in ("json", "brackets", "occurrence"))
     ),
     "structured": of_benchmark("bench_structured"),
     "serving": of_benchmark("bench_serving"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from itertools import combinations
 
-from entitune.cli import InputError, label_names, run
+from entitune.cli import InputError, at_least_one, label_names, run
 from entitune.evaluation.scoring import measure, tally_together
 from entitune.evaluation.seeds import mean_and_deviation
 from entitune.evaluation.significance import compare, show_p
@@ -82,12 +82,12 @@ def main() -> None:
         metavar=("DATASET", "A,B,..."),
         help="a dataset and its labels; repeat it for each dataset",
     )
-    parser.add_argument("--resamples", type=int, default=10_000, help="resamples of each test (default: 10000)")
+    parser.add_argument(
+        "--resamples", type=at_least_one, default=10_000, help="resamples of each test (default: 10000)"
+    )
     parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the tests (default: 0)")
     parser.add_argument("--output", required=True, help="TSV; only a header if there is no pair")
     args = parser.parse_args()
-    if args.resamples < 1:
-        parser.error("--resamples: expected at least 1")
 
     labels = {dataset: label_names(names) for dataset, names in args.labels}
     groups: dict[tuple[str, str], dict[str, list[str]]] = {}

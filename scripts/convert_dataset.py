@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from entitune.cli import InputError, label_names, printable, run
+from entitune.cli import InputError, at_least_one, label_names, printable, run
 from entitune.corpus.counts import Counts
 from entitune.corpus.formats import FORMATS, check_options, read_split
 from entitune.corpus.options import CorpusOptions, parse_options
@@ -178,13 +178,6 @@ def summarise(request: Request, counts: Counts, problems: Problems, reading: Rea
     }
 
 
-def _limit(value: str) -> int:
-    limit = int(value)
-    if limit < 1:
-        raise argparse.ArgumentTypeError(f"{value}; expected at least 1")
-    return limit
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -206,7 +199,7 @@ def main() -> None:
         "--on-invalid", choices=["fail", "drop"], default="fail", help="what to do with invalid rows (default: fail)"
     )
     parser.add_argument(
-        "--limit", type=_limit, default=50, metavar="N", help="the most kinds of problems to print (default: 50)"
+        "--limit", type=at_least_one, default=50, metavar="N", help="the most kinds of problems to print (default: 50)"
     )
     parser.add_argument("--output", required=True, type=Path, help="canonical JSON lines")
     parser.add_argument("--dropped", required=True, type=Path, help="JSON lines: dropped rows and reasons")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from entitune.cli import label_names, run
+from entitune.cli import at_least_one, label_names, run
 from entitune.evaluation.scoring import Tally, intervals, measure, tally
 from entitune.files import atomic_write
 from entitune.left_out import LeftOut, read_left_out
@@ -71,7 +71,7 @@ def main() -> None:
         metavar="A,B,...",
         help="the dataset's labels, in the order of the table",
     )
-    parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap resamples (default: 10000)")
+    parser.add_argument("--resamples", type=at_least_one, default=10_000, help="bootstrap resamples (default: 10000)")
     parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
     parser.add_argument("--output", required=True, help="TSV: the run's rows of results/metrics.tsv")
     parser.add_argument("--table", help="Markdown: the same figures for readers, and the data that was left out")
@@ -82,8 +82,6 @@ def main() -> None:
         "--seqeval", help="text: seqeval's report in strict mode, for entities that BIO tags can express"
     )
     args = parser.parse_args()
-    if args.resamples < 1:
-        parser.error("--resamples: expected at least 1")
 
     counted = tally(read_predictions(args.predictions), args.labels)
     key = {"run": args.run, "seed": args.seed, "dataset": args.dataset, "split": args.split}

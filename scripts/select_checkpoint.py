@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from entitune.cli import InputError, label_names, run
+from entitune.cli import InputError, at_least_one, label_names, run
 from entitune.engines.candidates import TRAINING_FILES, candidates_in
 from entitune.evaluation.checkpoint_scores import COLUMNS, SCORING, CheckpointScore
 from entitune.evaluation.scoring import intervals, measure, tally
@@ -45,13 +45,11 @@ def main() -> None:
     parser.add_argument("--labels", type=label_names, required=True, metavar="A,B,...", help="the dataset's labels")
     parser.add_argument("--run", required=True, help="name of the run whose answers are read")
     parser.add_argument("--seed", type=int, required=True, help="seed of the run")
-    parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap resamples (default: 10000)")
+    parser.add_argument("--resamples", type=at_least_one, default=10_000, help="bootstrap resamples (default: 10000)")
     parser.add_argument("--bootstrap-seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
     parser.add_argument("--scores", required=True, help="TSV: the score of each checkpoint, and which one was chosen")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the adapter")
     args = parser.parse_args()
-    if args.resamples < 1:
-        parser.error("--resamples: expected at least 1")
 
     sentences, candidates = list(read_sentences(args.sentences)), candidates_in(args.candidates)
     answers = defaultdict(list)

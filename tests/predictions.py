@@ -36,5 +36,5 @@ def noisy(generator: random.Random, sentences: int = 30) -> list[Prediction]:
     for number in range(sentences):
         gold = [entity(generator.choice(LABELS), "X", i, i + 1) for i in range(generator.randint(0, 4))]
         pred = [generator.choice([one, {**one, "label": generator.choice([*LABELS, "动物"])}]) for one in gold[:3]]
-        records.append(record(gold, pred, number, "XXXX"))
+        records.append(record(gold, pred, number, "X" * 4))
     return records

@@ -18,6 +18,14 @@ def label_names(value: str) -> list[str]:
     return names
 
 
+def at_least_one(value: str) -> int:
+    """Read a count of 1 or more. The `type` of an argparse option."""
+    count = int(value)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{value}; expected at least 1")
+    return count
+
+
 class InputError(Exception):
     """Bad input. The message names the file, the line and the fix."""
 
