@@ -27,7 +27,7 @@ def row(name: str) -> str:
     statuses = Counter(record["status"] for record in read_jsonl(folder / "predictions/dev.jsonl"))
     with (folder / "scores/dev.tsv").open(encoding="utf-8") as stream:
         micro = {one["scoring"]: one["f1"] for one in csv.DictReader(stream, delimiter="\t") if one["label"] == "micro"}
-    log = Path("logs/predict_shard", f"{name}@part-1", "dev/1-of-1.log").read_text(encoding="utf-8")
+    log = Path("logs/predict_shard", f"{name}@seed-1", "dev/1-of-1.log").read_text(encoding="utf-8")
     speed = re.findall(r"(\d+) tokens/s$", log, re.MULTILINE)[-1]
     counts = " | ".join(str(statuses[status]) for status in ("unparseable", "repaired", "truncated"))
     return f"| `{name}` | {counts} | {float(micro['pairs']):.4f} | {float(micro['spans']):.4f} | {speed} |"

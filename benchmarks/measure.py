@@ -134,14 +134,9 @@ def format_rows(*names: str) -> Rows:
     snakemake("results/metrics.tsv", "results/comparison.tsv", runs=",".join(names))
     rows = []
     for name in names:
-        group = f"{row_of(name)}@*"
-        answers = [
-            one
-            for path in ROOT.glob(f"results/groups/{group}/answers/dev/*.jsonl")
-            for one in read_jsonl(path)
-            if one["run"] == name
-        ]
-        logs = [path.read_text("utf-8") for path in ROOT.glob(f"logs/predict_shard/{group}/dev/*.log")]
+        files = ROOT.glob(f"results/groups/{name}@*/answers/dev/*.jsonl")
+        answers = [one for path in files for one in read_jsonl(path)]
+        logs = [path.read_text("utf-8") for path in ROOT.glob(f"logs/predict_shard/{name}@*/dev/*.log")]
         timed = [batch for log in logs for batch in answers_and_seconds(log)]
         speed = sum(count for count, _ in timed) / sum(seconds for _, seconds in timed)
         tokens = sum(one["output_tokens"] for one in answers) / len(answers)

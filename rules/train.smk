@@ -95,6 +95,8 @@ rule train_adapter:
         "logs/train_adapter/{run}/{seed}.log",
     wildcard_constraints:
         run=none_of(SELECTING),
+    # The longest jobs first. Otherwise the last training may start after the predictions of the others, and end alone.
+    priority: 1
     threads: lambda w: recipe_of(w).threads
     resources:
         gpu=lambda w: recipe_of(w).gpus,

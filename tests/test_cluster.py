@@ -99,7 +99,7 @@ def test_adapters_of_a_sweep_share_an_engine_if_the_settings_allow_it(folder: Pa
             (("grid", "shared"), ("grid2", "alone"))]  # fmt: skip
     (folder / "conf" / "runs.tsv").write_text(SHEET + "".join(rows), encoding="utf-8")
     decode = folder / "conf" / "decode.yaml"
-    entries = "shared:\n  <<: *cpu\n  adapter: lora\n  shards: 2\nalone:\n  <<: *cpu\n  share_engine: false\n"
+    entries = "shared:\n  <<: *cpu\n  adapter: lora\n  share_engine: true\n  shards: 2\nalone:\n  <<: *cpu\n"
     decode.write_text(decode.read_text() + entries, encoding="utf-8")
     planned = plan(folder, "--config", "runs=grid,grid2")
     passed = plan(folder, "--config", "runs=grid+lora_rank=20")

@@ -110,7 +110,7 @@ def test_the_same_seed_gives_the_same_files(demo: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert "stage 3 of 5, train demo seed 1: 100 %, step " in done.stdout
     assert re.search(
-        r"stage 4 of 5, predict demo@part-1, 1-of-1: 100 %, (\d+)/\1 sentences, [\d.]+ sentences/s", done.stdout
+        r"stage 4 of 5, predict demo@seed-1, 1-of-1: 100 %, (\d+)/\1 sentences, [\d.]+ sentences/s", done.stdout
     )
     assert [name for name, content in kept.items() if (demo / name).read_bytes() != content] == []
     snakemake(demo, "results/metrics.tsv", "--cores", "all")

@@ -62,7 +62,7 @@ def test_a_step_that_failed_in_a_rerun_fails_again(finished: Path) -> None:
 
 
 def test_a_step_that_was_terminated_in_a_rerun_runs_again(finished: Path) -> None:
-    log = finished / "logs/predict_shard/demo-zeroshot@part-1/dev/1-of-1.log"
+    log = finished / "logs/predict_shard/demo-zeroshot@seed-1/dev/1-of-1.log"
     old = log.stat().st_mtime_ns
     replace_in(finished, "conf/decode.yaml", "max_tokens: 200", "max_tokens: 100")
     process = subprocess.Popen(

@@ -67,8 +67,8 @@ def test_results_of_another_cuda_are_named(tmp_path: Path) -> None:
 def test_a_failure_names_step_error_and_log(tmp_path: Path) -> None:
     log = tmp_path / "1.log"
     log.write_text("Loading\nerror: no room\nerror: second\n")
-    assert failure_of("predict_shard", {"group": "demo@part-1"}, log).splitlines() == [
-        f"The step predict_shard (group=demo@part-1) failed; its log: {log}",
+    assert failure_of("predict_shard", {"group": "demo@seed-1"}, log).splitlines() == [
+        f"The step predict_shard (group=demo@seed-1) failed; its log: {log}",
         "  error: no room",
     ]
     assert failure_of("all", {}, None) == "The step all failed"

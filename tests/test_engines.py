@@ -11,6 +11,7 @@ import pytest
 import yaml
 from helpers import (
     Result,
+    edit_yaml,
     losses,
     python_of,
     read_jsonl,
@@ -193,8 +194,7 @@ def test_a_shared_engine_gives_the_answers_of_separate_engines(demo: Path, tmp_p
     settings["confidence"] = True  # recording probabilities changes no answer
     for adapter, alone_as_well in (("merged", (1, 3)), ("lora", (2,))):
         try:
-            changed = kept.replace("adapter: merged", f"adapter: {adapter}", 1).replace("shards: 1", "shards: 10", 1)
-            decode.write_text(changed, encoding="utf-8")
+            edit_yaml(decode, "cpu", adapter=adapter, share_engine=True, shards=10)
             done = snakemake(demo, answers, "--cores", "all")
         finally:
             decode.write_text(kept, encoding="utf-8")

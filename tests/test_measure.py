@@ -28,7 +28,7 @@ def test_rows_are_replaced_and_the_rest_is_kept() -> None:
 
 
 def test_the_rows_of_answer_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run of a sweep predicts in the engine group of its row. The results are made up; the workflow is not run."""
+    """Each seed of a run predicts in its own engine group. The results are made up; the workflow is not run."""
     monkeypatch.setattr(measure, "ROOT", tmp_path)
     monkeypatch.setattr(measure, "snakemake", lambda *targets, runs: None)
     for name in ("json", "brackets"):
@@ -36,9 +36,9 @@ def test_the_rows_of_answer_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         folder.mkdir(parents=True)
         row = f"{folder.parents[1].name} 1 x dev spans micro 0.5 0.5 0.5 9 8 7 0.4 0.6 0.4 0.6 0.4 0.6".split()
         (folder / "dev.tsv").write_text("\t".join(METRICS_COLUMNS) + "\n" + "\t".join(row) + "\n")
-        answers = [{"run": f"{name}+num_train_epochs=1", "output_tokens": 20}, {"run": "other", "output_tokens": 90}]
-        write_jsonl(tmp_path / f"results/groups/{name}@part-1/answers/dev/1-of-1.jsonl", answers)
-        log = tmp_path / f"logs/predict_shard/{name}@part-1/dev/1-of-1.log"
+        group = f"{name}+num_train_epochs=1@seed-1"
+        write_jsonl(tmp_path / f"results/groups/{group}/answers/dev/1-of-1.jsonl", [{"output_tokens": 20}])
+        log = tmp_path / f"logs/predict_shard/{group}/dev/1-of-1.log"
         log.parent.mkdir(parents=True)
         log.write_text("x seed 1: 30 answers, 600 tokens in 1.50 s: 400 tokens/s\n")
     columns = ("scoring", "label", "run_a", "run_b", "difference", "p_randomisation", "resamples")

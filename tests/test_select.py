@@ -85,10 +85,10 @@ def test_the_best_checkpoint_is_the_adapter(chosen: Path) -> None:
 
 
 def test_one_engine_answers_for_all_checkpoints(chosen: Path) -> None:
-    answers = read_jsonl(chosen / "results/groups/chosen@part-1/answers/select/1-of-1.jsonl")
+    answers = read_jsonl(chosen / f"results/groups/{RUN}@seed-1/answers/select/1-of-1.jsonl")
     ids = [sentence.id for sentence in read_sentences(chosen / FOLDER / "held_out.jsonl")]
     assert [(one["step"], one["id"]) for one in answers] == [(step, name) for step in (10, 20, 30, 40) for name in ids]
-    log = (chosen / "logs/predict_shard/chosen@part-1/select/1-of-1.log").read_text(encoding="utf-8")
+    log = (chosen / f"logs/predict_shard/{RUN}@seed-1/select/1-of-1.log").read_text(encoding="utf-8")
     assert re.findall(r"seed 1 step (\d+): 64 answers", log) == ["10", "20", "30", "40"]
 
 

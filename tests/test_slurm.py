@@ -23,6 +23,7 @@ from helpers import (
     losses,
     processes_in,
     read_jsonl,
+    replace_in,
     snakemake,
     train_command,
     wait_for,
@@ -41,7 +42,7 @@ ROW = "demo\tdemo\tentitune-tiny\tner-zh-short-brackets\tdemo\tcpu\t1\t\n"
 TARGET = ["results/metrics.tsv", "--workflow-profile", "profiles/slurm", "--config", "runs=demo"]
 TARGET += ["--set-resources", "predict_shard:gpu=1", "--slurm-init-seconds-before-status-checks", "3"]
 RUN = Path("results/demo/seed-1")
-ANSWERS = "results/groups/demo@part-1/answers/dev"
+ANSWERS = "results/groups/demo@seed-1/answers/dev"
 EPOCH = 80
 """A checkpoint is written every so many optimisation steps."""
 
@@ -81,6 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_repository(tmp_path_factory.mktemp("slurm"))
     (folder / "conf" / "runs.tsv").write_text(SHEET + ROW, encoding="utf-8")
     edit_yaml(folder / "conf" / "recipes.yaml", "demo", gpus=1, gpu_model="fake")
+    replace_in(folder, "conf/train/demo.yaml", "num_train_epochs: 1.0", "num_train_epochs: 2.0")
     edit_yaml(folder / "conf" / "decode.yaml", "cpu", shards=2)
     return folder
 
