@@ -37,7 +37,7 @@ def test_the_scores_are_those_of_the_readme(demo: Path) -> None:
     assert micro["demo-zeroshot", "1"] >= 0.63  # measured: 0.664
     scores = [micro["demo", seed] for seed in "123"]
     assert min(scores) >= 0.62
-    assert sum(scores) / 3 >= 0.63  # measured: 0.658
+    assert sum(scores) / 3 >= 0.65  # measured: 0.674
 
 
 def test_every_sentence_is_answered_in_order(demo: Path) -> None:
