@@ -61,7 +61,7 @@ def test_the_demo_is_scored_and_served(folder: Path) -> None:
     assert min(micro) > 0.6
     statuses = Counter(row["status"] for row in read_jsonl(folder / "results/demo/seed-1/predictions/dev.jsonl"))
     assert statuses.keys() <= {"ok", "repaired"}
-    assert statuses["repaired"] < 0.1 * statuses.total()  # 7 of 120, as with the engines for CUDA 13
+    assert statuses["repaired"] < 0.1 * statuses.total()  # 8 of 120, as with the engines for CUDA 13
     check = json.loads((folder / "results/demo/seed-1/serving_check.json").read_text(encoding="utf-8"))
     assert check["health"] == 200
 
