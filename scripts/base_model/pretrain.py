@@ -124,32 +124,25 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) ->
     return model
 
 
-def share_gradients(parameters: list[torch.nn.Parameter], flat: torch.Tensor) -> None:
-    """Replace the gradients of each process with the mean over all processes. ``flat`` has room for all of them."""
-    torch.cat([p.grad.flatten() for p in parameters], out=flat)
+def share_gradients(parameters: list[torch.nn.Parameter]) -> None:
+    """Replace the gradients of each process with the mean over all processes."""
+    flat = torch.cat([p.grad.flatten() for p in parameters])
     torch.distributed.all_reduce(flat)
     flat /= torch.distributed.get_world_size()
     for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        p.grad = part.view_as(p)
+        p.grad.copy_(part.view_as(p))
 
 
-def share_matrices(matrices: list[torch.nn.Parameter], flat: torch.Tensor, rank: int) -> None:
-    """Send all matrices to all processes. Each of n processes has updated every n-th matrix.
-
-    ``flat`` has room for the matrices of a process.
-    """
+def share_matrices(matrices: list[torch.nn.Parameter]) -> None:
+    """Send all matrices to all processes. Each of n processes has updated every n-th matrix."""
     world = torch.distributed.get_world_size()
     with torch.no_grad():
         for owner in range(world):
             owned = matrices[owner::world]
-            sizes = [p.numel() for p in owned]
-            room = flat[: sum(sizes)]
-            if owner == rank:
-                torch.cat([p.flatten() for p in owned], out=room)
-            torch.distributed.broadcast(room, owner)
-            if owner != rank:
-                for p, part in zip(owned, room.split(sizes), strict=True):
-                    p.copy_(part.view_as(p))
+            flat = torch.cat([p.flatten() for p in owned])
+            torch.distributed.broadcast(flat, owner)
+            for p, part in zip(owned, flat.split([p.numel() for p in owned]), strict=True):
+                p.copy_(part.view_as(p))
 
 
 class Progress(NamedTuple):
@@ -255,7 +248,6 @@ class Course:
             torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
         ]
         self.size = sum(p.numel() for p in self.parameters)
-        self.flat = torch.empty(self.size)  # allocated once: new memory of this size costs more than the copies
         self.stream, self.order = hashlib.sha256(), random.Random(args.seed)
         self.source = rows(args.course, args.seed, args.rows, read_clauses(args.news))
         self.checkpoint = Checkpoint(rank, args)
@@ -329,12 +321,12 @@ class Course:
             logits = self.model.lm_head(hidden)
         loss = functional.cross_entropy(logits.float(), x[:, 1:][mask[:, 1:]])
         loss.backward()
-        share_gradients(self.parameters, self.flat)
+        share_gradients(self.parameters)
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
         self.model.zero_grad()
-        share_matrices(self.matrices, self.flat, self.rank)
+        share_matrices(self.matrices)
         self.steps += 1
         self.tokens += x.numel() * args.processes
         self.losses.append(loss.item())
