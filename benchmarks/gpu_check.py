@@ -37,7 +37,8 @@ from typing import Any
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+sys.path.insert(0, str(SCRIPTS))
 
 from entitune.cli import InputError, run
 from entitune.corpus.formats import read_split
@@ -47,6 +48,7 @@ from entitune.engines.memory_estimate import GB, LoraTraining, Shape
 from entitune.files import atomic_write, to_json
 from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.prompt import AlpacaRow, Prompt
+from train_adapter import failure
 
 SHAPES = [Path("conf/shapes") / f"{name}.json" for name in ("qwen2.5-7b-instruct", "qwen3-8b")]
 
@@ -281,7 +283,8 @@ def compare_settings(
 
 
 def train_model(folder: Path, template: str, rows: list[AlpacaRow], reference: Path, device: str) -> dict[str, Any]:
-    """Train a model on alpaca rows with LLaMA-Factory; return time, speed, memory and losses."""
+    """Train a model on alpaca rows as train_adapter does; return time, speed, memory and losses, or why it failed."""
+    record: dict[str, Any] = {"model": folder.name, "examples": len(rows), "error": None}
     with tempfile.TemporaryDirectory() as work:
         (Path(work) / "train.json").write_text(to_json(rows), encoding="utf-8")
         (Path(work) / "dataset_info.json").write_text(to_json({"rows": {"file_name": "train.json"}}), encoding="utf-8")
@@ -297,6 +300,7 @@ def train_model(folder: Path, template: str, rows: list[AlpacaRow], reference: P
             "save_strategy": "no",
             "plot_loss": False,
             "report_to": "none",
+            "logging_nan_inf_filter": False,
             "disable_tqdm": True,
             "include_num_input_tokens_seen": "non_padding",
             "bf16": "bfloat16" in str(half_precision(device)),
@@ -306,19 +310,21 @@ def train_model(folder: Path, template: str, rows: list[AlpacaRow], reference: P
         arguments |= {"use_cpu": True} if device == "cpu" else {}
         config = Path(work) / "train.yaml"
         config.write_text(yaml.safe_dump(arguments), encoding="utf-8")
-        command = [sys.executable, "-m", "llamafactory.cli", "train", str(config)]
+        command = [sys.executable, str(SCRIPTS / "run_llamafactory.py"), str(config)]
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "RECORD_VRAM": "1"}
         # One GPU is measured: with several, LLaMA-Factory would start a process for each.
         environment |= {"CUDA_VISIBLE_DEVICES": environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
-        result = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if result.returncode:
-            raise InputError(f"LLaMA-Factory failed on {folder}:\n{result.stderr[-2000:]}")
+        output = Path(work) / "output.log"
+        with output.open("w", encoding="utf-8") as stream:
+            returncode = subprocess.run(command, env=environment, stdout=stream, stderr=subprocess.STDOUT).returncode
+        if returncode:
+            reason = str(failure(output, returncode))
+            print(f"training {folder} failed: {reason}", file=sys.stderr, flush=True)
+            return record | {"error": reason.splitlines()[-1]}
         log = [json.loads(line) for line in (Path(work) / "output/trainer_log.jsonl").read_text().splitlines()]
         totals = json.loads((Path(work) / "output/train_results.json").read_text())
     losses = [record["loss"] for record in log if "loss" in record]
-    return {
-        "model": folder.name,
-        "examples": len(rows),
+    return record | {
         "seconds": totals["train_runtime"],
         "examples_per_second": totals["train_samples_per_second"],
         "tokens_per_second": totals["num_input_tokens_seen"] / totals["train_runtime"],
@@ -351,6 +357,9 @@ def format_report(report: dict[str, Any]) -> str:
             "|---|---|---|---|---|---|---|",
         ]
     for record in report["training"]:
+        if record["error"]:
+            lines.append(f"| {record['model']} | {record['examples']:,} | {record['error']} | | | | |")
+            continue
         lines.append(
             f"| {record['model']} | {record['examples']:,} | {cell(record['seconds'])} "
             f"| {cell(record['examples_per_second'])} | {cell(record['tokens_per_second'], 0)} "
@@ -367,7 +376,8 @@ def format_settings(shape: str, settings: list[dict[str, Any]]) -> list[str]:
         "",
         f"## The reference's settings and the fast ones, on random weights in the shape of {shape}",
         "",
-        "| settings | tokens/s | examples/s | memory: reserved, estimated (GB) | MFU (%) | times the reference |",
+        "| settings | tokens/s | examples/s | memory: allocated, reserved, estimated (GB) | MFU (%) "
+        "| times the reference |",
         "|---|---|---|---|---|---|",
     ]
     base = settings[0].get("tokens_per_second")
@@ -378,7 +388,7 @@ def format_settings(shape: str, settings: list[dict[str, Any]]) -> list[str]:
         mfu = None if record["mfu"] is None else 100 * record["mfu"]
         lines.append(
             f"| {record['settings']} | {cell(record['tokens_per_second'], 0)} | {cell(record['examples_per_second'])} "
-            f"| {cell(record['memory_reserved'], 1, GB)}, {cell(record['memory_estimated'], 1, GB)} "
+            f"| {', '.join(cell(record[f'memory_{kind}'], 1, GB) for kind in ('allocated', 'reserved', 'estimated'))} "
             f"| {cell(mfu)} | {cell(record['tokens_per_second'] / base if base else None, 2)} |"
         )
     return lines

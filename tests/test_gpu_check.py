@@ -67,10 +67,11 @@ def run_check(work: Path, *arguments: str, python: str = str(TRAIN_PYTHON)) -> R
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A complete check on the CPU: 16 sentences, one timed step per setting."""
+    """A complete check on the CPU: 16 sentences, one timed step per setting. The first of the two trainings fails."""
     work = tmp_path_factory.mktemp("gpu_check")
-    base = "data/models/entitune-tiny=qwen"
-    result = run_check(work, "--device", "cpu", "--examples", "16", "--steps", "1", "--model", base)
+    base = "data/models/entitune-tiny"
+    models = ["--model", f"{base}=no-such-template", "--model", f"{base}=qwen"]
+    result = run_check(work, "--device", "cpu", "--examples", "16", "--steps", "1", *models)
     assert result.returncode == 0, result.stderr
     report = dict(json.loads((work / "out" / "gpu_check.json").read_text(encoding="utf-8")))
     report["markdown"] = (work / "out" / "gpu_check.md").read_text(encoding="utf-8")
@@ -79,13 +80,21 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.engine
 def test_the_base_is_trained_with_llamafactory(report: dict[str, Any]) -> None:
-    (training,) = report["training"]
+    _, training = report["training"]
     assert training["model"] == "entitune-tiny"
     assert training["examples"] == 16
+    assert training["error"] is None
     # The base knows the task: a few steps change its loss less than the batches differ.
     assert 0 < training["last_loss"] < training["first_loss"] + 0.1
     assert training["tokens_per_second"] > training["examples_per_second"] > 0
     assert training["memory_reserved"] is None  # a CPU
+
+
+@pytest.mark.engine
+def test_a_training_that_failed_is_a_row_of_the_table(report: dict[str, Any]) -> None:
+    failed, _ = report["training"]
+    assert "no-such-template" in failed["error"]
+    assert f"| entitune-tiny | 16 | {failed['error']} | | | | |" in report["markdown"]
 
 
 @pytest.mark.engine
@@ -144,6 +153,7 @@ def test_a_setting_that_ran_out_of_memory_is_a_row_of_the_table() -> None:
         "error": None,
         "tokens_per_second": 2000.0,
         "examples_per_second": 8.0,
+        "memory_allocated": 24.1e9,
         "memory_reserved": 26.4e9,
         "memory_estimated": 25.0e9,
         "mfu": 0.2,
@@ -163,9 +173,9 @@ def test_a_setting_that_ran_out_of_memory_is_a_row_of_the_table() -> None:
         }
     )
     assert "# GPU check: NVIDIA A100\n\n2026-01-01, torch 2.13.0, CUDA 13.0\n" in text
-    assert "| reference | 2,000 | 8.0 | 26.4, 25.0 | 20.0 | 1.00 |" in text
+    assert "| reference | 2,000 | 8.0 | 24.1, 26.4, 25.0 | 20.0 | 1.00 |" in text
     assert "| + a: 1 | OutOfMemoryError: CUDA out of memory. | | | | |" in text
-    assert "| + b: 2 | 5,000 | 8.0 | 26.4, 25.0 | 20.0 | 2.50 |" in text
+    assert "| + b: 2 | 5,000 | 8.0 | 24.1, 26.4, 25.0 | 20.0 | 2.50 |" in text
     assert "LLaMA-Factory" not in text
 
 

@@ -37,8 +37,8 @@ The first matching entry counts, so longer names come before names that they con
 
 REFERENCE_MFU = 0.2
 """The share of the peak throughput that the reference's training reached: about 300 tokens x 9,673 examples x 3 epochs
-with gradient checkpointing, 6 x 7.07e9 operations per token, in 6,306 s on an A100 (312 TFLOPS). gpu_check measures
-it."""
+with gradient checkpointing, 6 x 7.07e9 operations per token, in 6,306 s on an A100 (312 TFLOPS). gpu_check
+measures it: docs/gpu.md has the figures of an H100."""
 
 CONTEXT_BYTES = 0.6 * GB
 """The memory of the CUDA context and of the libraries' kernels, outside PyTorch's own."""
