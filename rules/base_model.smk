@@ -86,7 +86,7 @@ rule pretrain:
         paths.base_model("benchmarks/pretrain.tsv")
     threads: 2
     resources:
-        mem_mb=6000,
+        mem_mb=16000,
         runtime=120,
     params:
         options="--course general --rows 224000",
@@ -113,7 +113,7 @@ rule pretrain_on_written:
         paths.base_model("benchmarks/pretrain_on_written.tsv")
     threads: 2
     resources:
-        mem_mb=6000,
+        mem_mb=16000,
         runtime=180,
     params:
         options=f"--course written --start {os.path.dirname(rules.pretrain.output.weights)} --rows 360000",
