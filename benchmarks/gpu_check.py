@@ -1,4 +1,4 @@
-r"""Measure a GPU on EntiTune's own work, without Snakemake: on any CUDA machine with torch, transformers and peft.
+r"""Measure a GPU on EntiTune's own work, without Snakemake, with torch, transformers, peft and pydantic.
 
     .envs/train/bin/python benchmarks/gpu_check.py --train CLUENER/train.json \
         --model data/models/entitune-tiny=qwen --model results/models/smollm2-135m-instruct
@@ -26,6 +26,7 @@ import multiprocessing
 import os
 import platform
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -37,18 +38,19 @@ from typing import Any
 
 import yaml
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
-sys.path.insert(0, str(SCRIPTS))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
+import run_llamafactory
 from entitune.cli import InputError, run
 from entitune.corpus.formats import read_split
 from entitune.corpus.sources import Source
 from entitune.engines import memory_estimate
 from entitune.engines.memory_estimate import GB, LoraTraining, Shape
 from entitune.files import atomic_write, to_json
+from entitune.processes import die_with_parent
 from entitune.prompting.answer_formats.writing import write_answer
 from entitune.prompting.prompt import AlpacaRow, Prompt
-from train_adapter import failure
+from train_adapter import check_weights, trainer_environment
 
 SHAPES = [Path("conf/shapes") / f"{name}.json" for name in ("qwen2.5-7b-instruct", "qwen3-8b")]
 
@@ -264,22 +266,37 @@ def compare_settings(
             try:
                 record |= pool.submit(measure_shape, config, setting, drawn, warmup, device).result()
             except Exception as error:  # such as out of memory, or a missing package: the table has the reason
-                record["error"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+                record["error"] = reason_in(f"{type(error).__name__}: {error}")
                 yield record
                 continue
-        mean = record["tokens"] / record["examples"]
-        flops = record["tokens"] * memory_estimate.training_flops_per_token(
-            shape, replace(training, checkpointing=False), mean
-        )
-        peak = memory_estimate.peak_tflops(describe_device(device)["device"])
+        name_of_device = describe_device(device)["device"]
         record |= {
             "tokens_per_second": record["tokens"] / record["seconds"],
             "examples_per_second": record["examples"] / record["seconds"],
-            # Chowdhery et al. 2022 (PaLM), appendix B: operations that the model needs, without recomputation.
-            "mfu": flops / record["seconds"] / (peak * 1e12) if peak else None,
+            "mfu": share_of_peak(record, shape, replace(training, checkpointing=False), name_of_device),
+            "hfu": share_of_peak(record, shape, training, name_of_device),
             "memory_estimated": sum(memory_estimate.training_memory(shape, training, max(drawn)).values()),
         }
         yield record
+
+
+def share_of_peak(record: dict[str, Any], shape: Shape, training: LoraTraining, device: str) -> float | None:
+    """Return the share of the device's peak throughput that the operations of `training` reach; None if it is unknown.
+
+    Chowdhery et al. 2022 (PaLM), appendix B: MFU counts the operations that the model needs, HFU also those that
+    gradient checkpointing repeats.
+    """
+    peak = memory_estimate.peak_tflops(device)
+    mean = record["tokens"] / record["examples"]
+    flops = record["tokens"] * memory_estimate.training_flops_per_token(shape, training, mean)
+    return flops / record["seconds"] / (peak * 1e12) if peak else None
+
+
+def reason_in(output: str) -> str:
+    """Return the last error in the output of a program, or its last line, as the text of a table's cell."""
+    lines = [line for line in output.splitlines() if line.strip()] or ["no message"]
+    errors = [line for line in lines if re.match(r"error: |[\w.]*(Error|Exception)\b", line)]
+    return (errors or lines)[-1].removeprefix("error: ").replace("|", "/")
 
 
 def train_model(folder: Path, template: str, rows: list[AlpacaRow], reference: Path, device: str) -> dict[str, Any]:
@@ -310,17 +327,21 @@ def train_model(folder: Path, template: str, rows: list[AlpacaRow], reference: P
         arguments |= {"use_cpu": True} if device == "cpu" else {}
         config = Path(work) / "train.yaml"
         config.write_text(yaml.safe_dump(arguments), encoding="utf-8")
-        command = [sys.executable, str(SCRIPTS / "run_llamafactory.py"), str(config)]
-        environment = os.environ | {"HF_HUB_OFFLINE": "1", "RECORD_VRAM": "1"}
+        command = [sys.executable, run_llamafactory.__file__, str(config)]
+        environment = trainer_environment(Path(sys.executable), os.cpu_count() or 1) | {"RECORD_VRAM": "1"}
         # One GPU is measured: with several, LLaMA-Factory would start a process for each.
         environment |= {"CUDA_VISIBLE_DEVICES": environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
-        output = Path(work) / "output.log"
-        with output.open("w", encoding="utf-8") as stream:
-            returncode = subprocess.run(command, env=environment, stdout=stream, stderr=subprocess.STDOUT).returncode
-        if returncode:
-            reason = str(failure(output, returncode))
-            print(f"training {folder} failed: {reason}", file=sys.stderr, flush=True)
-            return record | {"error": reason.splitlines()[-1]}
+        result = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
+        )
+        if result.returncode:
+            output = result.stdout.decode(errors="replace")
+            print(f"{output[-2000:]}\ntraining {folder} failed", file=sys.stderr, flush=True)
+            return record | {"error": f"exit code {result.returncode}: {reason_in(output)}"}
+        try:
+            check_weights(Path(work) / "output/adapter_model.safetensors")
+        except InputError as error:
+            return record | {"error": reason_in(str(error))}
         log = [json.loads(line) for line in (Path(work) / "output/trainer_log.jsonl").read_text().splitlines()]
         totals = json.loads((Path(work) / "output/train_results.json").read_text())
     losses = [record["loss"] for record in log if "loss" in record]
@@ -328,6 +349,7 @@ def train_model(folder: Path, template: str, rows: list[AlpacaRow], reference: P
         "seconds": totals["train_runtime"],
         "examples_per_second": totals["train_samples_per_second"],
         "tokens_per_second": totals["num_input_tokens_seen"] / totals["train_runtime"],
+        "memory_allocated": max(record["vram_allocated"] for record in log) * 2**30 if device == "cuda" else None,
         "memory_reserved": max(record["vram_reserved"] for record in log) * 2**30 if device == "cuda" else None,
         "first_loss": losses[0],
         "last_loss": losses[-1],
@@ -337,6 +359,11 @@ def train_model(folder: Path, template: str, rows: list[AlpacaRow], reference: P
 def cell(value: Any, digits: int = 1, unit: float = 1.0) -> str:
     """Return a number for the table, or a dash for None."""
     return "–" if value is None else f"{value / unit:,.{digits}f}"
+
+
+def memory_cell(record: dict[str, Any], *kinds: str) -> str:
+    """Return the memory of these kinds, in GB, for the table."""
+    return ", ".join(cell(record[f"memory_{kind}"], 1, GB) for kind in kinds)
 
 
 def format_report(report: dict[str, Any]) -> str:
@@ -353,17 +380,19 @@ def format_report(report: dict[str, Any]) -> str:
         lines += [
             f"## LoRA training with LLaMA-Factory on {report['train']}",
             "",
-            "| model | examples | seconds | examples/s | tokens/s | memory (GB) | loss, first and last step |",
+            "| model | examples | seconds | examples/s | tokens/s | memory: allocated, reserved (GB) "
+            "| loss, first and last step |",
             "|---|---|---|---|---|---|---|",
         ]
     for record in report["training"]:
-        if record["error"]:
+        if record["error"] is not None:
             lines.append(f"| {record['model']} | {record['examples']:,} | {record['error']} | | | | |")
             continue
         lines.append(
             f"| {record['model']} | {record['examples']:,} | {cell(record['seconds'])} "
             f"| {cell(record['examples_per_second'])} | {cell(record['tokens_per_second'], 0)} "
-            f"| {cell(record['memory_reserved'], 1, GB)} | {record['first_loss']:.3f}, {record['last_loss']:.3f} |"
+            f"| {memory_cell(record, 'allocated', 'reserved')} "
+            f"| {record['first_loss']:.3f}, {record['last_loss']:.3f} |"
         )
     for shape, settings in report["shapes"].items():
         lines += format_settings(shape, settings)
@@ -376,20 +405,20 @@ def format_settings(shape: str, settings: list[dict[str, Any]]) -> list[str]:
         "",
         f"## The reference's settings and the fast ones, on random weights in the shape of {shape}",
         "",
-        "| settings | tokens/s | examples/s | memory: allocated, reserved, estimated (GB) | MFU (%) "
+        "| settings | tokens/s | examples/s | memory: allocated, reserved, estimated (GB) | MFU, HFU (%) "
         "| times the reference |",
         "|---|---|---|---|---|---|",
     ]
     base = settings[0].get("tokens_per_second")
     for record in settings:
-        if record["error"]:
+        if record["error"] is not None:
             lines.append(f"| {record['settings']} | {record['error']} | | | | |")
             continue
-        mfu = None if record["mfu"] is None else 100 * record["mfu"]
         lines.append(
             f"| {record['settings']} | {cell(record['tokens_per_second'], 0)} | {cell(record['examples_per_second'])} "
-            f"| {', '.join(cell(record[f'memory_{kind}'], 1, GB) for kind in ('allocated', 'reserved', 'estimated'))} "
-            f"| {cell(mfu)} | {cell(record['tokens_per_second'] / base if base else None, 2)} |"
+            f"| {memory_cell(record, 'allocated', 'reserved', 'estimated')} "
+            f"| {cell(record['mfu'], 1, 0.01)}, {cell(record['hfu'], 1, 0.01)} "
+            f"| {cell(record['tokens_per_second'] / base if base else None, 2)} |"
         )
     return lines
 
@@ -428,6 +457,9 @@ def main() -> None:
     device_help = "cpu only tries the script, with a tiny --shape (default: %(default)s)"
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help=device_help)
     args = parser.parse_args()
+    models = [value.partition("=") for value in args.model]
+    if missing := [folder for folder, _, _ in models if not Path(folder, "config.json").is_file()]:
+        raise InputError(f"--model: no config.json in {', '.join(missing)}; give the folder of a model")
 
     import torch
 
@@ -453,8 +485,7 @@ def main() -> None:
         "training": training,
         "shapes": measured,
     }
-    for value in args.model:
-        folder, _, template = value.partition("=")
+    for folder, _, template in models:
         print(f"training {folder}", file=sys.stderr, flush=True)
         training.append(train_model(Path(folder), template, rows, args.reference, args.device))
         write_report(report, args.output_dir)

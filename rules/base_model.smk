@@ -1,4 +1,4 @@
-"""The embedded base model, trained from scratch in hours: `snakemake base_model --cores 2`. No other target needs it.
+"""The embedded base model, made in two hours: `snakemake base_model --cores 2`. No other target needs it.
 
 The files are made under results/ and copied to data/models/ at the end. The copies are not declared as outputs: the
 model in the repository is an input of the pipeline, and a changed lexicon must not start a pre-training in a demo run.
@@ -86,7 +86,7 @@ rule pretrain:
         paths.base_model("benchmarks/pretrain.tsv")
     threads: 2
     resources:
-        mem_mb=16000,
+        mem_mb=lambda w, attempt: growing(16000, attempt),
         runtime=120,
     params:
         options="--course general --rows 224000",
@@ -113,7 +113,7 @@ rule pretrain_on_written:
         paths.base_model("benchmarks/pretrain_on_written.tsv")
     threads: 2
     resources:
-        mem_mb=16000,
+        mem_mb=lambda w, attempt: growing(16000, attempt),
         runtime=180,
     params:
         options=f"--course written --start {os.path.dirname(rules.pretrain.output.weights)} --rows 360000",

@@ -127,7 +127,7 @@ def shared_tokens(prompts: list[list[int]]) -> int:
 
 @dataclass
 class Measured:
-    """The measured memory and time of a finished training: the maximum over its seeds."""
+    """The memory that PyTorch allocated, and the time, of a finished training: the maximum over its seeds."""
 
     bytes: float = 0.0
     seconds: float = 0.0
@@ -139,7 +139,7 @@ def measured(job: Run) -> Measured:
     logs = [Path(job.files(seed).adapter("trainer_log.jsonl")) for seed in job.seeds]
     for log in filter(Path.is_file, logs):
         for record in read_jsonl(log):
-            result.bytes = max(result.bytes, record.get("vram_reserved", 0.0) * 2**30)
+            result.bytes = max(result.bytes, record.get("vram_allocated", 0.0) * 2**30)
             hours, minutes, seconds = record["elapsed_time"].split(", ")[-1].split(":")
             days = int(record["elapsed_time"].split(" day")[0]) if "day" in record["elapsed_time"] else 0
             result.seconds = max(result.seconds, days * 86400 + int(hours) * 3600 + int(minutes) * 60 + int(seconds))
@@ -173,7 +173,7 @@ def prediction_bytes(shape: Shape, decode: Decode) -> float:
     return sum(memory_estimate.prediction_memory(shape, decode.max_model_len, 1).values()) / memory_estimate.VLLM_SHARE
 
 
-def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
+def describe(job: Run, gpu: tuple[str, int], hfu: float) -> str:
     """Return the estimate of one run as a table, with measured figures if there are any."""
     if not isinstance(job, BaseRun):
         return f"{job.name}: a run of kind {job.kind}, which needs no GPU itself"
@@ -185,7 +185,9 @@ def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
         lines.append(f"  {title}")
         lines.extend(f"    {part:<42}{size / GB:>8.2f} GB" for part, size in parts.items())
         total = f"    {'together, on each GPU':<42}{sum(parts.values()) / GB:>8.2f} GB of {available / GB:.1f} GB"
-        lines.append(total + (f"; measured: {measured_bytes / GB:.2f} GB" if measured_bytes else ""))
+        lines.append(
+            total + (f"; measured without the context: {measured_bytes / GB:.2f} GB" if measured_bytes else "")
+        )
 
     if isinstance(job, TunedRun):
         training, gpus = LoraTraining.from_arguments(job.arguments), max(1, job.recipe.gpus)
@@ -206,9 +208,9 @@ def describe(job: Run, gpu: tuple[str, int], mfu: float) -> str:
             )
             if tflops := memory_estimate.peak_tflops(name):
                 seen = length.examples * length.epochs
-                seconds = memory_estimate.training_seconds(shape, training, mean, seen, tflops, gpus, mfu)
+                seconds = memory_estimate.training_seconds(shape, training, mean, seen, tflops, gpus, hfu)
                 lines.append(
-                    f"    {duration(seconds)} on {gpus} x {name} at {mfu:.0%} of {tflops} TFLOPS"
+                    f"    {duration(seconds)} on {gpus} x {name} at {hfu:.0%} of {tflops} TFLOPS"
                     + (f"; measured: {duration(real.seconds)}" if real.seconds else "")
                 )
     sequences = decode.max_num_seqs
@@ -222,7 +224,7 @@ def smallest_card(need: float) -> str:
     return next((f"{size} GB" for size in CARDS if size * GB >= need), "several")
 
 
-def size_table(study: Study, mfu: float) -> str:
+def size_table(study: Study, hfu: float) -> str:
     """Return a Markdown table, by size, of the card that each model needs: all models with a shape under conf/shapes.
 
     The rows' length is that of the prompt, even if encoded rows exist.
@@ -241,12 +243,12 @@ def size_table(study: Study, mfu: float) -> str:
         row, _ = guess_row(study.prompts[SIZED_PROMPT], shape)
         needs = [sum(memory_estimate.training_memory(shape, training, row).values()) for training in trainings]
         predicting = prediction_bytes(shape, study.decode[SIZED_DECODE])
-        seconds = memory_estimate.training_seconds(shape, trainings[0], row, SIZED_SENTENCES * epochs, tflops, mfu=mfu)
+        seconds = memory_estimate.training_seconds(shape, trainings[0], row, SIZED_SENTENCES * epochs, tflops, hfu=hfu)
         cells = [model, f"{memory_estimate.parameters(shape) / 1e9:.2f} B", f"{row} tokens"]
         cells += [f"{size / GB:.1f} GB" for size in (*needs, predicting)]
         cells += [smallest_card(max(size, predicting)) for size in needs]
         lines.append("| " + " | ".join([*cells, duration(seconds)]) + " |")
-    lines.append(f"\nTime: {SIZED_SENTENCES:,} sentences, {epochs:g} epochs on {name} at {mfu:.0%} of {tflops} TFLOPS.")
+    lines.append(f"\nTime: {SIZED_SENTENCES:,} sentences, {epochs:g} epochs on {name} at {hfu:.0%} of {tflops} TFLOPS.")
     return "\n".join(lines)
 
 
@@ -254,9 +256,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", help="runs of conf/runs.tsv, comma-separated (default: all that need a GPU)")
     parser.add_argument(
-        "--mfu",
+        "--hfu",
         type=float,
-        default=memory_estimate.REFERENCE_MFU,
+        default=memory_estimate.REFERENCE_HFU,
         help="share of the peak throughput that training reaches, as gpu_check measures it (default: %(default)s)",
     )
     parser.add_argument("--check", action="store_true", help="end with exit code 1 if a run does not fit this machine")
@@ -265,7 +267,7 @@ def main() -> None:
 
     study = read_study()
     if args.sizes:
-        print(size_table(study, args.mfu))
+        print(size_table(study, args.hfu))
         return
     jobs = [study.run(name) for name in args.runs.split(",")] if args.runs else list(study.runs.values())
     needs = {job.name: needed_bytes(job) for job in study.runs.values()}
@@ -275,7 +277,7 @@ def main() -> None:
     gpu = detect_gpu()
     print(f"GPU here: {gpu[0]}" if gpu else f"No GPU here; estimates for the reference's GPU, {REFERENCE_GPU[0]}")
     for job in jobs:
-        print("\n" + describe(job, gpu or REFERENCE_GPU, args.mfu))
+        print("\n" + describe(job, gpu or REFERENCE_GPU, args.hfu))
 
     if args.check:
         check_driver(cuda_generation(study.cuda), "the environments are")

@@ -121,6 +121,23 @@ def launcher(executable: str, processes: int, nodes: int) -> list[str]:
     return [torchrun, *meeting, f"--nproc-per-node={processes}", *worker]
 
 
+def trainer_environment(python: Path, threads: int) -> dict[str, str]:
+    """Return the environment of a training process.
+
+    Args:
+        python: A program in the folder of the trainer's Python.
+        threads: The CPU threads of the process.
+    """
+    return {
+        **{name: value for name, value in os.environ.items() if name not in OTHER_TRAININGS},
+        "PATH": f"{python.parent.absolute()}:{os.environ['PATH']}",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONHASHSEED": "0",  # fixes the order of target_modules in adapter_config.json
+        "OMP_NUM_THREADS": str(max(1, threads)),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
 def train(
     config: Path,
     log: Path,
@@ -148,14 +165,7 @@ def train(
     """
     arguments = yaml.safe_load(config.read_text(encoding="utf-8"))
     overrides: list[str] = []
-    environment = {
-        **{name: value for name, value in os.environ.items() if name not in OTHER_TRAININGS},
-        "PATH": f"{Path(command[0]).parent.absolute()}:{os.environ['PATH']}",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONHASHSEED": "0",  # fixes the order of target_modules in adapter_config.json
-        "OMP_NUM_THREADS": str(max(1, threads // processes)),
-        "TOKENIZERS_PARALLELISM": "false",
-    }
+    environment = trainer_environment(Path(command[0]), threads // processes)
     if gpus:
         check_environment(Path(command[0]).parents[1])
         found = find_gpus()

@@ -149,7 +149,7 @@ def test_settings_change_memory_and_time_in_the_right_direction() -> None:
 
     assert seconds(REFERENCE) == pytest.approx(6_306, rel=0.1)  # the share of the peak was computed from this time
     assert seconds(replace(REFERENCE, checkpointing=False)) == pytest.approx(seconds(REFERENCE) * 2 / 3, rel=0.02)
-    assert seconds(REFERENCE, mfu=0.4) == seconds(REFERENCE) / 2
+    assert seconds(REFERENCE, hfu=0.4) == seconds(REFERENCE) / 2
     assert seconds(REFERENCE, gpus=2) == seconds(REFERENCE) / 2
 
 
@@ -296,14 +296,14 @@ def test_encoded_rows_and_a_finished_training_make_the_estimate_exact(study: Pat
         {"id": str(i), "prompt_ids": [7] * 240 + [i + 10] * 35 + [8] * 5, "answer_tokens": 20} for i in range(10_748)
     ]
     write_jsonl(study / "results/datasets/corpus/plain/qwen/train.tokens.jsonl", rows)
-    log = {"current_steps": 909, "elapsed_time": "1:45:06", "vram_reserved": 28.0}
+    log = {"current_steps": 909, "elapsed_time": "1:45:06", "vram_allocated": 28.0}
     write_jsonl(study / "results/big/seed-1/adapter/trainer_log.jsonl", [log])
     result = estimate(study, "--runs", "big")
     assert result.returncode == 0, result.stderr
     assert "4 rows of 300 tokens (the longest row)" in result.stdout
     assert "9,673 examples, 909 optimisation steps, 300 tokens per row" in result.stdout
     assert "the same prompt in every row: 245 tokens, 82% of a row" in result.stdout
-    assert "; measured: 30.06 GB" in result.stdout
+    assert "; measured without the context: 30.06 GB" in result.stdout
     assert "; measured: 1 h 45 min" in result.stdout
 
 

@@ -35,10 +35,10 @@ PEAK_TFLOPS = {
 """Part of the name that nvidia-smi prints -> dense half-precision matrix throughput in NVIDIA's data sheet.
 The first matching entry counts, so longer names come before names that they contain."""
 
-REFERENCE_MFU = 0.2
-"""The share of the peak throughput that the reference's training reached: about 300 tokens x 9,673 examples x 3 epochs
-with gradient checkpointing, 6 x 7.07e9 operations per token, in 6,306 s on an A100 (312 TFLOPS). gpu_check
-measures it: docs/gpu.md has the figures of an H100."""
+REFERENCE_HFU = 0.2
+"""The share of the peak throughput that the reference's training reached, with the operations that gradient
+checkpointing repeats (HFU): about 300 tokens x 9,673 examples x 3 epochs, 6 x 7.07e9 operations per token, in 6,306 s
+on an A100 (312 TFLOPS). gpu_check measures it; docs/gpu.md has the figures of an H100."""
 
 CONTEXT_BYTES = 0.6 * GB
 """The memory of the CUDA context and of the libraries' kernels, outside PyTorch's own."""
@@ -284,14 +284,15 @@ def training_seconds(
     rows: float,
     tflops: float,
     gpus: int = 1,
-    mfu: float = REFERENCE_MFU,
+    hfu: float = REFERENCE_HFU,
 ) -> float:
     """Return the seconds of training on `rows` rows of `length` tokens, where each row counts once per epoch.
 
-    `tflops` is the peak throughput of a GPU, and `mfu` the share of it that training reaches.
+    `tflops` is the peak throughput of a GPU, and `hfu` the share of it that training reaches,
+    with the operations that gradient checkpointing repeats.
     """
     flops = rows * length * training_flops_per_token(shape, training, length)
-    return flops / (tflops * 1e12 * mfu * gpus)
+    return flops / (tflops * 1e12 * hfu * gpus)
 
 
 def peak_tflops(gpu: str) -> float | None:
