@@ -28,7 +28,7 @@ from corpora import (
     to_conll,
     with_ids,
 )
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pyarrow import parquet
 from pydantic import ValidationError
@@ -142,6 +142,7 @@ def test_parquet_round_trip(scratch: Path, corpus: list[Sentence], named: bool) 
 @pytest.mark.parametrize("scheme", ["bio", "bmes", "bioes"])
 @given(corpus=st.lists(sentences(disjoint=True), min_size=1, max_size=4))
 def test_parallel_round_trip(scratch: Path, scheme: str, corpus: list[Sentence]) -> None:
+    assume(not corpus[0].text.startswith("\ufeff"))  # it would be a byte order mark at the start of the file
     texts, tags = scratch / "texts", scratch / "tags"
     texts.write_bytes("".join(f"{one.text}\n" for one in corpus).encode())
     tags.write_bytes("".join(" ".join(tags_of(one, scheme)) + "\n" for one in corpus).encode())
