@@ -249,6 +249,7 @@ def compare_settings(
     effective_batch = arguments["per_device_train_batch_size"] * arguments["gradient_accumulation_steps"]
     wanted = (warmup + steps) * effective_batch
     drawn = random.Random(0).choices(lengths, k=wanted)
+    peak = memory_estimate.peak_tflops(describe_device(device)["device"])
     settings = [("reference", arguments)]
     for key in SPEED_ARGUMENTS:
         if key in target and target[key] != arguments.get(key):
@@ -269,24 +270,22 @@ def compare_settings(
                 record["error"] = reason_in(f"{type(error).__name__}: {error}")
                 yield record
                 continue
-        name_of_device = describe_device(device)["device"]
         record |= {
             "tokens_per_second": record["tokens"] / record["seconds"],
             "examples_per_second": record["examples"] / record["seconds"],
-            "mfu": share_of_peak(record, shape, replace(training, checkpointing=False), name_of_device),
-            "hfu": share_of_peak(record, shape, training, name_of_device),
+            "mfu": share_of_peak(record, shape, replace(training, checkpointing=False), peak),
+            "hfu": share_of_peak(record, shape, training, peak),
             "memory_estimated": sum(memory_estimate.training_memory(shape, training, max(drawn)).values()),
         }
         yield record
 
 
-def share_of_peak(record: dict[str, Any], shape: Shape, training: LoraTraining, device: str) -> float | None:
-    """Return the share of the device's peak throughput that the operations of `training` reach; None if it is unknown.
+def share_of_peak(record: dict[str, Any], shape: Shape, training: LoraTraining, peak: float | None) -> float | None:
+    """Return the share of the peak throughput (TFLOPS) that the operations of `training` reach; None if it is unknown.
 
     Chowdhery et al. 2022 (PaLM), appendix B: MFU counts the operations that the model needs, HFU also those that
     gradient checkpointing repeats.
     """
-    peak = memory_estimate.peak_tflops(device)
     mean = record["tokens"] / record["examples"]
     flops = record["tokens"] * memory_estimate.training_flops_per_token(shape, training, mean)
     return flops / record["seconds"] / (peak * 1e12) if peak else None
@@ -317,7 +316,7 @@ def train_model(folder: Path, template: str, rows: list[AlpacaRow], reference: P
             "save_strategy": "no",
             "plot_loss": False,
             "report_to": "none",
-            "logging_nan_inf_filter": False,
+            "logging_nan_inf_filter": False,  # otherwise a loss that is not finite is logged as 0
             "disable_tqdm": True,
             "include_num_input_tokens_seen": "non_padding",
             "bf16": "bfloat16" in str(half_precision(device)),
@@ -344,13 +343,13 @@ def train_model(folder: Path, template: str, rows: list[AlpacaRow], reference: P
             return record | {"error": reason_in(str(error))}
         log = [json.loads(line) for line in (Path(work) / "output/trainer_log.jsonl").read_text().splitlines()]
         totals = json.loads((Path(work) / "output/train_results.json").read_text())
-    losses = [record["loss"] for record in log if "loss" in record]
+    losses = [logged["loss"] for logged in log if "loss" in logged]
     return record | {
         "seconds": totals["train_runtime"],
         "examples_per_second": totals["train_samples_per_second"],
         "tokens_per_second": totals["num_input_tokens_seen"] / totals["train_runtime"],
-        "memory_allocated": max(record["vram_allocated"] for record in log) * 2**30 if device == "cuda" else None,
-        "memory_reserved": max(record["vram_reserved"] for record in log) * 2**30 if device == "cuda" else None,
+        "memory_allocated": max(logged["vram_allocated"] for logged in log) * 2**30 if device == "cuda" else None,
+        "memory_reserved": max(logged["vram_reserved"] for logged in log) * 2**30 if device == "cuda" else None,
         "first_loss": losses[0],
         "last_loss": losses[-1],
     }

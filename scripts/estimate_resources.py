@@ -259,7 +259,7 @@ def main() -> None:
         "--hfu",
         type=float,
         default=memory_estimate.REFERENCE_HFU,
-        help="share of the peak throughput that training reaches, as gpu_check measures it (default: %(default)s)",
+        help="share of the peak throughput that training reaches: HFU, as gpu_check prints it (default: %(default)s)",
     )
     parser.add_argument("--check", action="store_true", help="end with exit code 1 if a run does not fit this machine")
     parser.add_argument("--sizes", action="store_true", help="print only a table: which model fits which card")

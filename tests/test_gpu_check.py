@@ -17,6 +17,8 @@ import pytest
 import yaml
 from helpers import ROOT, Result, python_of
 
+from entitune.engines import memory_estimate
+
 TRAIN_PYTHON = python_of("train")
 
 REFERENCE = {
@@ -191,6 +193,21 @@ def test_a_setting_that_ran_out_of_memory_is_a_row_of_the_table() -> None:
     assert "| + a: 1 | OutOfMemoryError: CUDA out of memory. | | | | |" in text
     assert "| + b: 2 | 5,000 | 8.0 | 24.1, 26.4, 25.0 | 20.0, 30.0 | 2.50 |" in text
     assert "LLaMA-Factory" not in text
+
+
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_the_estimate_takes_the_measured_hfu(checkpointing: bool) -> None:
+    """With the HFU of a measurement, the estimate of time is the measured time."""
+    shape = memory_estimate.Shape.from_config(json.loads((ROOT / gpu_check.SHAPES[0]).read_text(encoding="utf-8")))
+    training = memory_estimate.LoraTraining.from_arguments(
+        REFERENCE | {"disable_gradient_checkpointing": not checkpointing}
+    )
+    measured = {"seconds": 18.2, "examples": 256, "tokens": 68_706}
+    hfu = gpu_check.share_of_peak(measured, shape, training, 989)
+    assert hfu
+    seconds = memory_estimate.training_seconds(shape, training, 68_706 / 256, 256, 989, hfu=hfu)
+    assert seconds == pytest.approx(18.2)
+    assert gpu_check.share_of_peak(measured, shape, training, None) is None
 
 
 def test_the_reason_of_a_failure_is_found_in_the_output() -> None:
